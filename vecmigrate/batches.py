@@ -1,0 +1,97 @@
+"""The one currency between sources, translators, sinks and reports: batches of vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""``(n, d)`` float32, C-contiguous."""
+
+PointId: TypeAlias = int | str
+"""A non-negative 64-bit integer or a string (a UUID in Qdrant)."""
+
+IdArray: TypeAlias = NDArray[Any]
+"""``(n,)`` ids: dtype int64 where all are integers that fit, else dtype object of int and str."""
+
+Payload: TypeAlias = Mapping[str, Any]
+"""A point's JSON-like fields."""
+
+_INT64_MAX = np.iinfo(np.int64).max
+
+
+def id_array(ids: Iterable[PointId]) -> IdArray:
+    """Return ids as an :data:`IdArray`: int64 where possible, else object."""
+    if isinstance(ids, np.ndarray):
+        if ids.dtype == np.int64 or ids.dtype == object:
+            return ids
+        ids = ids.tolist()
+    listed = list(ids)
+    if all(type(i) is int and -_INT64_MAX <= i <= _INT64_MAX for i in listed):
+        return np.array(listed, dtype=np.int64)
+    out = np.empty(len(listed), dtype=object)
+    out[:] = listed
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class VectorBatch:
+    """Some points of a collection.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)`` ids, see :data:`IdArray`.
+    vectors
+        ``(n, d)`` float32, C-contiguous. May be a read-only view of the store's memory.
+    payloads
+        ``n`` mappings, or None where the store holds none or none were asked for.
+    cursor
+        Where :meth:`Source.batches` continues after this batch; None from :meth:`Source.fetch`.
+
+    Raises
+    ------
+    ValueError
+        Where the parts differ in length, or vectors are not float32, 2-D and C-contiguous.
+    """
+
+    ids: IdArray
+    vectors: Vectors
+    payloads: Sequence[Payload] | None = None
+    cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        v = self.vectors
+        if v.dtype != np.float32 or v.ndim != 2 or not v.flags.c_contiguous:
+            raise ValueError(
+                f"vectors must be 2-D float32 C-contiguous, not {v.ndim}-D {v.dtype} "
+                f"(C-contiguous: {v.flags.c_contiguous})"
+            )
+        if self.ids.shape != (len(v),):
+            raise ValueError(f"{len(v)} vectors with ids of shape {self.ids.shape}")
+        if self.payloads is not None and len(self.payloads) != len(v):
+            raise ValueError(f"{len(v)} vectors with {len(self.payloads)} payloads")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def with_vectors(self, vectors: Vectors) -> VectorBatch:
+        """Return the same points with other vectors."""
+        return VectorBatch(self.ids, vectors, self.payloads, self.cursor)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> VectorBatch:
+        """Return the points at ``rows`` (positions, or a mask), cursor kept."""
+        positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        payloads = None
+        if self.payloads is not None:
+            payloads = [self.payloads[int(i)] for i in positions]
+        return VectorBatch(
+            self.ids[positions],
+            np.ascontiguousarray(self.vectors[positions]),
+            payloads,
+            self.cursor,
+        )

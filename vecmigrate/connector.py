@@ -1,0 +1,100 @@
+"""The connector contract: all that a connector for a store imports from vecmigrate.
+
+A connector is an object found under the entry-point group ``vecmigrate.connectors``, its
+entry-point name being the URI scheme. ``vecmigrate.conformance`` tests one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vecmigrate.batches import IdArray, Payload, PointId, VectorBatch, Vectors, id_array
+from vecmigrate.description import (
+    CollectionDescription,
+    EncoderIdentity,
+    IdKind,
+    Metric,
+    Provenance,
+    TargetSpec,
+    detect_id_kind,
+    detect_text_field,
+)
+from vecmigrate.errors import (
+    InputError,
+    MismatchError,
+    MissingDependencyError,
+    MissingIdsError,
+    TargetExistsError,
+    UnreachableError,
+    UsageError,
+    VecmigrateError,
+    WriteError,
+)
+from vecmigrate.sink import Sink
+from vecmigrate.source import Source
+from vecmigrate.uri import StoreURI
+
+__all__ = [
+    "CollectionDescription",
+    "Connector",
+    "EncoderIdentity",
+    "IdArray",
+    "IdKind",
+    "InputError",
+    "Metric",
+    "MismatchError",
+    "MissingDependencyError",
+    "MissingIdsError",
+    "Payload",
+    "PointId",
+    "Provenance",
+    "Sink",
+    "Source",
+    "StoreURI",
+    "TargetExistsError",
+    "TargetSpec",
+    "UnreachableError",
+    "UsageError",
+    "VecmigrateError",
+    "VectorBatch",
+    "Vectors",
+    "WriteError",
+    "detect_id_kind",
+    "detect_text_field",
+    "id_array",
+]
+
+
+class Connector(Protocol):
+    """Opens collections of one store."""
+
+    def open_source(self, uri: StoreURI) -> Source:
+        """Open a collection for reading.
+
+        Raises
+        ------
+        UsageError
+            Where the URI is not understood.
+        InputError
+            Where the collection is not there or cannot be read.
+        UnreachableError
+            Where its server does not answer.
+        """
+        ...
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        """Begin a new collection.
+
+        Parameters
+        ----------
+        restart
+            Throw away what an earlier run left unfinished at this target. A finished collection
+            is never replaced.
+
+        Raises
+        ------
+        TargetExistsError
+            Where the target is there: finished, or (without ``restart``) unfinished.
+        UsageError, MismatchError, UnreachableError, WriteError
+        """
+        ...

@@ -1,0 +1,190 @@
+"""What a collection says of itself, and what a new one is to be like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from vecmigrate.batches import Payload, PointId
+
+TEXT_FIELDS = ("text", "page_content", "document", "content", "body", "chunk", "passage")
+"""Payload fields that hold the embedded text by common habit, tried in this order."""
+
+
+class Metric(StrEnum):
+    """How a collection compares vectors."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    EUCLID = "euclid"
+    MANHATTAN = "manhattan"
+
+
+class IdKind(StrEnum):
+    """What a collection's ids are."""
+
+    INTEGER = "integer"
+    UUID = "uuid"
+    STRING = "string"
+    MIXED = "mixed"
+    UNKNOWN = "unknown"
+
+
+class EncoderIdentity(BaseModel):
+    """Which encoder made a vector; two vectors are comparable only where these agree.
+
+    Attributes
+    ----------
+    name
+        The model's name, as on its hub or server.
+    revision
+        A commit, or the hash of the weights; None where the provider tells none.
+    dimension
+        Length of its vectors.
+    prompt
+        Text set before each document; None where there is none.
+    normalized
+        True where each vector has unit length.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    revision: str | None = None
+    dimension: int
+    prompt: str | None = None
+    normalized: bool
+
+    def same_as(self, other: EncoderIdentity) -> bool:
+        """True unless the two are known to differ; an unknown revision is not a difference."""
+        if None in (self.revision, other.revision):
+            return self.model_copy(update={"revision": None}) == other.model_copy(
+                update={"revision": None}
+            )
+        return self == other
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision[:12]}" if self.revision else ""
+        prompt = f", prompt {self.prompt!r}" if self.prompt else ""
+        norm = "unit length" if self.normalized else "free length"
+        return f"{self.name}{revision} ({self.dimension} dimensions, {norm}{prompt})"
+
+
+class Provenance(BaseModel):
+    """What vecmigrate leaves with a collection that it wrote."""
+
+    model_config = ConfigDict(frozen=True)
+
+    vecmigrate_version: str
+    source: str
+    encoder: EncoderIdentity | None = None
+    translator_sha256: str | None = None
+    created_at: str
+
+
+class CollectionDescription(BaseModel):
+    """A collection as its connector sees it, without reading the vectors.
+
+    Attributes
+    ----------
+    uri
+        What opens it.
+    store
+        The connector's name.
+    index_type
+        In the store's own words, as ``IVF256,Flat`` or ``HNSW(m=16)``.
+    count, dimension
+        Points, and length of the vector that is migrated.
+    settings
+        What a sink of the same store needs to make a collection alike; JSON.
+    notes
+        What a user should know: parts that will not be carried over, and why.
+    provenance
+        What vecmigrate left there when it wrote the collection, else None.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    store: str
+    index_type: str
+    count: int = Field(ge=0)
+    dimension: int = Field(gt=0)
+    metric: Metric
+    id_kind: IdKind
+    payload_fields: tuple[str, ...] = ()
+    text_field: str | None = None
+    settings: dict[str, JsonValue] = {}
+    notes: tuple[str, ...] = ()
+    provenance: Provenance | None = None
+
+
+class TargetSpec(BaseModel):
+    """What a sink is to create.
+
+    ``settings`` count only for a sink of the store ``store``; any other one goes by the metric.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dimension: int = Field(gt=0)
+    metric: Metric
+    store: str | None = None
+    settings: dict[str, JsonValue] = {}
+    text_field: str | None = None
+    provenance: Provenance | None = None
+
+    @classmethod
+    def like(cls, source: CollectionDescription, **changes: Any) -> Self:
+        """A spec for a collection like ``source``, with ``changes`` (as ``dimension=768``)."""
+        return cls.model_validate(
+            {
+                "dimension": source.dimension,
+                "metric": source.metric,
+                "store": source.store,
+                "settings": source.settings,
+                "text_field": source.text_field,
+                **changes,
+            }
+        )
+
+
+def detect_text_field(payloads: Iterable[Payload]) -> str | None:
+    """Name the field that most likely holds the embedded text, or None.
+
+    A field of :data:`TEXT_FIELDS` that holds text wins; else the string field that is longest on
+    average, where that is at least three words long.
+    """
+    texts: dict[str, list[str]] = {}
+    for payload in payloads:
+        for name, value in payload.items():
+            if isinstance(value, str) and value.strip():
+                texts.setdefault(name, []).append(value)
+    for name in TEXT_FIELDS:
+        if name in texts:
+            return name
+    wordy = {
+        name: sum(map(len, values)) / len(values)
+        for name, values in texts.items()
+        if sum(len(v.split()) for v in values) / len(values) >= 3
+    }
+    return max(wordy, key=wordy.__getitem__, default=None)
+
+
+def detect_id_kind(ids: Sequence[PointId]) -> IdKind:
+    """Tell the kind of ids from a sample."""
+    kinds = {_kind_of(i) for i in ids}
+    if not kinds:
+        return IdKind.UNKNOWN
+    return kinds.pop() if len(kinds) == 1 else IdKind.MIXED
+
+
+def _kind_of(point_id: PointId) -> IdKind:
+    if not isinstance(point_id, str):
+        return IdKind.INTEGER
+    plain = point_id.replace("-", "")
+    is_uuid = len(plain) == 32 and all(c in "0123456789abcdefABCDEF" for c in plain)
+    return IdKind.UUID if is_uuid else IdKind.STRING

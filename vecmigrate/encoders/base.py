@@ -1,0 +1,101 @@
+"""What every encoder is, and how one is opened by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, cast
+
+from vecmigrate.batches import IdArray, PointId, Vectors
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.errors import UsageError
+from vecmigrate.registry import load_plugin, plugin_names
+from vecmigrate.uri import check_options, parse_options
+
+ENCODERS = "vecmigrate.encoders"
+DEFAULT_KIND = "sentence-transformers"
+
+EncoderRole: TypeAlias = Literal["document", "query"]
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors.
+
+    Attributes
+    ----------
+    identity
+        Known once the encoder is open.
+    needs_texts
+        False where vectors are looked up by id and texts may be None.
+    """
+
+    @property
+    def identity(self) -> EncoderIdentity: ...
+
+    @property
+    def needs_texts(self) -> bool: ...
+
+    def encode(
+        self,
+        texts: Sequence[str] | None,
+        *,
+        ids: Sequence[PointId] | IdArray | None = None,
+        role: EncoderRole = "document",
+    ) -> Vectors:
+        """Return ``(n, d)`` float32 C-contiguous vectors, row i for text (or id) i.
+
+        Raises
+        ------
+        InputError
+            Where an id has no vector, or the model's answer is not usable.
+        UnreachableError
+            Where an encoding server does not answer after retries.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """A parsed encoder name: ``kind:name?option=value``."""
+
+    kind: str
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    text: str = ""
+
+    def check_options(self, known: Iterable[str]) -> None:
+        """Raise :class:`UsageError` where an option is not among ``known``."""
+        check_options(self.text, self.options, known)
+
+
+def parse_encoder(text: str) -> EncoderSpec:
+    """Parse an encoder's name.
+
+    Raises
+    ------
+    UsageError
+        Where the name is empty or an option is given twice.
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in plugin_names(ENCODERS):
+        kind, rest = DEFAULT_KIND, text
+    name, _, query = rest.partition("?")
+    if not name:
+        raise UsageError(f"{text!r} names no encoder", remedy="Write KIND:NAME, or a model's name.")
+    return EncoderSpec(kind, name, parse_options(text, query), text)
+
+
+def open_encoder(text: str) -> Encoder:
+    """Open the encoder that ``text`` names.
+
+    Raises
+    ------
+    UsageError
+        Where the name or an option is not understood.
+    MissingDependencyError
+        Where the packages it needs are not installed.
+    InputError, UnreachableError
+        Where the model, file or server is not there.
+    """
+    spec = parse_encoder(text)
+    return cast(Encoder, load_plugin(ENCODERS, spec.kind)(spec))

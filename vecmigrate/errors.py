@@ -1,0 +1,105 @@
+"""Every failure a user can cause or meet, with its exit code.
+
+An error carries one line that names what is wrong (the file, collection or id) and a remedy. The
+command line prints ``error: MESSAGE. REMEDY`` and exits with ``exit_code``; a Python caller catches
+:class:`VecmigrateError` or one of its kinds.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line; ``docs/exit-codes.md`` is the table for users."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    BAD_INPUT = 3
+    TARGET_EXISTS = 4
+    MISMATCH = 5
+    VERIFICATION = 6
+    UNREACHABLE = 7
+    MISSING_DEPENDENCY = 8
+    WRITE_FAILED = 9
+    INTERRUPTED = 130
+
+
+class VecmigrateError(Exception):
+    """Base of all errors that are the user's to mend; never raised itself.
+
+    Parameters
+    ----------
+    message
+        One line, no full stop at its end, naming the file, collection or id at fault.
+    remedy
+        One sentence that says what to do.
+    """
+
+    exit_code: ClassVar[ExitCode]
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.remedy}"
+
+
+class UsageError(VecmigrateError):
+    """A URI, option or argument that cannot be understood."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputError(VecmigrateError):
+    """Data that cannot be used: unreadable, empty, malformed, or without the text that is needed."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class BadVectorError(InputError):
+    """A vector with NaN or infinite components, or of zero length."""
+
+
+class MissingIdsError(InputError):
+    """Ids that a source was asked for and does not hold."""
+
+
+class TargetExistsError(VecmigrateError):
+    """The target is already there; nothing is ever replaced without being asked."""
+
+    exit_code = ExitCode.TARGET_EXISTS
+
+
+class MismatchError(VecmigrateError):
+    """Two things that do not belong together: dimensions, encoders, translator, settings."""
+
+    exit_code = ExitCode.MISMATCH
+
+
+class VerificationError(VecmigrateError):
+    """What was written is not what was read."""
+
+    exit_code = ExitCode.VERIFICATION
+
+
+class UnreachableError(VecmigrateError):
+    """A server that does not answer, or keeps answering that it cannot now."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class MissingDependencyError(VecmigrateError):
+    """An optional package that the chosen feature needs is not installed."""
+
+    exit_code = ExitCode.MISSING_DEPENDENCY
+
+
+class WriteError(VecmigrateError):
+    """The target's disk or server refused a write; nothing was published."""
+
+    exit_code = ExitCode.WRITE_FAILED

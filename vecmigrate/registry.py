@@ -1,0 +1,50 @@
+"""Finds connectors and encoders by their entry points, and opens what a URI names."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from vecmigrate.connector import Connector
+from vecmigrate.description import TargetSpec
+from vecmigrate.errors import UsageError
+from vecmigrate.sink import Sink
+from vecmigrate.source import Source
+from vecmigrate.uri import parse_uri
+
+CONNECTORS = "vecmigrate.connectors"
+
+
+def plugin_names(group: str) -> list[str]:
+    """Names registered in an entry-point group, sorted."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def load_plugin(group: str, name: str) -> Any:
+    """Load what is registered as ``name``.
+
+    Raises
+    ------
+    UsageError
+        Where nothing is, naming what is.
+    """
+    found = list(entry_points(group=group, name=name))
+    if not found:
+        raise UsageError(
+            f"no {group} plugin is called {name!r}",
+            remedy=f"Installed are: {', '.join(plugin_names(group)) or 'none'}.",
+        )
+    return found[0].load()
+
+
+def open_source(uri: str) -> Source:
+    """Open the collection at ``uri`` for reading; see :meth:`Connector.open_source` for errors."""
+    parsed = parse_uri(uri)
+    return cast(Connector, load_plugin(CONNECTORS, parsed.scheme)).open_source(parsed)
+
+
+def open_sink(uri: str, spec: TargetSpec, *, restart: bool = False) -> Sink:
+    """Begin a new collection at ``uri``; see :meth:`Connector.open_sink`."""
+    parsed = parse_uri(uri)
+    connector = cast(Connector, load_plugin(CONNECTORS, parsed.scheme))
+    return connector.open_sink(parsed, spec, restart=restart)

@@ -1,0 +1,96 @@
+"""Where vectors come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from vecmigrate.batches import IdArray, PointId, VectorBatch
+from vecmigrate.description import CollectionDescription
+from vecmigrate.errors import InputError
+
+
+class Source(ABC):
+    """A collection open for reading; a context manager. It is never modified.
+
+    A source may be read from a thread other than the one that opened it, one thread at a time.
+    """
+
+    @abstractmethod
+    def describe(self) -> CollectionDescription:
+        """Describe the collection without reading all of it."""
+
+    @abstractmethod
+    def batches(
+        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        """Yield all points once, in a stable order, at most ``batch_size`` at a time.
+
+        Parameters
+        ----------
+        cursor
+            Start after the batch that carried this cursor. With the same source, what follows is
+            what would have followed there, whatever the batch sizes.
+        payloads
+            False leaves payloads out, which spares reading them.
+
+        Raises
+        ------
+        InputError
+            Where stored data cannot be read.
+        UsageError
+            Where the cursor is not one of this source's.
+        """
+
+    @abstractmethod
+    def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        """Return the points with these ids, payloads included, in the order asked for.
+
+        Raises
+        ------
+        MissingIdsError
+            Names the ids that are not there.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files and connections; may be called again."""
+
+    def ids(self, batch_size: int) -> Iterator[IdArray]:
+        """Yield all ids. Override where ids can be read without the vectors."""
+        for batch in self.batches(batch_size, payloads=False):
+            yield batch.ids
+
+    def texts(self, ids: Sequence[PointId] | IdArray) -> list[str | None]:
+        """Return the embedded text of each id, None where a point has none.
+
+        Raises
+        ------
+        InputError
+            Where no payload field is known to hold the text.
+        """
+        description = self.describe()
+        field = description.text_field
+        if field is None:
+            raise InputError(
+                f"{description.uri} has no payload field that holds the text",
+                remedy="Name it in the URI, as ?text=FIELD (FAISS: with a sidecar, ?sidecar=FILE).",
+            )
+        found: list[str | None] = []
+        for payload in self.fetch(ids).payloads or [{}] * len(ids):
+            value = payload.get(field)
+            found.append(value if isinstance(value, str) and value.strip() else None)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

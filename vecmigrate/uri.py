@@ -1,0 +1,99 @@
+"""Where a collection lives: ``scheme:location?option=value``, the scheme naming the connector."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote
+
+from vecmigrate.errors import UsageError
+
+_SCHEME = re.compile(r"([a-z][a-z0-9-]*)(?:\+([a-z][a-z0-9]*))?:(.*)", re.DOTALL)
+_PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreURI:
+    """A parsed URI.
+
+    Attributes
+    ----------
+    scheme
+        The connector's name, as ``faiss`` or ``qdrant``.
+    transport
+        What follows a plus sign in the scheme, as ``https`` in ``qdrant+https://host/name``; or "".
+    location
+        All between the scheme's colon and the question mark, percent-decoded: a path, or
+        ``//host:port/name``.
+    options
+        The query part. Connectors refuse what they do not know with :meth:`check_options`.
+    """
+
+    scheme: str
+    location: str
+    transport: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def check_options(self, known: Iterable[str]) -> None:
+        """Raise :class:`UsageError` where an option is not among ``known``."""
+        check_options(self.text, self.options, known)
+
+
+def parse_options(text: str, query: str) -> dict[str, str]:
+    """Parse ``name=value&...``, the query part of ``text``.
+
+    Raises
+    ------
+    UsageError
+        Where an option is given twice.
+    """
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in options:
+            raise UsageError(f"{text!r} gives {name!r} twice", remedy="Give each option once.")
+        options[name] = value
+    return options
+
+
+def check_options(text: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise :class:`UsageError` where one of ``text``'s options is not among ``known``."""
+    for name in options:
+        if name not in known:
+            raise UsageError(
+                f"{text!r}: there is no option {name!r}",
+                remedy=f"Known here: {', '.join(sorted(known)) or 'none'}.",
+            )
+
+
+def parse_uri(text: str) -> StoreURI:
+    """Parse ``scheme[+transport]:location[?name=value&...]``.
+
+    Raises
+    ------
+    UsageError
+        Where there is no scheme or no location, an option is given twice, or the URI holds a
+        password.
+    """
+    match = _SCHEME.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not a collection's URI",
+            remedy="Write faiss:PATH, or qdrant:DIRECTORY/COLLECTION, or qdrant://HOST:PORT/COLLECTION.",
+        )
+    scheme, transport, rest = match[1], match[2] or "", match[3]
+    if _PASSWORD.search(rest):
+        raise UsageError(
+            f"a {scheme} URI holds a password",
+            remedy="Secrets come from the environment only; take it out of the URI.",
+        )
+    location, _, query = rest.partition("?")
+    if not location:
+        raise UsageError(
+            f"{text!r} names no location", remedy=f"Write what follows {scheme}: as a path or host."
+        )
+    return StoreURI(scheme, unquote(location), transport, parse_options(text, query), text)
