@@ -56,7 +56,7 @@ class UsageError(VecmigrateError):
 
 
 class InputError(VecmigrateError):
-    """Data that cannot be used: unreadable, empty, malformed, or without the text that is needed."""
+    """Data that cannot be used: unreadable, empty, malformed, or without the text needed."""
 
     exit_code = ExitCode.BAD_INPUT
 

@@ -35,7 +35,7 @@ class Sink(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Remove what was written so far; may be called again, and after :meth:`finish` does nothing."""
+        """Remove what was written; may be called again, and does nothing after :meth:`finish`."""
 
     def __enter__(self) -> Self:
         return self
