@@ -1,0 +1,183 @@
+"""Translator files: safetensors with a JSON card, refused where they do not add up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.errors import InputError, MismatchError, TargetExistsError, WriteError
+from vecmigrate.translators.base import Translator
+from vecmigrate.translators.procrustes import Procrustes
+
+FORMAT_VERSION = 1
+_HEADER = "vecmigrate"
+
+METHODS: dict[str, type[Translator]] = {Procrustes.method: Procrustes}
+
+
+class TranslatorCard(BaseModel):
+    """What a translator file says of itself; no date or host, so that equal fits are equal files.
+
+    Attributes
+    ----------
+    anchors, seed
+        Pairs fitted on, and the seed that drew them (None where the arrays were given).
+    source_encoder, target_encoder
+        Whose spaces these are, None where not told.
+    parameters
+        The method's own, beside the tensors.
+    versions
+        Of vecmigrate and numpy, when fitted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    method: str
+    source_dimension: int
+    target_dimension: int
+    anchors: int
+    seed: int | None = None
+    source_encoder: EncoderIdentity | None = None
+    target_encoder: EncoderIdentity | None = None
+    parameters: dict[str, Any]
+    versions: dict[str, str]
+
+
+def save_translator(
+    translator: Translator,
+    path: str | Path,
+    *,
+    seed: int | None = None,
+    source_encoder: EncoderIdentity | None = None,
+    target_encoder: EncoderIdentity | None = None,
+    overwrite: bool = False,
+) -> TranslatorCard:
+    """Write a fitted translator to ``path`` in one step.
+
+    Raises
+    ------
+    TargetExistsError
+        Where ``path`` exists and ``overwrite`` is not given.
+    MismatchError
+        Where an encoder's dimension is not the translator's.
+    WriteError
+        Where the file cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise TargetExistsError(f"{path} exists", remedy="Name another file, or remove it.")
+    for side, encoder, dimension in (
+        ("source", source_encoder, translator.source_dim_),
+        ("target", target_encoder, translator.target_dim_),
+    ):
+        if encoder is not None and encoder.dimension != dimension:
+            raise MismatchError(
+                f"the {side} encoder {encoder} does not make vectors of {dimension} dimensions",
+                remedy="Name the encoder that made them.",
+            )
+    tensors, parameters = translator.state()
+    card = TranslatorCard(
+        method=translator.method,
+        source_dimension=translator.source_dim_,
+        target_dimension=translator.target_dim_,
+        anchors=translator.n_anchors_,
+        seed=seed,
+        source_encoder=source_encoder,
+        target_encoder=target_encoder,
+        parameters=parameters,
+        versions={name: version(name) for name in ("vecmigrate", "numpy")},
+    )
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            partial = Path(scratch) / path.name
+            save_file(tensors, partial, metadata={_HEADER: card.model_dump_json()})
+            partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise WriteError(
+            f"{path} cannot be written: {error}", remedy="Check the folder and its free space."
+        ) from error
+    return card
+
+
+def read_card(path: str | Path) -> TranslatorCard:
+    """Read a translator file's card.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing or is no translator.
+    MismatchError
+        Where its format is newer than this version knows.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+        if header.get("format_version") != FORMAT_VERSION:
+            raise MismatchError(
+                f"{path} has translator format {header.get('format_version')}, "
+                f"this vecmigrate reads {FORMAT_VERSION}",
+                remedy="Use the version of vecmigrate that wrote it, or fit it again.",
+            )
+        return TranslatorCard.model_validate(header)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} does not exist", remedy="Make it with: vecmigrate fit."
+        ) from error
+    except (OSError, SafetensorError, KeyError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a translator file ({_first_line(error)})",
+            remedy="Give a file that vecmigrate fit wrote.",
+        ) from error
+
+
+def load_translator(path: str | Path) -> Translator:
+    """Load a translator that :func:`save_translator` wrote; errors as :func:`read_card`.
+
+    A file whose tensors do not have the dimensions of its card is refused with
+    :class:`MismatchError`.
+    """
+    card = read_card(path)
+    if card.method not in METHODS:
+        raise MismatchError(
+            f"{path} holds a translator of method {card.method!r}, which this vecmigrate lacks",
+            remedy="Use the version of vecmigrate that wrote it, or fit it again.",
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        translator = METHODS[card.method].from_state(tensors, card.parameters)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({_first_line(error)})", remedy="Fit the translator again."
+        ) from error
+    fitted = (translator.source_dim_, translator.target_dim_)
+    if fitted != (card.source_dimension, card.target_dimension):
+        raise MismatchError(
+            f"{path} maps {fitted[0]} to {fitted[1]} dimensions, while its card says "
+            f"{card.source_dimension} to {card.target_dimension}",
+            remedy="Fit the translator again.",
+        )
+    return translator
+
+
+def translator_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a translator file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
