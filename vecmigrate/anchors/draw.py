@@ -1,0 +1,257 @@
+"""Draws anchors from a source and re-embeds them, batch by durable batch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from vecmigrate.anchors.file import (
+    AnchorCard,
+    AnchorSet,
+    load_anchors,
+    read_table,
+    save_anchors,
+    write_table,
+)
+from vecmigrate.batches import VectorBatch, id_array
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.encoders import Encoder
+from vecmigrate.errors import InputError, MismatchError, TargetExistsError, WriteError
+from vecmigrate.sampling import sample_uniform
+from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.source import Source
+
+READ_BATCH = 8192
+ENCODE_BATCH = 256
+SAMPLE = "sample.parquet"
+
+
+class OnMissingText(StrEnum):
+    """What to do with a drawn point that has no text."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+class _Request(BaseModel):
+    """What a draw was asked for; a resumed one must be asked for the same."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    size: int
+    seed: int
+    batch_size: int
+    source_encoder: EncoderIdentity | None
+    target_encoder: EncoderIdentity
+    on_bad_vector: OnBadVector
+    on_missing_text: OnMissingText
+
+
+class _SampleCard(BaseModel):
+    """Header of the stored sample."""
+
+    request: _Request
+    population: int
+
+
+def draw_anchors(
+    source: Source,
+    encoder: Encoder,
+    size: int,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    source_encoder: EncoderIdentity | None = None,
+    on_bad_vector: OnBadVector | str = OnBadVector.FAIL,
+    on_missing_text: OnMissingText | str = OnMissingText.FAIL,
+    batch_size: int = ENCODE_BATCH,
+    reading: Callable[[int], None] | None = None,
+    encoding: Callable[[int], None] | None = None,
+) -> AnchorSet:
+    """Draw a uniform sample, re-embed it and write the anchor file ``out``.
+
+    The sample, then each encoded batch, is kept in ``OUT.partial/`` until the file is whole; the
+    same call continues there.
+
+    Parameters
+    ----------
+    size
+        Anchors wanted.
+    seed
+        Of the draw, which depends on it and the source's order alone.
+    source_encoder
+        Whose vectors the source holds, where known.
+    on_bad_vector, on_missing_text
+        ``fail`` refuses NaN and zero vectors, and drawn points without text; ``skip`` draws
+        among the others, and leaves those out.
+    batch_size
+        Texts encoded, and made durable, at a time.
+    reading, encoding
+        Called with the number of points just read, and just encoded.
+
+    Raises
+    ------
+    TargetExistsError
+        Where ``out`` exists.
+    MismatchError
+        Where ``OUT.partial`` belongs to another request, or the source encoder's dimension is not
+        the source's.
+    InputError
+        Where the source holds fewer usable points than ``size``, or a text is missing.
+    UnreachableError, WriteError
+        From the encoder, store or disk; what is done stays for the next call.
+    """
+    out = Path(out)
+    if out.exists():
+        raise TargetExistsError(f"{out} exists", remedy="Name another file, or remove it.")
+    description = source.describe()
+    if source_encoder is not None and source_encoder.dimension != description.dimension:
+        raise MismatchError(
+            f"{description.uri} holds {description.dimension} dimensions, which {source_encoder} "
+            "does not make",
+            remedy="Name the encoder that made the collection.",
+        )
+    request = _Request(
+        source=description.uri,
+        size=size,
+        seed=seed,
+        batch_size=batch_size,
+        source_encoder=source_encoder,
+        target_encoder=encoder.identity,
+        on_bad_vector=OnBadVector(on_bad_vector),
+        on_missing_text=OnMissingText(on_missing_text),
+    )
+    partial = out.with_name(f"{out.name}.partial")
+    if (partial / SAMPLE).exists():
+        sample, population = _stored_sample(partial, request)
+    else:
+        sample, population = _draw_sample(source, request, reading)
+        _store_sample(partial, sample, population, request)
+    card = AnchorCard(
+        source=description.uri,
+        population=population,
+        seed=seed,
+        source_encoder=source_encoder,
+        target_encoder=encoder.identity,
+    )
+    parts = []
+    for start in range(0, len(sample), batch_size):
+        path = partial / f"encoded-{start:09d}.parquet"
+        rows = sample.take(np.arange(start, min(start + batch_size, len(sample))))
+        if not path.exists():
+            save_anchors(_encode(source, encoder, rows, request.on_missing_text, card), path)
+        parts.append(load_anchors(path))
+        if encoding is not None:
+            encoding(len(rows))
+    anchors = _join(parts, card)
+    save_anchors(anchors, out)
+    shutil.rmtree(partial)
+    return anchors
+
+
+def _draw_sample(
+    source: Source, request: _Request, reading: Callable[[int], None] | None
+) -> tuple[VectorBatch, int]:
+    population = 0
+    skipped = Skipped()
+
+    def counted() -> Iterator[VectorBatch]:
+        nonlocal population
+        batches = source.batches(READ_BATCH, payloads=False)
+        for batch in screen(batches, request.source, request.on_bad_vector, skipped):
+            population += len(batch)
+            if reading is not None:
+                reading(len(batch))
+            yield batch
+
+    sample = sample_uniform(counted(), request.size, request.seed)
+    if sample is None or len(sample) < request.size:
+        raise InputError(
+            f"{request.source} holds {population} usable points, fewer than the "
+            f"{request.size} anchors asked for",
+            remedy="Ask for fewer with --size.",
+        )
+    return sample, population
+
+
+def _store_sample(partial: Path, sample: VectorBatch, population: int, request: _Request) -> None:
+    try:
+        partial.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{partial} cannot be made: {error.strerror}", remedy="Check the folder of --out."
+        ) from error
+    write_table(
+        partial / SAMPLE,
+        {"id": sample.ids, "source_vector": sample.vectors},
+        _SampleCard(request=request, population=population),
+    )
+
+
+def _stored_sample(partial: Path, request: _Request) -> tuple[VectorBatch, int]:
+    columns, header = read_table(partial / SAMPLE)
+    stored = _SampleCard.model_validate(header)
+    if stored.request != request:
+        asked, before = request.model_dump(), stored.request.model_dump()
+        changed = ", ".join(name for name in asked if asked[name] != before[name])
+        raise MismatchError(
+            f"{partial} was begun with other settings ({changed})",
+            remedy="Repeat the earlier command to continue, or delete that folder to start anew.",
+        )
+    return VectorBatch(columns["id"], columns["source_vector"]), stored.population
+
+
+def _encode(
+    source: Source,
+    encoder: Encoder,
+    rows: VectorBatch,
+    on_missing_text: OnMissingText,
+    card: AnchorCard,
+) -> AnchorSet:
+    texts: list[str] | None = None
+    if encoder.needs_texts:
+        found = source.texts(rows.ids)
+        with_text = np.array([text is not None for text in found])
+        if not with_text.all():
+            missing = rows.ids[~with_text].tolist()
+            if on_missing_text is OnMissingText.FAIL:
+                raise InputError(
+                    f"{card.source}: no text for ids {', '.join(map(str, missing[:10]))}"
+                    + (", …" if len(missing) > 10 else ""),
+                    remedy="Give them text, or leave them out with --on-missing-text skip.",
+                )
+            rows = rows.take(with_text)
+        texts = [text for text in found if text is not None]
+    dimension = encoder.identity.dimension
+    if len(rows):
+        vectors = encoder.encode(texts, ids=rows.ids, role="document")
+    else:
+        vectors = np.empty((0, dimension), np.float32)
+    if vectors.shape != (len(rows), dimension) or not np.isfinite(vectors).all():
+        raise InputError(
+            f"{encoder.identity} gave vectors of shape {vectors.shape} for {len(rows)} texts, or "
+            "values that are not finite",
+            remedy="Check the encoder; nothing of this batch was kept.",
+        )
+    return AnchorSet(rows.ids, rows.vectors, vectors, card)
+
+
+def _join(parts: list[AnchorSet], card: AnchorCard) -> AnchorSet:
+    anchors = AnchorSet(
+        id_array([i for part in parts for i in part.ids.tolist()]),
+        np.concatenate([part.source_vectors for part in parts]),
+        np.concatenate([part.target_vectors for part in parts]),
+        card,
+    )
+    if not len(anchors):
+        raise InputError(
+            f"none of the points drawn from {card.source} has text",
+            remedy="Name the field that holds it in the URI, as ?text=FIELD.",
+        )
+    return anchors
