@@ -1,0 +1,103 @@
+"""Translates plain ``.npy`` files of any size through memory maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.errors import InputError, TargetExistsError, WriteError
+from vecmigrate.norms import row_norms
+from vecmigrate.translators import Translator
+
+BATCH_SIZE = 8192
+
+
+def open_vectors(path: str | Path) -> NDArray[np.floating]:
+    """Memory-map a ``.npy`` file of ``(n, d)`` floats.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, is not ``.npy`` or holds something else. Pickles are refused.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist", remedy="Give a .npy file.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{path} is not a readable .npy file ({str(error).splitlines()[0]})",
+            remedy="Save it with numpy.save, as floats.",
+        ) from error
+    if (
+        not isinstance(array, np.ndarray)
+        or array.ndim != 2
+        or not np.issubdtype(array.dtype, np.floating)
+    ):
+        raise InputError(
+            f"{path} does not hold (n, d) floats",
+            remedy="Save a 2-D float array, one row a vector.",
+        )
+    return array
+
+
+def translate_file(
+    translator: Translator,
+    source: str | Path,
+    target: str | Path,
+    *,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[int, int]:
+    """Write ``source``'s vectors, translated, to the float32 ``.npy`` file ``target``.
+
+    Returns
+    -------
+    tuple
+        The shape written.
+
+    Raises
+    ------
+    InputError
+        Where a row is not finite; nothing is left at ``target``.
+    TargetExistsError, MismatchError, WriteError
+    """
+    vectors = open_vectors(source)
+    target = Path(target)
+    if target.exists():
+        raise TargetExistsError(f"{target} exists", remedy="Name another file, or remove it.")
+    shape = (len(vectors), translator.target_dim_)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        # Plain writes, since a full disk under a writable memory map kills the process.
+        with partial.open("wb") as file:
+            np.lib.format.write_array_header_2_0(
+                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )
+            for start in range(0, len(vectors), batch_size):
+                batch = np.ascontiguousarray(vectors[start : start + batch_size], dtype=np.float32)
+                translated = translator.transform(batch)
+                finite = np.isfinite(row_norms(translated))
+                if not finite.all():
+                    raise InputError(
+                        f"{source}: row {start + int(np.argmin(finite))} is not finite",
+                        remedy="Mend or remove that row.",
+                    )
+                file.write(translated.data)
+                if progress is not None:
+                    progress(len(batch))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise WriteError(
+            f"{target} cannot be written: {error.strerror or error}",
+            remedy="Check the folder and its free space.",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return shape

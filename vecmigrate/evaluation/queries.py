@@ -1,0 +1,86 @@
+"""Queries and relevance labels, from JSON lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from vecmigrate.batches import PointId
+from vecmigrate.errors import InputError
+
+
+class Query(BaseModel):
+    """One line of a query file.
+
+    Attributes
+    ----------
+    id
+        Names the query, also in a file of ready-made query vectors.
+    text
+        None where vectors are ready-made.
+    relevant
+        Gain by document id: a list of ids in the file means a gain of 1 each. Empty where the
+        query has no labels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: PointId
+    text: str | None = None
+    relevant: dict[PointId, float] = {}
+
+    @field_validator("relevant", mode="before")
+    @classmethod
+    def _list_means_one_each(cls, value: object) -> object:
+        if isinstance(value, list):
+            return dict.fromkeys(value, 1.0)
+        if isinstance(value, dict):
+            # JSON has only string keys; an integer id is written as digits.
+            return {int(k) if k.isdecimal() else k: gain for k, gain in value.items()}
+        return value
+
+
+def read_queries(path: str | Path) -> list[Query]:
+    """Read ``{"id": …, "text": …, "relevant": [ids] or {id: gain}}``, one object a line.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, empty, malformed (the line is named) or repeats an id.
+    """
+    path = Path(path)
+    queries: list[Query] = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    queries.append(_parse(line, f"{path}, line {number}"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",
+            remedy="Give a JSONL file of queries.",
+        ) from error
+    if not queries:
+        raise InputError(f"{path} holds no queries", remedy="Give one JSON object a line.")
+    seen: set[PointId] = set()
+    for query in queries:
+        if query.id in seen:
+            raise InputError(f"{path} has query id {query.id!r} twice", remedy="Make ids unique.")
+        seen.add(query.id)
+    return queries
+
+
+def _parse(line: str, where: str) -> Query:
+    try:
+        return Query.model_validate(json.loads(line))
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except ValueError as error:
+        what = str(error)
+    raise InputError(
+        f"{where} is not a query ({what})",
+        remedy='Write {"id": 1, "text": "…", "relevant": [ids]}.',
+    )
