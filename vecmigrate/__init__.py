@@ -1,8 +1,24 @@
 """Move a vector index into a new encoder's space without re-embedding the corpus."""
 
+from vecmigrate.anchors import draw_anchors, load_anchors
+from vecmigrate.encoders import open_encoder
+from vecmigrate.evaluation import evaluate
+from vecmigrate.migration import migrate
 from vecmigrate.registry import open_sink, open_source
-from vecmigrate.translators import Procrustes, load_translator
+from vecmigrate.translators import Procrustes, Translator, load_translator, save_translator
 
 __version__ = "0.1.0"
 
-__all__ = ["Procrustes", "load_translator", "open_sink", "open_source"]
+__all__ = [
+    "Procrustes",
+    "Translator",
+    "draw_anchors",
+    "evaluate",
+    "load_anchors",
+    "load_translator",
+    "migrate",
+    "open_encoder",
+    "open_sink",
+    "open_source",
+    "save_translator",
+]

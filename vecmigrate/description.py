@@ -47,7 +47,7 @@ class EncoderIdentity(BaseModel):
     prompt
         Text set before each document; None where there is none.
     normalized
-        True where each vector has unit length.
+        True where each vector has unit length, None where not told.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,21 +56,27 @@ class EncoderIdentity(BaseModel):
     revision: str | None = None
     dimension: int
     prompt: str | None = None
-    normalized: bool
+    normalized: bool | None = None
 
     def same_as(self, other: EncoderIdentity) -> bool:
-        """True unless the two are known to differ; an unknown revision is not a difference."""
-        if None in (self.revision, other.revision):
-            return self.model_copy(update={"revision": None}) == other.model_copy(
-                update={"revision": None}
-            )
-        return self == other
+        """True unless the two are known to differ.
+
+        An unknown revision is not a difference; an identity known by its name alone
+        (``normalized`` is None) is compared by name and dimension.
+        """
+        if (self.name, self.dimension) != (other.name, other.dimension):
+            return False
+        if None in (self.normalized, other.normalized):
+            return True
+        if None not in (self.revision, other.revision) and self.revision != other.revision:
+            return False
+        return (self.prompt, self.normalized) == (other.prompt, other.normalized)
 
     def __str__(self) -> str:
         revision = f"@{self.revision[:12]}" if self.revision else ""
         prompt = f", prompt {self.prompt!r}" if self.prompt else ""
-        norm = "unit length" if self.normalized else "free length"
-        return f"{self.name}{revision} ({self.dimension} dimensions, {norm}{prompt})"
+        norm = {True: ", unit length", False: ", free length", None: ""}[self.normalized]
+        return f"{self.name}{revision} ({self.dimension} dimensions{norm}{prompt})"
 
 
 class Provenance(BaseModel):

@@ -1,6 +1,13 @@
 """Anchors: a sample of the corpus, held in both encoders' spaces."""
 
 from vecmigrate.anchors.draw import OnMissingText, draw_anchors
-from vecmigrate.anchors.file import AnchorSet, load_anchors, save_anchors
+from vecmigrate.anchors.file import AnchorCard, AnchorSet, load_anchors, save_anchors
 
-__all__ = ["AnchorSet", "OnMissingText", "draw_anchors", "load_anchors", "save_anchors"]
+__all__ = [
+    "AnchorCard",
+    "AnchorSet",
+    "OnMissingText",
+    "draw_anchors",
+    "load_anchors",
+    "save_anchors",
+]

@@ -139,6 +139,7 @@ def draw_anchors(
         seed=seed,
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
+        metric=description.metric,
     )
     parts = []
     for start in range(0, len(sample), batch_size):

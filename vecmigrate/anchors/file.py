@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vecmigrate.batches import IdArray, Vectors, id_array
-from vecmigrate.description import EncoderIdentity
+from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.errors import InputError, TargetExistsError, WriteError
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class AnchorCard(BaseModel):
         The old encoder, None where not told.
     target_encoder
         The new one.
+    metric
+        How the collection compares vectors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +48,7 @@ class AnchorCard(BaseModel):
     seed: int
     source_encoder: EncoderIdentity | None = None
     target_encoder: EncoderIdentity
+    metric: Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""``vecmigrate anchors``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vecmigrate.anchors import OnMissingText, draw_anchors
+from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag, SeedOption, SourceArgument
+from vecmigrate.cli.output import Output
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.encoders import open_encoder
+from vecmigrate.registry import open_source
+from vecmigrate.screening import OnBadVector
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate anchors faiss:old.faiss --encoder all-MiniLM-L6-v2 --size 2000 --out anchors.parquet
+    vecmigrate anchors qdrant:./storage/articles --source-encoder all-mpnet-base-v2 \\
+        --encoder "openai:text-embedding-3-small?dimensions=512" --size 4000 --out anchors.parquet
+    vecmigrate anchors faiss:old.faiss --encoder "vectors:new.parquet?name=my-model" \\
+        --size 1000 --out anchors.parquet
+
+Interrupted, the same command continues where it stopped.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("anchors", epilog=EXAMPLES)(run)
+
+
+def run(
+    source: SourceArgument,
+    encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
+    out_path: Annotated[Path, typer.Option("--out", help="Anchor file to write.")],
+    size: Annotated[int, typer.Option(min=2, help="Anchors to draw and re-embed.")] = 2000,
+    seed: SeedOption = 0,
+    source_encoder: Annotated[
+        str | None,
+        typer.Option(help="Name of the encoder that made the collection; checked by `migrate`."),
+    ] = None,
+    on_bad_vector: Annotated[
+        OnBadVector, typer.Option(help="NaN, infinite or zero vectors: refuse, or leave out.")
+    ] = OnBadVector.FAIL,
+    on_missing_text: Annotated[
+        OnMissingText, typer.Option(help="Drawn points without text: refuse, or leave out.")
+    ] = OnMissingText.FAIL,
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Draw a uniform sample in one pass and re-embed its texts with the new encoder."""
+    with Output(as_json=json_, quiet=quiet) as out, ExitStack() as stack:
+        opened = stack.enter_context(open_source(source))
+        description = opened.describe()
+        model = open_encoder(encoder)
+        reading = stack.enter_context(
+            out.progress("reading", description.count, bytes_each=4 * description.dimension)
+        )
+        encoding = stack.enter_context(out.progress("encoding", size, unit="text"))
+        anchors = draw_anchors(
+            opened,
+            model,
+            size,
+            out_path,
+            seed=seed,
+            source_encoder=_identity(source_encoder, description.dimension),
+            on_bad_vector=on_bad_vector,
+            on_missing_text=on_missing_text,
+            reading=reading,
+            encoding=encoding,
+        )
+        out.say(
+            f"{len(anchors):,} anchors of {anchors.card.population:,} points, re-embedded with "
+            f"{model.identity}, are in {out_path}"
+        )
+        out.say(f"Next: vecmigrate fit --anchors {out_path} --out translator.safetensors")
+        out.result(
+            {"anchors": str(out_path), "size": len(anchors), **anchors.card.model_dump(mode="json")}
+        )
+
+
+def _identity(name: str | None, dimension: int) -> EncoderIdentity | None:
+    return None if name is None else EncoderIdentity(name=name, dimension=dimension)

@@ -1,0 +1,47 @@
+"""The ``vecmigrate`` command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vecmigrate.cli import anchors, evaluate, fit, inspect, migrate, translate
+
+app = typer.Typer(
+    name="vecmigrate",
+    help="Move a vector index into a new encoder's space without re-embedding the corpus.",
+    epilog="The usual order: **inspect**, **anchors**, **fit**, **migrate**, **evaluate**. "
+    "`vecmigrate COMMAND --help` shows examples. Exit codes: docs/exit-codes.md.",
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+for command in (inspect, anchors, fit, translate, migrate, evaluate):
+    command.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"vecmigrate {version('vecmigrate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,107 @@
+"""``vecmigrate fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from vecmigrate.anchors import AnchorCard, load_anchors
+from vecmigrate.array_translation import open_vectors
+from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption
+from vecmigrate.cli.output import Output
+from vecmigrate.description import Metric
+from vecmigrate.errors import TargetExistsError, UsageError
+from vecmigrate.fitting import Method, fit_translator
+from vecmigrate.translators import save_translator
+from vecmigrate.translators.selection import CANDIDATES, FOLDS
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate fit --anchors anchors.parquet --out translator.safetensors
+    vecmigrate fit --anchors anchors.parquet --out translator.safetensors --method procrustes
+    vecmigrate fit --source-vectors old.npy --target-vectors new.npy --out translator.safetensors
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("fit", epilog=EXAMPLES)(run)
+
+
+def run(
+    out_path: Annotated[Path, typer.Option("--out", help="Translator file to write.")],
+    anchors: Annotated[
+        Path | None, typer.Option(help="Anchor file that `vecmigrate anchors` wrote.")
+    ] = None,
+    source_vectors: Annotated[
+        Path | None, typer.Option(help="Old vectors: an (n, d) .npy file.")
+    ] = None,
+    target_vectors: Annotated[
+        Path | None, typer.Option(help="New vectors of the same texts, row by row.")
+    ] = None,
+    method: Annotated[
+        Method, typer.Option(help="auto chooses by recall on held-out anchors.")
+    ] = Method.AUTO,
+    seed: SeedOption = 0,
+    metric: Annotated[
+        Metric | None,
+        typer.Option(help="How the collection compares vectors; told by --anchors, else cosine."),
+    ] = None,
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Fit a translator from the old encoder's space to the new one's."""
+    with Output(as_json=json_, quiet=quiet) as out:
+        if out_path.exists():
+            raise TargetExistsError(f"{out_path} exists", remedy="Name another file, or remove it.")
+        X, Y, card = _read(anchors, source_vectors, target_vectors)
+        total = FOLDS * len(CANDIDATES) if method is Method.AUTO else 1
+        with out.progress("fitting", total, unit="fit") as advance:
+            translator, table = fit_translator(
+                X,
+                Y,
+                method,
+                seed=seed,
+                metric=metric or (card.metric if card else Metric.COSINE),
+                progress=advance,
+            )
+        written = save_translator(
+            translator,
+            out_path,
+            seed=card.seed if card else None,
+            source_encoder=card.source_encoder if card else None,
+            target_encoder=card.target_encoder if card else None,
+        )
+        if table:
+            rows = [[score.name, f"{score.held_out_recall:.3f}"] for score in table]
+            out.table(["method", "recall@10 on held-out anchors"], rows)
+        out.say(
+            f"{written.method}, {written.source_dimension} to {written.target_dimension} "
+            f"dimensions, fitted on {written.anchors:,} anchors, is in {out_path}"
+        )
+        out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {out_path}")
+        out.result(
+            {
+                "translator": str(out_path),
+                "candidates": [score.model_dump(mode="json") for score in table],
+                **written.model_dump(mode="json"),
+            }
+        )
+
+
+def _read(
+    anchors: Path | None, source_vectors: Path | None, target_vectors: Path | None
+) -> tuple[np.ndarray, np.ndarray, AnchorCard | None]:
+    if anchors is not None and source_vectors is None and target_vectors is None:
+        loaded = load_anchors(anchors)
+        return loaded.source_vectors, loaded.target_vectors, loaded.card
+    if anchors is None and source_vectors is not None and target_vectors is not None:
+        return open_vectors(source_vectors), open_vectors(target_vectors), None
+    raise UsageError(
+        "fit takes either --anchors, or --source-vectors with --target-vectors",
+        remedy="See vecmigrate fit --help.",
+    )

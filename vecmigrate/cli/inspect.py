@@ -1,0 +1,81 @@
+"""``vecmigrate inspect``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
+from vecmigrate.cli.output import Output
+from vecmigrate.inspection import Inspection, inspect
+from vecmigrate.registry import open_source
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate inspect faiss:old.faiss
+    vecmigrate inspect "faiss:old.faiss?sidecar=docs.jsonl&text=body"
+    vecmigrate inspect qdrant:./storage/articles --json
+    vecmigrate inspect "qdrant+https://xyz.cloud.qdrant.io/articles?vector=title"
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("inspect", epilog=EXAMPLES)(run)
+
+
+def run(
+    source: SourceArgument,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Read only the first so many vectors.")
+    ] = None,
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Show what a collection holds: index, ids, payload fields, text field, vector statistics."""
+    with Output(as_json=json_, quiet=quiet) as out, open_source(source) as opened:
+        description = opened.describe()
+        total = min(description.count, limit) if limit else description.count
+        with out.progress("reading", total, bytes_each=4 * description.dimension) as advance:
+            inspection = inspect(opened, limit=limit, progress=advance)
+        out.facts(_facts(inspection))
+        for note in description.notes:
+            out.say(f"note: {note}")
+        out.say(_next_step(inspection))
+        out.result(inspection.model_dump(mode="json"))
+
+
+def _facts(inspection: Inspection) -> dict[str, object]:
+    c, v = inspection.collection, inspection.vectors
+    norms = None
+    if v.norm_mean is not None:
+        norms = (
+            f"mean {v.norm_mean:.4f}, std {v.norm_std:.4f}, "
+            f"min {v.norm_min:.4f}, max {v.norm_max:.4f}"
+        )
+    return {
+        "store": c.store,
+        "index": c.index_type,
+        "points": f"{c.count:,}",
+        "dimension": c.dimension,
+        "metric": c.metric.value,
+        "ids": c.id_kind.value,
+        "payload fields": ", ".join(c.payload_fields) or "none",
+        "text field": c.text_field or "none found",
+        "made by": c.provenance.encoder if c.provenance else None,
+        "vectors read": f"{v.read:,}",
+        "norms": norms,
+        "unit length": f"{v.unit_share:.1%}",
+        "zero": f"{v.zero_share:.2%}",
+        "NaN": f"{v.nan_share:.2%}",
+        "duplicates": f"{v.duplicate_share:.2%}",
+    }
+
+
+def _next_step(inspection: Inspection) -> str:
+    uri = inspection.collection.uri
+    if inspection.collection.text_field is None:
+        return "Next: name the field that holds the text, as ?text=FIELD, or a sidecar with it."
+    return f"Next: vecmigrate anchors '{uri}' --encoder MODEL --size 2000 --out anchors.parquet"

@@ -1,0 +1,81 @@
+"""``vecmigrate migrate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument, TranslatorOption
+from vecmigrate.cli.output import Output
+from vecmigrate.migration import BATCH_SIZE, migrate
+from vecmigrate.registry import open_source
+from vecmigrate.screening import OnBadVector
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate migrate faiss:old.faiss faiss:new.faiss --translator translator.safetensors
+    vecmigrate migrate qdrant:./storage/articles qdrant:./storage/articles-minilm \\
+        --translator translator.safetensors
+    vecmigrate migrate faiss:old.faiss qdrant://localhost:6333/articles \\
+        --translator translator.safetensors
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("migrate", epilog=EXAMPLES)(run)
+
+
+def run(
+    source: SourceArgument,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Collection to make; nothing may be there yet.")
+    ],
+    translator: TranslatorOption,
+    source_encoder: Annotated[
+        str | None,
+        typer.Option(help="Name of the encoder that made SOURCE; refused if not the translator's."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Vectors held at a time.")] = BATCH_SIZE,
+    on_bad_vector: Annotated[
+        OnBadVector, typer.Option(help="NaN, infinite or zero vectors: refuse, or leave out.")
+    ] = OnBadVector.FAIL,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away an earlier, unfinished run's target.")
+    ] = False,
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Stream every vector through the translator into a new collection, and verify it."""
+    with Output(as_json=json_, quiet=quiet) as out, open_source(source) as opened:
+        description = opened.describe()
+        with out.progress(
+            "migrating", description.count, bytes_each=4 * description.dimension
+        ) as advance:
+            result = migrate(
+                opened,
+                target,
+                translator,
+                source_encoder=source_encoder,
+                batch_size=batch_size,
+                on_bad_vector=on_bad_vector,
+                restart=restart,
+                progress=advance,
+            )
+        for note in (*description.notes, *result.target.notes):
+            out.say(f"note: {note}")
+        if result.skipped_ids:
+            names = ", ".join(map(str, result.skipped_ids[:10]))
+            out.say(f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}")
+        out.say(
+            f"{result.written:,} points are in {target} ({result.target.index_type}, "
+            f"{result.target.dimension} dimensions); counts and ids agree with the source "
+            f"({result.vectors_per_second:,.0f} vectors/s)"
+        )
+        out.say(
+            f"Next: vecmigrate evaluate --source '{source}' --target '{target}' "
+            "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"
+        )
+        out.result(result.model_dump(mode="json"))

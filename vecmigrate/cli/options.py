@@ -1,0 +1,26 @@
+"""Options that several commands share, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+SOURCE_HELP = "Collection to read: faiss:PATH, qdrant:DIR/NAME or qdrant://HOST/NAME."
+
+JsonFlag: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print the result, or the error, as one JSON object.")
+]
+QuietFlag: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")
+]
+SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
+SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
+TranslatorOption: TypeAlias = Annotated[
+    Path, typer.Option("--translator", help="Translator file that `vecmigrate fit` wrote.")
+]
+ENCODER_HELP = (
+    "sentence-transformers model (hub name or path), openai:MODEL?base_url=URL, or vectors:FILE "
+    "with ready-made vectors."
+)

@@ -1,0 +1,124 @@
+"""What a command prints: progress for a person, one object for a machine, one line for an error."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from vecmigrate.errors import ExitCode, VecmigrateError
+
+
+class Output:
+    """A command's output; a context manager that turns errors into one line and an exit code.
+
+    Results go to standard output, progress, warnings and errors to standard error. Progress shows
+    on a terminal only.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    @property
+    def _for_person(self) -> bool:
+        return not (self.as_json or self.quiet)
+
+    @contextmanager
+    def progress(
+        self, what: str, total: int | None, *, bytes_each: int = 0, unit: str = "vec"
+    ) -> Iterator[Callable[[int], None]]:
+        """Yield a function to call with the number of units just done."""
+        hidden = not self._for_person or not sys.stderr.isatty()
+        with tqdm(
+            total=total, desc=what, unit=unit, unit_scale=True, disable=hidden, leave=False
+        ) as bar:
+
+            def advance(count: int) -> None:
+                bar.update(count)
+                if bytes_each:
+                    bar.set_postfix_str(f"{bar.n * bytes_each / 1e6:,.1f} MB", refresh=False)
+
+            yield advance
+
+    def say(self, text: str) -> None:
+        """Print a line for a person."""
+        if self._for_person:
+            self._console.print(text, markup=False)
+
+    def table(self, columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
+        """Print a table for a person; all columns but the first are numbers."""
+        if not self._for_person:
+            return
+        table = Table(
+            title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        )
+        for position, column in enumerate(columns):
+            table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """Print names and values, one a line, for a person; None is left out."""
+        width = max(map(len, facts), default=0)
+        for name, value in facts.items():
+            if value is not None:
+                self.say(f"{name:<{width}}  {value}")
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        """Print the result for a machine."""
+        if self.as_json and not self.quiet:
+            typer.echo(json.dumps(result, ensure_ascii=False))
+
+    def __enter__(self) -> Self:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("default")
+        warnings.showwarning = self._show_warning
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._warnings.__exit__(exc_type, exc, traceback)
+        if isinstance(exc, VecmigrateError):
+            self._fail(exc.exit_code, exc.message, exc.remedy)
+        if isinstance(exc, KeyboardInterrupt):
+            self._fail(ExitCode.INTERRUPTED, "interrupted", "No unfinished target was published.")
+        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._fail(ExitCode.WRITE_FAILED, f"the disk is full ({exc.filename})", "Make room.")
+
+    def _fail(self, code: ExitCode, message: str, remedy: str) -> None:
+        if self.as_json:
+            error = {"message": message, "remedy": remedy, "exit_code": int(code)}
+            typer.echo(json.dumps({"error": error}, ensure_ascii=False))
+        typer.echo(f"error: {message}. {remedy}", err=True)
+        raise typer.Exit(int(code))
+
+    def _show_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        # Libraries' warnings to programmers are not a user's concern.
+        if not self.quiet and category.__module__.startswith("vecmigrate"):
+            typer.echo(f"warning: {message}", err=True)

@@ -1,0 +1,47 @@
+"""``vecmigrate translate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vecmigrate.array_translation import open_vectors, translate_file
+from vecmigrate.cli.options import JsonFlag, QuietFlag
+from vecmigrate.cli.output import Output
+from vecmigrate.translators import load_translator
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate translate translator.safetensors old.npy new.npy
+    vecmigrate translate translator.safetensors old.npy new.npy --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("translate", epilog=EXAMPLES)(run)
+
+
+def run(
+    translator: Annotated[
+        Path, typer.Argument(help="Translator file that `vecmigrate fit` wrote.")
+    ],
+    source: Annotated[Path, typer.Argument(metavar="IN.npy", help="(n, d) floats of any size.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.npy", help="float32 file to write.")],
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Translate a plain array of vectors, memory-mapped."""
+    with Output(as_json=json_, quiet=quiet) as out:
+        loaded = load_translator(translator)
+        total = len(open_vectors(source))
+        with out.progress("translating", total, bytes_each=4 * loaded.target_dim_) as advance:
+            shape = translate_file(loaded, source, target, progress=advance)
+        out.say(f"{shape[0]:,} vectors of {shape[1]} dimensions are in {target}")
+        out.say(
+            "Next: load them into your store, or let vecmigrate migrate do it for FAISS, Qdrant."
+        )
+        out.result({"target": str(target), "count": shape[0], "dimension": shape[1]})

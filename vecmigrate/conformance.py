@@ -1,0 +1,237 @@
+"""Tests that any connector must pass; subclass :class:`ConnectorConformance` in your own tests.
+
+.. code-block:: python
+
+    from vecmigrate.conformance import ConnectorConformance
+
+    class TestMyStore(ConnectorConformance):
+        def target_uri(self, tmp_path, name):
+            return f"mystore:{tmp_path}/{name}"
+
+pytest collects the subclass and runs each test against your connector, found by its entry point.
+Needs pytest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vecmigrate.batches import PointId, VectorBatch, id_array
+from vecmigrate.connector import (
+    MismatchError,
+    MissingIdsError,
+    TargetExistsError,
+    UsageError,
+    VecmigrateError,
+)
+from vecmigrate.description import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
+from vecmigrate.registry import open_sink, open_source
+
+DIMENSION = 12
+INTEGERS: list[PointId] = [0, 7, 3, 2**40, 12, 5, 99, 8, 1000, 4]
+UUIDS: list[PointId] = [f"5c56c793-69f3-4fbf-87e6-c4bf54c28c{n:02x}" for n in range(10)]
+PAYLOADS: list[dict[str, Any]] = [
+    {
+        "text": f"the text of point {n}, é 漢字 🙂",
+        "nested": {"list": [1, 2.5, None, {"deep": True}], "empty": {}},
+        "count": n,
+        "flag": n % 2 == 0,
+        "id": "a field called id",
+        "nothing": None,
+    }
+    for n in range(10)
+]
+
+
+class ConnectorConformance:
+    """Subclass it, name the class ``Test…``, and say where a collection can be made."""
+
+    id_kinds: tuple[str, ...] = ("integer", "uuid")
+    """Kinds of ids that the store keeps."""
+
+    metrics: tuple[Metric, ...] = (Metric.COSINE, Metric.DOT, Metric.EUCLID)
+    """Metrics that the store offers."""
+
+    def target_uri(self, tmp_path: Path, name: str) -> str:
+        """Return the URI of a collection that does not exist yet."""
+        raise NotImplementedError
+
+    @pytest.fixture(params=["integer", "uuid"])
+    def batch(self, request: pytest.FixtureRequest) -> VectorBatch:
+        """Ten points of unit length, with payloads."""
+        if request.param not in self.id_kinds:
+            pytest.skip(f"this store has no {request.param} ids")
+        return self._points(INTEGERS if request.param == "integer" else UUIDS)
+
+    @pytest.fixture
+    def uri(self, tmp_path: Path) -> str:
+        """Where a collection is to be made."""
+        return self.target_uri(tmp_path, "collection")
+
+    def _points(self, ids: list[PointId]) -> VectorBatch:
+        vectors = np.random.default_rng(0).standard_normal((len(ids), DIMENSION))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return VectorBatch(id_array(ids), vectors.astype(np.float32), PAYLOADS[: len(ids)])
+
+    def _write(self, uri: str, *batches: VectorBatch, **spec: Any) -> None:
+        wanted = TargetSpec(**{"dimension": DIMENSION, "metric": Metric.COSINE, **spec})
+        with open_sink(uri, wanted) as sink:
+            for batch in batches:
+                sink.write(batch)
+            sink.finish()
+
+    def _read(self, uri: str, size: int = 4, cursor: str | None = None) -> list[VectorBatch]:
+        with open_source(uri) as source:
+            # Copies, since a batch may be a view of what closing the source releases.
+            return [
+                VectorBatch(b.ids.copy(), b.vectors.copy(), b.payloads, b.cursor)
+                for b in source.batches(size, cursor=cursor)
+            ]
+
+    def test_points_come_back_whole(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        found = _by_id(self._read(uri))
+        assert found.keys() == set(batch.ids.tolist())
+        for row, point_id in enumerate(batch.ids.tolist()):
+            vector, payload = found[point_id]
+            np.testing.assert_allclose(vector, batch.vectors[row], rtol=0, atol=1e-6)
+            assert payload == PAYLOADS[row]
+
+    def test_description_tells_what_was_asked_for(self, uri: str, batch: VectorBatch) -> None:
+        provenance = Provenance(
+            vecmigrate_version="0",
+            source="faiss:old",
+            encoder=EncoderIdentity(name="new", dimension=DIMENSION, normalized=True),
+            created_at="2026-01-01T00:00:00+00:00",
+        )
+        self._write(uri, batch, provenance=provenance)
+        with open_source(uri) as source:
+            description = source.describe()
+        assert (description.count, description.dimension) == (10, DIMENSION)
+        assert description.metric is Metric.COSINE
+        assert description.text_field == "text"
+        assert set(PAYLOADS[0]) <= set(description.payload_fields)
+        assert description.provenance == provenance
+        integer = batch.ids.dtype == np.int64
+        assert description.id_kind is (IdKind.INTEGER if integer else IdKind.UUID)
+
+    def test_every_metric_is_kept(self, tmp_path: Path) -> None:
+        for metric in self.metrics:
+            uri = self.target_uri(tmp_path, f"collection-{metric.value}")
+            self._write(uri, self._points(INTEGERS), metric=metric)
+            with open_source(uri) as source:
+                assert source.describe().metric is metric
+
+    def test_batches_are_bounded_and_each_point_comes_once(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        self._write(uri, batch)
+        batches = self._read(uri, size=3)
+        assert all(0 < len(b) <= 3 for b in batches)
+        assert sorted(map(str, _ids(batches))) == sorted(map(str, batch.ids.tolist()))
+
+    def test_a_cursor_continues_where_its_batch_ended(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        batches = self._read(uri, size=3)
+        for done, part in enumerate(batches, start=1):
+            assert part.cursor is not None
+            rest = self._read(uri, size=2, cursor=part.cursor)
+            assert _ids(rest) == _ids(batches[done:])
+
+    def test_a_foreign_cursor_is_refused(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        with pytest.raises(UsageError):
+            self._read(uri, cursor="not a cursor of mine")
+
+    def test_payloads_can_be_left_out(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        with open_source(uri) as source:
+            assert all(b.payloads is None for b in source.batches(4, payloads=False))
+
+    def test_fetch_keeps_the_order_asked_for(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        wanted = [batch.ids.tolist()[i] for i in (8, 0, 5)]
+        with open_source(uri) as source:
+            fetched = source.fetch(wanted)
+            assert fetched.ids.tolist() == wanted
+            np.testing.assert_allclose(fetched.vectors, batch.vectors[[8, 0, 5]], atol=1e-6)
+            assert fetched.payloads is not None
+            assert [dict(p) for p in fetched.payloads] == [PAYLOADS[i] for i in (8, 0, 5)]
+            assert source.texts(wanted) == [PAYLOADS[i]["text"] for i in (8, 0, 5)]
+
+    def test_fetch_names_ids_that_are_missing(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        absent: PointId = 31337 if batch.ids.dtype == np.int64 else str(UUIDS[0])[:-2] + "ff"
+        with open_source(uri) as source, pytest.raises(MissingIdsError, match=str(absent)):
+            source.fetch([batch.ids.tolist()[0], absent])
+
+    def test_ids_are_all_ids(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        with open_source(uri) as source:
+            listed = [i for ids in source.ids(4) for i in ids.tolist()]
+        assert sorted(map(str, listed)) == sorted(map(str, batch.ids.tolist()))
+
+    def test_an_id_written_again_replaces_what_it_had(self, uri: str, batch: VectorBatch) -> None:
+        again = batch.take(np.array([2]))
+        again = VectorBatch(again.ids, -again.vectors, [{"text": "the second text here"}])
+        self._write(uri, batch, again)
+        found = _by_id(self._read(uri))
+        assert len(found) == len(batch)
+        vector, payload = found[batch.ids.tolist()[2]]
+        np.testing.assert_allclose(vector, -batch.vectors[2], atol=1e-6)
+        assert payload == {"text": "the second text here"}
+
+    def test_points_without_payloads(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, VectorBatch(batch.ids, batch.vectors))
+        found = _by_id(self._read(uri))
+        assert len(found) == len(batch)
+        assert all(payload == {} for _, payload in found.values())
+
+    def test_nothing_is_published_before_finish(self, uri: str, batch: VectorBatch) -> None:
+        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
+        with open_sink(uri, spec) as sink:
+            sink.write(batch)
+        with pytest.raises(VecmigrateError):
+            self._read(uri)
+        self._write(uri, batch)
+        assert len(_ids(self._read(uri))) == len(batch)
+
+    def test_a_finished_target_is_never_replaced(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
+        for restart in (False, True):
+            with pytest.raises(TargetExistsError):
+                open_sink(uri, spec, restart=restart)
+        assert len(_ids(self._read(uri))) == len(batch)
+
+    def test_another_dimension_is_refused(self, uri: str, batch: VectorBatch) -> None:
+        spec = TargetSpec(dimension=DIMENSION + 1, metric=Metric.COSINE)
+        with open_sink(uri, spec) as sink, pytest.raises(MismatchError):
+            sink.write(batch)
+
+    def test_an_unknown_option_is_refused(self, uri: str) -> None:
+        joint = "&" if "?" in uri else "?"
+        with pytest.raises(UsageError):
+            open_source(f"{uri}{joint}no_such_option=1")
+
+    def test_a_missing_collection_is_one_clear_error(self, uri: str) -> None:
+        with pytest.raises(VecmigrateError):
+            open_source(uri)
+
+
+def _ids(batches: list[VectorBatch]) -> list[PointId]:
+    return [i for batch in batches for i in batch.ids.tolist()]
+
+
+def _by_id(batches: list[VectorBatch]) -> dict[PointId, tuple[Any, dict[str, Any]]]:
+    found: dict[PointId, tuple[Any, dict[str, Any]]] = {}
+    for batch in batches:
+        payloads = batch.payloads or [{}] * len(batch)
+        for row, point_id in enumerate(batch.ids.tolist()):
+            assert point_id not in found, f"{point_id} came twice"
+            found[point_id] = (batch.vectors[row], dict(payloads[row]))
+    return found
