@@ -1,4 +1,4 @@
-"""The Qdrant connector passes the conformance suite, embedded and on a server where one is named."""
+"""The Qdrant connector passes the conformance suite, embedded and on a server if one is named."""
 
 import os
 import uuid

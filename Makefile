@@ -1,0 +1,36 @@
+# Two commands: `make demo` runs the main job on real data, `make test` lints, type-checks and tests.
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint wheel lock clean
+
+demo: $(VENV)/installed
+	$(BIN)/python benchmarks/demo/main_job.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(VENV)/installed
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .
+
+# --without-pip, since Debian keeps ensurepip in a package of its own: the system's pip serves.
+$(VENV)/installed: pyproject.toml requirements.lock
+	python3 -m venv --without-pip $(VENV)
+	python3 -m pip --python $(BIN)/python install --quiet -r requirements.lock
+	python3 -m pip --python $(BIN)/python install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# Pins what an empty environment gets today; torch without its local build tag.
+lock:
+	rm -rf build/lock && python3 -m venv build/lock
+	build/lock/bin/pip install --quiet torch==2.13.0
+	build/lock/bin/pip install --quiet '.[encode,dev]'
+	build/lock/bin/pip freeze --exclude vecmigrate | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist demo-out
