@@ -10,14 +10,13 @@ Floats are of 16, 32 or 64 bits. One file serves documents and queries.
 
 =============  ===================================================================
 name           the model's name in the identity; else the file's name without suffix
-revision       the model's revision; else the SHA-256 of the file
+revision       the model's revision; else unknown, since a file does not tell
 id, vector     names of the Parquet columns; else ``id`` and ``vector``
 =============  ===================================================================
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def open_encoder(spec: EncoderSpec) -> FileEncoder:
     )
     identity = EncoderIdentity(
         name=spec.options.get("name", path.stem),
-        revision=spec.options.get("revision") or _sha256(path),
+        revision=spec.options.get("revision"),
         dimension=file.stored.shape[1],
         normalized=_looks_normalized(file),
     )
@@ -113,11 +112,6 @@ class FileEncoder:
         vectors = np.ascontiguousarray(self._file.stored[rows], dtype=np.float32)
         require_usable(vectors, asked, origin=str(self._path))
         return vectors
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _looks_normalized(file: VectorFile) -> bool:
