@@ -1,0 +1,33 @@
+"""Qdrant for vecmigrate: embedded storage, a server, or Qdrant Cloud.
+
+``qdrant:DIRECTORY/COLLECTION`` is embedded storage, ``qdrant://HOST[:PORT]/COLLECTION`` a server,
+``qdrant+https://HOST[:PORT]/COLLECTION`` a server behind TLS. Options of every URI: ``vector``
+(which named vector), ``text`` (which payload field holds the text). Of a server's: ``grpc`` (true
+or false; tried where offered by default), ``grpc_port``, ``timeout`` (seconds for one request),
+``retries`` (of a request that met a passing fault), ``api_key_env`` (the environment variable with
+the key).
+"""
+
+from __future__ import annotations
+
+from vecmigrate.connector import Connector, Sink, Source, StoreURI, TargetSpec
+
+__all__ = ["connector"]
+
+
+class _QdrantConnector:
+    """Satisfies :class:`vecmigrate.connector.Connector`."""
+
+    def open_source(self, uri: StoreURI) -> Source:
+        # qdrant-client takes half a second to import: only once a collection is opened.
+        from vecmigrate_qdrant.source import QdrantSource
+
+        return QdrantSource(uri)
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        from vecmigrate_qdrant.sink import QdrantSink
+
+        return QdrantSink(uri, spec, restart=restart)
+
+
+connector: Connector = _QdrantConnector()

@@ -1,0 +1,84 @@
+"""One way to reach Qdrant, whether it runs in this process or on a server."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
+
+from vecmigrate.connector import InputError, WriteError
+from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation
+
+T = TypeVar("T")
+
+Refusal: TypeAlias = type[InputError] | type[WriteError]
+"""What a request that Qdrant refuses is raised as: the one when reading, the other when writing."""
+
+
+class Access(ABC):
+    """An open Qdrant.
+
+    Attributes
+    ----------
+    place
+        The directory or the server's address, for messages.
+    embedded
+        True where Qdrant runs in this process.
+    notes
+        What a user should know of the connection.
+    """
+
+    place: str
+    embedded: bool
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def run(self, request: Callable[[QdrantBase], T]) -> T:
+        """Return what ``request`` returns for the client.
+
+        Raises
+        ------
+        InputError, WriteError
+            Where Qdrant refuses it; which of the two was said on opening.
+        UnreachableError
+            Where a server does not answer, even after retries.
+        """
+
+    @abstractmethod
+    def begin_writes(self, collection: str) -> None:
+        """Get a collection that was just created ready for many writes."""
+
+    @abstractmethod
+    def publish(
+        self,
+        collection: str,
+        metadata: dict[str, Any],
+        strict_mode: models.StrictModeConfig | None,
+    ) -> None:
+        """Make all writes durable, then set the metadata and the strict mode in one step."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the client; may be called again."""
+
+
+def open_access(location: EmbeddedLocation | ServerLocation, *, refusal: Refusal) -> Access:
+    """Reach Qdrant at ``location``; only with ``WriteError`` for refusal is a directory made.
+
+    Raises
+    ------
+    InputError, WriteError
+        Where embedded storage is missing, broken or in use.
+    UsageError
+        Where the environment variable that is to hold the API key is not set.
+    """
+    if isinstance(location, EmbeddedLocation):
+        from vecmigrate_qdrant.embedded import EmbeddedAccess
+
+        return EmbeddedAccess(location.directory, refusal)
+    from vecmigrate_qdrant.server import ServerAccess
+
+    return ServerAccess(location, refusal)

@@ -1,0 +1,141 @@
+"""Embedded storage: one client for each directory in this process, shared by all who open it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
+from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
+
+from vecmigrate.connector import InputError
+from vecmigrate_qdrant.access import Access, Refusal, T
+
+
+@dataclass(slots=True)
+class _Shared:
+    client: QdrantLocal
+    # qdrant-client's local mode is not thread-safe, and a source may be read in one thread while
+    # a sink of the same directory is written in another.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    users: int = 0
+
+
+_shared: dict[Path, _Shared] = {}
+_opening = threading.Lock()
+
+
+class EmbeddedAccess(Access):
+    """Qdrant in a directory, inside this process.
+
+    Raises
+    ------
+    InputError, WriteError
+        Where the directory is no Qdrant storage, cannot be used, or another client holds it.
+    """
+
+    embedded = True
+
+    def __init__(self, directory: Path, refusal: Refusal) -> None:
+        self.place = str(directory)
+        self._refusal = refusal
+        self._key = Path(os.path.realpath(directory))
+        if refusal is InputError and not (directory / META_INFO_FILENAME).is_file():
+            # Opening the client would create the directory, or mark a foreign one as storage.
+            wrong = "is not embedded Qdrant storage" if directory.exists() else "does not exist"
+            raise InputError(
+                f"the directory {directory} {wrong}",
+                remedy="Give the one that the application opens with QdrantClient(path=...); "
+                "a server's collections are reached by qdrant://HOST/COLLECTION.",
+            )
+        with _opening:
+            shared = _shared.get(self._key)
+            if shared is None:
+                shared = _shared[self._key] = _Shared(self._open(directory))
+            shared.users += 1
+        self._state: _Shared | None = shared
+        self._client = shared.client
+        self._lock = shared.lock
+
+    def _open(self, directory: Path) -> QdrantLocal:
+        # Advice for a choice that is the user's and made before vecmigrate came: reading the old
+        # collection and writing one of its size is the job.
+        warnings.filterwarnings("ignore", message="Local mode is not recommended")
+        try:
+            return QdrantLocal(str(self._key), force_disable_check_same_thread=True)
+        except RuntimeError as error:
+            raise self._refusal(
+                f"the Qdrant storage {directory} is in use by another client",
+                remedy="Embedded storage serves one process at a time: close what has it open (an "
+                "application, a notebook, another vecmigrate, a client in this program) and run "
+                "this again.",
+            ) from error
+        except Exception as error:
+            # A damaged file can make the client's own reading of it fail with anything.
+            kind = type(error).__name__
+            raise self._refusal(
+                f"the Qdrant storage {directory} cannot be opened ({kind}: {error})",
+                remedy="Check the path, its permissions and that its files are whole.",
+            ) from error
+
+    def run(self, request: Callable[[QdrantBase], T]) -> T:
+        with self._lock:
+            try:
+                return request(self._client)
+            except (OSError, ValueError, sqlite3.Error) as error:
+                raise self._refusal(
+                    f"the Qdrant storage {self.place} refused a request ({error})",
+                    remedy="Check the request, the disk's free space and the directory's "
+                    "permissions.",
+                ) from error
+
+    def begin_writes(self, collection: str) -> None:
+        # qdrant-client commits every point by itself, which SQLite by default follows with several
+        # fsyncs: some 10 ms a point on a common disk. With a write-ahead log and syncs only at
+        # checkpoints it is twentyfold faster and a power cut still cannot corrupt the file, only
+        # lose the last points of a collection that is marked as unfinished anyway.
+        self._pragmas(collection, "journal_mode=WAL", "synchronous=NORMAL")
+
+    def publish(
+        self,
+        collection: str,
+        metadata: dict[str, Any],
+        strict_mode: models.StrictModeConfig | None,
+    ) -> None:
+        # Back to the file format and the syncs that qdrant-client itself chooses.
+        self._pragmas(
+            collection, "wal_checkpoint(TRUNCATE)", "journal_mode=DELETE", "synchronous=FULL"
+        )
+        self.run(lambda client: client.update_collection(collection, metadata=metadata))
+        for path in (self._key / META_INFO_FILENAME, self._key):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _pragmas(self, collection: str, *pragmas: str) -> None:
+        def execute(_: QdrantBase) -> None:
+            storage = self._client.collections[collection].storage
+            if storage is not None:
+                for pragma in pragmas:
+                    storage.storage.execute(f"PRAGMA {pragma}").fetchall()
+
+        self.run(execute)
+
+    def close(self) -> None:
+        with _opening:
+            if self._state is None:
+                return
+            self._state.users -= 1
+            if self._state.users == 0:
+                del _shared[self._key]
+                self._client.close()
+            self._state = None

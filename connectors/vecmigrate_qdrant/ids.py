@@ -1,0 +1,62 @@
+"""Point ids: Qdrant knows unsigned 64-bit integers and UUIDs, the latter in several spellings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+import numpy as np
+
+from vecmigrate.connector import IdArray, MismatchError, PointId
+
+_HYPHENATED = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_CANONICAL = re.compile(_HYPHENATED)
+_SPELLINGS = re.compile(
+    rf"[0-9a-f]{{32}}|{_HYPHENATED}|\{{{_HYPHENATED}\}}|urn:uuid:{_HYPHENATED}", re.IGNORECASE
+)
+_UINT64_MAX = 2**64 - 1
+
+
+def canonical_id(point_id: PointId) -> PointId | None:
+    """Return an id as Qdrant spells it, or None where Qdrant cannot hold it."""
+    if isinstance(point_id, str):
+        if _CANONICAL.fullmatch(point_id):
+            return point_id
+        return str(UUID(point_id)) if _SPELLINGS.fullmatch(point_id) else None
+    return int(point_id) if 0 <= point_id <= _UINT64_MAX else None
+
+
+def canonical_ids(ids: Sequence[PointId] | IdArray) -> list[PointId | None]:
+    """Return each id as Qdrant spells it, None for those that it cannot hold."""
+    return [canonical_id(i) for i in _plain(ids)]
+
+
+def storable_ids(ids: IdArray, target: str) -> list[PointId]:
+    """Return the ids as Qdrant is to store them.
+
+    Raises
+    ------
+    MismatchError
+        Where Qdrant cannot hold one, naming it.
+    """
+    if ids.dtype == np.int64 and (ids >= 0).all():
+        plain: list[PointId] = ids.tolist()
+        return plain
+    stored: list[PointId] = []
+    for point_id in _plain(ids):
+        canonical = canonical_id(point_id)
+        if canonical is None:
+            raise MismatchError(
+                f"{target} cannot hold the id {point_id!r}: Qdrant's ids are integers from 0 to "
+                "2^64-1 and UUIDs",
+                remedy="Give the source's points such ids (keeping the old ones as a payload "
+                "field), or choose a target of another store.",
+            )
+        stored.append(canonical)
+    return stored
+
+
+def _plain(ids: Sequence[PointId] | IdArray) -> Iterable[PointId]:
+    # A numpy integer is no int for qdrant-client.
+    return ids.tolist() if isinstance(ids, np.ndarray) else ids

@@ -1,0 +1,159 @@
+"""A collection's configuration as JSON, and back into what creates a collection like it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from qdrant_client import models
+
+from vecmigrate.connector import Metric, MismatchError
+from vecmigrate_qdrant.marks import foreign_metadata
+from vecmigrate_qdrant.vectors import UNNAMED, dense_params
+
+DISTANCES = {
+    Metric.COSINE: models.Distance.COSINE,
+    Metric.DOT: models.Distance.DOT,
+    Metric.EUCLID: models.Distance.EUCLID,
+    Metric.MANHATTAN: models.Distance.MANHATTAN,
+}
+METRICS = {distance: metric for metric, distance in DISTANCES.items()}
+
+_COUNTS = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
+
+# What create_collection takes, and as which type it takes it.
+_CONFIGS: Mapping[str, Any] = {
+    "hnsw_config": models.HnswConfigDiff,
+    "optimizers_config": models.OptimizersConfigDiff,
+    "wal_config": models.WalConfigDiff,
+    "quantization_config": models.QuantizationConfig,
+    "payload": models.PayloadStorageParams,
+    "id_tracker": models.IdTrackerParams,
+}
+
+
+def read_settings(
+    info: models.CollectionInfo, vector: str, *, embedded: bool
+) -> dict[str, JsonValue]:
+    """Return all that a collection like this one needs; the dimension and metric are left out.
+
+    Embedded storage keeps only the vectors' parameters and makes up the rest, so that the rest is
+    left out as well.
+    """
+    config, params = info.config, info.config.params
+    settings: dict[str, JsonValue] = {
+        "vector": vector,
+        "vector_params": _dump(dense_params(params)[vector], exclude={"size", "distance"}),
+        "metadata": foreign_metadata(info),
+    }
+    if embedded:
+        return settings
+    found: dict[str, BaseModel | None] = {
+        "hnsw_config": config.hnsw_config,
+        "optimizers_config": config.optimizer_config,
+        "wal_config": config.wal_config,
+        "quantization_config": config.quantization_config,
+        "payload": params.payload,
+        "id_tracker": params.id_tracker,
+        "strict_mode_config": config.strict_mode_config,
+    }
+    settings |= {name: _dump(model) for name, model in found.items() if model is not None}
+    settings |= {name: v for name in _COUNTS if (v := getattr(params, name)) is not None}
+    settings["payload_schema"] = {
+        field: _dump(index, exclude={"points"}) for field, index in info.payload_schema.items()
+    }
+    return settings
+
+
+def creation_arguments(
+    settings: Mapping[str, JsonValue], vector: str, dimension: int, metric: Metric
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the arguments of ``create_collection``, and notes on what could not be kept.
+
+    Raises
+    ------
+    MismatchError
+        Where the settings are none that :func:`read_settings` gives.
+    """
+    stored = settings.get("vector_params") or {}
+    notes: tuple[str, ...] = ()
+    try:
+        params = models.VectorParams.model_validate(
+            {**_mapping(stored), "size": dimension, "distance": DISTANCES[metric]}
+        )
+        arguments = {
+            name: TypeAdapter(kind).validate_python(_known(kind, settings[name]))
+            for name, kind in _CONFIGS.items()
+            if settings.get(name) is not None
+        }
+    except ValidationError as error:
+        raise _foreign_settings(error) from error
+    if params.datatype == models.Datatype.UINT8:
+        params.datatype = None
+        notes = ("translated vectors are no whole numbers: stored as float32, not as uint8",)
+    arguments |= {name: settings[name] for name in _COUNTS if settings.get(name) is not None}
+    arguments["vectors_config"] = params if vector == UNNAMED else {vector: params}
+    return arguments, notes
+
+
+def payload_indexes(settings: Mapping[str, JsonValue]) -> dict[str, models.PayloadFieldSchema]:
+    """Return the payload indexes to create, by field; raises as :func:`creation_arguments`."""
+    try:
+        indexes = {
+            field: models.PayloadIndexInfo.model_validate({**_mapping(index), "points": 0})
+            for field, index in _mapping(settings.get("payload_schema") or {}).items()
+        }
+    except ValidationError as error:
+        raise _foreign_settings(error) from error
+    return {field: index.params or index.data_type for field, index in indexes.items()}
+
+
+def strict_mode(settings: Mapping[str, JsonValue]) -> models.StrictModeConfig | None:
+    """Return the strict mode to set, if any; raises as :func:`creation_arguments`."""
+    found = settings.get("strict_mode_config")
+    if found is None:
+        return None
+    try:
+        return models.StrictModeConfig.model_validate(_known(models.StrictModeConfig, found))
+    except ValidationError as error:
+        raise _foreign_settings(error) from error
+
+
+def index_type(info: models.CollectionInfo, vector: str, *, embedded: bool) -> str:
+    """Name a vector's index in Qdrant's words, as ``HNSW(m=16, ef_construct=100)``."""
+    if embedded:
+        return "exact (embedded Qdrant keeps no index)"
+    params = dense_params(info.config.params)[vector]
+    own, common = params.hnsw_config or models.HnswConfigDiff(), info.config.hnsw_config
+    m = common.m if own.m is None else own.m
+    ef_construct = common.ef_construct if own.ef_construct is None else own.ef_construct
+    name = f"HNSW(m={m}, ef_construct={ef_construct})" if m else "exact (HNSW is off: m=0)"
+    quantization = params.quantization_config or info.config.quantization_config
+    if quantization is not None:
+        name += f", {next(iter(type(quantization).model_fields))} quantization"
+    return name
+
+
+def _dump(model: BaseModel, exclude: set[str] | None = None) -> dict[str, JsonValue]:
+    return model.model_dump(mode="json", exclude_none=True, exclude=exclude)
+
+
+def _known(kind: Any, value: JsonValue) -> JsonValue:
+    """Leave out what the type to create with does not know, as figures that only a server tells."""
+    if isinstance(value, dict) and hasattr(kind, "model_fields"):
+        return {k: v for k, v in value.items() if k in kind.model_fields}
+    return value
+
+
+def _mapping(value: JsonValue) -> dict[str, JsonValue]:
+    if isinstance(value, dict):
+        return value
+    raise _foreign_settings(f"{value!r} is no object")
+
+
+def _foreign_settings(error: object) -> MismatchError:
+    return MismatchError(
+        f"the settings for the new Qdrant collection are not understood ({error})",
+        remedy="Use those that the description of a Qdrant source holds.",
+    )

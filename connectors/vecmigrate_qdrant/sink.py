@@ -1,0 +1,253 @@
+"""A Qdrant collection being written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import JsonValue
+from qdrant_client import models
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    MismatchError,
+    Payload,
+    PointId,
+    Sink,
+    StoreURI,
+    TargetExistsError,
+    TargetSpec,
+    VecmigrateError,
+    VectorBatch,
+    Vectors,
+    WriteError,
+)
+from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.describe import describe
+from vecmigrate_qdrant.ids import storable_ids
+from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.marks import Mark, State, read_mark
+from vecmigrate_qdrant.settings import creation_arguments, payload_indexes, strict_mode
+from vecmigrate_qdrant.vectors import UNNAMED
+
+# A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
+REQUEST_BYTES = 24 * 2**20
+BYTES_PER_COMPONENT = 24
+INDEXING_SECONDS = 300.0
+POLL_SECONDS = 0.5
+
+_log = logging.getLogger("vecmigrate.qdrant")
+
+
+class QdrantSink(Sink):
+    """A new Qdrant collection; marked in its metadata as unfinished until :meth:`finish`.
+
+    Raises
+    ------
+    UsageError
+        Where the URI is not understood.
+    TargetExistsError
+        Where a collection or an alias of this name is there, unless it is what an earlier run left
+        unfinished and ``restart`` is given.
+    MismatchError
+        Where the settings are not Qdrant's, or the server is too old to keep the mark.
+    WriteError, UnreachableError
+        Where Qdrant refuses the collection or is not to be reached.
+    """
+
+    def __init__(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> None:
+        location = parse_location(uri)
+        settings = spec.settings if spec.store == "qdrant" else {}
+        self._uri = uri
+        self._spec = spec
+        self._collection = location.collection
+        self._vector = uri.options.get("vector", str(settings.get("vector", UNNAMED)))
+        self._strict_mode = strict_mode(settings)
+        self._description: CollectionDescription | None = None
+        self._run = uuid.uuid4().hex
+        self._created = False
+        arguments, self._notes = creation_arguments(
+            settings, self._vector, spec.dimension, spec.metric
+        )
+        indexes = payload_indexes(settings)
+        self._access = open_access(location, refusal=WriteError)
+        self._where = f"{self._access.place}/{self._collection}"
+        try:
+            self._make_way(restart)
+            self._create(arguments, settings)
+            self._index_payloads(indexes)
+            self._access.begin_writes(self._collection)
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, batch: VectorBatch) -> None:
+        dimension = batch.vectors.shape[1]
+        if dimension != self._spec.dimension:
+            raise MismatchError(
+                f"vectors of {dimension} dimensions for {self._where}, which has "
+                f"{self._spec.dimension}",
+                remedy="Write vectors of the collection's dimension.",
+            )
+        ids = storable_ids(batch.ids, self._where)
+        if not ids:
+            return
+        if self._access.embedded:
+            self._upsert(ids, batch.vectors, batch.payloads)
+        else:
+            self._upsert_in_requests(ids, batch.vectors, batch.payloads)
+
+    def finish(self) -> CollectionDescription:
+        if self._description is not None:
+            return self._description
+        notes = (*self._notes, *self._await_index())
+        mark = Mark(State.COMPLETE, self._run, self._spec.provenance)
+        self._access.publish(self._collection, mark.as_metadata(), self._strict_mode)
+        self._created = False  # Whole now, whatever happens: never again this sink's to remove.
+        self._description = describe(
+            self._access,
+            self._uri,
+            self._collection,
+            self._vector,
+            text_field=self._uri.options.get("text", self._spec.text_field),
+            notes=notes,
+        )
+        self._access.close()
+        return self._description
+
+    def abort(self) -> None:
+        try:
+            if self._created and self._owns():
+                self._access.run(lambda client: client.delete_collection(self._collection))
+        except VecmigrateError as error:
+            # Raised here it would hide why the write was given up.
+            _log.warning("%s stays behind unfinished: %s", self._where, error)
+        finally:
+            self._created = False
+            self._access.close()
+
+    def _make_way(self, restart: bool) -> None:
+        """Make sure that nothing is at the target's name."""
+        name = self._collection
+        if not self._access.run(lambda client: client.collection_exists(name)):
+            return
+        aliases = self._access.run(lambda client: client.get_aliases()).aliases
+        for alias in aliases:
+            if alias.alias_name == name:
+                raise TargetExistsError(
+                    f"{self._where} is there, as an alias of {alias.collection_name!r}",
+                    remedy="Name another target; switch the alias over once the migration is done.",
+                )
+        mark = read_mark(self._access.run(lambda client: client.get_collection(name)))
+        if mark is None or mark.state is State.COMPLETE:
+            raise TargetExistsError(
+                f"the collection {self._where} is there already",
+                remedy="Name another target, or delete that collection yourself.",
+            )
+        if not restart:
+            raise TargetExistsError(
+                f"the collection {self._where} is there, unfinished: another run is writing it or "
+                "was stopped while it did",
+                remedy="Where no other run is at work, start it over with --restart.",
+            )
+        self._access.run(lambda client: client.delete_collection(name))
+
+    def _create(self, arguments: Mapping[str, Any], settings: Mapping[str, JsonValue]) -> None:
+        carried = settings.get("metadata")
+        mark = Mark(State.WRITING, self._run).as_metadata()
+        metadata = {**carried, **mark} if isinstance(carried, dict) else mark
+        try:
+            self._access.run(
+                lambda client: client.create_collection(
+                    self._collection, metadata=metadata, **arguments
+                )
+            )
+        except WriteError:
+            # A retry is refused where the first try came through and only its answer was lost.
+            if not self._exists():
+                raise
+            if not self._owns():
+                raise TargetExistsError(
+                    f"the collection {self._where} was made by somebody else just now",
+                    remedy="Name another target.",
+                ) from None
+        self._created = True
+        if not self._owns():
+            self._access.run(lambda client: client.delete_collection(self._collection))
+            self._created = False
+            raise MismatchError(
+                f"{self._access.place} does not keep a collection's metadata, by which a finished "
+                "collection is told from an unfinished one",
+                remedy="Use Qdrant 1.16 or newer as the target.",
+            )
+
+    def _exists(self) -> bool:
+        return self._access.run(lambda client: client.collection_exists(self._collection))
+
+    def _owns(self) -> bool:
+        """True where the collection is the one that this sink made."""
+        mark = read_mark(self._access.run(lambda client: client.get_collection(self._collection)))
+        return mark is not None and mark.run == self._run
+
+    def _index_payloads(self, indexes: Mapping[str, models.PayloadFieldSchema]) -> None:
+        if indexes and self._access.embedded:
+            self._notes += (f"embedded Qdrant has no payload indexes: {', '.join(indexes)}",)
+            return
+        # Before the points: the vector index links points by their indexed payload values as it
+        # is built, and is not built again for an index that comes later.
+        for name, schema in indexes.items():
+            self._index_payload(name, schema)
+
+    def _index_payload(self, name: str, schema: models.PayloadFieldSchema) -> None:
+        self._access.run(
+            lambda client: client.create_payload_index(
+                self._collection, name, field_schema=schema, wait=True
+            )
+        )
+
+    def _upsert_in_requests(
+        self, ids: Sequence[PointId], vectors: Vectors, payloads: Sequence[Payload] | None
+    ) -> None:
+        """Upsert in as many requests as their size calls for."""
+        estimate = vectors.size * BYTES_PER_COMPONENT
+        if payloads is not None:
+            estimate += len(json.dumps(list(map(dict, payloads)), default=str))
+        if estimate <= REQUEST_BYTES or len(ids) == 1:
+            self._upsert(ids, vectors, payloads)
+            return
+        half = len(ids) // 2
+        for part in (slice(None, half), slice(half, None)):
+            self._upsert_in_requests(
+                ids[part], vectors[part], None if payloads is None else payloads[part]
+            )
+
+    def _upsert(
+        self, ids: Sequence[PointId], vectors: Vectors, payloads: Sequence[Payload] | None
+    ) -> None:
+        rows = vectors.tolist()
+        points = models.Batch(
+            ids=list(ids),
+            vectors=rows if self._vector == UNNAMED else {self._vector: rows},
+            payloads=None if payloads is None else list(map(dict, payloads)),
+        )
+        self._access.run(lambda client: client.upsert(self._collection, points, wait=True))
+
+    def _await_index(self) -> tuple[str, ...]:
+        """Wait for the server to index what was written, within bounds."""
+        deadline = time.monotonic() + INDEXING_SECONDS
+        while True:
+            info = self._access.run(lambda client: client.get_collection(self._collection))
+            if info.status == models.CollectionStatus.RED:
+                raise WriteError(
+                    f"the server could not index {self._where} ({info.optimizer_status})",
+                    remedy="See the server's log; then start over with --restart.",
+                )
+            if info.status != models.CollectionStatus.YELLOW:
+                return ()
+            if time.monotonic() > deadline:
+                return ("the server is still indexing: complete, but slower to search until then",)
+            time.sleep(POLL_SECONDS)

@@ -1,0 +1,231 @@
+"""A Qdrant collection being read."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+
+from qdrant_client import models
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    InputError,
+    MissingIdsError,
+    PointId,
+    Source,
+    StoreURI,
+    UsageError,
+    VectorBatch,
+    id_array,
+)
+from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.ids import canonical_id, canonical_ids
+from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.vectors import choose_vector, dense_params, matrix, selector
+
+FETCHED_AT_ONCE = 256
+# A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
+EMBEDDED_ID_PAGE = 50_000
+NAMED_IN_ERRORS = 10
+
+
+class QdrantSource(Source):
+    """A Qdrant collection, read in the order of its ids.
+
+    A batch's cursor is the JSON of the id that comes next: an integer, a UUID, or null at the end.
+
+    Raises
+    ------
+    UsageError
+        Where the URI is not understood or leaves open which vector is meant.
+    InputError
+        Where the collection is not there, cannot be read, or its storage is in use.
+    UnreachableError
+        Where the server does not answer.
+    """
+
+    def __init__(self, uri: StoreURI) -> None:
+        location = parse_location(uri)
+        self._uri = uri
+        self._collection = location.collection
+        self._access = open_access(location, refusal=InputError)
+        try:
+            info = existing_collection(self._access, self._collection)
+            params = info.config.params
+            self._where = f"{self._access.place}/{self._collection}"
+            self._vector = choose_vector(params, uri.options.get("vector"), self._where)
+            self._with_vectors = selector(params, self._vector)
+            self._dimension = dense_params(params)[self._vector].size
+            strict = info.config.strict_mode_config
+            self._page_limit = strict.max_query_limit if strict and strict.enabled else None
+        except BaseException:
+            self._access.close()
+            raise
+
+    def describe(self) -> CollectionDescription:
+        return self._description
+
+    @cached_property
+    def _description(self) -> CollectionDescription:
+        asked = self._uri.options.get("text")
+        found = describe(self._access, self._uri, self._collection, self._vector, text_field=asked)
+        if asked is not None and found.count and asked != found.text_field:
+            raise UsageError(
+                f"{self._where} has no payload field {asked!r}",
+                remedy=f"Name one of these by ?text=: {', '.join(found.payload_fields) or 'none'}.",
+            )
+        return found
+
+    def batches(
+        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        size = self._page_size(batch_size)
+        first = None if cursor is None else self._read_cursor(cursor)
+        if cursor is not None and first is None:
+            return iter(())
+        pages = (
+            self._embedded_pages(size, first, payloads)
+            if self._access.embedded
+            else self._scrolled_pages(size, first, payloads, self._with_vectors)
+        )
+        return (
+            self._batch(records, payloads, json.dumps(following)) for records, following in pages
+        )
+
+    def ids(self, batch_size: int) -> Iterator[IdArray]:
+        size = self._page_size(batch_size)
+        if self._access.embedded:
+            remaining = self._embedded_ids()
+            while page := list(islice(remaining, size)):
+                yield id_array(page)
+            return
+        for records, _ in self._scrolled_pages(size, None, False, False):
+            yield id_array(map(_id, records))
+
+    def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        wanted = canonical_ids(ids)
+        unique = list(dict.fromkeys(i for i in wanted if i is not None))
+        found: dict[PointId, models.Record] = {}
+        step = self._page_size(FETCHED_AT_ONCE)
+        for start in range(0, len(unique), step):
+            for record in self._retrieve(unique[start : start + step], True):
+                found[_id(record)] = record
+        missing = [
+            asked for asked, i in zip(ids, wanted, strict=True) if i is None or i not in found
+        ]
+        if missing:
+            named = ", ".join(str(i) for i in missing[:NAMED_IN_ERRORS])
+            more = len(missing) - NAMED_IN_ERRORS
+            raise MissingIdsError(
+                f"{self._where} does not hold {named}{f' and {more} more' if more > 0 else ''}",
+                remedy="Ask for ids of this collection, or choose the collection they are from.",
+            )
+        return self._batch([found[i] for i in wanted if i is not None], True, None)
+
+    def close(self) -> None:
+        self._access.close()
+
+    def _batch(
+        self, records: Sequence[models.Record], payloads: bool, cursor: str | None
+    ) -> VectorBatch:
+        return VectorBatch(
+            id_array(map(_id, records)),
+            matrix(records, self._vector, self._dimension, self._where),
+            [r.payload or {} for r in records] if payloads else None,
+            cursor,
+        )
+
+    def _page_size(self, batch_size: int) -> int:
+        if batch_size < 1:
+            raise UsageError(f"a batch size of {batch_size}", remedy="Give one of at least 1.")
+        return min(batch_size, self._page_limit or batch_size)
+
+    def _read_cursor(self, cursor: str) -> PointId | None:
+        """Return the id to go on with, or None at the end."""
+        try:
+            following = json.loads(cursor)
+        except ValueError:
+            following = ""
+        if following is None:
+            return None
+        point_id = None
+        if isinstance(following, int | str) and not isinstance(following, bool):
+            point_id = canonical_id(following)
+        if point_id is None:
+            raise UsageError(
+                f"{cursor!r} is no cursor of {self._where}",
+                remedy="Give the cursor of a batch of this collection, or none to start over.",
+            )
+        return point_id
+
+    def _scrolled_pages(
+        self,
+        size: int,
+        first: PointId | None,
+        payloads: bool,
+        vectors: bool | list[str],
+    ) -> Iterator[tuple[Sequence[models.Record], PointId | None]]:
+        """Yield pages of records, each with the id that comes next."""
+        following = first
+        while True:
+            records, following = self._scroll(size, following, payloads, vectors)
+            if records:
+                yield records, following
+            if following is None:
+                return
+
+    def _scroll(
+        self, size: int, offset: PointId | None, payloads: bool, vectors: bool | list[str]
+    ) -> tuple[Sequence[models.Record], PointId | None]:
+        records, following = self._access.run(
+            lambda client: client.scroll(
+                self._collection,
+                limit=size,
+                offset=offset,
+                with_payload=payloads,
+                with_vectors=vectors,
+            )
+        )
+        return records, None if following is None else _plain_id(following)
+
+    def _embedded_pages(
+        self, size: int, first: PointId | None, payloads: bool
+    ) -> Iterator[tuple[Sequence[models.Record], PointId | None]]:
+        """As :meth:`_scrolled_pages`, without the pass over all points that each scroll costs."""
+        ids = list(self._embedded_ids())
+        start = 0 if first is None else bisect_left(ids, _order(first), key=_order)
+        for low in range(start, len(ids), size):
+            high = low + size
+            following = ids[high] if high < len(ids) else None
+            yield self._retrieve(ids[low:high], payloads), following
+
+    def _embedded_ids(self) -> Iterator[PointId]:
+        for records, _ in self._scrolled_pages(EMBEDDED_ID_PAGE, None, False, False):
+            yield from map(_id, records)
+
+    def _retrieve(self, ids: Sequence[PointId], payloads: bool) -> list[models.Record]:
+        return self._access.run(
+            lambda client: client.retrieve(
+                self._collection, ids, with_payload=payloads, with_vectors=self._with_vectors
+            )
+        )
+
+
+def _id(record: models.Record) -> PointId:
+    return _plain_id(record.id)
+
+
+def _plain_id(point_id: object) -> PointId:
+    return point_id if isinstance(point_id, int) else str(point_id)
+
+
+def _order(point_id: PointId) -> tuple[bool, int, str]:
+    """Qdrant's order of ids: integers, then UUIDs."""
+    if isinstance(point_id, str):
+        return True, 0, point_id
+    return False, point_id, ""
