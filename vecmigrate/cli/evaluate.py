@@ -103,7 +103,7 @@ def _show(out: Output, evaluation: Evaluation) -> None:
         ]
         heads = {
             "recall": f"recall@{cutoff}",
-            "agreement": f"agreement@{cutoff} with source",
+            "agreement": f"agreement@{cutoff}",
             "labelled_recall": f"labelled recall@{cutoff}",
             "mrr": f"MRR@{cutoff}",
             "ndcg": f"nDCG@{cutoff}",
@@ -118,8 +118,10 @@ def _show(out: Output, evaluation: Evaluation) -> None:
         names = ", ".join(map(str, evaluation.unknown_labels[:10]))
         out.say(f"{len(evaluation.unknown_labels):,} relevant ids are not in the target: {names}")
     roles = {row.role for row in evaluation.rows}
+    if "source" in roles:
+        out.say("agreement: the share of the source's own top results that a collection returns")
     if "reference" in roles:
-        out.say("recall is against the reference: the corpus re-embedded, searched exactly.")
+        out.say("recall: the share of the reference's top results, which is the corpus re-embedded")
     else:
         out.say(
             "Next: recall against full re-embedding needs --reference; labels and the agreement "

@@ -19,6 +19,10 @@ from tqdm import tqdm
 from vecmigrate.errors import ExitCode, VecmigrateError
 
 
+NOT_A_TERMINAL_WIDTH = 200
+"""Columns of a table in a file or pipe, where nothing need be cut."""
+
+
 class Output:
     """A command's output; a context manager that turns errors into one line and an exit code.
 
@@ -29,7 +33,8 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self._console = Console(highlight=False, soft_wrap=True)
+        width = None if sys.stdout.isatty() else NOT_A_TERMINAL_WIDTH
+        self._console = Console(highlight=False, soft_wrap=True, width=width)
 
     @property
     def _for_person(self) -> bool:
