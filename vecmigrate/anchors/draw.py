@@ -50,7 +50,6 @@ class _Request(BaseModel):
     source_encoder: EncoderIdentity | None
     target_encoder: EncoderIdentity
     on_bad_vector: OnBadVector
-    on_missing_text: OnMissingText
 
 
 class _SampleCard(BaseModel):
@@ -125,8 +124,8 @@ def draw_anchors(
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
         on_bad_vector=OnBadVector(on_bad_vector),
-        on_missing_text=OnMissingText(on_missing_text),
     )
+    missing_text = OnMissingText(on_missing_text)
     partial = out.with_name(f"{out.name}.partial")
     if (partial / SAMPLE).exists():
         sample, population = _stored_sample(partial, request)
@@ -146,7 +145,7 @@ def draw_anchors(
         path = partial / f"encoded-{start:09d}.parquet"
         rows = sample.take(np.arange(start, min(start + batch_size, len(sample))))
         if not path.exists():
-            save_anchors(_encode(source, encoder, rows, request.on_missing_text, card), path)
+            save_anchors(_encode(source, encoder, rows, missing_text, card), path)
         parts.append(load_anchors(path))
         if encoding is not None:
             encoding(len(rows))

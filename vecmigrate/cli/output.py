@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from vecmigrate.errors import ExitCode, VecmigrateError
 
-
 NOT_A_TERMINAL_WIDTH = 200
 """Columns of a table in a file or pipe, where nothing need be cut."""
 
