@@ -1,0 +1,49 @@
+"""The FAISS connector: ``faiss:PATH[?sidecar=FILE&id=FIELD&text=FIELD]``."""
+
+from __future__ import annotations
+
+from vecmigrate.connector import Connector, Sink, Source, StoreURI, TargetSpec
+from vecmigrate_faiss.location import Location
+from vecmigrate_faiss.sink import FaissSink
+from vecmigrate_faiss.source import FaissSource
+
+__all__ = ["FaissConnector", "FaissSink", "FaissSource", "connector"]
+
+SOURCE_OPTIONS = ("sidecar", "id", "text")
+
+
+class FaissConnector:
+    """Opens FAISS index files, with texts and payloads in a JSONL or Parquet sidecar."""
+
+    def open_source(self, uri: StoreURI) -> Source:
+        """Open an index file for reading, memory-mapped.
+
+        Raises
+        ------
+        UsageError
+            Where an option is not understood.
+        InputError
+            Where the index or its sidecar is not there, cannot be read or is of an unknown kind.
+        """
+        location = Location.parse(uri, SOURCE_OPTIONS)
+        return FaissSource(uri, location)
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        """Begin a new index file; it appears at its name when the sink finishes.
+
+        Raises
+        ------
+        TargetExistsError
+            Where the index, its sidecar or its companion is there; or, without ``restart``, what
+            an earlier run left unfinished; or another run is writing there now.
+        UsageError
+            Where an option is given, or the directory does not exist.
+        MismatchError
+            Where FAISS has no index of that kind and metric.
+        WriteError
+            Where the directory cannot be written.
+        """
+        return FaissSink(uri, Location.parse(uri, ()), spec, restart=restart)
+
+
+connector: Connector = FaissConnector()

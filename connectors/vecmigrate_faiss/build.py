@@ -1,0 +1,125 @@
+"""Builds an index file from staged vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.connector import Metric, Vectors, WriteError
+from vecmigrate_faiss.faults import faiss_reason
+from vecmigrate_faiss.flat_file import write_flat
+from vecmigrate_faiss.kinds import FlatKind, IndexKind, IndexSettings
+from vecmigrate_faiss.lookup import Int64s
+
+_CHUNK_BYTES = 1 << 26
+_SEED = 0
+_WRAPPERS = {"IDMap": faiss.IndexIDMap, "IDMap2": faiss.IndexIDMap2}
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Vectors and FAISS ids to build from.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` float32, mapped.
+    ids
+        ``(n,)`` int64; None for the positions among the rows kept.
+    kept
+        ``(n,)`` mask of rows; None for all.
+    """
+
+    vectors: Vectors
+    ids: Int64s | None
+    kept: NDArray[np.bool_] | None
+
+    @property
+    def count(self) -> int:
+        """How many rows are kept."""
+        return len(self.vectors) if self.kept is None else int(np.count_nonzero(self.kept))
+
+    def chunks(self) -> Iterator[tuple[Vectors, Int64s]]:
+        """Yield vectors and ids in order, some megabytes at a time."""
+        size = max(1, _CHUNK_BYTES // (4 * self.vectors.shape[1]))
+        done = 0
+        for start in range(0, len(self.vectors), size):
+            rows = slice(start, start + size)
+            keep = slice(None) if self.kept is None else self.kept[rows]
+            vectors = np.ascontiguousarray(self.vectors[rows][keep])
+            if self.ids is None:
+                ids = np.arange(done, done + len(vectors), dtype=np.int64)
+            else:
+                ids = np.ascontiguousarray(self.ids[rows][keep])
+            done += len(vectors)
+            yield vectors, ids
+
+    def sample(self, size: int) -> Vectors:
+        """Draw rows uniformly, always the same ones; all of them where there are fewer."""
+        rows = np.arange(len(self.vectors)) if self.kept is None else np.flatnonzero(self.kept)
+        if size < len(rows):
+            rows = np.sort(np.random.default_rng(_SEED).choice(rows, size, replace=False))
+        return np.ascontiguousarray(self.vectors[rows])
+
+    def are_numbered(self) -> bool:
+        """True where the ids are 0, 1, 2 and so on in order."""
+        if self.ids is None:
+            return True
+        ids = self.ids if self.kept is None else self.ids[self.kept]
+        return np.array_equal(ids, np.arange(len(ids)))
+
+
+def build_index(
+    path: Path, points: Points, settings: IndexSettings, metric: Metric
+) -> tuple[str, ...]:
+    """Write an index with these settings, as far as the points allow, to ``path``.
+
+    Returns notes on where they did not. The vectors of a Flat index pass through; any other kind
+    is built in memory.
+
+    Raises
+    ------
+    OSError, WriteError
+        Where the file cannot be written, or FAISS cannot build the index.
+    """
+    kind = settings.index.fitted(points.count)
+    notes = []
+    if kind != settings.index:
+        notes.append(
+            f"{kind.words} in place of the source's {settings.index.words}: "
+            f"there are {points.count} vectors"
+        )
+    id_map = settings.id_map
+    if id_map is None and not kind.keeps_ids and not points.are_numbered():
+        id_map = "IDMap2"
+        notes.append("IDMap2 added: the ids are not 0, 1, 2 and so on")
+    try:
+        _build(path, points, kind, id_map, metric)
+    except (RuntimeError, MemoryError) as error:
+        raise WriteError(
+            f"FAISS cannot build {kind.words}: {faiss_reason(error)}",
+            remedy="Nothing was published; free disk space or memory and run again.",
+        ) from error
+    return tuple(notes)
+
+
+def _build(path: Path, points: Points, kind: IndexKind, id_map: str | None, metric: Metric) -> None:
+    index = kind.make(points.vectors.shape[1], metric)
+    wrapped = _WRAPPERS[id_map](index) if id_map else index
+    if isinstance(kind, FlatKind):
+        write_flat(path, wrapped, points.count, points.chunks())
+        return
+    if kind.training_rows and points.count:
+        kind.train(index, points.sample(kind.training_rows))
+    for vectors, ids in points.chunks():
+        if id_map or kind.keeps_ids:
+            wrapped.add_with_ids(vectors, ids)
+        else:
+            wrapped.add(vectors)
+    kind.complete(index)
+    faiss.write_index(wrapped, str(path))

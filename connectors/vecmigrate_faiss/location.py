@@ -1,0 +1,61 @@
+"""Where an index file and the files that belong to it are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vecmigrate.connector import StoreURI, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """An index file's path, and the names derived from it."""
+
+    index: Path
+
+    @classmethod
+    def parse(cls, uri: StoreURI, options: Iterable[str]) -> Location:
+        """Take the path from a URI whose options must be among ``options`` and not empty.
+
+        Raises
+        ------
+        UsageError
+            Where they are not, or the scheme names a transport.
+        """
+        uri.check_options(options)
+        if uri.transport:
+            raise UsageError(
+                f"{uri}: FAISS has no transport {uri.transport!r}", remedy="Write faiss:PATH."
+            )
+        for name, value in uri.options.items():
+            if not value:
+                raise UsageError(
+                    f"{uri}: the option {name!r} is empty",
+                    remedy="Give it a value or leave it out.",
+                )
+        return cls(Path(uri.location))
+
+    @property
+    def companion(self) -> Path:
+        """What vecmigrate notes of an index that it wrote."""
+        return self._beside(f"{self.index.name}.vecmigrate.json")
+
+    @property
+    def sidecar(self) -> Path:
+        """Where a sink writes payloads."""
+        return self._beside(f"{self.index.name}.jsonl")
+
+    @property
+    def staging(self) -> Path:
+        """The directory in which a sink collects what it is given."""
+        return self._beside(f".{self.index.name}.vecmigrate-staging")
+
+    def sidecar_candidates(self) -> list[Path]:
+        """Where a user's sidecar is looked for."""
+        stems = dict.fromkeys((self.index.stem, self.index.name))
+        return [self._beside(stem + end) for stem in stems for end in (".jsonl", ".parquet")]
+
+    def _beside(self, name: str) -> Path:
+        return self.index.with_name(name)

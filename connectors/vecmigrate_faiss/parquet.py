@@ -1,0 +1,183 @@
+"""Parquet sidecars: flat records keyed by an integer column.
+
+Values become JSON's: dates, times and timestamps ISO 8601 strings, decimals and UUIDs strings, NaN
+null. Columns of any other type that JSON lacks (bytes, durations, maps) are refused by name.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vecmigrate.connector import InputError
+from vecmigrate_faiss.lookup import IdTable, Int64s
+from vecmigrate_faiss.parquet_rows import ForwardRows, ParquetRows, SpilledRows
+from vecmigrate_faiss.sidecar import DEFAULT_KEY, Record, Sidecar
+
+_REWINDS_BEFORE_SPILL = 2
+
+
+class ParquetSidecar(Sidecar):
+    """A Parquet file, read forward; where asked for in another order, from a temporary copy.
+
+    Parameters
+    ----------
+    key
+        The column that holds the id; None for ``id``.
+
+    Raises
+    ------
+    InputError
+        Where the file is not Parquet, has no such column, or one that has no form in JSON.
+    """
+
+    def __init__(self, path: Path, key: str | None) -> None:
+        super().__init__(path)
+        self._key = key or DEFAULT_KEY
+        with self._reading():
+            self._file = pq.ParquetFile(path)
+        schema = self._file.schema_arrow
+        if self._key not in schema.names:
+            raise InputError(
+                f"{path} has no column {self._key!r}",
+                remedy=f"Name the one that holds the id as ?id=, of: {', '.join(schema.names)}.",
+            )
+        if not pa.types.is_integer(schema.field(self._key).type):
+            raise InputError(
+                f"{path}: the column {self._key!r} holds {schema.field(self._key).type}",
+                remedy="FAISS ids are 64-bit integers; name the column that holds them as ?id=.",
+            )
+        for field in schema:
+            if not _has_json_form(field.type):
+                raise InputError(
+                    f"{path}: the column {field.name!r} holds {field.type}, which JSON lacks",
+                    remedy="Leave the column out or turn it into text.",
+                )
+        self._table: IdTable | None = None
+        self._rows: ParquetRows = ForwardRows(self._file)
+
+    def sample(self, limit: int) -> list[Record]:
+        total = min(limit, self._file.metadata.num_rows)
+        with self._reading():
+            part = self._rows.take(np.arange(total, dtype=np.int64))
+            ids = [i for batch in part for i in batch.column(self._key).to_pylist()]
+            return [Record(i, i, p) for i, p in zip(ids, self._payloads(part), strict=True)]
+
+    def lookup(self, faiss_ids: Int64s) -> Sequence[Record | None]:
+        if self._table is None:
+            self._table = self._read_keys()
+        found = self._table.find(faiss_ids)
+        rows, places = np.unique(found[found >= 0], return_inverse=True)
+        if isinstance(self._rows, ForwardRows) and self._rows.rewinds >= _REWINDS_BEFORE_SPILL:
+            with self._reading():
+                self._rows = SpilledRows(self._rows)
+        with self._reading():
+            payloads = self._payloads(self._rows.take(rows))
+        records: list[Record | None] = [None] * len(faiss_ids)
+        for at, place in zip(np.flatnonzero(found >= 0).tolist(), places.tolist(), strict=True):
+            faiss_id = int(faiss_ids[at])
+            records[at] = Record(faiss_id, faiss_id, payloads[place])
+        return records
+
+    def close(self) -> None:
+        self._rows.close()
+        self._file.close()
+
+    def _read_keys(self) -> IdTable:
+        with self._reading():
+            column = self._file.read(columns=[self._key]).column(self._key)
+            if column.null_count:
+                raise InputError(
+                    f"{self.path}: the column {self._key!r} has {column.null_count} nulls",
+                    remedy="Give each record the id of its point.",
+                )
+            table = IdTable(column.cast(pa.int64()).to_numpy())
+        self.refuse_repeated(table, self._key)
+        return table
+
+    def _payloads(self, batches: Sequence[Any]) -> list[dict[str, Any]]:
+        payloads: list[dict[str, Any]] = []
+        for batch in batches:
+            names = [name for name in batch.schema.names if name != self._key]
+            columns = [_as_json(batch.column(name)) for name in names]
+            if not columns:
+                payloads.extend({} for _ in range(batch.num_rows))
+            payloads.extend(
+                dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
+            )
+        return payloads
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise InputError(
+                f"{self.path} cannot be read as Parquet: {' '.join(str(error).split())}",
+                remedy="Check that the file is whole and that its values have a form in JSON.",
+            ) from error
+
+
+def _has_json_form(kind: Any) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return isinstance(kind, pa.UuidType) or _has_json_form(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _has_json_form(kind.value_type)
+    if pa.types.is_struct(kind):
+        return all(_has_json_form(field.type) for field in kind)
+    if any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list)):
+        return _has_json_form(kind.value_type)
+    if pa.types.is_fixed_size_list(kind):
+        return _has_json_form(kind.value_type)
+    return _is_plain(kind) or any(
+        test(kind)
+        for test in (
+            pa.types.is_floating,
+            pa.types.is_date,
+            pa.types.is_time,
+            pa.types.is_timestamp,
+            pa.types.is_decimal,
+        )
+    )
+
+
+def _is_plain(kind: Any) -> bool:
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_null,
+            pa.types.is_boolean,
+            pa.types.is_integer,
+            pa.types.is_string,
+            pa.types.is_large_string,
+        )
+    )
+
+
+def _as_json(column: Any) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    return values if _is_plain(column.type) else [_json(value) for value in values]
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, dict):
+        return {name: _json(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_json(part) for part in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    return value

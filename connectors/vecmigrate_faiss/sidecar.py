@@ -1,0 +1,76 @@
+"""Texts and payloads beside an index, by id."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vecmigrate.connector import InputError, Payload, PointId
+from vecmigrate_faiss.lookup import IdTable, Int64s
+
+DEFAULT_KEY = "id"
+
+
+class Record(NamedTuple):
+    """A sidecar's record.
+
+    Attributes
+    ----------
+    faiss_id
+        The id in the index.
+    id
+        The point's id: ``faiss_id``, or what a numbered sidecar holds instead.
+    """
+
+    faiss_id: int
+    id: PointId
+    payload: Payload
+
+
+class Sidecar(ABC):
+    """A file of records found by id, read where it lies.
+
+    Attributes
+    ----------
+    numbered
+        True where the points' ids are no int64: the index then has numbers, and the sidecar says
+        which number is which id.
+    """
+
+    numbered = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def sample(self, limit: int) -> list[Record]:
+        """Return the first records, up to ``limit``."""
+
+    @abstractmethod
+    def lookup(self, faiss_ids: Int64s) -> Sequence[Record | None]:
+        """Return the record of each FAISS id, None where there is none.
+
+        Raises
+        ------
+        InputError
+            Where the file is malformed or gives an id twice.
+        """
+
+    def lookup_originals(self, ids: Sequence[PointId]) -> Sequence[Record | None]:
+        """Return the record of each point id of a numbered sidecar, None where there is none."""
+        raise NotImplementedError(f"{self.path} is not numbered")
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file."""
+
+    def refuse_repeated(self, table: IdTable, key: str) -> None:
+        """Raise :class:`InputError` where ``table`` has an id twice."""
+        if repeated := table.repeated():
+            raise InputError(
+                f"{self.path} has more than one record where {key!r} is "
+                f"{', '.join(map(str, repeated))}",
+                remedy="Leave one record for each id.",
+            )

@@ -1,0 +1,163 @@
+"""Writes an index file with its sidecar and companion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import compress
+from pathlib import Path
+
+import faiss
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    Metric,
+    MismatchError,
+    Sink,
+    StoreURI,
+    TargetExistsError,
+    TargetSpec,
+    UsageError,
+    VectorBatch,
+    WriteError,
+)
+from vecmigrate_faiss.build import Points, build_index
+from vecmigrate_faiss.companion import Companion
+from vecmigrate_faiss.jsonl import sidecar_lines
+from vecmigrate_faiss.kinds import IndexSettings
+from vecmigrate_faiss.location import Location
+from vecmigrate_faiss.source import FaissSource
+from vecmigrate_faiss.staging import Staging, sync_directory
+
+_BUFFER = 1 << 20
+
+
+class FaissSink(Sink):
+    """A new index file, built from staged points when it is finished.
+
+    The index is of the source's kind where that is FAISS, else Flat with IDMap2. Ids that are not
+    int64 go to the sidecar, the index then numbering the points. With the metric cosine, rows are
+    stored with unit length under the inner product.
+    """
+
+    def __init__(
+        self, uri: StoreURI, location: Location, spec: TargetSpec, *, restart: bool
+    ) -> None:
+        self._uri = uri
+        self._location = location
+        self._spec = spec
+        self._settings = IndexSettings.for_spec(spec)
+        if not location.index.parent.is_dir():
+            raise UsageError(
+                f"{uri}: there is no directory {location.index.parent}", remedy="Create it first."
+            )
+        _refuse_existing(location.index)
+        with _writing(location.index):
+            self._staging = Staging(location.staging, spec.dimension, restart=restart)
+            try:
+                self._clear_names()
+            except BaseException:
+                self._staging.discard()
+                raise
+
+    def write(self, batch: VectorBatch) -> None:
+        dimension = batch.vectors.shape[1]
+        if dimension != self._spec.dimension:
+            raise MismatchError(
+                f"vectors of {dimension} dimensions for {self._uri}, which is to have "
+                f"{self._spec.dimension}",
+                remedy="Use the translator that leads to the target's encoder.",
+            )
+        vectors = batch.vectors
+        if self._spec.metric is Metric.COSINE:
+            vectors = vectors.copy()
+            faiss.normalize_L2(vectors)
+        with _writing(self._location.staging):
+            self._staging.append(batch, vectors)
+
+    def finish(self) -> CollectionDescription:
+        with _writing(self._location.index):
+            self._prepare()
+            self._publish()
+        self._staging.discard()
+        with FaissSource(self._uri, self._location) as source:
+            return source.describe()
+
+    def abort(self) -> None:
+        self._staging.discard()
+
+    def _clear_names(self) -> None:
+        """Remove what a run that was cut short while publishing left; refuse what is not ours."""
+        for path in (self._location.sidecar, self._location.companion):
+            if self._staging.was_publishing:
+                path.unlink(missing_ok=True)
+            _refuse_existing(path)
+        self._staging.clear_mark()
+
+    def _prepare(self) -> None:
+        staging = self._staging
+        staging.sync()
+        kept = staging.kept()
+        points = Points(staging.vectors(), None if staging.named else staging.ids(), kept)
+        notes = build_index(staging.index, points, self._settings, self._spec.metric)
+        has_sidecar = staging.named or staging.has_payloads
+        if has_sidecar:
+            ids, payloads = staging.id_lines(), staging.payload_lines()
+            if kept is not None:
+                ids, payloads = compress(ids, kept), compress(payloads, kept)
+            _write_lines(staging.sidecar, sidecar_lines(ids, payloads, numbered=staging.named))
+        companion = Companion(
+            dimension=self._spec.dimension,
+            cosine=self._spec.metric is Metric.COSINE,
+            sidecar=has_sidecar,
+            text_field=self._spec.text_field,
+            notes=notes,
+            provenance=self._spec.provenance,
+        )
+        _write_lines(staging.companion, [companion.model_dump_json(indent=2).encode(), b"\n"])
+        _sync_file(staging.index)
+
+    def _publish(self) -> None:
+        """Give the files their names, the index last: before it, a reader sees no collection."""
+        staging, location = self._staging, self._location
+        _refuse_existing(location.index)
+        staging.mark_publishing()
+        for part, name in (
+            (staging.sidecar, location.sidecar),
+            (staging.companion, location.companion),
+        ):
+            if part.exists():
+                part.replace(name)
+        sync_directory(location.index.parent)
+        staging.index.replace(location.index)
+        sync_directory(location.index.parent)
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise TargetExistsError(
+            f"{path} exists", remedy="Choose another target, or move the file away."
+        )
+
+
+def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    with path.open("wb", _BUFFER) as file:
+        file.writelines(lines)
+    _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written: {error.strerror or error}",
+            remedy="Nothing was published; free disk space or mend the permissions and run again.",
+        ) from error

@@ -1,0 +1,269 @@
+"""Reads an index file with its sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    IdKind,
+    InputError,
+    Metric,
+    MissingIdsError,
+    Payload,
+    PointId,
+    Source,
+    StoreURI,
+    UsageError,
+    VectorBatch,
+    detect_id_kind,
+    detect_text_field,
+    id_array,
+)
+from vecmigrate_faiss.companion import Companion, read_companion
+from vecmigrate_faiss.jsonl import JsonlSidecar
+from vecmigrate_faiss.layout import open_layout, reading
+from vecmigrate_faiss.location import Location
+from vecmigrate_faiss.lookup import IdTable, Int64s
+from vecmigrate_faiss.parquet import ParquetSidecar
+from vecmigrate_faiss.sidecar import Record, Sidecar
+
+_SAMPLE = 200
+_NAMED = 10
+
+
+class FaissSource(Source):
+    """A FAISS index file, memory-mapped, its rows in storage order.
+
+    A cursor is the number of the next row. Ids that an index has more than once are yielded as
+    they are by :meth:`batches`, which does not look for them; :meth:`fetch` refuses such an index.
+    """
+
+    def __init__(self, uri: StoreURI, location: Location) -> None:
+        self._uri = uri
+        self._path = location.index
+        self._layout = open_layout(location.index)
+        self._rows = self._layout.rows
+        self._companion = _companion_of(location, self._rows.dimension)
+        self._sidecar = _open_sidecar(uri, location, self._companion)
+        self._table: IdTable | None = None
+        self._description = self._describe()
+
+    def describe(self) -> CollectionDescription:
+        return self._description
+
+    def batches(
+        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        for start, stop in self._ranges(batch_size, cursor):
+            with reading(self._path):
+                faiss_ids = self._rows.ids(start, stop)
+                vectors = self._rows.vectors(start, stop)
+            ids: IdArray = faiss_ids
+            fields: list[Payload] | None = None
+            if self._sidecar and (payloads or self._sidecar.numbered):
+                records = self._sidecar.lookup(faiss_ids)
+                if self._sidecar.numbered:
+                    ids = self._originals(self._sidecar, faiss_ids, records)
+                fields = _payloads(records) if payloads else None
+            yield VectorBatch(ids, vectors, fields, str(stop))
+
+    def ids(self, batch_size: int) -> Iterator[IdArray]:
+        for start, stop in self._ranges(batch_size, None):
+            with reading(self._path):
+                faiss_ids = self._rows.ids(start, stop)
+            if self._sidecar and self._sidecar.numbered:
+                records = self._sidecar.lookup(faiss_ids)
+                yield self._originals(self._sidecar, faiss_ids, records)
+            else:
+                yield faiss_ids
+
+    def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        """Return the points with these ids, payloads included, in the order asked for.
+
+        Raises
+        ------
+        MissingIdsError
+            Names the ids that are not there, up to ten.
+        InputError
+            Where the index has an id more than once.
+        """
+        wanted = id_array(ids)
+        rows, records = self._find(wanted)
+        vectors = self._rows.take(rows)
+        return VectorBatch(wanted, vectors, None if records is None else _payloads(records))
+
+    def texts(self, ids: Sequence[PointId] | IdArray) -> list[str | None]:
+        field = self._description.text_field
+        if field is None:
+            return super().texts(ids)
+        _, records = self._find(id_array(ids))
+        values = [payload.get(field) for payload in _payloads(records or [])]
+        return [v if isinstance(v, str) and v.strip() else None for v in values]
+
+    def close(self) -> None:
+        """Close the sidecar; vectors already yielded stay valid."""
+        if self._sidecar is not None:
+            self._sidecar.close()
+
+    def _ranges(self, batch_size: int, cursor: str | None) -> Iterator[tuple[int, int]]:
+        count = self._rows.count
+        first = 0
+        if cursor is not None:
+            number = cursor.isascii() and cursor.isdecimal() and len(cursor) < 20
+            if not (number and int(cursor) <= count):
+                raise UsageError(
+                    f"{cursor!r} is not a cursor of {self._path}",
+                    remedy=f"Its cursors are the numbers from 0 to {count}.",
+                )
+            first = int(cursor)
+        for start in range(first, count, batch_size):
+            yield start, min(start + batch_size, count)
+
+    def _find(self, wanted: IdArray) -> tuple[Int64s, Sequence[Record | None] | None]:
+        """Return row numbers and, where there is a sidecar, records of points, all there."""
+        records: Sequence[Record | None] | None = None
+        if self._sidecar and self._sidecar.numbered:
+            records = self._sidecar.lookup_originals(wanted.tolist())
+            there = np.array([record is not None for record in records], dtype=bool)
+            numbers = [0 if record is None else record.faiss_id for record in records]
+            faiss_ids = np.array(numbers, dtype=np.int64)
+        elif wanted.dtype == np.int64:
+            there, faiss_ids = np.ones(len(wanted), dtype=bool), wanted
+        else:
+            fits = [_is_int64(i) for i in wanted.tolist()]
+            there = np.array(fits, dtype=bool)
+            faiss_ids = np.where(there, wanted, 0).astype(np.int64)
+        rows = self._id_table().find(faiss_ids)
+        there &= rows >= 0
+        if not there.all():
+            self._refuse_missing(wanted[~there])
+        if self._sidecar and records is None:
+            records = self._sidecar.lookup(faiss_ids)
+        return rows, records
+
+    def _id_table(self) -> IdTable:
+        if self._table is None:
+            with reading(self._path):
+                table = IdTable(self._rows.ids(0, self._rows.count))
+            if repeated := table.repeated(_NAMED):
+                raise InputError(
+                    f"{self._path} has more than one vector of id {', '.join(map(str, repeated))}",
+                    remedy="Build the index with one vector for each id.",
+                )
+            self._table = table
+        return self._table
+
+    def _refuse_missing(self, missing: IdArray) -> None:
+        named = ", ".join(map(str, missing[:_NAMED].tolist()))
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise MissingIdsError(
+            f"{self._path} has no point {named}{more}",
+            remedy="Check that the ids are of this index.",
+        )
+
+    def _originals(
+        self, sidecar: Sidecar, faiss_ids: Int64s, records: Sequence[Record | None]
+    ) -> IdArray:
+        originals = np.empty(len(records), dtype=object)
+        for at, record in enumerate(records):
+            if record is None:
+                raise InputError(
+                    f"{sidecar.path} does not tell the id of vector {faiss_ids[at]}",
+                    remedy="Use the sidecar that was written with this index.",
+                )
+            originals[at] = record.id
+        return originals
+
+    def _describe(self) -> CollectionDescription:
+        companion, layout = self._companion, self._layout
+        sample = self._sidecar.sample(_SAMPLE) if self._sidecar else []
+        payloads = [record.payload for record in sample]
+        fields = tuple(dict.fromkeys(name for payload in payloads for name in payload))
+        id_kind = IdKind.INTEGER
+        if self._sidecar and self._sidecar.numbered:
+            id_kind = detect_id_kind([record.id for record in sample])
+        return CollectionDescription(
+            uri=str(self._uri),
+            store="faiss",
+            index_type=layout.settings.words,
+            count=self._rows.count,
+            dimension=self._rows.dimension,
+            metric=Metric.COSINE if companion and companion.cosine else layout.metric,
+            id_kind=id_kind,
+            payload_fields=fields,
+            text_field=self._text_field(payloads, fields),
+            settings=layout.settings.as_json(),
+            notes=layout.notes + (companion.notes if companion else ()),
+            provenance=companion.provenance if companion else None,
+        )
+
+    def _text_field(self, payloads: Sequence[Payload], fields: Sequence[str]) -> str | None:
+        if self._sidecar is None:
+            return None
+        named = self._uri.options.get("text")
+        if named is not None and named not in fields:
+            raise UsageError(
+                f"{self._sidecar.path} has no field {named!r} in its first records",
+                remedy=f"Name the one that holds the text, of: {', '.join(fields) or 'none'}.",
+            )
+        noted = self._companion.text_field if self._companion else None
+        return named or noted or detect_text_field(payloads)
+
+
+def _is_int64(point_id: PointId) -> bool:
+    return not isinstance(point_id, str) and -(2**63) <= point_id < 2**63
+
+
+def _payloads(records: Sequence[Record | None]) -> list[Payload]:
+    return [{} if record is None else record.payload for record in records]
+
+
+def _companion_of(location: Location, dimension: int) -> Companion | None:
+    companion = read_companion(location)
+    if companion and companion.dimension != dimension:
+        raise InputError(
+            f"{location.companion} is of an index with {companion.dimension} dimensions, "
+            f"{location.index} has {dimension}",
+            remedy="Move the file away if the index is not the one that vecmigrate wrote.",
+        )
+    return companion
+
+
+def _open_sidecar(uri: StoreURI, location: Location, companion: Companion | None) -> Sidecar | None:
+    path = _sidecar_path(uri, location, companion)
+    if path is None:
+        for option in ("id", "text"):
+            if option in uri.options:
+                raise UsageError(
+                    f"{uri} names a field, but there is no sidecar",
+                    remedy=f"Name the sidecar as ?sidecar=FILE, or leave {option!r} out.",
+                )
+        return None
+    try:
+        with path.open("rb") as file:
+            parquet = file.read(4) == b"PAR1"
+    except OSError as error:
+        raise InputError(
+            f"the sidecar {path} cannot be read: {error.strerror}",
+            remedy="Name it as ?sidecar=FILE, or put it back beside the index.",
+        ) from error
+    return (ParquetSidecar if parquet else JsonlSidecar)(path, uri.options.get("id"))
+
+
+def _sidecar_path(uri: StoreURI, location: Location, companion: Companion | None) -> Path | None:
+    if "sidecar" in uri.options:
+        return Path(uri.options["sidecar"])
+    if companion and companion.sidecar:
+        return location.sidecar
+    found = [path for path in location.sidecar_candidates() if path.is_file()]
+    if len(found) > 1:
+        raise UsageError(
+            f"{location.index} has more than one sidecar: {', '.join(map(str, found))}",
+            remedy="Name the one to read as ?sidecar=FILE.",
+        )
+    return found[0] if found else None

@@ -1,0 +1,270 @@
+"""What a sink was given, on disk beside its target until the index is built from it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.connector import MismatchError, TargetExistsError, VectorBatch, Vectors, id_array
+from vecmigrate_faiss.lookup import Int64s
+
+_BUFFER = 1 << 20
+_READ_ROWS = 1 << 16
+_EMPTY = b"{}\n"
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=dict).encode
+_encode_ascii = json.JSONEncoder(separators=(",", ":"), default=dict).encode
+
+
+class Staging:
+    """A directory with all rows in the order of writing: vectors, ids, payloads.
+
+    Ids are kept as int64 until one comes that is none; from then on as JSON lines.
+
+    Attributes
+    ----------
+    count
+        Rows, an id written again counting again.
+    named
+        True where an id is not int64.
+    was_publishing
+        True where an earlier run left the directory after :meth:`mark_publishing`.
+
+    Raises
+    ------
+    TargetExistsError
+        Where the directory is there and ``restart`` is false, or another run is using it.
+    """
+
+    def __init__(self, directory: Path, dimension: int, *, restart: bool) -> None:
+        self._directory = directory
+        self._dimension = dimension
+        self.count = 0
+        self.named = False
+        try:
+            directory.mkdir()
+        except FileExistsError as error:
+            if not restart:
+                raise TargetExistsError(
+                    f"an earlier run left {directory} unfinished",
+                    remedy="Let it finish if it is running, else run again with restart.",
+                ) from error
+        self._lock = self._take_lock()
+        self.was_publishing = self._marker.exists()
+        for path in directory.iterdir():
+            if path not in (self._lock_path, self._marker):
+                path.unlink()
+        self._files: dict[Path, IO[bytes]] = {}
+
+    @property
+    def index(self) -> Path:
+        """Where to build the index."""
+        return self._directory / "index"
+
+    @property
+    def sidecar(self) -> Path:
+        """Where to write the sidecar."""
+        return self._directory / "sidecar.jsonl"
+
+    @property
+    def companion(self) -> Path:
+        """Where to write the companion."""
+        return self._directory / "companion.json"
+
+    @property
+    def has_payloads(self) -> bool:
+        """True where a batch had payloads."""
+        return self._payloads in self._files
+
+    def append(self, batch: VectorBatch, vectors: Vectors) -> None:
+        """Add a batch's points with ``vectors`` in place of its own.
+
+        Raises
+        ------
+        MismatchError
+            Where an id is neither an integer nor a string, or a payload is not JSON.
+        """
+        if not len(batch):
+            return
+        ids = id_array(batch.ids if batch.ids.dtype == np.int64 else batch.ids.tolist())
+        lines = None if batch.payloads is None else _payload_lines(batch)
+        self._append_ids(ids)
+        vectors.tofile(self._file(self._vectors))
+        if lines is not None and not self.has_payloads:
+            self._file(self._payloads).writelines(repeat(_EMPTY, self.count))
+        if self.has_payloads:
+            self._file(self._payloads).write(_EMPTY * len(batch) if lines is None else lines)
+        self.count += len(batch)
+
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+    def mark_publishing(self) -> None:
+        """Note that files now at the target's names, the index excepted, are this sink's."""
+        self._marker.touch()
+        sync_directory(self._directory)
+
+    def clear_mark(self) -> None:
+        """Forget :meth:`mark_publishing`."""
+        self._marker.unlink(missing_ok=True)
+        self.was_publishing = False
+
+    def vectors(self) -> Vectors:
+        """Return ``(count, d)`` float32, mapped."""
+        shape = (self.count, self._dimension)
+        if not self.count:
+            return np.empty(shape, dtype=np.float32)
+        return np.memmap(self._vectors, dtype=np.float32, mode="r", shape=shape)
+
+    def ids(self) -> Int64s:
+        """Return ``(count,)`` int64, mapped; only where not ``named``."""
+        if not self.count:
+            return np.empty(0, dtype=np.int64)
+        return np.memmap(self._integers, dtype=np.int64, mode="r", shape=(self.count,))
+
+    def id_lines(self) -> Iterator[bytes]:
+        """Yield each row's id as JSON."""
+        if not self.named:
+            ids = self.ids()
+            for start in range(0, self.count, _READ_ROWS):
+                yield from (b"%d" % i for i in ids[start : start + _READ_ROWS].tolist())
+            return
+        with self._names.open("rb", _BUFFER) as file:
+            yield from (line[:-1] for line in file)
+
+    def payload_lines(self) -> Iterator[bytes]:
+        """Yield each row's payload as JSON."""
+        if not self.has_payloads:
+            yield from repeat(_EMPTY[:-1], self.count)
+            return
+        with self._payloads.open("rb", _BUFFER) as file:
+            yield from (line[:-1] for line in file)
+
+    def kept(self) -> NDArray[np.bool_] | None:
+        """Return a mask of the rows to keep, the last of each id; None where that is all."""
+        keys: NDArray[Any]
+        if self.named:
+            # Any two of 2**40 ids share a digest of this length with a chance of 2**-49.
+            digests = (hashlib.blake2b(line, digest_size=16).digest() for line in self.id_lines())
+            keys = np.fromiter(digests, dtype="S16", count=self.count)
+        else:
+            keys = self.ids()
+            if bool((keys[1:] > keys[:-1]).all()):
+                return None
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        last = np.ones(self.count, dtype=bool)
+        last[:-1] = keys[1:] != keys[:-1]
+        if last.all():
+            return None
+        kept = np.zeros(self.count, dtype=bool)
+        kept[order[last]] = True
+        return kept
+
+    def discard(self) -> None:
+        """Remove the directory; may be called again."""
+        for file in self._files.values():
+            file.close()
+        if not self._lock.closed:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._lock.close()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self._directory / "lock"
+
+    @property
+    def _marker(self) -> Path:
+        return self._directory / "publishing"
+
+    @property
+    def _vectors(self) -> Path:
+        return self._directory / "vectors.f32"
+
+    @property
+    def _integers(self) -> Path:
+        return self._directory / "ids.i64"
+
+    @property
+    def _names(self) -> Path:
+        return self._directory / "ids.jsonl"
+
+    @property
+    def _payloads(self) -> Path:
+        return self._directory / "payloads.jsonl"
+
+    def _take_lock(self) -> IO[bytes]:
+        lock = self._lock_path.open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise TargetExistsError(
+                f"another run is writing to {self._directory}", remedy="Let it finish."
+            ) from error
+        return lock
+
+    def _file(self, path: Path) -> IO[bytes]:
+        if path not in self._files:
+            self._files[path] = path.open("wb", _BUFFER)
+        return self._files[path]
+
+    def _append_ids(self, ids: NDArray[Any]) -> None:
+        if not self.named and ids.dtype == np.int64:
+            ids.tofile(self._file(self._integers))
+            return
+        lines = [_id_line(i) for i in ids.tolist()]
+        if not self.named:
+            self._file(self._integers).flush()
+            names = self._file(self._names)
+            names.writelines(line + b"\n" for line in self.id_lines())
+            self.named = True
+        self._file(self._names).writelines(lines)
+
+
+def sync_directory(path: Path) -> None:
+    """Bring a directory's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _id_line(point_id: Any) -> bytes:
+    if type(point_id) not in (int, str):
+        raise MismatchError(
+            f"the id {point_id!r} is a {type(point_id).__name__}",
+            remedy="Ids are integers or strings.",
+        )
+    return json.dumps(point_id).encode() + b"\n"
+
+
+def _payload_lines(batch: VectorBatch) -> bytes:
+    lines = []
+    for point_id, payload in zip(batch.ids, batch.payloads or (), strict=True):
+        try:
+            lines.append(_encode(payload))
+        except (TypeError, ValueError) as error:
+            raise MismatchError(
+                f"the payload of {point_id} is not JSON: {error}",
+                remedy="Leave the field out or turn it into text.",
+            ) from error
+    lines.append("")
+    try:
+        return "\n".join(lines).encode()
+    except UnicodeEncodeError:
+        # A lone surrogate is no Unicode text, but JSON can escape it.
+        return "\n".join([*map(_encode_ascii, batch.payloads or ()), ""]).encode()
