@@ -13,7 +13,7 @@ from vecmigrate.batches import IdArray, VectorBatch, Vectors
 from vecmigrate.description import Metric
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.translators.base import Translator
+from vecmigrate.translators.base import Translator, check_anchors
 from vecmigrate.translators.procrustes import Procrustes
 
 FOLDS = 5
@@ -74,6 +74,7 @@ def choose_translator(
     InputError
         As :meth:`Translator.fit`.
     """
+    X, Y = (np.ascontiguousarray(a, dtype=np.float32) for a in check_anchors(X, Y))
     if len(X) <= 2 * FOLDS:
         name, make = next(iter(candidates.items()))
         return Selection(make().fit(X, Y), [CandidateScore(name=name, held_out_recall=np.nan)])

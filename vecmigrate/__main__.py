@@ -1,0 +1,5 @@
+"""``python -m vecmigrate``."""
+
+from vecmigrate.cli import main
+
+main()
