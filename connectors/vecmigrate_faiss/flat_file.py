@@ -40,13 +40,13 @@ def write_flat(
         file.write(_with_count(flat[:-_LENGTH], count))
         file.write(np.int64(count * empty.d).tobytes())
         for vectors, numbers in chunks:
-            vectors.tofile(file)
+            file.write(vectors.data)
             if wrapped:
                 ids.append(numbers)
         if wrapped:
             file.write(np.int64(count).tobytes())
             for numbers in ids:
-                numbers.tofile(file)
+                file.write(numbers.data)
 
 
 def _with_count(header: bytes, count: int) -> bytes:

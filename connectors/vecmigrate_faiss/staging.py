@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 from typing import IO, Any
@@ -98,7 +99,7 @@ class Staging:
         ids = id_array(batch.ids if batch.ids.dtype == np.int64 else batch.ids.tolist())
         lines = None if batch.payloads is None else _payload_lines(batch)
         self._append_ids(ids)
-        vectors.tofile(self._file(self._vectors))
+        self._file(self._vectors).write(vectors.data)
         if lines is not None and not self.has_payloads:
             self._file(self._payloads).writelines(repeat(_EMPTY, self.count))
         if self.has_payloads:
@@ -176,7 +177,9 @@ class Staging:
     def discard(self) -> None:
         """Remove the directory; may be called again."""
         for file in self._files.values():
-            file.close()
+            # What a full disk did not take is thrown away like the rest.
+            with suppress(OSError):
+                file.close()
         if not self._lock.closed:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._lock.close()
@@ -223,7 +226,7 @@ class Staging:
 
     def _append_ids(self, ids: NDArray[Any]) -> None:
         if not self.named and ids.dtype == np.int64:
-            ids.tofile(self._file(self._integers))
+            self._file(self._integers).write(np.ascontiguousarray(ids).data)
             return
         lines = [_id_line(i) for i in ids.tolist()]
         if not self.named:
