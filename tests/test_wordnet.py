@@ -1,0 +1,110 @@
+"""The shared WordNet set through the public commands: the figures that are known for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+from qdrant_client.models import Batch, Distance, VectorParams
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "wordnet"
+pytestmark = [
+    pytest.mark.skipif(not DATA.exists(), reason="the shared data set is not beside the checkout"),
+    pytest.mark.filterwarnings("ignore:Local mode is not recommended"),
+]
+OLD, NEW = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
+
+
+def vecmigrate(*arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-m", "vecmigrate", *map(str, arguments), "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    parsed: dict[str, Any] = json.loads(result.stdout)
+    return parsed
+
+
+def write_faiss(path: Path, vectors: np.ndarray) -> None:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    faiss.write_index(index, str(path))
+
+
+def write_qdrant(folder: Path, vectors: np.ndarray) -> None:
+    client = QdrantClient(path=str(folder))
+    params = VectorParams(size=vectors.shape[1], distance=Distance.COSINE)
+    client.create_collection("old", vectors_config=params)
+    for start in range(0, len(vectors), 2000):
+        rows = vectors[start : start + 2000]
+        ids = list(range(start, start + len(rows)))
+        client.upsert("old", Batch(ids=ids, vectors=rows.tolist()))
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Memory where there is some: embedded Qdrant syncs each of 60,000 points to its disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 2**30:
+        yield tmp_path_factory.mktemp("wordnet")
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def figures(folder: Path) -> dict[str, dict[str, float]]:
+    """Metrics at 10 of the translated index in either store, and of the other rows."""
+    old = np.load(DATA / "minilm.docs.f16.npy").astype(np.float32)
+    write_faiss(folder / "old.faiss", old)
+    write_qdrant(folder / "q", old)
+    write_faiss(folder / "reference.faiss", np.load(DATA / "mpnet.docs.f16.npy").astype("f4"))
+    vecmigrate(
+        "anchors", f"faiss:{folder}/old.faiss", "--size", 2000, "--out", folder / "anchors",
+        "--encoder", f"vectors:{DATA}/mpnet.docs.f16.npy?name={NEW}", "--source-encoder", OLD,
+    )  # fmt: skip
+    vecmigrate("fit", "--anchors", folder / "anchors", "--out", folder / "t",
+               "--method", "procrustes")  # fmt: skip
+    found = {}
+    for store, source, target in (
+        ("faiss", f"faiss:{folder}/old.faiss", f"faiss:{folder}/new.faiss"),
+        ("qdrant", f"qdrant:{folder}/q/old", f"qdrant:{folder}/q/new"),
+    ):
+        vecmigrate("migrate", source, target, "--translator", folder / "t")
+        evaluation = vecmigrate(
+            "evaluate", "--source", source, "--target", target,
+            "--reference", f"faiss:{folder}/reference.faiss", "--queries", DATA / "queries.jsonl",
+            "--source-encoder", f"vectors:{DATA}/minilm.queries.f16.npy?name={OLD}",
+            "--target-encoder", f"vectors:{DATA}/mpnet.queries.f16.npy?name={NEW}",
+        )  # fmt: skip
+        for row in evaluation["rows"]:
+            name = store if row["role"] == "target" else row["role"]
+            found[name] = row["at"]["10"]
+    return found
+
+
+def test_centred_procrustes_reaches_its_known_recall(figures: dict[str, Any]) -> None:
+    assert figures["faiss"]["recall"] >= 0.41
+    assert figures["source"]["recall"] == pytest.approx(0.396, abs=0.001)
+
+
+def test_both_stores_give_the_same_figures(figures: dict[str, Any]) -> None:
+    # Equal but for ties that float32 rounding of Qdrant's own normalisation decides.
+    for name, value in figures["faiss"].items():
+        assert figures["qdrant"][name] == pytest.approx(value, abs=0.0005)
+
+
+def test_labelled_figures_are_the_known_ones(figures: dict[str, Any]) -> None:
+    assert figures["source"]["labelled_recall"] == pytest.approx(0.506, abs=0.001)
+    assert figures["reference"]["labelled_recall"] == pytest.approx(0.507, abs=0.001)
+    assert figures["faiss"]["labelled_recall"] / 0.507 == pytest.approx(0.62, abs=0.02)
