@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import grpc  # type: ignore[import-untyped]
 import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
@@ -15,7 +17,7 @@ CLIENT_ERRORS: tuple[type[Exception], ...] = (
     ResponseHandlingException,
     UnexpectedResponse,
     grpc.RpcError,
-    # What a request cannot express, such as an integer beyond 64 bits over gRPC.
+    # What a request cannot express, such as an integer beyond 64 bits over gRPC; no JSON.
     ValueError,
 )
 """All that qdrant-client raises for a request to a server."""
@@ -26,7 +28,7 @@ _PASSING_GRPC = {
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-_DENIED_GRPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+DENIED_GRPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 def is_passing(error: BaseException) -> bool:
@@ -54,7 +56,7 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
         )
     if _is_denied(error):
         return refusal(f"the Qdrant server {server} denies access", remedy=key_hint)
-    if isinstance(error, ResponseHandlingException):
+    if isinstance(error, ResponseHandlingException | json.JSONDecodeError):
         return refusal(
             f"{server} does not answer as a Qdrant server ({_reason(error)})",
             remedy="Check host and port; the REST port is 6333 by default.",
@@ -70,7 +72,7 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
 def _is_denied(error: Exception) -> bool:
     if isinstance(error, UnexpectedResponse):
         return error.status_code in (401, 403)
-    return isinstance(error, grpc.RpcError) and error.code() in _DENIED_GRPC
+    return isinstance(error, grpc.RpcError) and error.code() in DENIED_GRPC
 
 
 def _reason(error: Exception) -> str:

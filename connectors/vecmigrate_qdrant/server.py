@@ -13,11 +13,12 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import tenacity
 from qdrant_client import QdrantClient, models
+from qdrant_client import grpc as messages
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import UsageError
 from vecmigrate_qdrant.access import Access, Refusal, T
-from vecmigrate_qdrant.faults import CLIENT_ERRORS, asked_pause, explain, is_passing
+from vecmigrate_qdrant.faults import CLIENT_ERRORS, DENIED_GRPC, asked_pause, explain, is_passing
 from vecmigrate_qdrant.location import (
     DEFAULT_GRPC_PORT,
     DEFAULT_KEY_VARIABLE,
@@ -29,7 +30,7 @@ PROBE_SECONDS = 2.0
 LONGEST_PAUSE = 60.0
 
 _log = logging.getLogger("vecmigrate.qdrant")
-_backoff = tenacity.wait_exponential_jitter(initial=0.25, max=15, jitter=0.25)
+_backoff = tenacity.wait_exponential(multiplier=0.25, max=15) + tenacity.wait_random(0, 0.25)
 
 
 class ServerAccess(Access):
@@ -47,10 +48,10 @@ class ServerAccess(Access):
         self.place = str(location)
         self._location = location
         self._refusal = refusal
-        key = _api_key(location)
+        key = api_key(location)
         grpc_port, self.notes = _choose_grpc(location)
         with warnings.catch_warnings():
-            # Sending a key over plain HTTP was asked for, see _api_key.
+            # Sending a key over plain HTTP was asked for, see api_key.
             warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
             self._client = QdrantClient(
                 host=location.host if ":" not in location.host else f"[{location.host}]",
@@ -105,7 +106,14 @@ def _pause(state: tenacity.RetryCallState) -> float:
     return min(max(_backoff(state), asked_pause(error)), LONGEST_PAUSE)
 
 
-def _api_key(location: ServerLocation) -> str | None:
+def api_key(location: ServerLocation) -> str | None:
+    """Return the key to send to a server, from the environment, or None to send none.
+
+    Raises
+    ------
+    UsageError
+        Where the URI names a variable that is not set.
+    """
     if location.api_key_env is not None:
         key = os.environ.get(location.api_key_env)
         if not key:
@@ -172,9 +180,10 @@ def _answers_grpc(location: ServerLocation, port: int) -> bool:
         else grpc.insecure_channel(target)
     )
     try:
-        grpc.channel_ready_future(channel).result(timeout=PROBE_SECONDS)
-    except grpc.FutureTimeoutError:
-        return False
+        stub = messages.QdrantStub(channel)  # type: ignore[no-untyped-call]
+        stub.HealthCheck(messages.HealthCheckRequest(), timeout=PROBE_SECONDS)
+    except grpc.RpcError as error:
+        return error.code() in DENIED_GRPC  # Qdrant all the same, behind something that asks.
     finally:
         channel.close()
     return True

@@ -1,0 +1,137 @@
+"""Where the Qdrant tests run: embedded, the loopback server, and a real one where one is named."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient, models
+from qdrant_loopback import Engine, RestServer
+from qdrant_loopback_grpc import GrpcServer
+
+from vecmigrate import open_sink
+from vecmigrate.connector import (
+    CollectionDescription,
+    Metric,
+    PointId,
+    TargetSpec,
+    VectorBatch,
+    id_array,
+)
+
+SERVER = os.environ.get("VECMIGRATE_TEST_QDRANT_URL", "").rstrip("/")
+PLACES = [
+    "embedded",
+    "rest",
+    "grpc",
+    pytest.param(
+        "server",
+        marks=pytest.mark.skipif(
+            not SERVER, reason="VECMIGRATE_TEST_QDRANT_URL names no Qdrant server"
+        ),
+    ),
+]
+DIMENSION = 6
+
+
+@dataclass
+class Place:
+    """A Qdrant to test against.
+
+    Attributes
+    ----------
+    base, options
+        What a collection's URI begins and ends with.
+    connect
+        Opens a plain client there, to arrange and look at collections without the connector.
+    """
+
+    kind: str
+    base: str
+    options: str
+    connect: Callable[[], QdrantClient]
+    made: list[str] = field(default_factory=list)
+
+    def name(self, stem: str = "c") -> str:
+        """A collection's name that nothing has."""
+        self.made.append(f"vecmigrate-test-{stem}-{uuid.uuid4().hex[:8]}")
+        return self.made[-1]
+
+    def uri(self, name: str, options: str = "") -> str:
+        joined = "&".join(filter(None, [self.options, options]))
+        return f"{self.base}/{name}" + (f"?{joined}" if joined else "")
+
+    @contextmanager
+    def client(self) -> Iterator[QdrantClient]:
+        client = self.connect()
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def exists(self, name: str) -> bool:
+        with self.client() as client:
+            return client.collection_exists(name)
+
+    def write(self, name: str, *batches: VectorBatch, **spec: Any) -> CollectionDescription:
+        """Write a whole collection through the connector."""
+        wanted = TargetSpec(**{"dimension": DIMENSION, "metric": Metric.DOT, **spec})
+        with open_sink(self.uri(name), wanted) as sink:
+            for batch in batches:
+                sink.write(batch)
+            return sink.finish()
+
+
+@contextmanager
+def open_place(kind: str, directory: Path) -> Iterator[Place]:
+    with ExitStack() as stack:
+        if kind == "embedded":
+            storage = directory / "storage"
+            yield Place(kind, f"qdrant:{storage}", "", lambda: QdrantClient(path=str(storage)))
+            return
+        if kind == "server":
+            key = os.environ.get("QDRANT_API_KEY")
+            scheme, _, host = SERVER.partition("://")
+            base = f"qdrant{'+https' if scheme == 'https' else ''}://{host}"
+            place = Place(kind, base, "", lambda: QdrantClient(url=SERVER, api_key=key))
+            yield place
+            with place.client() as client:
+                for name in place.made:
+                    client.delete_collection(name)
+            return
+        engine = Engine()
+        rest = stack.enter_context(RestServer(engine))
+        options = "retries=0&grpc=false"
+        if kind == "grpc":
+            options = f"retries=0&grpc_port={stack.enter_context(GrpcServer(engine)).port}"
+        yield Place(
+            kind,
+            f"qdrant://127.0.0.1:{rest.port}",
+            options,
+            lambda: QdrantClient(port=rest.port, host="127.0.0.1", check_compatibility=False),
+        )
+
+
+def points(ids: list[PointId], seed: int = 0, dimension: int = DIMENSION) -> VectorBatch:
+    """Points with random vectors and a payload that tells them apart."""
+    return VectorBatch(
+        id_array(ids),
+        vectors(len(ids), seed, dimension),
+        [{"text": f"the text of point {i}", "n": n} for n, i in enumerate(ids)],
+    )
+
+
+def vectors(count: int, seed: int = 0, dimension: int = DIMENSION) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((count, dimension)).astype(np.float32)
+
+
+def params(dimension: int = DIMENSION, **more: Any) -> models.VectorParams:
+    return models.VectorParams(size=dimension, distance=models.Distance.DOT, **more)

@@ -1,0 +1,266 @@
+"""What only a server shows: faults that pass or stay, keys, gRPC, limits, indexing."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+import vecmigrate_qdrant.sink
+from qdrant_client import models
+from qdrant_loopback import Engine, RestServer
+from qdrant_loopback_grpc import GrpcServer
+from qdrant_places import DIMENSION, params, points
+
+from vecmigrate import open_sink, open_source
+from vecmigrate.connector import (
+    InputError,
+    Metric,
+    MismatchError,
+    TargetExistsError,
+    TargetSpec,
+    UnreachableError,
+    UsageError,
+    VectorBatch,
+    WriteError,
+)
+
+SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
+KEY = "k3y-that-nobody-may-see"
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def server(request: pytest.FixtureRequest, engine: Engine) -> Iterator[str]:
+    """The part of a URI before the collection, and with ``{}`` in the collection's place."""
+    with RestServer(engine) as rest, GrpcServer(engine) as grpc:
+        how = "grpc=false" if request.param == "rest" else f"grpc_port={grpc.port}"
+        yield f"qdrant://127.0.0.1:{rest.port}/{{}}?{how}&retries=2"
+
+
+def filled(engine: Engine, name: str = "docs", count: int = 5) -> None:
+    engine.create(name, models.CreateCollection(vectors=params()))
+    batch = points(list(range(count)))
+    assert batch.payloads is not None
+    engine.local.upsert(
+        name,
+        models.Batch(
+            ids=batch.ids.tolist(),
+            vectors=batch.vectors.tolist(),
+            payloads=[dict(p) for p in batch.payloads],
+        ),
+    )
+
+
+def test_faults_that_pass_are_waited_out(engine: Engine, server: str) -> None:
+    filled(engine)
+    with open_source(server.format("docs")) as source:
+        engine.faults.extend([503, 503])
+        assert sum(len(b) for b in source.batches(10)) == 5
+        assert engine.faults == type(engine.faults)()
+
+
+def test_writes_are_repeated_after_faults_that_pass(engine: Engine, server: str) -> None:
+    with open_sink(server.format("new"), SPEC) as sink:
+        engine.faults.append(503)
+        sink.write(points([1, 2]))
+        engine.faults.append(503)
+        assert sink.finish().count == 2
+
+
+def test_faults_that_stay_are_given_up(engine: Engine, server: str) -> None:
+    filled(engine)
+    with open_source(server.format("docs")) as source:
+        engine.faults.extend([503] * 9)
+        engine.served.clear()
+        with pytest.raises(UnreachableError, match=r"127\.0\.0\.1.*not ready"):
+            list(source.batches(10))
+    assert len(engine.served) == 3
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_refusals_are_not_repeated(engine: Engine, status: int) -> None:
+    filled(engine)
+    with (
+        RestServer(engine) as rest,
+        open_source(f"qdrant://127.0.0.1:{rest.port}/docs") as source,
+    ):
+        engine.faults.append(status)
+        engine.served.clear()
+        with pytest.raises(InputError, match=f"HTTP {status}: service is not ready"):
+            list(source.batches(10))
+    assert len(engine.served) == 1
+
+
+def test_a_creation_whose_answer_was_lost_is_recognised(engine: Engine, server: str) -> None:
+    engine.lost = True
+    with open_sink(server.format("new"), SPEC) as sink:
+        sink.write(points([1]))
+        assert sink.finish().count == 1
+    assert not engine.lost
+
+
+def test_a_target_that_somebody_else_makes_meanwhile_is_left_alone(engine: Engine) -> None:
+    class Racing(Engine):
+        def create(self, name: str, body: models.CreateCollection) -> None:
+            if not self.local.collection_exists(name):
+                super().create(name, models.CreateCollection(vectors=params(2)))
+            super().create(name, body)
+
+    racing = Racing()
+    with RestServer(racing) as rest:
+        with pytest.raises(TargetExistsError, match="somebody else"):
+            open_sink(f"qdrant://127.0.0.1:{rest.port}/new?retries=0", SPEC)
+        assert racing.info("new").config.params.vectors == params(2)
+
+
+@pytest.mark.parametrize("options", ["grpc=false", "grpc=true"])
+def test_a_closed_port_is_unreachable(options: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # Bound and not listening: nobody answers here.
+        port = unused.getsockname()[1]
+        uri = f"qdrant://127.0.0.1:{port}/docs?{options}&grpc_port={port}&retries=1"
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match=f"127.0.0.1:{port}.*does not answer"):
+            open_source(uri)
+        with pytest.raises(UnreachableError):
+            open_sink(uri, SPEC)
+    assert time.monotonic() - began < 10
+
+
+def test_silence_is_unreachable_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match="Timeout"):
+            open_source(f"qdrant://127.0.0.1:{port}/docs?timeout=1&retries=0")
+    assert 0.9 < time.monotonic() - began < 5
+
+
+def test_a_server_that_is_no_qdrant_is_told() -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>welcome</html>")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as pages:
+        thread = threading.Thread(target=pages.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        with pytest.raises(InputError, match="does not answer as a Qdrant server"):
+            open_source(f"qdrant://127.0.0.1:{pages.server_address[1]}/docs")
+        pages.shutdown()
+        thread.join()
+
+
+@contextmanager
+def guarded(how: str) -> Iterator[str]:
+    engine = Engine(key=KEY)
+    filled(engine)
+    with RestServer(engine) as rest, GrpcServer(engine) as grpc:
+        options = "grpc=false" if how == "rest" else f"grpc_port={grpc.port}"
+        yield f"qdrant://127.0.0.1:{rest.port}/{{}}?{options}"
+
+
+@pytest.mark.parametrize("how", ["rest", "grpc"])
+def test_keys_come_from_the_environment_and_are_never_shown(
+    how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = "wr0ng-key-that-nobody-may-see"
+    with guarded(how) as uri:
+        monkeypatch.delenv("QDRANT_API_KEY", raising=False)
+        with pytest.raises(InputError, match=r"denies access.*QDRANT_API_KEY"):
+            open_source(uri.format("docs"))
+        monkeypatch.setenv("MINE", wrong)
+        monkeypatch.setenv("QDRANT_API_KEY", KEY)
+        named = uri.format("new") + "&api_key_env=MINE"
+        with pytest.raises(WriteError, match=r"denies access.*MINE") as raised:
+            open_sink(named, SPEC)
+        with pytest.raises(UsageError, match="UNSET_VARIABLE"):
+            open_source(uri.format("docs") + "&api_key_env=UNSET_VARIABLE")
+        with open_source(uri.format("docs")) as source, open_sink(uri.format("new"), SPEC) as sink:
+            sink.write(points([1]))
+            shown = [source.describe().model_dump_json(), sink.finish().model_dump_json()]
+            shown += [repr(source), repr(vars(source)), repr(vars(sink)), caplog.text]
+        shown += [str(raised.value), repr(raised.value)]
+    assert all(KEY not in text and wrong not in text for text in shown)
+
+
+def test_a_server_that_keeps_no_metadata_is_refused_and_left_as_it_was() -> None:
+    engine = Engine(keeps_metadata=False)
+    with RestServer(engine) as rest, pytest.raises(MismatchError, match=r"1\.16"):
+        open_sink(f"qdrant://127.0.0.1:{rest.port}/new", SPEC)
+    assert engine.local.get_collections().collections == []
+
+
+def test_grpc_is_used_where_it_is_offered_and_rest_elsewhere_with_a_note(engine: Engine) -> None:
+    filled(engine)
+    with RestServer(engine) as rest, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"qdrant://127.0.0.1:{rest.port}/docs"
+        with GrpcServer(engine) as grpc, open_source(f"{uri}?grpc_port={grpc.port}") as source:
+            assert source.describe().notes == ()
+            assert any(what.startswith("gRPC") for what in engine.served)
+        closed = unused.getsockname()[1]
+        with open_source(f"{uri}?grpc_port={closed}") as source:
+            assert f"gRPC does not answer on port {closed}" in source.describe().notes[0]
+            assert len(list(source.batches(10))) == 1
+        engine.served.clear()
+        # Which gRPC port goes with a REST port of one's own is not known.
+        with open_source(uri) as source:
+            assert source.describe().notes == ()
+        assert not any(what.startswith("gRPC") for what in engine.served)
+
+
+def test_requests_stay_below_the_servers_limit(
+    engine: Engine, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vecmigrate_qdrant.sink, "REQUEST_BYTES", 20_000)
+    batch = points(list(range(40)))
+    payloads: list[dict[str, Any]] = [
+        {"text": "é" * 3000 if i % 10 == 0 else "é"} for i in range(40)
+    ]
+    payloads[7] = {"text": "x" * 30_000}  # By itself beyond the limit: left to the server to judge.
+    with open_sink(server.format("new"), SPEC) as sink:
+        sink.write(VectorBatch(batch.ids, batch.vectors, payloads))
+        assert sink.finish().count == 40
+    upserts = [what for what in engine.served if what.endswith(("Upsert", "/points"))]
+    assert 3 < len(upserts) < 12
+    assert engine.largest < 35_000
+    with open_source(server.format("new")) as source:
+        found = source.fetch(list(range(40)))
+    assert found.payloads == payloads
+    np.testing.assert_array_equal(found.vectors, batch.vectors)
+
+
+def test_indexing_is_waited_for_within_bounds(
+    engine: Engine, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vecmigrate_qdrant.sink, "POLL_SECONDS", 0.02)
+    engine.status = models.CollectionStatus.YELLOW
+    with open_sink(server.format("slow"), SPEC) as sink:
+        timer = threading.Timer(0.2, setattr, (engine, "status", models.CollectionStatus.GREEN))
+        timer.start()
+        assert sink.finish().notes == ()
+        timer.join()
+    engine.status = models.CollectionStatus.YELLOW
+    monkeypatch.setattr(vecmigrate_qdrant.sink, "INDEXING_SECONDS", 0.1)
+    with open_sink(server.format("slower"), SPEC) as sink:
+        assert any("still indexing" in note for note in sink.finish().notes)
+    engine.status = models.CollectionStatus.RED
+    with open_sink(server.format("broken"), SPEC) as sink, pytest.raises(WriteError, match="index"):
+        sink.finish()
+    assert not engine.local.collection_exists("broken")
