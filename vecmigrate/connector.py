@@ -33,6 +33,7 @@ from vecmigrate.errors import (
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.uri import StoreURI
+from vecmigrate.wording import name_some
 
 __all__ = [
     "CollectionDescription",
@@ -62,6 +63,7 @@ __all__ = [
     "detect_id_kind",
     "detect_text_field",
     "id_array",
+    "name_some",
 ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.errors import BadVectorError
 from vecmigrate.norms import row_norms
+from vecmigrate.wording import name_some
 
 
 class OnBadVector(StrEnum):
@@ -51,10 +52,9 @@ def screen(
             continue
         bad = batch.ids[~good].tolist()
         if policy is OnBadVector.FAIL:
-            names = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")
             kind = "NaN or infinite" if not finite.all() else "zero"
             raise BadVectorError(
-                f"{where}: {kind} vectors, ids {names}",
+                f"{where}: {kind} vectors, ids {name_some(bad)}",
                 remedy="Mend or delete these points, or leave them out with --on-bad-vector skip.",
             )
         skipped.ids += bad

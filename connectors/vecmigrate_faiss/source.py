@@ -23,6 +23,7 @@ from vecmigrate.connector import (
     detect_id_kind,
     detect_text_field,
     id_array,
+    name_some,
 )
 from vecmigrate_faiss.companion import Companion, read_companion
 from vecmigrate_faiss.jsonl import JsonlSidecar
@@ -33,7 +34,6 @@ from vecmigrate_faiss.parquet import ParquetSidecar
 from vecmigrate_faiss.sidecar import Record, Sidecar
 
 _SAMPLE = 200
-_NAMED = 10
 
 
 class FaissSource(Source):
@@ -150,7 +150,7 @@ class FaissSource(Source):
         if self._table is None:
             with reading(self._path):
                 table = IdTable(self._rows.ids(0, self._rows.count))
-            if repeated := table.repeated(_NAMED):
+            if repeated := table.repeated():
                 raise InputError(
                     f"{self._path} has more than one vector of id {', '.join(map(str, repeated))}",
                     remedy="Build the index with one vector for each id.",
@@ -159,10 +159,8 @@ class FaissSource(Source):
         return self._table
 
     def _refuse_missing(self, missing: IdArray) -> None:
-        named = ", ".join(map(str, missing[:_NAMED].tolist()))
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise MissingIdsError(
-            f"{self._path} has no point {named}{more}",
+            f"{self._path} has no point {name_some(missing.tolist())}",
             remedy="Check that the ids are of this index.",
         )
 

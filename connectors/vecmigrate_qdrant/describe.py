@@ -11,6 +11,7 @@ from vecmigrate.connector import (
     VecmigrateError,
     detect_id_kind,
     detect_text_field,
+    name_some,
 )
 from vecmigrate_qdrant.access import Access
 from vecmigrate_qdrant.marks import State, read_mark
@@ -18,7 +19,6 @@ from vecmigrate_qdrant.settings import METRICS, index_type, read_settings
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
 SAMPLE_SIZE = 100
-LISTED = 20
 
 
 def existing_collection(access: Access, name: str) -> models.CollectionInfo:
@@ -34,8 +34,7 @@ def existing_collection(access: Access, name: str) -> models.CollectionInfo:
     try:
         found = access.run(lambda client: client.get_collections()).collections
         names = sorted(c.name for c in found)
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        remedy = f"There are: {', '.join(names[:LISTED]) or 'none'}{more}."
+        remedy = f"There are: {name_some(names) or 'none'}."
     except VecmigrateError:
         remedy = "Check its name."  # A key for one collection may not list the others.
     raise InputError(f"{access.place} has no collection {name!r}", remedy=remedy)

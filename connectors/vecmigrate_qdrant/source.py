@@ -21,6 +21,7 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
     id_array,
+    name_some,
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
@@ -31,7 +32,6 @@ from vecmigrate_qdrant.vectors import choose_vector, dense_params, matrix, selec
 FETCHED_AT_ONCE = 256
 # A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
 EMBEDDED_ID_PAGE = 50_000
-NAMED_IN_ERRORS = 10
 
 
 class QdrantSource(Source):
@@ -119,10 +119,8 @@ class QdrantSource(Source):
             asked for asked, i in zip(ids, wanted, strict=True) if i is None or i not in found
         ]
         if missing:
-            named = ", ".join(str(i) for i in missing[:NAMED_IN_ERRORS])
-            more = len(missing) - NAMED_IN_ERRORS
             raise MissingIdsError(
-                f"{self._where} does not hold {named}{f' and {more} more' if more > 0 else ''}",
+                f"{self._where} does not hold {name_some(missing)}",
                 remedy="Ask for ids of this collection, or choose the collection they are from.",
             )
         return self._batch([found[i] for i in wanted if i is not None], True, None)

@@ -25,6 +25,7 @@ from vecmigrate.errors import InputError, MismatchError, TargetExistsError, Writ
 from vecmigrate.sampling import sample_uniform
 from vecmigrate.screening import OnBadVector, Skipped, screen
 from vecmigrate.source import Source
+from vecmigrate.wording import name_some
 
 READ_BATCH = 8192
 ENCODE_BATCH = 256
@@ -222,8 +223,7 @@ def _encode(
             missing = rows.ids[~with_text].tolist()
             if on_missing_text is OnMissingText.FAIL:
                 raise InputError(
-                    f"{card.source}: no text for ids {', '.join(map(str, missing[:10]))}"
-                    + (", …" if len(missing) > 10 else ""),
+                    f"{card.source}: no text for ids {name_some(missing)}",
                     remedy="Give them text, or leave them out with --on-missing-text skip.",
                 )
             rows = rows.take(with_text)

@@ -14,6 +14,7 @@ from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.evaluation import Evaluation, Metrics, Query, evaluate, read_queries
 from vecmigrate.registry import open_source
+from vecmigrate.wording import name_some
 
 EXAMPLES = """
 **Examples**
@@ -115,7 +116,7 @@ def _show(out: Output, evaluation: Evaluation) -> None:
         out.table(["collection", *(heads[name] for name in shown)], rows)
     out.say(f"{evaluation.queries:,} queries, {evaluation.labelled_queries:,} of them labelled")
     if evaluation.unknown_labels:
-        names = ", ".join(map(str, evaluation.unknown_labels[:10]))
+        names = name_some(evaluation.unknown_labels)
         out.say(f"{len(evaluation.unknown_labels):,} relevant ids are not in the target: {names}")
     roles = {row.role for row in evaluation.rows}
     if "source" in roles:

@@ -11,6 +11,7 @@ from vecmigrate.cli.output import Output
 from vecmigrate.migration import BATCH_SIZE, migrate
 from vecmigrate.registry import open_source
 from vecmigrate.screening import OnBadVector
+from vecmigrate.wording import name_some
 
 EXAMPLES = """
 **Examples**
@@ -67,7 +68,7 @@ def run(
         for note in (*description.notes, *result.target.notes):
             out.say(f"note: {note}")
         if result.skipped_ids:
-            names = ", ".join(map(str, result.skipped_ids[:10]))
+            names = name_some(result.skipped_ids)
             out.say(f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}")
         out.say(
             f"{result.written:,} points are in {target} ({result.target.index_type}, "

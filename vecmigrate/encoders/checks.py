@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from vecmigrate.batches import IdArray, PointId, Vectors
-from vecmigrate.encoders.wording import NAMED_AT_MOST, point_name
 from vecmigrate.errors import BadVectorError, InputError
 from vecmigrate.norms import row_norms
+from vecmigrate.wording import name_some, point_name
 
 
 def require_texts(texts: Sequence[str] | None, encoder: str) -> Sequence[str]:
@@ -41,9 +41,8 @@ def require_usable(
     norms = row_norms(vectors)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
-        named = ", ".join(point_name(ids, int(row)) for row in bad[:NAMED_AT_MOST])
-        rest = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
+        named = name_some(point_name(ids, int(row)) for row in bad)
         raise BadVectorError(
-            f"{origin} gives zero, NaN or infinite vectors for {named}{rest}",
+            f"{origin} gives zero, NaN or infinite vectors for {named}",
             remedy="Leave these points out, or mend their texts or vectors.",
         )

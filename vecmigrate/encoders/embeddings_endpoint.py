@@ -23,8 +23,8 @@ from tenacity import (
 )
 
 from vecmigrate.batches import Vectors
-from vecmigrate.encoders.wording import reason_of
 from vecmigrate.errors import InputError, UnreachableError
+from vecmigrate.wording import reason_of
 
 LONGEST_WAIT = 120.0
 """Seconds a server may ask us to wait before we give up at once."""

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vecmigrate.encoders.wording import reason_of
 from vecmigrate.errors import (
     InputError,
     MissingDependencyError,
     UnreachableError,
     UsageError,
 )
+from vecmigrate.wording import reason_of
 
 HUB_TIMEOUT = 10.0
 """Seconds that the hub may take to name a model's commit."""

@@ -35,9 +35,9 @@ from vecmigrate.encoders.embeddings_endpoint import (
     TextsRefusedError,
 )
 from vecmigrate.encoders.options import Prompts, read_count, read_flag, read_number
-from vecmigrate.encoders.wording import point_name
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.norms import are_unit_length, normalize_rows
+from vecmigrate.wording import point_name
 
 _OPTIONS = (
     "api_key_env",

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from vecmigrate.batches import IdArray, Vectors, id_array
 from vecmigrate.encoders.id_lookup import IdLookup, RowNumbers, lookup_of
-from vecmigrate.encoders.wording import reason_of
 from vecmigrate.errors import InputError
+from vecmigrate.wording import reason_of
 
 SUFFIXES = (".npy", ".npz", ".parquet")
 

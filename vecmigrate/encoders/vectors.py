@@ -27,9 +27,9 @@ from vecmigrate.description import EncoderIdentity
 from vecmigrate.encoders.base import EncoderRole, EncoderSpec
 from vecmigrate.encoders.checks import require_usable
 from vecmigrate.encoders.vector_files import VectorFile, read_vector_file
-from vecmigrate.encoders.wording import NAMED_AT_MOST
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
 from vecmigrate.norms import are_unit_length, row_norms
+from vecmigrate.wording import name_some
 
 _OPTIONS = ("id", "name", "revision", "vector")
 _SAMPLE = 1024
@@ -103,10 +103,9 @@ class FileEncoder:
         rows = self._file.lookup.rows(asked)
         missing = asked[rows < 0].tolist()
         if missing:
-            named = ", ".join(map(str, missing[:NAMED_AT_MOST]))
-            more = " ..." if len(missing) > NAMED_AT_MOST else ""
             raise MissingIdsError(
-                f"{self._path} has no vector for {len(missing)} of {len(asked)} ids: {named}{more}",
+                f"{self._path} has no vector for {len(missing)} of {len(asked)} ids: "
+                f"{name_some(missing)}",
                 remedy="Use the file that was made from these points.",
             )
         vectors = np.ascontiguousarray(self._file.stored[rows], dtype=np.float32)

@@ -1,15 +1,20 @@
-"""How errors of encoders name points and causes."""
+"""How errors name points and causes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vecmigrate.batches import IdArray, PointId
 
-NAMED_AT_MOST = 10
-"""How many points an error names."""
-
+_NAMED_AT_MOST = 10
 _LONGEST_REASON = 300
+
+
+def name_some(names: Iterable[object]) -> str:
+    """List ids or names to a user: the first ten, and how many more there are."""
+    listed = list(names)
+    more = len(listed) - _NAMED_AT_MOST
+    return ", ".join(map(str, listed[:_NAMED_AT_MOST])) + (f" and {more} more" if more > 0 else "")
 
 
 def point_name(ids: Sequence[PointId] | IdArray | None, row: int) -> str:
