@@ -1,0 +1,296 @@
+"""Kernel ridge regression on what Procrustes leaves over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import ArrayLike, NDArray
+
+from vecmigrate.batches import Vectors
+from vecmigrate.norms import are_unit_length, normalize_rows, row_norms
+from vecmigrate.translators.base import FITTING_ROWS, Translator, check_anchors, check_dimension
+from vecmigrate.translators.kernels import KERNELS, Landmarks
+from vecmigrate.translators.landmarks import choose_landmarks
+from vecmigrate.translators.procrustes import Procrustes
+from vecmigrate.translators.spectrum import spectral_match
+
+BLOCK_ROWS = 1024
+"""Rows translated at a time: their kernel values stay in the processor's cache."""
+
+EXACT_ANCHORS = 12_000
+"""Up to here every anchor is a landmark; beyond, landmarks are chosen among them."""
+
+LANDMARKS = 6_000
+
+
+class KernelRidge(Translator):
+    r"""Kernel ridge regression with a Procrustes prior and spectral matching.
+
+    With :math:`P` the centred Procrustes map, :math:`k` a kernel over vectors scaled to unit mean
+    length, and :math:`z_1 \dots z_m` the landmarks,
+
+    .. math:: f(x) = t\,P(x) + \sum_j k(x, z_j)\, c_j
+
+    Up to ``EXACT_ANCHORS`` anchors, all are landmarks and
+    :math:`C = (K + \lambda I)^{-1} (Y - t P(X))`, the posterior mean of a Gaussian process with
+    mean :math:`tP` (Rasmussen and Williams 2006, ch. 2). Beyond, :math:`C` solves
+    :math:`(K_{nm}^T K_{nm} + \lambda K_{mm}) C = K_{nm}^T (Y - t P(X))` over ``landmarks`` of them
+    (Nyström, subset of regressors: Smola and Schölkopf 2000; Rudi et al. 2015), summed in one pass.
+    The prediction is then spectrally matched, see :func:`spectral_match`, by its leave-one-out
+    predictions; as that is an affine map, it costs nothing when translating.
+
+    Parameters
+    ----------
+    kernel : str
+        ``gaussian``, ``cauchy`` or ``laplacian``.
+    gamma : float
+        Inverse squared length scale, for vectors of unit mean length.
+    alpha : float
+        λ, the noise variance where k(x, x) is 1.
+    prior : float
+        t, the share of the Procrustes map in the prior mean.
+    match_spectrum : bool
+        False leaves the shrunken spread of regression.
+    landmarks : int or None
+        Landmarks beyond ``EXACT_ANCHORS``; given, they are used at any number of anchors above it.
+    normalize : bool or None
+        As in :class:`Procrustes`.
+    seed : int
+        Of the choice of landmarks.
+
+    Attributes
+    ----------
+    landmarks_ : (m, source_dim) float32
+    coefficients_ : (m, target_dim) float32
+    weights_, offset_
+        The linear part, ``(source_dim, target_dim)`` and ``(target_dim,)`` float32.
+    """
+
+    method: ClassVar[str] = "kernel-ridge"
+
+    def __init__(
+        self,
+        *,
+        kernel: str = "gaussian",
+        gamma: float = 1.0,
+        alpha: float = 0.08,
+        prior: float = 0.75,
+        match_spectrum: bool = True,
+        landmarks: int | None = None,
+        normalize: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.kernel = kernel
+        self.gamma = gamma
+        self.alpha = alpha
+        self.prior = prior
+        self.match_spectrum = match_spectrum
+        self.landmarks = landmarks
+        self.normalize = normalize
+        self.seed = seed
+
+    def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
+        """See :meth:`Translator.fit`. Warns where anchors are fewer than dimensions."""
+        x, y = check_anchors(X, Y)
+        self.n_anchors_, self.source_dim_ = x.shape
+        self.target_dim_ = y.shape[1]
+        self.normalize_output_ = are_unit_length(y) if self.normalize is None else self.normalize
+        self._scale = _unit_scale(x)
+        linear = Procrustes(normalize=False).fit(x, y)
+        residual = y - self.prior * linear.transform(np.ascontiguousarray(x, dtype=np.float32))
+        if len(x) <= (self.landmarks or EXACT_ANCHORS):
+            self.landmarks_ = np.ascontiguousarray(x, dtype=np.float32)
+            coefficients, left_out = self._solve_exactly(residual)
+        else:
+            self.landmarks_ = choose_landmarks(x, self.landmarks or LANDMARKS, self.seed)
+            coefficients, left_out = self._solve_nystrom(x, residual)
+        weights, offset = self.prior * linear.weights_, self.prior * linear.offset_
+        if self.match_spectrum:
+            gain, centre = spectral_match(y - left_out, y)
+        else:
+            gain, centre = np.eye(self.target_dim_), np.zeros(self.target_dim_)
+        self._gain, self._centre = gain.astype(np.float32), centre.astype(np.float32)
+        self.coefficients_ = (coefficients @ gain).astype(np.float32)
+        self.weights_ = (weights @ gain).astype(np.float32)
+        self.offset_ = (offset @ gain + centre - centre @ gain).astype(np.float32)
+        self._mean_square = float(np.mean(row_norms(y).astype(np.float64) ** 2))
+        self._prepare()
+        return self
+
+    def cross_predict(
+        self, X: NDArray[np.floating], Y: NDArray[np.floating], fold: NDArray[np.intp]
+    ) -> Vectors:
+        """Return each anchor's translation by a map fitted without its fold, from one inverse.
+
+        With :math:`G = (K + \\lambda I)^{-1}`, the prediction left out on rows f is
+        :math:`y_f - G_{ff}^{-1} (G R)_f` (Rasmussen and Williams 2006, section 5.4.2, by blocks).
+        """
+        self._scale = _unit_scale(X)
+        inverse = self._inverse(np.ascontiguousarray(X, dtype=np.float32))
+        predicted = np.empty(Y.shape, dtype=np.float64)
+        for f in np.unique(fold):
+            rows = np.flatnonzero(fold == f)
+            linear = Procrustes(normalize=False).fit(X[fold != f], Y[fold != f])
+            residual = Y - self.prior * linear.transform(np.ascontiguousarray(X))
+            block = inverse[np.ix_(rows, rows)]
+            left_out = sl.solve(block, inverse[rows] @ residual, assume_a="pos")
+            predicted[rows] = Y[rows] - left_out
+        if self.match_spectrum:
+            gain, centre = spectral_match(predicted, Y)
+            predicted = (predicted - centre) @ gain + centre
+        translated = np.ascontiguousarray(predicted, dtype=np.float32)
+        if are_unit_length(Y) if self.normalize is None else self.normalize:
+            normalize_rows(translated)
+        return translated
+
+    def _kernel_matrix(self, points: Vectors) -> NDArray[np.float64]:
+        values = Landmarks(self.kernel, self.gamma, self._scale * points).evaluate(
+            self._scale * points
+        )
+        matrix = values.astype(np.float64)
+        return (matrix + matrix.T) / 2
+
+    def _inverse(self, points: Vectors) -> NDArray[np.float64]:
+        matrix = self._kernel_matrix(points)
+        matrix[np.diag_indices_from(matrix)] += self.alpha
+        factor = sl.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+        inverse, _ = sl.lapack.dpotri(factor, lower=True, overwrite_c=True)
+        inverse = np.tril(inverse)
+        inverse += np.tril(inverse, -1).T
+        result: NDArray[np.float64] = inverse
+        return result
+
+    def _solve_exactly(
+        self, residual: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Coefficients, and the residuals that are left when each anchor is left out."""
+        inverse = self._inverse(self.landmarks_)
+        coefficients = inverse @ residual
+        return coefficients, coefficients / np.diag(inverse)[:, None]
+
+    def _solve_nystrom(
+        self, x: NDArray[np.floating], residual: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        landmarks = Landmarks(self.kernel, self.gamma, self._scale * self.landmarks_)
+        m = len(landmarks)
+        gram, cross = np.zeros((m, m)), np.zeros((m, residual.shape[1]))
+        for start in range(0, len(x), FITTING_ROWS):
+            values = landmarks.evaluate(self._scale * x[start : start + FITTING_ROWS])
+            gram += values.T @ values
+            cross += values.T @ residual[start : start + FITTING_ROWS]
+        gram += self.alpha * self._kernel_matrix(self.landmarks_)
+        # Landmarks that nearly coincide leave the sum singular to rounding.
+        gram[np.diag_indices_from(gram)] += 1e-6 * float(np.trace(gram)) / m
+        factor = sl.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+        coefficients = sl.cho_solve(factor, cross, check_finite=False)
+        left_out = np.empty(residual.shape)
+        for start in range(0, len(x), FITTING_ROWS):
+            rows = slice(start, start + FITTING_ROWS)
+            values = landmarks.evaluate(self._scale * x[rows]).astype(np.float64)
+            whitened = sl.solve_triangular(factor[0], values.T, lower=True, check_finite=False)
+            leverage = np.einsum("ij,ij->j", whitened, whitened)
+            left = residual[rows] - values @ coefficients
+            left_out[rows] = left / np.maximum(1 - leverage, 0.05)[:, None]
+        return coefficients, left_out
+
+    def _prepare(self) -> None:
+        self._kernel = Landmarks(self.kernel, self.gamma, self._scale * self.landmarks_)
+
+    def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
+        """See :meth:`Translator.transform`."""
+        translated = self._predict(X, out)
+        if self.normalize_output_:
+            normalize_rows(translated)
+        return translated
+
+    def transform_with_variance(self, X: Vectors) -> tuple[Vectors, NDArray[np.float32]]:
+        r"""Return translations and their ``(n,)`` float32 predictive variances.
+
+        Target vectors have mean squared length :math:`\overline{|y|^2}` (1 where they are unit
+        vectors), which the posterior splits into that of its mean and its variance over all
+        directions: :math:`\overline{|y|^2} - |f(x)|^2`, at least 0. It tells more than the
+        kernel's own variance, which depends on where anchors lie and not on what they said.
+        """
+        translated = self._predict(X, None)
+        shrunken = np.linalg.solve(self._gain, (translated - self._centre).T).T + self._centre
+        variance = np.maximum(self._mean_square - row_norms(shrunken) ** 2, 0).astype(np.float32)
+        if self.normalize_output_:
+            normalize_rows(translated)
+        return translated, variance
+
+    def _predict(self, X: Vectors, out: Vectors | None) -> Vectors:
+        check_dimension(X, self.source_dim_)
+        translated = np.empty((len(X), self.target_dim_), np.float32) if out is None else out
+        for start in range(0, len(X), BLOCK_ROWS):
+            rows = X[start : start + BLOCK_ROWS]
+            block = translated[start : start + BLOCK_ROWS]
+            np.matmul(self._kernel.evaluate(self._scale * rows), self.coefficients_, out=block)
+            block += rows @ self.weights_
+            block += self.offset_
+        return translated
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """See :meth:`Translator.state`."""
+        tensors = {
+            "landmarks": self.landmarks_,
+            "coefficients": self.coefficients_,
+            "weights": self.weights_,
+            "offset": self.offset_,
+            "gain": self._gain,
+            "centre": self._centre,
+        }
+        return tensors, {
+            "kernel": self.kernel,
+            "gamma": self.gamma,
+            "alpha": self.alpha,
+            "prior": self.prior,
+            "match_spectrum": self.match_spectrum,
+            "seed": self.seed,
+            "scale": float(self._scale),
+            "mean_square": self._mean_square,
+            "n_anchors": self.n_anchors_,
+            "normalize_output": self.normalize_output_,
+        }
+
+    @classmethod
+    def from_state(
+        cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]
+    ) -> Self:
+        """See :meth:`Translator.from_state`."""
+        if parameters["kernel"] not in KERNELS:
+            raise ValueError(f"kernel {parameters['kernel']!r} is not known")
+        names = ("kernel", "gamma", "alpha", "prior", "match_spectrum", "seed")
+        translator = cls(**{name: parameters[name] for name in names})
+        weights = tensors["weights"]
+        d_x, d_y = weights.shape
+        shapes = {
+            "landmarks": (len(tensors["landmarks"]), d_x),
+            "coefficients": (len(tensors["landmarks"]), d_y),
+            "offset": (d_y,),
+            "gain": (d_y, d_y),
+            "centre": (d_y,),
+        }
+        for name, shape in shapes.items():
+            if tensors[name].shape != shape:
+                raise ValueError(f"{name} has shape {tensors[name].shape}, not {shape}")
+        translator.landmarks_, translator.coefficients_ = (
+            tensors["landmarks"],
+            tensors["coefficients"],
+        )
+        translator.weights_, translator.offset_ = weights, tensors["offset"]
+        translator._gain, translator._centre = tensors["gain"], tensors["centre"]
+        translator.source_dim_, translator.target_dim_ = d_x, d_y
+        translator._scale = np.float32(parameters["scale"])
+        translator._mean_square = float(parameters["mean_square"])
+        translator.n_anchors_ = int(parameters["n_anchors"])
+        translator.normalize_output_ = bool(parameters["normalize_output"])
+        translator._prepare()
+        return translator
+
+
+def _unit_scale(x: NDArray[np.floating]) -> np.float32:
+    mean = float(row_norms(x).mean())
+    return np.float32(1 / mean) if mean > 0 else np.float32(1)

@@ -1,0 +1,118 @@
+"""Affine ridge regression, its regularisation chosen in closed form."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vecmigrate.norms import are_unit_length
+from vecmigrate.translators.affine import AffineTranslator
+from vecmigrate.translators.base import FITTING_ROWS, check_anchors
+from vecmigrate.translators.moments import PairMoments
+from vecmigrate.translators.spectrum import spectral_match
+
+GRID = np.logspace(-6, 2, 33)
+"""Candidates for alpha, in units of the mean variance of an anchor's component."""
+
+
+class Ridge(AffineTranslator):
+    r"""Ridge regression of centred targets on centred sources (Hoerl and Kennard 1970).
+
+    .. math:: W = (X^T X + n \alpha \bar w I)^{-1} X^T Y
+
+    with :math:`\bar w` the mean variance of a component. Where alpha is not given, it minimises the
+    generalised cross-validation score (Golub, Heath and Wahba 1979),
+    :math:`n\,\mathrm{RSS}(\alpha) / (n - \mathrm{df}(\alpha))^2`, which one eigendecomposition
+    gives for all candidates. Predictions are spectrally matched, see :func:`spectral_match`.
+
+    Parameters
+    ----------
+    alpha : float or None
+    match_spectrum : bool
+        False leaves the shrunken spread of regression.
+    normalize : bool or None
+        As in :class:`Procrustes`.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The regularisation used.
+    weights_, offset_
+        See :class:`AffineTranslator`.
+    """
+
+    method: ClassVar[str] = "ridge"
+
+    def __init__(
+        self,
+        *,
+        alpha: float | None = None,
+        match_spectrum: bool = True,
+        normalize: bool | None = None,
+    ) -> None:
+        self.alpha = alpha
+        self.match_spectrum = match_spectrum
+        self.normalize = normalize
+
+    def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
+        """See :meth:`Translator.fit`."""
+        x, y = check_anchors(X, Y)
+        self.normalize_output_ = are_unit_length(y) if self.normalize is None else self.normalize
+        moments = PairMoments.empty(x.shape[1], y.shape[1])
+        moments.update(x, y)
+        eigenvalues, axes = np.linalg.eigh(moments.xx)
+        eigenvalues = np.maximum(eigenvalues, 0)
+        projected = axes.T @ moments.xy
+        unit = max(float(eigenvalues.mean()), np.finfo(np.float64).tiny)
+        if self.alpha is None:
+            self.alpha_ = _least_gcv(eigenvalues, projected, unit, moments)
+        else:
+            self.alpha_ = self.alpha
+        damped = eigenvalues + self.alpha_ * unit
+        weights = axes @ (projected / damped[:, None])
+        offset = moments.mean_y - moments.mean_x @ weights
+        if self.match_spectrum:
+            left_out = _left_out(x, y, weights, offset, moments.mean_x, axes, damped)
+            gain, centre = spectral_match(y - left_out, y)
+            weights, offset = weights @ gain, (offset - centre) @ gain + centre
+        self._set_map(weights, offset, len(x))
+        return self
+
+
+def _least_gcv(
+    eigenvalues: NDArray[np.float64],
+    projected: NDArray[np.float64],
+    unit: float,
+    moments: PairMoments,
+) -> float:
+    n = moments.count
+    energy = np.einsum("ij,ij->i", projected, projected)
+    scores = []
+    for alpha in GRID:
+        damped = eigenvalues + alpha * unit
+        residual = moments.yy - float(np.sum(energy * (damped + alpha * unit) / damped**2))
+        free = n - 1 - float(np.sum(eigenvalues / damped))
+        scores.append(n * max(residual, 0.0) / free**2 if free > 0 else np.inf)
+    return float(GRID[int(np.argmin(scores))])
+
+
+def _left_out(
+    x: NDArray[np.floating],
+    y: NDArray[np.floating],
+    weights: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    damped: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Residuals with each anchor left out: the residual over one minus the leverage."""
+    left = np.empty(y.shape, np.float64)
+    for start in range(0, len(x), FITTING_ROWS):
+        rows = slice(start, start + FITTING_ROWS)
+        scores = (np.asarray(x[rows], np.float64) - mean) @ axes
+        leverage = 1 / len(x) + np.einsum("ij,j,ij->i", scores, 1 / damped, scores)
+        residual = y[rows] - (x[rows] @ weights + offset)
+        left[rows] = residual / np.maximum(1 - leverage, 0.05)[:, None]
+    return left
