@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from vecmigrate.batches import id_array
 from vecmigrate.encoders import open_encoder
-from vecmigrate.encoders.id_lookup import lookup_of
 from vecmigrate.errors import BadVectorError, InputError, MissingIdsError, UsageError
+from vecmigrate.id_lookup import lookup_of
 
 
 def some_vectors(count: int = 20, dimension: int = 6) -> np.ndarray:

@@ -5,12 +5,21 @@ from vecmigrate.encoders import open_encoder
 from vecmigrate.evaluation import evaluate
 from vecmigrate.migration import migrate
 from vecmigrate.registry import open_sink, open_source
-from vecmigrate.translators import Procrustes, Translator, load_translator, save_translator
+from vecmigrate.translators import (
+    KernelRidge,
+    Procrustes,
+    Ridge,
+    Translator,
+    load_translator,
+    save_translator,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "KernelRidge",
     "Procrustes",
+    "Ridge",
     "Translator",
     "draw_anchors",
     "evaluate",

@@ -7,8 +7,11 @@ from enum import StrEnum
 
 from vecmigrate.batches import Vectors
 from vecmigrate.description import Metric
-from vecmigrate.translators import Procrustes, Translator
+from vecmigrate.translators import Direction, KernelRidge, Procrustes, Ridge, Translator
 from vecmigrate.translators.selection import CandidateScore, choose_translator
+
+QUERY_LANDMARKS = 512
+"""Bounds what a query costs when queries are translated one by one while a user waits."""
 
 
 class Method(StrEnum):
@@ -16,6 +19,8 @@ class Method(StrEnum):
 
     AUTO = "auto"
     PROCRUSTES = "procrustes"
+    RIDGE = "ridge"
+    KERNEL_RIDGE = "kernel-ridge"
 
 
 def fit_translator(
@@ -23,15 +28,25 @@ def fit_translator(
     Y: Vectors,
     method: Method,
     *,
+    direction: Direction = Direction.DOCUMENT,
     seed: int = 0,
     metric: Metric = Metric.COSINE,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Translator, list[CandidateScore]]:
     """Fit on ``(n, d_source)`` and ``(n, d_target)`` anchors; the table is empty but for auto.
 
+    For :attr:`Direction.QUERY`, kernel ridge has at most ``QUERY_LANDMARKS`` landmarks.
     See :func:`choose_translator` for ``seed``, ``metric``, ``progress`` and what is raised.
     """
-    if method is Method.PROCRUSTES:
-        return Procrustes().fit(X, Y), []
-    selection = choose_translator(X, Y, seed=seed, metric=metric, progress=progress)
-    return selection.translator, selection.table
+    landmarks = QUERY_LANDMARKS if direction is Direction.QUERY else None
+    if method is Method.AUTO:
+        selection = choose_translator(
+            X, Y, seed=seed, metric=metric, landmarks=landmarks, progress=progress
+        )
+        return selection.translator, selection.table
+    estimators: dict[Method, Translator] = {
+        Method.PROCRUSTES: Procrustes(),
+        Method.RIDGE: Ridge(),
+        Method.KERNEL_RIDGE: KernelRidge(landmarks=landmarks, seed=seed),
+    }
+    return estimators[method].fit(X, Y), []

@@ -11,15 +11,23 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from vecmigrate.anchors import AnchorSet, load_anchors
 from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.description import CollectionDescription, EncoderIdentity, Provenance, TargetSpec
-from vecmigrate.errors import MismatchError, VerificationError
+from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.id_fingerprint import IdFingerprint
+from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.prefetch import prefetch
 from vecmigrate.registry import open_sink, open_source
 from vecmigrate.screening import OnBadVector, Skipped, screen
 from vecmigrate.source import Source
-from vecmigrate.translators import Translator, TranslatorCard, load_translator, read_card
+from vecmigrate.translators import (
+    Direction,
+    Translator,
+    TranslatorCard,
+    load_translator,
+    read_card,
+)
 from vecmigrate.translators import translator_sha256 as file_sha256
 
 BATCH_SIZE = 4096
@@ -35,6 +43,8 @@ class MigrationResult(BaseModel):
     ----------
     read, written
         Points; they differ by the ones skipped.
+    kept_anchors
+        Points whose vector is the new encoder's own.
     skipped_ids
         Points left out for a bad vector.
     seconds, vectors_per_second
@@ -47,6 +57,7 @@ class MigrationResult(BaseModel):
     target: CollectionDescription
     read: int
     written: int
+    kept_anchors: int
     skipped_ids: list[PointId]
     seconds: float
     vectors_per_second: float
@@ -57,6 +68,7 @@ def migrate(
     target: str,
     translator: Translator | str | Path,
     *,
+    keep_anchors: AnchorSet | str | Path | None = None,
     source_encoder: EncoderIdentity | str | None = None,
     batch_size: int = BATCH_SIZE,
     on_bad_vector: OnBadVector | str = OnBadVector.FAIL,
@@ -76,6 +88,9 @@ def migrate(
         A URI where nothing is yet.
     translator
         A fitted one, or a file that :func:`save_translator` wrote.
+    keep_anchors
+        Anchors whose true vectors are to be kept instead of their translations; each point's
+        payload then tells its origin, see :class:`AnchorKeeper`. Needs a translator file.
     source_encoder
         The encoder that made the source's vectors (its identity, or its name), checked against the
         translator's.
@@ -107,6 +122,7 @@ def migrate(
         reader = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = reader.describe()
         check_translator(description, translator, card, source_encoder)
+        keeper = _keeper(keep_anchors, card)
         spec = TargetSpec.like(
             description,
             dimension=translator.target_dim_,
@@ -122,7 +138,8 @@ def migrate(
         skipped, written = Skipped(), IdFingerprint()
         begun = time.perf_counter()
         usable = screen(reader.batches(batch_size), description.uri, policy, skipped)
-        for batch in prefetch(translated(prefetch(usable), translator)):
+        done = translated(prefetch(usable), translator)
+        for batch in prefetch(keeper.apply(done) if keeper else done):
             sink.write(batch)
             written.add(batch.ids)
             if progress is not None:
@@ -134,10 +151,25 @@ def migrate(
         target=verify_ids(target, written, batch_size),
         read=written.count + len(skipped),
         written=written.count,
+        kept_anchors=keeper.kept if keeper else 0,
         skipped_ids=skipped.ids,
         seconds=seconds,
         vectors_per_second=written.count / seconds if seconds else 0.0,
     )
+
+
+def _keeper(
+    anchors: AnchorSet | str | Path | None, card: TranslatorCard | None
+) -> AnchorKeeper | None:
+    if anchors is None:
+        return None
+    if card is None:
+        raise UsageError(
+            "anchors are kept beside the translations of a translator file only, which knows the "
+            "scale of their scores",
+            remedy="Save the translator, and give its file.",
+        )
+    return AnchorKeeper(anchors if isinstance(anchors, AnchorSet) else load_anchors(anchors), card)
 
 
 def translated(batches: Iterable[VectorBatch], translator: Translator) -> Iterator[VectorBatch]:
@@ -162,6 +194,11 @@ def check_translator(
             f"the translator takes vectors of {translator.source_dim_} dimensions and "
             f"{source.uri} holds {source.dimension}",
             remedy="Use the translator that was fitted on this collection's anchors.",
+        )
+    if card and card.direction is Direction.QUERY:
+        raise MismatchError(
+            "the translator maps queries into the old space, not documents into the new one",
+            remedy="Fit one without --direction query.",
         )
     fitted = card.source_encoder if card else None
     recorded = source.provenance.encoder if source.provenance else None

@@ -2,11 +2,13 @@
 
 from vecmigrate.anchors.draw import OnMissingText, draw_anchors
 from vecmigrate.anchors.file import AnchorCard, AnchorSet, load_anchors, save_anchors
+from vecmigrate.anchors.strategy import Strategy
 
 __all__ = [
     "AnchorCard",
     "AnchorSet",
     "OnMissingText",
+    "Strategy",
     "draw_anchors",
     "load_anchors",
     "save_anchors",

@@ -18,11 +18,17 @@ from vecmigrate.anchors.file import (
     save_anchors,
     write_table,
 )
-from vecmigrate.batches import VectorBatch, id_array
+from vecmigrate.anchors.strategy import Strategy, choose_anchors
+from vecmigrate.batches import VectorBatch, Vectors, id_array
 from vecmigrate.description import EncoderIdentity
 from vecmigrate.encoders import Encoder
-from vecmigrate.errors import InputError, MismatchError, TargetExistsError, WriteError
-from vecmigrate.sampling import sample_uniform
+from vecmigrate.errors import (
+    InputError,
+    MismatchError,
+    TargetExistsError,
+    UsageError,
+    WriteError,
+)
 from vecmigrate.screening import OnBadVector, Skipped, screen
 from vecmigrate.source import Source
 from vecmigrate.wording import name_some
@@ -47,6 +53,7 @@ class _Request(BaseModel):
     source: str
     size: int
     seed: int
+    strategy: Strategy
     batch_size: int
     source_encoder: EncoderIdentity | None
     target_encoder: EncoderIdentity
@@ -67,6 +74,8 @@ def draw_anchors(
     out: str | Path,
     *,
     seed: int = 0,
+    strategy: Strategy | str = Strategy.KMEANS,
+    queries: Vectors | None = None,
     source_encoder: EncoderIdentity | None = None,
     on_bad_vector: OnBadVector | str = OnBadVector.FAIL,
     on_missing_text: OnMissingText | str = OnMissingText.FAIL,
@@ -74,9 +83,9 @@ def draw_anchors(
     reading: Callable[[int], None] | None = None,
     encoding: Callable[[int], None] | None = None,
 ) -> AnchorSet:
-    """Draw a uniform sample, re-embed it and write the anchor file ``out``.
+    """Choose anchors, re-embed them and write the anchor file ``out``.
 
-    The sample, then each encoded batch, is kept in ``OUT.partial/`` until the file is whole; the
+    The choice, then each encoded batch, is kept in ``OUT.partial/`` until the file is whole; the
     same call continues there.
 
     Parameters
@@ -84,7 +93,9 @@ def draw_anchors(
     size
         Anchors wanted.
     seed
-        Of the draw, which depends on it and the source's order alone.
+        Of the choice, which depends on it and the source's order alone.
+    strategy, queries
+        See :func:`choose_anchors`.
     source_encoder
         Whose vectors the source holds, where known.
     on_bad_vector, on_missing_text
@@ -117,10 +128,22 @@ def draw_anchors(
             "does not make",
             remedy="Name the encoder that made the collection.",
         )
+    if (Strategy(strategy) is Strategy.QUERIES) != (queries is not None):
+        raise UsageError(
+            "the strategy 'queries' and query vectors belong together",
+            remedy="Give both: queries encoded by the old encoder; or neither.",
+        )
+    if queries is not None and queries.shape[1] != description.dimension:
+        raise MismatchError(
+            f"query vectors of {queries.shape[1]} dimensions for {description.uri}, which holds "
+            f"{description.dimension}",
+            remedy="Encode the queries with the old encoder.",
+        )
     request = _Request(
         source=description.uri,
         size=size,
         seed=seed,
+        strategy=Strategy(strategy),
         batch_size=batch_size,
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
@@ -131,12 +154,13 @@ def draw_anchors(
     if (partial / SAMPLE).exists():
         sample, population = _stored_sample(partial, request)
     else:
-        sample, population = _draw_sample(source, request, reading)
+        sample, population = _draw_sample(source, request, queries, reading)
         _store_sample(partial, sample, population, request)
     card = AnchorCard(
         source=description.uri,
         population=population,
         seed=seed,
+        strategy=request.strategy,
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
         metric=description.metric,
@@ -157,7 +181,10 @@ def draw_anchors(
 
 
 def _draw_sample(
-    source: Source, request: _Request, reading: Callable[[int], None] | None
+    source: Source,
+    request: _Request,
+    queries: Vectors | None,
+    reading: Callable[[int], None] | None,
 ) -> tuple[VectorBatch, int]:
     population = 0
     skipped = Skipped()
@@ -171,7 +198,7 @@ def _draw_sample(
                 reading(len(batch))
             yield batch
 
-    sample = sample_uniform(counted(), request.size, request.seed)
+    sample = choose_anchors(counted(), request.size, request.strategy, request.seed, queries)
     if sample is None or len(sample) < request.size:
         raise InputError(
             f"{request.source} holds {population} usable points, fewer than the "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vecmigrate.anchors.strategy import Strategy
 from vecmigrate.batches import IdArray, Vectors, id_array
 from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.errors import InputError, TargetExistsError, WriteError
@@ -30,8 +31,8 @@ class AnchorCard(BaseModel):
         The collection's URI.
     population
         Points that the sample was drawn from.
-    seed
-        Of the draw.
+    seed, strategy
+        Of the choice.
     source_encoder
         The old encoder, None where not told.
     target_encoder
@@ -46,6 +47,7 @@ class AnchorCard(BaseModel):
     source: str
     population: int
     seed: int
+    strategy: Strategy
     source_encoder: EncoderIdentity | None = None
     target_encoder: EncoderIdentity
     metric: Metric

@@ -6,9 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
-from vecmigrate.anchors import OnMissingText, draw_anchors
+from vecmigrate.anchors import OnMissingText, Strategy, draw_anchors
+from vecmigrate.array_translation import open_vectors
 from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag, SeedOption, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.description import EncoderIdentity
@@ -40,6 +42,14 @@ def run(
     out_path: Annotated[Path, typer.Option("--out", help="Anchor file to write.")],
     size: Annotated[int, typer.Option(min=2, help="Anchors to draw and re-embed.")] = 2000,
     seed: SeedOption = 0,
+    strategy: Annotated[
+        Strategy,
+        typer.Option(help="kmeans covers the corpus; queries leans to what --query-log asks."),
+    ] = Strategy.KMEANS,
+    query_log: Annotated[
+        Path | None,
+        typer.Option(help="(n, d) .npy of logged queries under the old encoder."),
+    ] = None,
     source_encoder: Annotated[
         str | None,
         typer.Option(help="Name of the encoder that made the collection; checked by `migrate`."),
@@ -53,7 +63,7 @@ def run(
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Draw a uniform sample in one pass and re-embed its texts with the new encoder."""
+    """Choose a sample in one pass and re-embed its texts with the new encoder."""
     with Output(as_json=json_, quiet=quiet) as out, ExitStack() as stack:
         opened = stack.enter_context(open_source(source))
         description = opened.describe()
@@ -68,6 +78,10 @@ def run(
             size,
             out_path,
             seed=seed,
+            strategy=strategy,
+            queries=None
+            if query_log is None
+            else np.ascontiguousarray(open_vectors(query_log), dtype=np.float32),
             source_encoder=_identity(source_encoder, description.dimension),
             on_bad_vector=on_bad_vector,
             on_missing_text=on_missing_text,

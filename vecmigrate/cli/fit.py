@@ -10,12 +10,14 @@ import typer
 
 from vecmigrate.anchors import AnchorCard, load_anchors
 from vecmigrate.array_translation import open_vectors
+from vecmigrate.batches import Vectors
 from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption
 from vecmigrate.cli.output import Output
 from vecmigrate.description import Metric
 from vecmigrate.errors import TargetExistsError, UsageError
 from vecmigrate.fitting import Method, fit_translator
-from vecmigrate.translators import save_translator
+from vecmigrate.translators import Direction, Translator, save_translator
+from vecmigrate.translators.mixing import mixing_scale
 from vecmigrate.translators.selection import CANDIDATES, FOLDS
 
 EXAMPLES = """
@@ -23,6 +25,7 @@ EXAMPLES = """
 
     vecmigrate fit --anchors anchors.parquet --out translator.safetensors
     vecmigrate fit --anchors anchors.parquet --out translator.safetensors --method procrustes
+    vecmigrate fit --anchors anchors.parquet --out bridge.safetensors --direction query
     vecmigrate fit --source-vectors old.npy --target-vectors new.npy --out translator.safetensors
 """
 
@@ -47,6 +50,10 @@ def run(
         Method, typer.Option(help="auto chooses by recall on held-out anchors.")
     ] = Method.AUTO,
     seed: SeedOption = 0,
+    direction: Annotated[
+        Direction,
+        typer.Option(help="query maps new queries into the old collection instead: a bridge."),
+    ] = Direction.DOCUMENT,
     metric: Annotated[
         Metric | None,
         typer.Option(help="How the collection compares vectors; told by --anchors, else cosine."),
@@ -59,12 +66,18 @@ def run(
         if out_path.exists():
             raise TargetExistsError(f"{out_path} exists", remedy="Name another file, or remove it.")
         X, Y, card = _read(anchors, source_vectors, target_vectors)
-        total = FOLDS * len(CANDIDATES) if method is Method.AUTO else 1
-        with out.progress("fitting", total, unit="fit") as advance:
+        source_encoder = card.source_encoder if card else None
+        target_encoder = card.target_encoder if card else None
+        if direction is Direction.QUERY:
+            X, Y = Y, X
+            source_encoder, target_encoder = target_encoder, source_encoder
+        total = len(CANDIDATES) if method is Method.AUTO else 1
+        with out.progress("comparing", total, unit="fit") as advance:
             translator, table = fit_translator(
                 X,
                 Y,
                 method,
+                direction=direction,
                 seed=seed,
                 metric=metric or (card.metric if card else Metric.COSINE),
                 progress=advance,
@@ -72,9 +85,11 @@ def run(
         written = save_translator(
             translator,
             out_path,
+            direction=direction,
             seed=card.seed if card else None,
-            source_encoder=card.source_encoder if card else None,
-            target_encoder=card.target_encoder if card else None,
+            source_encoder=source_encoder,
+            target_encoder=target_encoder,
+            mixing_scale=_mixing_scale(translator, X, Y, card, seed) if card else None,
         )
         if table:
             rows = [[score.name, f"{score.held_out_recall:.3f}"] for score in table]
@@ -83,7 +98,10 @@ def run(
             f"{written.method}, {written.source_dimension} to {written.target_dimension} "
             f"dimensions, fitted on {written.anchors:,} anchors, is in {out_path}"
         )
-        out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {out_path}")
+        if direction is Direction.QUERY:
+            out.say(f"Next: load_translator('{out_path}').transform(query) before each search")
+        else:
+            out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {out_path}")
         out.result(
             {
                 "translator": str(out_path),
@@ -93,9 +111,21 @@ def run(
         )
 
 
+def _mixing_scale(
+    translator: Translator, X: Vectors, Y: Vectors, card: AnchorCard, seed: int
+) -> float | None:
+    if not translator.normalize_output_:
+        return None
+    held_out = translator.held_out_
+    if held_out is None:
+        fold = np.random.default_rng(seed).permutation(len(X)) % FOLDS
+        held_out = translator.cross_predict(X, Y, fold)
+    return mixing_scale(held_out, Y, card.population, seed)
+
+
 def _read(
     anchors: Path | None, source_vectors: Path | None, target_vectors: Path | None
-) -> tuple[np.ndarray, np.ndarray, AnchorCard | None]:
+) -> tuple[Vectors, Vectors, AnchorCard | None]:
     if anchors is not None and source_vectors is None and target_vectors is None:
         loaded = load_anchors(anchors)
         return loaded.source_vectors, loaded.target_vectors, loaded.card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ EXAMPLES = """
 
     vecmigrate migrate faiss:old.faiss faiss:new.faiss --translator translator.safetensors
     vecmigrate migrate qdrant:./storage/articles qdrant:./storage/articles-minilm \\
-        --translator translator.safetensors
+        --translator translator.safetensors --keep-anchors anchors.parquet
     vecmigrate migrate faiss:old.faiss qdrant://localhost:6333/articles \\
         --translator translator.safetensors
 """
@@ -35,6 +36,10 @@ def run(
         str, typer.Argument(metavar="TARGET", help="Collection to make; nothing may be there yet.")
     ],
     translator: TranslatorOption,
+    keep_anchors: Annotated[
+        Path | None,
+        typer.Option(help="Anchor file: its true vectors are kept, and each point's origin told."),
+    ] = None,
     source_encoder: Annotated[
         str | None,
         typer.Option(help="Name of the encoder that made SOURCE; refused if not the translator's."),
@@ -59,6 +64,7 @@ def run(
                 opened,
                 target,
                 translator,
+                keep_anchors=keep_anchors,
                 source_encoder=source_encoder,
                 batch_size=batch_size,
                 on_bad_vector=on_bad_vector,
@@ -75,6 +81,8 @@ def run(
             f"{result.target.dimension} dimensions); counts and ids agree with the source "
             f"({result.vectors_per_second:,.0f} vectors/s)"
         )
+        if result.kept_anchors:
+            out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")
         out.say(
             f"Next: vecmigrate evaluate --source '{source}' --target '{target}' "
             "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"

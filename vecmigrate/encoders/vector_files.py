@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vecmigrate.batches import IdArray, Vectors, id_array
-from vecmigrate.encoders.id_lookup import IdLookup, RowNumbers, lookup_of
 from vecmigrate.errors import InputError
+from vecmigrate.id_lookup import IdLookup, RowNumbers, lookup_of
 from vecmigrate.wording import reason_of
 
 SUFFIXES = (".npy", ".npz", ".parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -27,6 +28,9 @@ class Translator(ABC):
         Pairs that the map was fitted on.
     normalize_output_ : bool
         True where translated vectors are scaled to unit length.
+    held_out_ : (n_anchors, target_dim) float32 or None
+        Each anchor as a map without it translates it, where the method gives that for free; not
+        kept in a file.
     """
 
     method: ClassVar[str]
@@ -35,6 +39,7 @@ class Translator(ABC):
     target_dim_: int
     n_anchors_: int
     normalize_output_: bool
+    held_out_: Vectors | None = None
 
     @abstractmethod
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
@@ -51,6 +56,24 @@ class Translator(ABC):
         InputError
             Where the shapes do not fit, a value is not finite or there are too few anchors.
         """
+
+    def cross_predict(
+        self, X: NDArray[np.floating], Y: NDArray[np.floating], fold: NDArray[np.intp]
+    ) -> Vectors:
+        """Return each anchor's translation by a map that was fitted without its fold.
+
+        Parameters
+        ----------
+        fold
+            ``(n,)``: the fold of each of the ``(n, d)`` anchors.
+        """
+        predicted = np.empty(Y.shape, np.float32)
+        for f in np.unique(fold):
+            held_out = fold == f
+            fitted = copy.copy(self).fit(X[~held_out], Y[~held_out])
+            rows = np.ascontiguousarray(X[held_out], dtype=np.float32)
+            predicted[held_out] = fitted.transform(rows)
+        return predicted
 
     @abstractmethod
     def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:

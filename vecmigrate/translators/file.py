@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,23 @@ from safetensors.numpy import save_file
 from vecmigrate.description import EncoderIdentity
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError, WriteError
 from vecmigrate.translators.base import Translator
+from vecmigrate.translators.kernel_ridge import KernelRidge
 from vecmigrate.translators.procrustes import Procrustes
+from vecmigrate.translators.ridge import Ridge
 
 FORMAT_VERSION = 1
 _HEADER = "vecmigrate"
 
-METHODS: dict[str, type[Translator]] = {Procrustes.method: Procrustes}
+METHODS: dict[str, type[Translator]] = {
+    kind.method: kind for kind in (Procrustes, Ridge, KernelRidge)
+}
+
+
+class Direction(StrEnum):
+    """What a translator is applied to."""
+
+    DOCUMENT = "document"
+    QUERY = "query"
 
 
 class TranslatorCard(BaseModel):
@@ -29,12 +41,17 @@ class TranslatorCard(BaseModel):
 
     Attributes
     ----------
+    direction
+        ``document`` maps the old collection's vectors into the new space, ``query`` new queries
+        into the old one.
     anchors, seed
         Pairs fitted on, and the seed that drew them (None where the arrays were given).
     source_encoder, target_encoder
         Whose spaces these are, None where not told.
     parameters
         The method's own, beside the tensors.
+    mixing_scale
+        See :func:`mixing_scale`; None where the population is not known.
     versions
         Of vecmigrate and numpy, when fitted.
     """
@@ -43,6 +60,7 @@ class TranslatorCard(BaseModel):
 
     format_version: int = FORMAT_VERSION
     method: str
+    direction: Direction = Direction.DOCUMENT
     source_dimension: int
     target_dimension: int
     anchors: int
@@ -51,15 +69,18 @@ class TranslatorCard(BaseModel):
     target_encoder: EncoderIdentity | None = None
     parameters: dict[str, Any]
     versions: dict[str, str]
+    mixing_scale: float | None = None
 
 
 def save_translator(
     translator: Translator,
     path: str | Path,
     *,
+    direction: Direction = Direction.DOCUMENT,
     seed: int | None = None,
     source_encoder: EncoderIdentity | None = None,
     target_encoder: EncoderIdentity | None = None,
+    mixing_scale: float | None = None,
     overwrite: bool = False,
 ) -> TranslatorCard:
     """Write a fitted translator to ``path`` in one step.
@@ -88,6 +109,7 @@ def save_translator(
     tensors, parameters = translator.state()
     card = TranslatorCard(
         method=translator.method,
+        direction=direction,
         source_dimension=translator.source_dim_,
         target_dimension=translator.target_dim_,
         anchors=translator.n_anchors_,
@@ -95,6 +117,7 @@ def save_translator(
         source_encoder=source_encoder,
         target_encoder=target_encoder,
         parameters=parameters,
+        mixing_scale=mixing_scale,
         versions={name: version(name) for name in ("vecmigrate", "numpy")},
     )
     try:

@@ -1,4 +1,7 @@
-"""Kernel ridge regression on what Procrustes leaves over."""
+"""Kernel ridge regression on what Procrustes leaves over.
+
+SciPy is imported where it is used: it takes longer to load than all else here.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.batches import Vectors
 from vecmigrate.norms import are_unit_length, normalize_rows, row_norms
 from vecmigrate.translators.base import FITTING_ROWS, Translator, check_anchors, check_dimension
-from vecmigrate.translators.kernels import KERNELS, Landmarks
+from vecmigrate.translators.kernels import GaussianLandmarks
 from vecmigrate.translators.landmarks import choose_landmarks
 from vecmigrate.translators.procrustes import Procrustes
 from vecmigrate.translators.spectrum import spectral_match
@@ -29,8 +31,8 @@ LANDMARKS = 6_000
 class KernelRidge(Translator):
     r"""Kernel ridge regression with a Procrustes prior and spectral matching.
 
-    With :math:`P` the centred Procrustes map, :math:`k` a kernel over vectors scaled to unit mean
-    length, and :math:`z_1 \dots z_m` the landmarks,
+    With :math:`P` the centred Procrustes map, :math:`k` the Gaussian kernel over vectors scaled to
+    unit mean length, and :math:`z_1 \dots z_m` the landmarks,
 
     .. math:: f(x) = t\,P(x) + \sum_j k(x, z_j)\, c_j
 
@@ -44,12 +46,10 @@ class KernelRidge(Translator):
 
     Parameters
     ----------
-    kernel : str
-        ``gaussian``, ``cauchy`` or ``laplacian``.
     gamma : float
         Inverse squared length scale, for vectors of unit mean length.
     alpha : float
-        λ, the noise variance where k(x, x) is 1.
+        λ, the noise variance beside the kernel's k(x, x) = 1.
     prior : float
         t, the share of the Procrustes map in the prior mean.
     match_spectrum : bool
@@ -74,7 +74,6 @@ class KernelRidge(Translator):
     def __init__(
         self,
         *,
-        kernel: str = "gaussian",
         gamma: float = 1.0,
         alpha: float = 0.08,
         prior: float = 0.75,
@@ -83,7 +82,6 @@ class KernelRidge(Translator):
         normalize: bool | None = None,
         seed: int = 0,
     ) -> None:
-        self.kernel = kernel
         self.gamma = gamma
         self.alpha = alpha
         self.prior = prior
@@ -108,10 +106,11 @@ class KernelRidge(Translator):
             self.landmarks_ = choose_landmarks(x, self.landmarks or LANDMARKS, self.seed)
             coefficients, left_out = self._solve_nystrom(x, residual)
         weights, offset = self.prior * linear.weights_, self.prior * linear.offset_
+        held_out = y - left_out
+        gain, centre = np.eye(self.target_dim_), np.zeros(self.target_dim_)
         if self.match_spectrum:
-            gain, centre = spectral_match(y - left_out, y)
-        else:
-            gain, centre = np.eye(self.target_dim_), np.zeros(self.target_dim_)
+            gain, centre = spectral_match(held_out, y)
+        self.held_out_ = self._finish((held_out - centre) @ gain + centre)
         self._gain, self._centre = gain.astype(np.float32), centre.astype(np.float32)
         self.coefficients_ = (coefficients @ gain).astype(np.float32)
         self.weights_ = (weights @ gain).astype(np.float32)
@@ -129,6 +128,8 @@ class KernelRidge(Translator):
         :math:`y_f - G_{ff}^{-1} (G R)_f` (Rasmussen and Williams 2006, section 5.4.2, by blocks).
         """
         self._scale = _unit_scale(X)
+        import scipy.linalg as sl
+
         inverse = self._inverse(np.ascontiguousarray(X, dtype=np.float32))
         predicted = np.empty(Y.shape, dtype=np.float64)
         for f in np.unique(fold):
@@ -141,27 +142,30 @@ class KernelRidge(Translator):
         if self.match_spectrum:
             gain, centre = spectral_match(predicted, Y)
             predicted = (predicted - centre) @ gain + centre
+        self.normalize_output_ = are_unit_length(Y) if self.normalize is None else self.normalize
+        return self._finish(predicted)
+
+    def _finish(self, predicted: NDArray[np.float64]) -> Vectors:
         translated = np.ascontiguousarray(predicted, dtype=np.float32)
-        if are_unit_length(Y) if self.normalize is None else self.normalize:
+        if self.normalize_output_:
             normalize_rows(translated)
         return translated
 
     def _kernel_matrix(self, points: Vectors) -> NDArray[np.float64]:
-        values = Landmarks(self.kernel, self.gamma, self._scale * points).evaluate(
-            self._scale * points
-        )
+        values = GaussianLandmarks(self.gamma, self._scale * points).evaluate(self._scale * points)
         matrix = values.astype(np.float64)
         return (matrix + matrix.T) / 2
 
     def _inverse(self, points: Vectors) -> NDArray[np.float64]:
+        import scipy.linalg as sl
+
         matrix = self._kernel_matrix(points)
         matrix[np.diag_indices_from(matrix)] += self.alpha
         factor = sl.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
         inverse, _ = sl.lapack.dpotri(factor, lower=True, overwrite_c=True)
-        inverse = np.tril(inverse)
-        inverse += np.tril(inverse, -1).T
-        result: NDArray[np.float64] = inverse
-        return result
+        full: NDArray[np.float64] = np.tril(inverse)
+        full += np.tril(inverse, -1).T
+        return full
 
     def _solve_exactly(
         self, residual: NDArray[np.floating]
@@ -174,7 +178,9 @@ class KernelRidge(Translator):
     def _solve_nystrom(
         self, x: NDArray[np.floating], residual: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        landmarks = Landmarks(self.kernel, self.gamma, self._scale * self.landmarks_)
+        import scipy.linalg as sl
+
+        landmarks = GaussianLandmarks(self.gamma, self._scale * self.landmarks_)
         m = len(landmarks)
         gram, cross = np.zeros((m, m)), np.zeros((m, residual.shape[1]))
         for start in range(0, len(x), FITTING_ROWS):
@@ -197,7 +203,7 @@ class KernelRidge(Translator):
         return coefficients, left_out
 
     def _prepare(self) -> None:
-        self._kernel = Landmarks(self.kernel, self.gamma, self._scale * self.landmarks_)
+        self._kernel = GaussianLandmarks(self.gamma, self._scale * self.landmarks_)
 
     def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
         """See :meth:`Translator.transform`."""
@@ -243,7 +249,6 @@ class KernelRidge(Translator):
             "centre": self._centre,
         }
         return tensors, {
-            "kernel": self.kernel,
             "gamma": self.gamma,
             "alpha": self.alpha,
             "prior": self.prior,
@@ -256,13 +261,9 @@ class KernelRidge(Translator):
         }
 
     @classmethod
-    def from_state(
-        cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]
-    ) -> Self:
+    def from_state(cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> Self:
         """See :meth:`Translator.from_state`."""
-        if parameters["kernel"] not in KERNELS:
-            raise ValueError(f"kernel {parameters['kernel']!r} is not known")
-        names = ("kernel", "gamma", "alpha", "prior", "match_spectrum", "seed")
+        names = ("gamma", "alpha", "prior", "match_spectrum", "seed")
         translator = cls(**{name: parameters[name] for name in names})
         weights = tensors["weights"]
         d_x, d_y = weights.shape

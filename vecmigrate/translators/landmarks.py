@@ -12,7 +12,7 @@ POINTS_PER_CENTROID = 100
 
 
 def spread_rows(points: Vectors, size: int, seed: int) -> NDArray[np.intp]:
-    """Return ``size`` rows of ``(n, d)`` float32 points that cover them: those nearest to centroids.
+    """Return ``size`` rows of ``(n, d)`` float32 points that cover them, nearest to centroids.
 
     Spherical k-means (Dhillon and Modha 2001) by FAISS, the points being scaled to unit length;
     centroids that share their nearest point are made up for by rows drawn uniformly. Sorted.
@@ -30,7 +30,8 @@ def spread_rows(points: Vectors, size: int, seed: int) -> NDArray[np.intp]:
         max_points_per_centroid=POINTS_PER_CENTROID,
     )
     kmeans.train(unit)
-    _, nearest = faiss.knn(kmeans.centroids, unit, 1, metric=faiss.METRIC_INNER_PRODUCT)
+    centroids = np.asarray(kmeans.centroids, dtype=np.float32)
+    _, nearest = faiss.knn(centroids, unit, 1, metric=faiss.METRIC_INNER_PRODUCT)
     chosen = np.unique(nearest[:, 0])
     others = np.setdiff1d(np.arange(len(points)), chosen)
     fill = np.random.default_rng(seed).permutation(others)[: size - len(chosen)]

@@ -40,9 +40,7 @@ class PairMoments:
     @classmethod
     def empty(cls, d_x: int, d_y: int) -> Self:
         """Moments of no pairs."""
-        return cls(
-            0, np.zeros(d_x), np.zeros(d_y), np.zeros((d_x, d_x)), np.zeros((d_x, d_y)), 0.0
-        )
+        return cls(0, np.zeros(d_x), np.zeros(d_y), np.zeros((d_x, d_x)), np.zeros((d_x, d_y)), 0.0)
 
     def update(self, X: NDArray[np.floating], Y: NDArray[np.floating]) -> None:
         """Take in ``(n, d_x)`` and ``(n, d_y)`` pairs of any float dtype."""

@@ -1,4 +1,4 @@
-"""Which row of a file holds the vector of an id."""
+"""Which row of a table of vectors belongs to an id."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def integers_of(ids: IdArray) -> NDArray[np.int64]:
 
 
 def lookup_of(ids: IdArray) -> IdLookup:
-    """Choose the lookup for the ids of a file."""
+    """Choose the lookup for the ids of a table."""
     return IntegerIds(ids) if ids.dtype == np.int64 else AnyIds(ids)

@@ -1,0 +1,76 @@
+"""Keeps the anchors' true vectors in a migrated collection, beside translated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from vecmigrate.anchors import AnchorSet
+from vecmigrate.batches import VectorBatch
+from vecmigrate.errors import MismatchError
+from vecmigrate.id_lookup import lookup_of
+from vecmigrate.translators import TranslatorCard
+from vecmigrate.translators.mixing import lowest_direction
+
+ORIGIN_FIELD = "vecmigrate_origin"
+"""Payload field that says where a point's vector comes from."""
+
+ENCODED, TRANSLATED = "encoded", "translated"
+
+
+class AnchorKeeper:
+    """Puts true vectors in the place of translations, on one scale of scores.
+
+    Translated vectors are to count as having length ``card.mixing_scale``, s. They keep unit
+    length, as a cosine collection would give it to them anyhow: each becomes
+    :math:`s y + \\sqrt{1 - s^2}\\, u` with u the direction that true vectors have least of, so that
+    its score with a query is s times what it was, under cosine, dot product and Euclidean distance
+    alike.
+
+    Attributes
+    ----------
+    kept : int
+        True vectors put in so far.
+
+    Raises
+    ------
+    MismatchError
+        Where the anchors are of another target encoder or dimension than the translator.
+    """
+
+    def __init__(self, anchors: AnchorSet, card: TranslatorCard) -> None:
+        encoder = card.target_encoder
+        if (
+            encoder is not None and not encoder.same_as(anchors.card.target_encoder)
+        ) or anchors.target_vectors.shape[1] != card.target_dimension:
+            raise MismatchError(
+                f"the anchors were embedded by {anchors.card.target_encoder}, and the translator "
+                f"leads to {encoder or f'{card.target_dimension} dimensions'}",
+                remedy="Keep the anchors that the translator was fitted on.",
+            )
+        self._vectors = anchors.target_vectors
+        self._lookup = lookup_of(anchors.ids)
+        self._scale = np.float32(min(card.mixing_scale or 1.0, 1.0))
+        self._tilt = np.sqrt(1 - self._scale**2) * lowest_direction(anchors.target_vectors)
+        self.kept = 0
+
+    def apply(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
+        """Yield translated batches with the anchors' true vectors, and each point's origin."""
+        for batch in batches:
+            vectors = batch.vectors
+            if self._scale < 1:
+                vectors = vectors * self._scale + self._tilt
+            rows = self._lookup.rows(batch.ids)
+            known = rows >= 0
+            if known.any():
+                vectors = vectors if self._scale < 1 else vectors.copy()
+                vectors[known] = self._vectors[rows[known]]
+                self.kept += int(known.sum())
+            payloads = [
+                {**payload, ORIGIN_FIELD: ENCODED if is_known else TRANSLATED}
+                for payload, is_known in zip(
+                    batch.payloads or [{}] * len(batch), known.tolist(), strict=True
+                )
+            ]
+            yield VectorBatch(batch.ids, vectors, payloads, batch.cursor)

@@ -1,0 +1,49 @@
+"""How long translated vectors are to be beside true ones in the same collection."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vecmigrate.batches import Vectors
+
+NEIGHBOURS = 10
+"""Scores are matched where a corpus's ten nearest end."""
+
+MAX_QUERIES = 2000
+
+
+def mixing_scale(held_out: Vectors, true: Vectors, population: int, seed: int = 0) -> float:
+    """Return the length of translated vectors at which they compete fairly with true ones of 1.
+
+    A query's nearest translated vectors score on another scale than its nearest true ones. With
+    anchors' true vectors as queries, both are ranked by dot product, and the scale is the ratio of
+    the mean scores at rank k, which among ``n`` anchors stands for rank ``NEIGHBOURS`` among the
+    population: :math:`k = 10 n / N`. With k below 2 that rank cannot be told apart from the
+    nearest one's luck, and the scale is 1, which spectral matching already makes nearly fair.
+
+    Parameters
+    ----------
+    held_out, true
+        ``(n, d)`` float32: anchors as translated by maps without them, and their true vectors.
+    population
+        Points in the collection.
+    """
+    rank = round(NEIGHBOURS * len(true) / population)
+    if rank < 2:
+        return 1.0
+    rows = np.random.default_rng(seed).permutation(len(true))[:MAX_QUERIES]
+    at_rank = []
+    for vectors in (true, held_out):
+        scores = true[rows] @ vectors.T
+        scores[np.arange(len(rows)), rows] = -np.inf
+        at_rank.append(float(np.partition(scores, -rank, axis=1)[:, -rank].mean()))
+    return at_rank[0] / at_rank[1] if min(at_rank) > 0 else 1.0
+
+
+def lowest_direction(vectors: Vectors) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return the ``(d,)`` unit vector that ``(n, d)`` vectors have least of.
+
+    Adding some of it to a vector changes its length and next to none of its scores.
+    """
+    _, axes = np.linalg.eigh(vectors.astype(np.float64).T @ vectors)
+    return np.ascontiguousarray(axes[:, 0], dtype=np.float32)
