@@ -10,6 +10,7 @@ from vecmigrate.anchors import AnchorSet
 from vecmigrate.batches import VectorBatch
 from vecmigrate.errors import MismatchError
 from vecmigrate.id_lookup import lookup_of
+from vecmigrate.norms import normalize_rows
 from vecmigrate.translators import TranslatorCard
 from vecmigrate.translators.mixing import lowest_direction
 
@@ -61,6 +62,7 @@ class AnchorKeeper:
             vectors = batch.vectors
             if self._scale < 1:
                 vectors = vectors * self._scale + self._tilt
+                normalize_rows(vectors)
             rows = self._lookup.rows(batch.ids)
             known = rows >= 0
             if known.any():

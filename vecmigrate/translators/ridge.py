@@ -65,7 +65,9 @@ class Ridge(AffineTranslator):
         eigenvalues, axes = np.linalg.eigh(moments.xx)
         eigenvalues = np.maximum(eigenvalues, 0)
         projected = axes.T @ moments.xy
-        unit = max(float(eigenvalues.mean()), np.finfo(np.float64).tiny)
+        # Anchors that are all alike leave nothing but rounding, which is not to be blown up.
+        rounding = np.finfo(np.float32).eps ** 2 * len(x) * float(moments.mean_x @ moments.mean_x)
+        unit = float(max(eigenvalues.mean(), rounding)) or 1.0
         if self.alpha is None:
             self.alpha_ = _least_gcv(eigenvalues, projected, unit, moments)
         else:
