@@ -53,9 +53,13 @@ class Task:
         name = f"{ENCODERS[source]} to {ENCODERS[target]}"
         return cls(name, old, new, queries, labels, truth, full)
 
+    def search(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the ids of each query's ten nearest among these document vectors."""
+        return _search(vectors, self.queries)
+
     def score(self, vectors: np.ndarray) -> tuple[float, float]:
         """Return recall@10 and R@10 retention of a collection of these document vectors."""
-        found = _search(vectors, self.queries)
+        found = self.search(vectors)
         recall = float(recall_against(found, self.truth, 10).mean())
         return recall, float(labelled_recall(found, self.labels, 10).mean()) / self.full
 
