@@ -16,6 +16,7 @@ import pytest
 from corpus import NEW_DIM, Corpus, N
 from typer.testing import CliRunner
 
+from vecmigrate import load_translator
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
 
@@ -106,6 +107,36 @@ def test_fit_and_translate_plain_arrays(corpus: Corpus) -> None:
     vectors = np.load(folder / "out.npy")
     assert vectors.dtype == np.float32
     assert (vectors * corpus.new).sum(axis=1).mean() > 0.95
+
+
+def test_variances_are_written_beside_the_vectors(job: Corpus) -> None:
+    folder = job.folder
+    np.save(folder / "old.npy", job.old)
+    for method in ("kernel-ridge", "procrustes"):
+        run("fit", "--anchors", folder / "anchors.parquet", "--out", folder / method,
+            "--method", method, "-q")  # fmt: skip
+    arguments = [folder / "old.npy", folder / "out.npy", "--variance", folder / "variance.npy"]
+    _, err = run("translate", folder / "procrustes", *arguments, code=ExitCode.MISMATCH)
+    assert "tells no variance" in err
+    assert not (folder / "out.npy").exists()
+    run("translate", folder / "kernel-ridge", *arguments)
+    variance = np.load(folder / "variance.npy")
+    assert variance.shape == (N,)
+    assert (variance >= 0).all()
+    assert variance.std() > 0
+
+
+def test_a_bridge_maps_new_queries_into_the_old_collection(job: Corpus) -> None:
+    folder = job.folder
+    fitted = run_json("fit", "--anchors", folder / "anchors.parquet", "--out", folder / "bridge",
+                      "--direction", "query")  # fmt: skip
+    assert (fitted["direction"], fitted["source_dimension"]) == ("query", NEW_DIM)
+    assert fitted["source_encoder"]["name"] == "new-model"
+    queries = load_translator(folder / "bridge").transform(job.new)
+    assert (queries * job.old).sum(axis=1).mean() > 0.9
+    _, err = run("migrate", job.source, f"faiss:{folder}/new.faiss", "--translator",
+                 folder / "bridge", code=ExitCode.MISMATCH)  # fmt: skip
+    assert "dimensions" in err or "maps queries" in err
 
 
 def test_auto_prints_the_table_it_chose_from(job: Corpus) -> None:

@@ -16,7 +16,7 @@ EXAMPLES = """
 **Examples**
 
     vecmigrate translate translator.safetensors old.npy new.npy
-    vecmigrate translate translator.safetensors old.npy new.npy --json
+    vecmigrate translate translator.safetensors old.npy new.npy --variance variance.npy --json
 """
 
 
@@ -31,6 +31,10 @@ def run(
     ],
     source: Annotated[Path, typer.Argument(metavar="IN.npy", help="(n, d) floats of any size.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.npy", help="float32 file to write.")],
+    variance: Annotated[
+        Path | None,
+        typer.Option(help="Also write each vector's predictive variance here (.npy)."),
+    ] = None,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -39,7 +43,7 @@ def run(
         loaded = load_translator(translator)
         total = len(open_vectors(source))
         with out.progress("translating", total, bytes_each=4 * loaded.target_dim_) as advance:
-            shape = translate_file(loaded, source, target, progress=advance)
+            shape = translate_file(loaded, source, target, variance=variance, progress=advance)
         out.say(f"{shape[0]:,} vectors of {shape[1]} dimensions are in {target}")
         out.say(
             "Next: load them into your store, or let vecmigrate migrate do it for FAISS, Qdrant."

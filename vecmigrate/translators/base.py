@@ -90,6 +90,19 @@ class Translator(ABC):
             Where the dimension of ``X`` is not the map's.
         """
 
+    def transform_with_variance(self, X: Vectors) -> tuple[Vectors, NDArray[np.float32]]:
+        """Return translations and their ``(n,)`` float32 predictive variances.
+
+        Raises
+        ------
+        MismatchError
+            Where the method tells none, as all but kernel ridge.
+        """
+        raise MismatchError(
+            f"a translator of method {self.method} tells no variance",
+            remedy="Fit one with --method kernel-ridge.",
+        )
+
     @abstractmethod
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return what :meth:`from_state` needs: tensors, and JSON-like parameters."""
