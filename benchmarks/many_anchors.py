@@ -24,9 +24,8 @@ def main(anchors: int) -> None:
     fitted = KernelRidge().fit(X, Y)
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{anchors:,} anchors, {len(fitted.landmarks_):,} landmarks: {seconds:.0f} s, {peak:.1f} GiB"
-    )
+    landmarks = len(fitted.landmarks_)
+    print(f"{anchors:,} anchors, {landmarks:,} landmarks: {seconds:.0f} s, {peak:.1f} GiB")
 
 
 if __name__ == "__main__":

@@ -127,9 +127,9 @@ class KernelRidge(Translator):
         With :math:`G = (K + \\lambda I)^{-1}`, the prediction left out on rows f is
         :math:`y_f - G_{ff}^{-1} (G R)_f` (Rasmussen and Williams 2006, section 5.4.2, by blocks).
         """
-        self._scale = _unit_scale(X)
         import scipy.linalg as sl
 
+        self._scale = _unit_scale(X)
         inverse = self._inverse(np.ascontiguousarray(X, dtype=np.float32))
         predicted = np.empty(Y.shape, dtype=np.float64)
         for f in np.unique(fold):

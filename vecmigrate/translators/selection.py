@@ -101,7 +101,7 @@ def choose_translator(
     truth = _nearest_others(y, y, queries, metric)
     table = []
     for name, candidate in CANDIDATES.items():
-        found = _nearest_others(y, candidate.cross_predict(x, y, fold), queries, metric)
+        found = _nearest_others(y, copy.copy(candidate).cross_predict(x, y, fold), queries, metric)
         recall = float(recall_against(found, truth, CUTOFF).mean())
         table.append(CandidateScore(name=name, held_out_recall=recall))
         if progress is not None:
