@@ -249,6 +249,15 @@ def test_a_warning_says_what_to_do(corpus: Corpus) -> None:
     assert "draw at least 16" in err
 
 
+def test_comparing_candidates_warns_once(corpus: Corpus) -> None:
+    folder = corpus.folder
+    wide = np.random.default_rng(0).standard_normal((60, 80)).astype(np.float32)
+    np.save(folder / "wide.npy", wide)
+    _, err = run("fit", "--source-vectors", folder / "wide.npy", "--target-vectors",
+                 folder / "wide.npy", "--out", folder / "t")  # fmt: skip
+    assert err.count("warning:") <= 1
+
+
 def test_the_table_of_exit_codes_is_the_truth() -> None:
     table = (Path(__file__).parents[1] / "docs" / "exit-codes.md").read_text()
     documented = {

@@ -1,7 +1,4 @@
-"""Kernel ridge regression on what Procrustes leaves over.
-
-SciPy is imported where it is used: it takes longer to load than all else here.
-"""
+"""Kernel ridge regression on what Procrustes leaves over."""
 
 from __future__ import annotations
 
@@ -13,7 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.batches import Vectors
 from vecmigrate.norms import are_unit_length, normalize_rows, row_norms
-from vecmigrate.translators.base import FITTING_ROWS, Translator, check_anchors, check_dimension
+from vecmigrate.translators.base import Translator, check_anchors, check_dimension
+from vecmigrate.translators.kernel_solvers import (
+    regularized_inverse,
+    solve_by_landmarks,
+    solve_exactly,
+)
 from vecmigrate.translators.kernels import GaussianLandmarks
 from vecmigrate.translators.landmarks import choose_landmarks
 from vecmigrate.translators.procrustes import Procrustes
@@ -101,10 +103,18 @@ class KernelRidge(Translator):
         residual = y - self.prior * linear.transform(np.ascontiguousarray(x, dtype=np.float32))
         if len(x) <= (self.landmarks or EXACT_ANCHORS):
             self.landmarks_ = np.ascontiguousarray(x, dtype=np.float32)
-            coefficients, left_out = self._solve_exactly(residual)
+            coefficients, left_out = solve_exactly(
+                self._scale * self.landmarks_, residual, self.gamma, self.alpha
+            )
         else:
             self.landmarks_ = choose_landmarks(x, self.landmarks or LANDMARKS, self.seed)
-            coefficients, left_out = self._solve_nystrom(x, residual)
+            coefficients, left_out = solve_by_landmarks(
+                self._scale * x,
+                self._scale * self.landmarks_,
+                residual,
+                self.gamma,
+                self.alpha,
+            )
         weights, offset = self.prior * linear.weights_, self.prior * linear.offset_
         held_out = y - left_out
         gain, centre = np.eye(self.target_dim_), np.zeros(self.target_dim_)
@@ -127,10 +137,11 @@ class KernelRidge(Translator):
         With :math:`G = (K + \\lambda I)^{-1}`, the prediction left out on rows f is
         :math:`y_f - G_{ff}^{-1} (G R)_f` (Rasmussen and Williams 2006, section 5.4.2, by blocks).
         """
-        import scipy.linalg as sl
+        import scipy.linalg as sl  # here, since loading it takes longer than all else
 
         self._scale = _unit_scale(X)
-        inverse = self._inverse(np.ascontiguousarray(X, dtype=np.float32))
+        points = np.ascontiguousarray(self._scale * X, dtype=np.float32)
+        inverse = regularized_inverse(points, self.gamma, self.alpha)
         predicted = np.empty(Y.shape, dtype=np.float64)
         for f in np.unique(fold):
             rows = np.flatnonzero(fold == f)
@@ -150,57 +161,6 @@ class KernelRidge(Translator):
         if self.normalize_output_:
             normalize_rows(translated)
         return translated
-
-    def _kernel_matrix(self, points: Vectors) -> NDArray[np.float64]:
-        values = GaussianLandmarks(self.gamma, self._scale * points).evaluate(self._scale * points)
-        matrix = values.astype(np.float64)
-        return (matrix + matrix.T) / 2
-
-    def _inverse(self, points: Vectors) -> NDArray[np.float64]:
-        import scipy.linalg as sl
-
-        matrix = self._kernel_matrix(points)
-        matrix[np.diag_indices_from(matrix)] += self.alpha
-        factor = sl.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
-        inverse, _ = sl.lapack.dpotri(factor, lower=True, overwrite_c=True)
-        full: NDArray[np.float64] = np.tril(inverse)
-        full += np.tril(inverse, -1).T
-        return full
-
-    def _solve_exactly(
-        self, residual: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coefficients, and the residuals that are left when each anchor is left out."""
-        inverse = self._inverse(self.landmarks_)
-        coefficients = inverse @ residual
-        return coefficients, coefficients / np.diag(inverse)[:, None]
-
-    def _solve_nystrom(
-        self, x: NDArray[np.floating], residual: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        import scipy.linalg as sl
-
-        landmarks = GaussianLandmarks(self.gamma, self._scale * self.landmarks_)
-        m = len(landmarks)
-        gram, cross = np.zeros((m, m)), np.zeros((m, residual.shape[1]))
-        for start in range(0, len(x), FITTING_ROWS):
-            values = landmarks.evaluate(self._scale * x[start : start + FITTING_ROWS])
-            gram += values.T @ values
-            cross += values.T @ residual[start : start + FITTING_ROWS]
-        gram += self.alpha * self._kernel_matrix(self.landmarks_)
-        # Landmarks that nearly coincide leave the sum singular to rounding.
-        gram[np.diag_indices_from(gram)] += 1e-6 * float(np.trace(gram)) / m
-        factor = sl.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
-        coefficients = sl.cho_solve(factor, cross, check_finite=False)
-        left_out = np.empty(residual.shape)
-        for start in range(0, len(x), FITTING_ROWS):
-            rows = slice(start, start + FITTING_ROWS)
-            values = landmarks.evaluate(self._scale * x[rows]).astype(np.float64)
-            whitened = sl.solve_triangular(factor[0], values.T, lower=True, check_finite=False)
-            leverage = np.einsum("ij,ij->j", whitened, whitened)
-            left = residual[rows] - values @ coefficients
-            left_out[rows] = left / np.maximum(1 - leverage, 0.05)[:, None]
-        return coefficients, left_out
 
     def _prepare(self) -> None:
         self._kernel = GaussianLandmarks(self.gamma, self._scale * self.landmarks_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.translators.base import Translator, check_anchors
 from vecmigrate.translators.kernel_ridge import KernelRidge
-from vecmigrate.translators.procrustes import Procrustes
+from vecmigrate.translators.procrustes import FewAnchorsWarning, Procrustes
 from vecmigrate.translators.ridge import Ridge
 
 FOLDS = 5
@@ -101,7 +102,9 @@ def choose_translator(
     truth = _nearest_others(y, y, queries, metric)
     table = []
     for name, candidate in CANDIDATES.items():
-        found = _nearest_others(y, copy.copy(candidate).cross_predict(x, y, fold), queries, metric)
+        with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
+            held_out = copy.copy(candidate).cross_predict(x, y, fold)
+        found = _nearest_others(y, held_out, queries, metric)
         recall = float(recall_against(found, truth, CUTOFF).mean())
         table.append(CandidateScore(name=name, held_out_recall=recall))
         if progress is not None:
