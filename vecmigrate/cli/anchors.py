@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -64,30 +63,32 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Choose a sample in one pass and re-embed its texts with the new encoder."""
-    with Output(as_json=json_, quiet=quiet) as out, ExitStack() as stack:
-        opened = stack.enter_context(open_source(source))
+    with Output(as_json=json_, quiet=quiet) as out, open_source(source) as opened:
         description = opened.describe()
         model = open_encoder(encoder)
-        reading = stack.enter_context(
-            out.progress("reading", description.count, bytes_each=4 * description.dimension)
-        )
-        encoding = stack.enter_context(out.progress("encoding", size, unit="text"))
-        anchors = draw_anchors(
-            opened,
-            model,
-            size,
-            out_path,
-            seed=seed,
-            strategy=strategy,
-            queries=None
-            if query_log is None
-            else np.ascontiguousarray(open_vectors(query_log), dtype=np.float32),
-            source_encoder=_identity(source_encoder, description.dimension),
-            on_bad_vector=on_bad_vector,
-            on_missing_text=on_missing_text,
-            reading=reading,
-            encoding=encoding,
-        )
+        queries = None
+        if query_log is not None:
+            queries = np.ascontiguousarray(open_vectors(query_log), dtype=np.float32)
+        with (
+            out.progress(
+                "reading", description.count, bytes_each=4 * description.dimension
+            ) as reading,
+            out.progress("encoding", size, unit="text") as encoding,
+        ):
+            anchors = draw_anchors(
+                opened,
+                model,
+                size,
+                out_path,
+                seed=seed,
+                strategy=strategy,
+                queries=queries,
+                source_encoder=_identity(source_encoder, description.dimension),
+                on_bad_vector=on_bad_vector,
+                on_missing_text=on_missing_text,
+                reading=reading,
+                encoding=encoding,
+            )
         out.say(
             f"{len(anchors):,} anchors of {anchors.card.population:,} points, re-embedded with "
             f"{model.identity}, are in {out_path}"
