@@ -80,7 +80,9 @@ def kept_collection(task: Task, size: int, seed: int) -> Iterator[tuple[str, np.
 
 def interval(values: list[float]) -> str:
     mean, n = np.mean(values), len(values)
-    half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n) if n > 1 else 0
+    if n == 1:
+        return f"{mean:.3f}"
+    half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
     return f"{mean:.3f} ± {half:.3f}"
 
 
