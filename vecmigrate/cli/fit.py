@@ -89,7 +89,9 @@ def run(
             seed=card.seed if card else None,
             source_encoder=source_encoder,
             target_encoder=target_encoder,
-            mixing_scale=_mixing_scale(translator, X, Y, card, seed) if card else None,
+            mixing_scale=_mixing_scale(translator, X, Y, card, seed)
+            if card and direction is Direction.DOCUMENT
+            else None,
         )
         if table:
             rows = [[score.name, f"{score.held_out_recall:.3f}"] for score in table]
