@@ -11,8 +11,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.errors import InputError, TargetExistsError, WriteError
+from vecmigrate.errors import InputError, TargetExistsError
 from vecmigrate.norms import row_norms
+from vecmigrate.publishing import published
 from vecmigrate.translators import Translator
 
 BATCH_SIZE = 8192
@@ -107,20 +108,10 @@ def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
     """
     if path.exists():
         raise TargetExistsError(f"{path} exists", remedy="Name another file, or remove it.")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.lib.format.write_array_header_2_0(
-                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
-            )
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}",
-            remedy="Check the folder and its free space.",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with published(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_2_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        )
+        yield file
+        file.flush()
+        os.fsync(file.fileno())

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vecmigrate.anchors.strategy import Strategy
 from vecmigrate.batches import IdArray, Vectors, id_array
 from vecmigrate.description import EncoderIdentity, Metric
-from vecmigrate.errors import InputError, TargetExistsError, WriteError
+from vecmigrate.errors import InputError, TargetExistsError
+from vecmigrate.publishing import published
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,16 +128,8 @@ def write_table(path: Path, columns: dict[str, Any], header: BaseModel) -> None:
         for name, values in columns.items()
     }
     table = pa.table(arrays).replace_schema_metadata({_HEADER: header.model_dump_json()})
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with published(path) as partial:
         pq.write_table(table, partial, compression="none", use_dictionary=False)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}",
-            remedy="Check the folder and its free space.",
-        ) from error
 
 
 def read_table(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

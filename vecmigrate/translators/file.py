@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from vecmigrate.description import EncoderIdentity
-from vecmigrate.errors import InputError, MismatchError, TargetExistsError, WriteError
+from vecmigrate.errors import InputError, MismatchError, TargetExistsError
+from vecmigrate.publishing import published
 from vecmigrate.translators.base import Translator
 from vecmigrate.translators.kernel_ridge import KernelRidge
 from vecmigrate.translators.procrustes import Procrustes
@@ -120,15 +120,11 @@ def save_translator(
         mixing_scale=mixing_scale,
         versions={name: version(name) for name in ("vecmigrate", "numpy")},
     )
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-            partial = Path(scratch) / path.name
+    with published(path) as partial:
+        try:
             save_file(tensors, partial, metadata={_HEADER: card.model_dump_json()})
-            partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise WriteError(
-            f"{path} cannot be written: {error}", remedy="Check the folder and its free space."
-        ) from error
+        except SafetensorError as error:  # its own kind, for what the disk refuses too
+            raise OSError(str(error)) from error
     return card
 
 
