@@ -1,0 +1,359 @@
+"""What a dry run found: the facts of ``report.json``, which every page and table is made from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vecmigrate.batches import PointId
+from vecmigrate.description import CollectionDescription, EncoderIdentity
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(_Facts):
+    """A figure and its 95 % interval, from resampling probes and anchors."""
+
+    value: float
+    low: float
+    high: float
+
+
+class PairedDifference(_Facts):
+    """A paired difference of means over queries, its interval and two-sided p-value."""
+
+    difference: Estimate
+    p_value: float = Field(ge=0, le=1)
+
+
+class Cost(_Facts):
+    """What embedding some texts takes; money is None where no price was given."""
+
+    texts: int
+    tokens: int
+    hours: float
+    money: float | None = None
+
+
+class Spending(_Facts):
+    """What this run re-embedded, and what else it could have been.
+
+    Attributes
+    ----------
+    anchors, queries, documents
+        Texts embedded by kind; ``documents`` are those of probes' candidates.
+    reused
+        Of these, already paid for by an earlier run in the same folder or an anchor file.
+    budget_texts, budget_tokens
+        The bound given; None where it was not given in that unit.
+    spent, everything
+        This run, and re-embedding the whole corpus.
+    texts_per_second
+        Measured on this run; None where all vectors were ready-made.
+    tokens_counted
+        False where the encoder has no tokenizer here and four characters count as one token.
+    """
+
+    anchors: int
+    queries: int
+    documents: int
+    reused: int
+    budget_texts: int | None
+    budget_tokens: int | None
+    spent: Cost
+    everything: Cost
+    texts_per_second: float | None
+    tokens_counted: bool
+    price_per_million_tokens: float | None
+
+
+class ProbeKind(StrEnum):
+    """What stands for what users will ask."""
+
+    QUERY_LOG = "query log"
+    DOCUMENTS = "documents"
+
+
+class ProbeSample(_Facts):
+    """Which probes were used.
+
+    Attributes
+    ----------
+    kind
+        Logged queries, or held-out documents used as queries.
+    available
+        Queries in the log, or documents in the corpus.
+    used
+        Probes that recall is estimated on.
+    labelled
+        Probes that labelled metrics are computed on.
+    without_text, duplicates
+        Log entries left out.
+    anchors_excluded
+        Probes, or documents about to become one, that were left out for being anchors.
+    """
+
+    kind: ProbeKind
+    available: int
+    used: int
+    labelled: int
+    without_text: int
+    duplicates: int
+    anchors_excluded: int
+
+
+class RecallFigures(_Facts):
+    """Recall of the translated collection against full re-embedding, over the whole corpus.
+
+    Attributes
+    ----------
+    at
+        recall@k by k.
+    ndcg_at_10
+        nDCG@10 with the true ten nearest as the relevant ones.
+    in_sample_at_10
+        The figure that a comparison within the anchors gives, which overstates.
+    documents_at_10
+        recall@10 with documents as queries, where a query log was used for ``at``.
+    documents_easier_by
+        ``documents_at_10`` less ``at[10]``.
+    """
+
+    at: dict[int, Estimate]
+    ndcg_at_10: Estimate
+    in_sample_at_10: float
+    documents_at_10: Estimate | None = None
+    documents_easier_by: Estimate | None = None
+
+
+class LabelledMetric(_Facts):
+    """One labelled metric of the three collections; ``old`` is None without the old encoder."""
+
+    name: str
+    old: Estimate | None
+    reembedded: Estimate
+    translated: Estimate
+    reembedded_minus_old: PairedDifference | None
+    translated_minus_old: PairedDifference | None
+    translated_minus_reembedded: PairedDifference
+
+
+class DocumentText(_Facts):
+    """A document as a person sees it."""
+
+    id: PointId
+    text: str | None
+
+
+class QueryContrast(_Facts):
+    """A query on which the two encoders differ, with what each puts first."""
+
+    id: PointId
+    text: str | None
+    agreement: float
+    old: list[DocumentText]
+    new: list[DocumentText]
+
+
+class Upgrade(_Facts):
+    """Whether the new encoder is better here.
+
+    Attributes
+    ----------
+    labelled
+        Empty without labels.
+    unknown_labels, unknown_label_count
+        Labelled ids that the source does not hold: the first ones, and how many.
+    agreement_at_10
+        Share of the old collection's ten nearest that full re-embedding returns too.
+    contrasts
+        Queries that the encoders differ on most.
+    """
+
+    labelled: list[LabelledMetric]
+    unknown_labels: list[PointId]
+    unknown_label_count: int
+    agreement_at_10: Estimate | None
+    contrasts: list[QueryContrast]
+
+
+class CurvePoint(_Facts):
+    """recall@10 once this share of the corpus is re-embedded, and what that costs."""
+
+    share: float
+    recall_at_10: Estimate
+    cost: Cost
+
+
+class CurveLine(_Facts):
+    """One order of re-embedding: ``uncertainty``, ``traffic`` or ``random``."""
+
+    order: str
+    points: list[CurvePoint]
+
+
+class CostCurve(_Facts):
+    """What re-embedding buys.
+
+    Attributes
+    ----------
+    chosen
+        The order that ``cheapest`` is told for.
+    lines
+        All orders, ``chosen`` among them.
+    target_recall
+        What was aimed at, if anything.
+    cheapest
+        The least share of ``chosen`` whose interval's lower end meets it; None where none does.
+    """
+
+    chosen: str
+    lines: list[CurveLine]
+    target_recall: float | None
+    cheapest: CurvePoint | None
+
+
+class ProbeLoss(_Facts):
+    """One probe: its recall@10, and where it lies on the map (None where it has no text)."""
+
+    id: PointId
+    text: str | None
+    recall_at_10: float
+    x: float
+    y: float
+
+
+class WorstProbe(_Facts):
+    """A probe with the texts that translation loses and puts in their place."""
+
+    id: PointId
+    text: str | None
+    recall_at_10: float
+    lost: list[DocumentText]
+    gained: list[DocumentText]
+
+
+class CalibrationDecile(_Facts):
+    """Documents of one tenth by predictive variance: its mean, and their mean true cosine."""
+
+    variance: float
+    cosine: float
+
+
+class Calibration(_Facts):
+    """How far translated vectors are from true ones, on documents that were no anchors.
+
+    Attributes
+    ----------
+    cosines
+        Cosine of translated and true vector, of a uniform sample of documents.
+    score_pairs
+        (translated score, true score) of probe and candidate pairs, a sample.
+    deciles
+        Least uncertain first; empty where the translator tells no variance.
+    """
+
+    cosines: list[float]
+    score_pairs: list[tuple[float, float]]
+    deciles: list[CalibrationDecile]
+
+
+class Gate(_Facts):
+    """One condition of go.
+
+    Attributes
+    ----------
+    name
+        The option, as ``min-recall@10``.
+    threshold
+        Its value.
+    figure
+        What it is compared with; for ``max-`` gates a loss.
+    outcome
+        ``go`` where the whole interval is on the right side, ``no-go`` where none of it is, else
+        ``too-small``.
+    more_probes
+        About how many more would tell, for ``too-small``.
+    """
+
+    name: str
+    threshold: float
+    figure: Estimate
+    outcome: Outcome
+    more_probes: int | None = None
+
+
+class Outcome(StrEnum):
+    """What gates decide; ``measured`` where none was given."""
+
+    GO = "go"
+    NO_GO = "no-go"
+    TOO_SMALL = "too-small"
+    MEASURED = "measured"
+
+
+class Verdict(_Facts):
+    """The decision, and the gates it follows from."""
+
+    outcome: Outcome
+    gates: list[Gate]
+
+
+class TranslatorChoice(_Facts):
+    """The map that was measured; ``file`` is beside the report."""
+
+    method: str
+    anchors: int
+    strategy: str
+    candidates: list[tuple[str, float]]
+    file: str
+
+
+class EncoderCheck(_Facts):
+    """The new encoder asked twice for the same texts: the lowest cosine of the two answers."""
+
+    texts: int
+    lowest_cosine: float
+
+
+class DryRunReport(_Facts):
+    """All facts of a dry run.
+
+    Attributes
+    ----------
+    headline
+        Sentences for a person, the most important first.
+    corpus_points
+        (x, y) of a uniform sample of documents, on the same axes as the probes.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    vecmigrate_version: str
+    created_at: str
+    seconds: float
+    seed: int
+    source: CollectionDescription
+    old_encoder: EncoderIdentity | None
+    new_encoder: EncoderIdentity
+    headline: list[str]
+    verdict: Verdict
+    probes: ProbeSample
+    recall: RecallFigures
+    upgrade: Upgrade
+    curve: CostCurve
+    spending: Spending
+    translator: TranslatorChoice
+    encoder_check: EncoderCheck | None
+    calibration: Calibration
+    probe_losses: list[ProbeLoss]
+    worst: list[WorstProbe]
+    corpus_points: list[tuple[float, float]]
+
+
+Gate.model_rebuild()
