@@ -33,11 +33,14 @@ class PairedDifference(_Facts):
 
 
 class Cost(_Facts):
-    """What embedding some texts takes; money is None where no price was given."""
+    """What embedding some texts takes.
+
+    Hours are None where no speed was measured, money where no price was given.
+    """
 
     texts: int
     tokens: int
-    hours: float
+    hours: float | None
     money: float | None = None
 
 
