@@ -14,9 +14,7 @@ from vecmigrate.anchors.file import (
     AnchorCard,
     AnchorSet,
     load_anchors,
-    read_table,
     save_anchors,
-    write_table,
 )
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
 from vecmigrate.batches import VectorBatch, Vectors, id_array
@@ -31,6 +29,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.screening import OnBadVector, Skipped, screen
 from vecmigrate.source import Source
+from vecmigrate.vector_table import read_table, write_table
 from vecmigrate.wording import name_some
 
 READ_BATCH = 8192
@@ -223,7 +222,7 @@ def _store_sample(partial: Path, sample: VectorBatch, population: int, request: 
 
 
 def _stored_sample(partial: Path, request: _Request) -> tuple[VectorBatch, int]:
-    columns, header = read_table(partial / SAMPLE)
+    columns, header = read_table(partial / SAMPLE, "a stored sample")
     stored = _SampleCard.model_validate(header)
     if stored.request != request:
         asked, before = request.model_dump(), stored.request.model_dump()
