@@ -1,0 +1,105 @@
+"""How figures and texts of a report are written, on a page as on a terminal."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime
+
+from vecmigrate.report.schema import Estimate, Outcome, PairedDifference
+
+OUTCOME_NAMES = {
+    Outcome.GO: "go",
+    Outcome.NO_GO: "no-go",
+    Outcome.TOO_SMALL: "too small to tell",
+    Outcome.MEASURED: "measured",
+}
+ABSENT = "-"
+
+
+def estimate(figure: Estimate | None) -> str:
+    """``0.507 [0.484, 0.530]``, or a dash for None."""
+    if figure is None:
+        return ABSENT
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def signed(figure: Estimate | None) -> str:
+    """``+0.012 [-0.003, +0.027]``, or a dash for None."""
+    if figure is None:
+        return ABSENT
+    return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+
+
+def p_value(value: float) -> str:
+    """``0.012``, or ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def paired(found: PairedDifference | None) -> str:
+    """A difference with its interval and p-value, or a dash for None."""
+    if found is None:
+        return ABSENT
+    p = p_value(found.p_value)
+    return f"{signed(found.difference)}, p {p if p.startswith('<') else f'= {p}'}"
+
+
+def count(number: int | float) -> str:
+    """``30,000``."""
+    return f"{number:,.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 probe``, ``1,234 probes``; ``noun`` in the singular, with a regular plural."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def percent(share: float) -> str:
+    """``12.5 %``, three digits at most."""
+    return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.0f} %"
+
+
+def duration(hours: float) -> str:
+    """``40 s``, ``12 min`` or ``3.4 h``."""
+    if hours * 60 < 1:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:,.1f} h"
+
+
+def money(amount: float | None) -> str:
+    """``1,234.50`` in the price's own currency, small amounts to two digits; a dash for None."""
+    if amount is None:
+        return ABSENT
+    return f"{amount:,.2f}" if amount == 0 or amount >= 0.1 else f"{amount:.2g}"
+
+
+def moment(written: str) -> str:
+    """``2026-11-25 01:20 UTC`` of an ISO time; what is none stays as it is."""
+    try:
+        read = datetime.fromisoformat(written)
+    except ValueError:
+        return trimmed(written, 40)
+    return read.strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
+def unbroken(prose: str) -> str:
+    """Keep intervals, percentages and p-values on one line."""
+    return _TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), prose)
+
+
+_TOGETHER = re.compile(r"\[[-+0-9., ]+\]|\d %|[pk] [<=] \d")
+
+
+def trimmed(text: str, limit: int) -> str:
+    """One line of ``text``, at most ``limit`` characters, with nothing that cannot be shown."""
+    # Only so much is looked at as can be shown: a document may be a whole book.
+    line = " ".join(text[: 8 * limit].split())
+    cut = len(line) > limit or len(text) > 8 * limit
+    if cut:
+        line = line[: limit - 1].rstrip() + "…"
+    return "".join("\N{REPLACEMENT CHARACTER}" if _unshowable(c) else c for c in line)
+
+
+def _unshowable(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
