@@ -62,11 +62,12 @@ def difference(value: float, half: float, p: float) -> PairedDifference:
 
 
 def cost(texts: int, *, priced: bool) -> Cost:
+    # What has no price here has ready-made vectors too, so that no speed is known.
     tokens = round(texts * TOKENS_A_TEXT)
     return Cost(
         texts=texts,
         tokens=tokens,
-        hours=texts / 42 / 3600,
+        hours=texts / 42 / 3600 if priced else None,
         money=tokens * 0.13e-6 if priced else None,
     )
 

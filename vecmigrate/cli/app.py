@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli import anchors, evaluate, fit, inspect, migrate, translate
+from vecmigrate.cli import anchors, compare, evaluate, fit, inspect, migrate, translate
 
 app = typer.Typer(
     name="vecmigrate",
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (inspect, anchors, fit, translate, migrate, evaluate):
+for command in (inspect, anchors, fit, translate, migrate, evaluate, compare):
     command.register(app)
 
 

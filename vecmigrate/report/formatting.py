@@ -6,7 +6,7 @@ import re
 import unicodedata
 from datetime import datetime
 
-from vecmigrate.report.schema import Estimate, Outcome, PairedDifference
+from vecmigrate.report.schema import Cost, Estimate, Outcome, PairedDifference
 
 OUTCOME_NAMES = {
     Outcome.GO: "go",
@@ -60,8 +60,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.0f} %"
 
 
-def duration(hours: float) -> str:
-    """``40 s``, ``12 min`` or ``3.4 h``."""
+def duration(hours: float | None) -> str:
+    """``40 s``, ``12 min`` or ``3.4 h``; a dash for None."""
+    if hours is None:
+        return ABSENT
     if hours * 60 < 1:
         return f"{hours * 3600:.0f} s"
     return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:,.1f} h"
@@ -72,6 +74,16 @@ def money(amount: float | None) -> str:
     if amount is None:
         return ABSENT
     return f"{amount:,.2f}" if amount == 0 or amount >= 0.1 else f"{amount:.2g}"
+
+
+def cost(what: Cost) -> str:
+    """Texts, tokens, and time and money where they are known."""
+    parts = [counted(what.texts, "text"), counted(what.tokens, "token")]
+    if what.hours is not None:
+        parts.append(duration(what.hours))
+    if what.money is not None:
+        parts.append(f"{money(what.money)} of money")
+    return ", ".join(parts)
 
 
 def moment(written: str) -> str:

@@ -33,13 +33,17 @@ def write_html(report: DryRunReport, folder: Path) -> Path:
 
 
 def _facts(report: DryRunReport) -> dict[str, Any]:
+    chosen = next((line for line in report.curve.lines if line.order == report.curve.chosen), None)
+    points = list(chosen.points) if chosen else []
+    if report.curve.cheapest is not None and report.curve.cheapest not in points:
+        points.append(report.curve.cheapest)
     return {
         "report": report,
         "plots": _plots(report),
         "cheapest": cheapest_finding(report.curve),
-        "chosen": next(
-            (line for line in report.curve.lines if line.order == report.curve.chosen), None
-        ),
+        "chosen": chosen,
+        "cost_points": sorted(points, key=lambda point: point.share),
+        "timed": report.spending.everything.hours is not None,
         "priced": report.spending.everything.money is not None,
         "most_texts": MOST_TEXTS,
         "worst": report.worst[:MOST_WORST],

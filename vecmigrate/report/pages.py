@@ -31,6 +31,7 @@ def write_page(path: Path, template: str, facts: dict[str, Any]) -> Path:
         lstrip_blocks=True,
     )
     for name in (
+        "cost",
         "count",
         "counted",
         "duration",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vecmigrate.report.plots.palette import PAPER, Series
+from vecmigrate.report.plots.palette import INK, PAPER, Series
 from vecmigrate.report.schema import Estimate
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ def dot_with_interval(axes: Axes, figure: Estimate, y: float, look: Series, labe
         [figure.value], [y], color=look.colour, marker=look.marker, linestyle="none",
         markersize=7, markeredgecolor=PAPER, markeredgewidth=0.8, label=label,
     )  # fmt: skip
+
+
+def mark_mean(axes: Axes, mean: float) -> None:
+    """A dashed upright line over bars, set off from them in both themes."""
+    axes.axvline(mean, color=PAPER, linewidth=4)
+    axes.axvline(mean, color=INK, linestyle="--", linewidth=1.4, label=f"mean {mean:.3f}")
 
 
 def legend_above(axes: Axes, columns: int) -> None:

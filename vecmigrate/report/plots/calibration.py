@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecmigrate.report.formatting import count, counted
-from vecmigrate.report.plots.axes import legend_above
+from vecmigrate.report.plots.axes import legend_above, mark_mean
 from vecmigrate.report.plots.canvas import draw
 from vecmigrate.report.plots.palette import INK, ONE, TWO
 from vecmigrate.report.plots.plot import Plot
@@ -61,8 +61,7 @@ def cosine_histogram(cosines: list[float]) -> Plot:
             edges[:-1], 100 * counts / len(values), width=np.diff(edges) * 0.9, align="edge",
             color=ONE.colour,
         )  # fmt: skip
-        axes.axvline(float(values.mean()), color=INK, linestyle="--", linewidth=1.4,
-                     label=f"mean {values.mean():.3f}")  # fmt: skip
+        mark_mean(axes, float(values.mean()))
         axes.set_xlabel("cosine of translated and true vector")
         axes.set_ylabel("% of the documents")
         axes.grid(visible=False, axis="x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecmigrate.report.formatting import estimate
+from vecmigrate.report.formatting import estimate, trimmed
 from vecmigrate.report.plots.axes import dot_with_interval, legend_above
 from vecmigrate.report.plots.canvas import draw
 from vecmigrate.report.plots.palette import ONE, THREE, TWO
@@ -25,7 +25,7 @@ def labelled_plot(metrics: list[LabelledMetric]) -> Plot:
             for offset, (name, figure) in zip((-0.22, 0, 0.22), _figures(metric), strict=True):
                 if figure is not None:
                     dot_with_interval(axes, figure, row + offset, _LOOKS[name], name)
-        axes.set_yticks(range(len(metrics)), [metric.name for metric in metrics])
+        axes.set_yticks(range(len(metrics)), [trimmed(metric.name, 18) for metric in metrics])
         axes.set_ylim(len(metrics) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("metric over labelled queries")

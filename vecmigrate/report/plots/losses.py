@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecmigrate.report.formatting import count, counted, percent
-from vecmigrate.report.plots.axes import legend_above
+from vecmigrate.report.plots.axes import legend_above, mark_mean
 from vecmigrate.report.plots.canvas import draw
-from vecmigrate.report.plots.palette import DOT, INK, LOSSES, ONE, PAPER
+from vecmigrate.report.plots.palette import DOT, LOSSES, ONE, PAPER
 from vecmigrate.report.plots.plot import Plot
 from vecmigrate.report.plots.sampling import spread
 from vecmigrate.report.schema import ProbeLoss
@@ -35,8 +35,7 @@ def loss_histogram(losses: list[ProbeLoss]) -> Plot:
 
     def paint(axes: Axes) -> None:
         axes.bar(np.arange(11) / 10, shares * 100, width=0.085, color=ONE.colour)
-        axes.axvline(float(recalls.mean()), color=INK, linestyle="--", linewidth=1.4,
-                     label=f"mean {recalls.mean():.3f}")  # fmt: skip
+        mark_mean(axes, float(recalls.mean()))
         axes.set_xticks(np.arange(0, 1.01, 0.2))
         axes.set_xlabel("recall@10 of a probe")
         axes.set_ylabel("% of the probes")

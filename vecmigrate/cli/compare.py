@@ -1,0 +1,78 @@
+"""``vecmigrate compare``."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from vecmigrate.cli.options import JsonFlag, QuietFlag
+from vecmigrate.cli.output import Output
+from vecmigrate.errors import TargetExistsError
+from vecmigrate.report.comparison import Comparison, NotComparableWarning, compare_reports
+from vecmigrate.report.comparison_html import write_comparison
+from vecmigrate.report.comparison_table import (
+    OTHERS,
+    RECALL,
+    WHAT,
+    other_rows,
+    recall_rows,
+    what_rows,
+)
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate compare dry-runs/mpnet dry-runs/bge --out compared.html
+    vecmigrate compare dry-runs/*/report.json --json
+
+Figures of different sources are not comparable: the command says so and shows them all the same.
+"""
+_LONGEST_NAME = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("compare", epilog=EXAMPLES)(run)
+
+
+def run(
+    reports: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="REPORT...", help="Folders that `vecmigrate dry-run` wrote, or report.json."
+        ),
+    ],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="Page to write.")
+    ] = None,
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Put the reports of several dry runs side by side: encoders, methods, dates."""
+    with Output(as_json=json_, quiet=quiet) as out:
+        if out_file is not None and out_file.exists():
+            raise TargetExistsError(
+                f"{out_file} exists already", remedy="Remove it, or name another with --out."
+            )
+        comparison = compare_reports(reports)
+        for doubt in comparison.warnings:
+            warnings.warn(doubt, NotComparableWarning, stacklevel=2)
+        _show(out, comparison)
+        if out_file is not None:
+            write_comparison(comparison, out_file)
+            out.say(f"wrote {out_file}")
+        out.result(comparison.model_dump(mode="json"))
+
+
+def _show(out: Output, comparison: Comparison) -> None:
+    compared = comparison.reports
+    for columns, rows in (
+        (WHAT, what_rows(compared, longest=_LONGEST_NAME)),
+        (RECALL, recall_rows(compared)),
+        (OTHERS, other_rows(compared)),
+    ):
+        out.table(columns, [[escape(cell) for cell in row] for row in rows])

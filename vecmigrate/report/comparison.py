@@ -1,0 +1,137 @@
+"""Several dry runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from vecmigrate.errors import UsageError
+from vecmigrate.report.file import REPORT_JSON, load_report
+from vecmigrate.report.formatting import counted, trimmed
+from vecmigrate.report.schema import (
+    DryRunReport,
+    Estimate,
+    Outcome,
+    PairedDifference,
+    ProbeKind,
+)
+from vecmigrate.wording import name_some
+
+
+class NotComparableWarning(UserWarning):
+    """Reports whose figures do not measure the same thing."""
+
+
+class ComparedReport(BaseModel):
+    """What is compared of one report.
+
+    Attributes
+    ----------
+    report
+        The file it was read from.
+    documents
+        Points of the source.
+    recall
+        recall@k by k, all that the report has.
+    labelled_ndcg_change
+        nDCG@10 by labels, translated less old; None without labels or the old encoder.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    report: str
+    source: str
+    documents: int
+    new_encoder: str
+    method: str
+    anchors: int
+    created_at: str
+    probe_kind: ProbeKind
+    probes: int
+    recall: dict[int, Estimate]
+    ndcg_at_10: Estimate
+    labelled_ndcg_change: PairedDifference | None
+    texts_embedded: int
+    money: float | None
+    verdict: Outcome
+
+    @classmethod
+    def of(cls, report: DryRunReport, path: str) -> Self:
+        """What is compared of ``report``, read from ``path``."""
+        return cls(
+            report=path,
+            source=report.source.uri,
+            documents=report.source.count,
+            new_encoder=report.new_encoder.name,
+            method=report.translator.method,
+            anchors=report.translator.anchors,
+            created_at=report.created_at,
+            probe_kind=report.probes.kind,
+            probes=report.probes.used,
+            recall=report.recall.at,
+            ndcg_at_10=report.recall.ndcg_at_10,
+            labelled_ndcg_change=_labelled_ndcg_change(report),
+            texts_embedded=report.spending.spent.texts,
+            money=report.spending.spent.money,
+            verdict=report.verdict.outcome,
+        )
+
+
+class Comparison(BaseModel):
+    """Reports in the order given, and why their figures may not be comparable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reports: list[ComparedReport]
+    warnings: list[str]
+
+
+def compare_reports(paths: Sequence[str | Path]) -> Comparison:
+    """Read reports, each a ``report.json`` or its folder, and put them side by side.
+
+    Raises
+    ------
+    UsageError
+        Where a report is given twice, or none is.
+    InputError
+        Where one cannot be read.
+    """
+    if not paths:
+        raise UsageError("no report was given", remedy="Name the reports to compare.")
+    seen: dict[Path, str] = {}
+    for path in map(Path, paths):
+        file = (path / REPORT_JSON if path.is_dir() else path).resolve()
+        if file in seen:
+            raise UsageError(
+                f"{path} and {seen[file]} are the same report", remedy="Name each report once."
+            )
+        seen[file] = str(path)
+    compared = [ComparedReport.of(load_report(path), str(path)) for path in paths]
+    return Comparison(reports=compared, warnings=list(_reasons_for_doubt(compared)))
+
+
+def _reasons_for_doubt(reports: list[ComparedReport]) -> list[str]:
+    doubts = []
+    sources = {(report.source, report.documents): None for report in reports}
+    if len(sources) > 1:
+        named = [f"{trimmed(uri, 120)} ({counted(n, 'document')})" for uri, n in sources]
+        doubts.append(
+            "the reports are of different sources, so their figures are not comparable: "
+            + name_some(named)
+        )
+    if len({report.probe_kind for report in reports}) > 1:
+        doubts.append(
+            "some reports ask logged queries and others documents, which are easier, so their "
+            "figures are not comparable"
+        )
+    return doubts
+
+
+def _labelled_ndcg_change(report: DryRunReport) -> PairedDifference | None:
+    for metric in report.upgrade.labelled:
+        if metric.name.lower() == "ndcg@10":
+            return metric.translated_minus_old
+    return None
