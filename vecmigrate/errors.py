@@ -24,6 +24,8 @@ class ExitCode(IntEnum):
     UNREACHABLE = 7
     MISSING_DEPENDENCY = 8
     WRITE_FAILED = 9
+    NO_GO = 10
+    TOO_SMALL = 11
     INTERRUPTED = 130
 
 

@@ -1,14 +1,17 @@
-"""Fits a translator by name of method."""
+"""Fits a translator by name of method, and tells what its held-out anchors show."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
 
+import numpy as np
+
 from vecmigrate.batches import Vectors
 from vecmigrate.description import Metric
 from vecmigrate.translators import Direction, KernelRidge, Procrustes, Ridge, Translator
-from vecmigrate.translators.selection import CandidateScore, choose_translator
+from vecmigrate.translators.mixing import mixing_scale
+from vecmigrate.translators.selection import FOLDS, CandidateScore, choose_translator
 
 QUERY_LANDMARKS = 512
 """Bounds what a query costs when queries are translated one by one while a user waits."""
@@ -50,3 +53,20 @@ def fit_translator(
         Method.KERNEL_RIDGE: KernelRidge(landmarks=landmarks, seed=seed),
     }
     return estimators[method].fit(X, Y), []
+
+
+def held_out(translator: Translator, X: Vectors, Y: Vectors, seed: int) -> Vectors:
+    """Return the ``(n, d_target)`` anchors as maps like ``translator`` without them translate."""
+    if translator.held_out_ is not None:
+        return translator.held_out_
+    fold = np.random.default_rng(seed).permutation(len(X)) % FOLDS
+    return translator.cross_predict(X, Y, fold)
+
+
+def fair_scale(
+    translator: Translator, X: Vectors, Y: Vectors, population: int, seed: int
+) -> float | None:
+    """Return the :func:`mixing_scale`; None for vectors of free length."""
+    if not translator.normalize_output_:
+        return None
+    return mixing_scale(held_out(translator, X, Y, seed), Y, population, seed)

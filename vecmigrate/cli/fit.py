@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from vecmigrate.anchors import AnchorCard, load_anchors
@@ -15,10 +14,9 @@ from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption
 from vecmigrate.cli.output import Output
 from vecmigrate.description import Metric
 from vecmigrate.errors import TargetExistsError, UsageError
-from vecmigrate.fitting import Method, fit_translator
-from vecmigrate.translators import Direction, Translator, save_translator
-from vecmigrate.translators.mixing import mixing_scale
-from vecmigrate.translators.selection import CANDIDATES, FOLDS
+from vecmigrate.fitting import Method, fair_scale, fit_translator
+from vecmigrate.translators import Direction, save_translator
+from vecmigrate.translators.selection import CANDIDATES
 
 EXAMPLES = """
 **Examples**
@@ -89,7 +87,7 @@ def run(
             seed=card.seed if card else None,
             source_encoder=source_encoder,
             target_encoder=target_encoder,
-            mixing_scale=_mixing_scale(translator, X, Y, card, seed)
+            mixing_scale=fair_scale(translator, X, Y, card.population, seed)
             if card and direction is Direction.DOCUMENT
             else None,
         )
@@ -111,18 +109,6 @@ def run(
                 **written.model_dump(mode="json"),
             }
         )
-
-
-def _mixing_scale(
-    translator: Translator, X: Vectors, Y: Vectors, card: AnchorCard, seed: int
-) -> float | None:
-    if not translator.normalize_output_:
-        return None
-    held_out = translator.held_out_
-    if held_out is None:
-        fold = np.random.default_rng(seed).permutation(len(X)) % FOLDS
-        held_out = translator.cross_predict(X, Y, fold)
-    return mixing_scale(held_out, Y, card.population, seed)
 
 
 def _read(

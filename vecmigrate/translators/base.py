@@ -22,6 +22,8 @@ class Translator(ABC):
 
     Attributes
     ----------
+    tells_variance : bool
+        True for methods that :meth:`transform_with_variance` works for.
     source_dim_, target_dim_ : int
         Dimensions of the two spaces.
     n_anchors_ : int
@@ -34,6 +36,7 @@ class Translator(ABC):
     """
 
     method: ClassVar[str]
+    tells_variance: ClassVar[bool] = False
 
     source_dim_: int
     target_dim_: int

@@ -72,6 +72,7 @@ class KernelRidge(Translator):
     """
 
     method: ClassVar[str] = "kernel-ridge"
+    tells_variance: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,0 +1,129 @@
+"""Embeddings bought once: kept beside the report, so that no text is paid for twice."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from vecmigrate.batches import IdArray, PointId, Vectors, id_array
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.encoders import Encoder
+from vecmigrate.encoders.base import EncoderRole
+from vecmigrate.errors import MismatchError, WriteError
+from vecmigrate.vector_table import read_table, write_table
+
+BATCH = 256
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    encoder: EncoderIdentity
+    role: EncoderRole
+
+
+class EmbeddingStore:
+    """Encodes texts of one role, each once, in durable batches.
+
+    Parameters
+    ----------
+    folder
+        Where ``ROLE-NNNNNN.parquet`` are kept.
+    encoder
+        What encodes. Ready-made vectors cost nothing and are not stored.
+
+    Attributes
+    ----------
+    encoded, reused
+        Texts that this run encoded, and found stored.
+    timed, seconds
+        Texts encoded by this run, those asked for twice included, and what that took.
+
+    Raises
+    ------
+    MismatchError
+        Where the folder holds another encoder's vectors.
+    """
+
+    def __init__(self, folder: Path, encoder: Encoder, role: EncoderRole) -> None:
+        self._folder, self._encoder, self._role = folder, encoder, role
+        self._header = _Header(encoder=encoder.identity, role=role)
+        self._stored: dict[str, Vectors] = {}
+        self._parts = 0
+        self.encoded = self.reused = self.timed = 0
+        self.seconds = 0.0
+        for path in sorted(folder.glob(f"{role}-*.parquet")):
+            columns, header = read_table(path, "a file of bought embeddings")
+            found = _Header.model_validate(header)
+            if not found.encoder.same_as(encoder.identity):
+                raise MismatchError(
+                    f"{folder} holds vectors of {found.encoder}, not of {encoder.identity}",
+                    remedy="Name another folder with --out.",
+                )
+            self._stored.update(zip(columns["id"].tolist(), columns["vector"], strict=True))
+            self._parts += 1
+
+    def vectors(
+        self,
+        ids: Sequence[PointId] | IdArray,
+        texts: Sequence[str | None],
+        progress: Callable[[int], None] | None = None,
+    ) -> Vectors:
+        """Return ``(n, d)`` vectors of these texts, encoding those not stored yet.
+
+        Raises
+        ------
+        InputError, UnreachableError
+            From the encoder; what was encoded before stays stored.
+        WriteError
+        """
+        ids = id_array(ids)
+        if not self._encoder.needs_texts:
+            self.encoded += len(ids)
+            return self._encoder.encode(None, ids=ids, role=self._role)
+        keys = self._keys(ids, texts)
+        absent = [row for row, key in enumerate(keys) if key not in self._stored]
+        self.reused += len(keys) - len(absent)
+        for start in range(0, len(absent), BATCH):
+            rows = absent[start : start + BATCH]
+            vectors = self.encode(ids[rows], [texts[row] for row in rows])
+            self.encoded += len(rows)
+            self._keep([keys[row] for row in rows], vectors)
+            if progress is not None:
+                progress(len(rows))
+        if not keys:
+            return np.empty((0, self._encoder.identity.dimension), np.float32)
+        return np.stack([self._stored[key] for key in keys])
+
+    def encode(self, ids: IdArray, texts: Sequence[str | None]) -> Vectors:
+        """Encode whatever is stored, and store nothing."""
+        begun = time.perf_counter()
+        wanted = [text or "" for text in texts]
+        vectors = self._encoder.encode(wanted, ids=ids, role=self._role)
+        self.seconds += time.perf_counter() - begun
+        self.timed += len(wanted)
+        return vectors
+
+    def _keep(self, keys: list[str], vectors: Vectors) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"{self._folder} cannot be made: {error.strerror}", remedy="Check --out."
+            ) from error
+        path = self._folder / f"{self._role}-{self._parts:06d}.parquet"
+        write_table(path, {"id": id_array(keys), "vector": vectors}, self._header)
+        self._parts += 1
+        self._stored.update(zip(keys, vectors, strict=True))
+
+    def _keys(self, ids: Sequence[PointId] | IdArray, texts: Sequence[str | None]) -> list[str]:
+        """A key of id and text: a text that changed since is another one."""
+        return [
+            hashlib.blake2b(f"{point!r}\0{text}".encode(), digest_size=16).hexdigest()
+            for point, text in zip(id_array(ids).tolist(), texts, strict=True)
+        ]

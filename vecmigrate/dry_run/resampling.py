@@ -1,0 +1,69 @@
+"""Intervals from resampling probes and anchors together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.dry_run.ranking import PerProbe
+from vecmigrate.report.schema import Estimate, PairedDifference
+
+REPLICATES = 2000
+CONFIDENCE = 0.95
+SIGN_FLIPS = 5000
+
+
+class Resampler:
+    """Bootstraps means over probes, with the anchors' share of the uncertainty.
+
+    Each replicate draws probes with replacement (Efron 1979), and takes one of the refits, which
+    left a group of anchors out each. A refit's deviation from the mean of all, times
+    :math:`\\sqrt{g - 1}`, has the delete-a-group jackknife's variance (Kott 2001).
+
+    Parameters
+    ----------
+    probes
+        How many there are.
+    """
+
+    def __init__(self, probes: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        counts = rng.multinomial(probes, np.full(probes, 1 / probes), size=REPLICATES)
+        self._weights = counts / probes
+        self._draw = rng.random(REPLICATES)
+        self._flips = rng.integers(0, 2, (SIGN_FLIPS, probes)) * 2.0 - 1.0
+
+    def estimate(self, values: PerProbe, refits: NDArray[np.float64] | None = None) -> Estimate:
+        """Return the mean of ``(probes,)`` values and its interval.
+
+        Parameters
+        ----------
+        refits
+            ``(g, probes)``: the same values under each refit; None where anchors play no part.
+        """
+        means = self._weights @ values
+        if refits is not None and len(refits) > 1:
+            deviations = np.sqrt(len(refits) - 1) * (refits - refits.mean(axis=0))
+            chosen = (self._draw * len(refits)).astype(int)
+            means = means + np.einsum("bp,bp->b", self._weights, deviations[chosen])
+        tail = 100 * (1 - CONFIDENCE) / 2
+        low, high = np.percentile(means, [tail, 100 - tail])
+        return Estimate(value=float(values.mean()), low=float(low), high=float(high))
+
+    def compare(
+        self, values: PerProbe, others: PerProbe, refits: NDArray[np.float64] | None = None
+    ) -> PairedDifference:
+        """Return the mean of ``values - others``, and its p-value by paired randomization.
+
+        Signs of differences are flipped at random (Fisher 1935; Smucker et al. 2007). ``refits``
+        are the differences under each refit.
+        """
+        differences = values - others
+        observed = abs(differences.mean())
+        flipped = np.abs(self._flips @ differences) / len(differences)
+        # The observed assignment is one of those possible, hence the two ones.
+        as_far = int(np.count_nonzero(flipped >= observed - 1e-12))
+        return PairedDifference(
+            difference=self.estimate(differences, refits),
+            p_value=(as_far + 1) / (SIGN_FLIPS + 1),
+        )

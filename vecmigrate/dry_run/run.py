@@ -1,0 +1,291 @@
+"""The dry run: sample, fit, translate without writing, buy a little truth, estimate the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from vecmigrate.anchors import AnchorSet
+from vecmigrate.batches import PointId, VectorBatch
+from vecmigrate.dry_run.anchoring import drawn_anchors, given_anchors
+from vecmigrate.dry_run.asking import choose_probes, encode_probes, with_labels
+from vecmigrate.dry_run.assembling import TRANSLATOR_FILE, Measured, assemble
+from vecmigrate.dry_run.budget import count_tokens
+from vecmigrate.dry_run.buying import (
+    CHECKED_TEXTS,
+    anchors_as_known,
+    buy_for_probes,
+    check_encoder,
+    embed_documents,
+    texts_for,
+    too_small,
+)
+from vecmigrate.dry_run.job import Job
+from vecmigrate.dry_run.purchases import MIN_PROBES, Shares
+from vecmigrate.dry_run.refits import GROUPS, refit_orders
+from vecmigrate.dry_run.sample import Sample
+from vecmigrate.dry_run.settings import Settings, Stage, anchor_count, budget_of
+from vecmigrate.dry_run.survey import survey
+from vecmigrate.encoders import Encoder, open_encoder
+from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
+from vecmigrate.evaluation import Query
+from vecmigrate.fitting import Method, fair_scale, fit_translator
+from vecmigrate.migration import check_translator
+from vecmigrate.registry import open_source
+from vecmigrate.report.schema import (
+    DryRunReport,
+)
+from vecmigrate.sampling import sample_uniform
+from vecmigrate.source import Source
+from vecmigrate.translators import Translator, save_translator
+from vecmigrate.translators.selection import CANDIDATES, CandidateScore
+
+SAMPLE = 3000
+"""Points of the uniform sample: the map, tokens of a text, documents as probes."""
+
+
+@contextmanager
+def _silent(what: str, total: int | None, *, unit: str = "vec") -> Iterator[Callable[[int], None]]:
+    yield lambda count: None
+
+
+def dry_run(
+    source: str | Source,
+    encoder: str | Encoder,
+    out: str | Path,
+    *,
+    old_encoder: str | Encoder | None = None,
+    query_encoder: str | Encoder | None = None,
+    queries: Sequence[Query] | None = None,
+    labels: Mapping[PointId, Mapping[PointId, float]] | None = None,
+    settings: Settings | None = None,
+    stage: Stage = _silent,
+    announce: Callable[[str], None] = lambda line: None,
+) -> DryRunReport:
+    """Estimate what moving ``source`` to a new encoder costs, writing no collection.
+
+    Anchors are drawn and re-embedded, a translator is fitted, and the whole corpus is translated in
+    one streaming pass that keeps each probe's candidates. Some of these are re-embedded, within the
+    budget; the true scores of the others are imputed (see :mod:`vecmigrate.dry_run.imputation`),
+    and every figure is estimated on the completed lists, with an interval from resampling probes
+    and anchors.
+
+    Parameters
+    ----------
+    source
+        A URI, or an open source (left open).
+    encoder
+        The new encoder.
+    out
+        A folder for the anchors, the translator and the embeddings bought, which the same call uses
+        again instead of paying twice.
+    old_encoder
+        Encodes queries for the old collection; without it nothing is said about that one.
+    query_encoder
+        Encodes queries in the new space where ``encoder`` cannot: ready-made query vectors.
+    queries
+        A log; without one, held-out documents serve as queries.
+    labels
+        Relevant documents by query id, instead of those that ``queries`` carry.
+    settings
+        See :class:`Settings`.
+    stage, announce
+        Called for progress, and with lines for a person before money is spent.
+
+    Raises
+    ------
+    UsageError
+        Where the budget is too small for any estimate, or a gate cannot be judged.
+    InputError
+        Where the corpus is smaller than the budget, no query has text, or the encoder answers
+        differently when asked again.
+    MismatchError
+        Where dimensions or encoders do not belong together.
+    UnreachableError, WriteError
+        From stores, encoders and the disk; what was bought stays for the next call.
+    """
+    begun = time.perf_counter()
+    settings = settings or Settings()
+    folder = Path(out)
+    new = open_encoder(encoder) if isinstance(encoder, str) else encoder
+    asking = open_encoder(query_encoder) if isinstance(query_encoder, str) else query_encoder
+    old = open_encoder(old_encoder) if isinstance(old_encoder, str) else old_encoder
+    _require_query_encoder(new, asking, queries)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source)) if isinstance(source, str) else source
+        description = opened.describe()
+        _require_dimensions(description.dimension, new, asking, old)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"{folder} cannot be made: {error.strerror}", remedy="Name another --out."
+            ) from error
+        job = Job(opened, description, new, asking or new, old, folder, settings, stage, announce)
+        measured = _measure(job, queries if queries is None else with_labels(queries, labels))
+        return assemble(job, measured, begun)
+
+
+def _measure(job: Job, queries: Sequence[Query] | None) -> Measured:
+    points = _uniform_sample(job)
+    texts = texts_for(job, points.ids)
+    job.tokens_per_text = float(np.mean(count_tokens(job.encoder, [t for t in texts if t] or [""])))
+    given = job.settings.anchors if isinstance(job.settings.anchors, Path) else None
+    drawn = 0 if given else anchor_count(job.settings, job.population)
+    job.budget = budget_of(job.settings, drawn, job.population)
+    shares = _shares(job, drawn, queries)
+    anchors = _anchors(job, given, drawn)
+    sample = Sample.without_anchors(points, texts, anchors.ids)
+
+    translator, candidates = _fit(job, anchors)
+    bought = sample.first_usable(shares.uniform, needs_texts=job.encoder.needs_texts)
+    known = embed_documents(job, bought.points.ids, bought.texts, anchors_as_known(anchors))
+    first = known.vectors[known.anchors :]
+    check = check_encoder(job, bought.points.ids, bought.texts, first)
+    anchor_texts = texts_for(job, anchors.ids) if queries is not None else []
+    choice = choose_probes(job, shares, queries, anchor_texts, sample.without(bought))
+    probes = encode_probes(job, choice.asked, sample.points)
+    with job.reading("translating") as batches:
+        found = survey(
+            batches, job.population, translator, probes, job.description.metric, job.rng(3)
+        )
+    probes, found, known = buy_for_probes(job, probes, found, known)
+    with job.stage("refitting", GROUPS, unit="fit") as advance:
+        orders = refit_orders(
+            job.source,
+            translator,
+            anchors,
+            probes.queries,
+            found.candidates,
+            job.description.metric,
+            job.settings.seed,
+            advance,
+        )
+    return Measured(
+        anchors=anchors,
+        translator=translator,
+        candidates=candidates,
+        check=check,
+        sample=sample,
+        bought=bought,
+        choice=choice,
+        probes=probes,
+        survey=found,
+        known=known,
+        orders=orders,
+    )
+
+
+def _uniform_sample(job: Job) -> VectorBatch:
+    """A uniform sample in random order."""
+    with job.reading("sampling") as batches:
+        points = sample_uniform(batches, SAMPLE, job.settings.seed)
+    if points is None or len(points) < MIN_PROBES:
+        raise InputError(
+            f"{job.description.uri} holds too few points to measure on",
+            remedy="Re-embed a corpus this small whole.",
+        )
+    return points.take(job.rng(0).permutation(len(points)))
+
+
+def _shares(job: Job, drawn: int, queries: Sequence[Query] | None) -> Shares:
+    """Lay out the budget and say so, before anything is paid for."""
+    if job.budget.texts is not None:
+        texts = job.budget.texts - drawn
+    else:
+        assert job.budget.tokens is not None
+        texts = int(job.budget.tokens / max(job.tokens_per_text, 1)) - drawn
+    shares = Shares.of(
+        texts - CHECKED_TEXTS,
+        with_log=queries is not None,
+        with_old=job.old_encoder is not None,
+        labelled=sum(bool(query.relevant) for query in queries or ()),
+    )
+    if shares.main < MIN_PROBES:
+        raise too_small(job, max(shares.main, 0))
+    cost = job.cost(drawn + texts, round((drawn + texts) * job.tokens_per_text))
+    price = "" if cost.money is None else f", {cost.money:,.2f} in money"
+    job.announce(
+        f"Will embed at most {job.budget} with {job.encoder.identity.name}: {drawn:,} anchors, "
+        f"{texts:,} texts to measure (about {cost.tokens:,} tokens{price}), of {job.population:,} "
+        "points"
+    )
+    return shares
+
+
+def _anchors(job: Job, given: Path | None, drawn: int) -> AnchorSet:
+    if given is not None:
+        return given_anchors(given, job.source, job.encoder)
+    with (
+        job.stage("reading", job.population) as reading,
+        job.stage("encoding anchors", drawn, unit="text") as encoding,
+    ):
+        anchors, paid = drawn_anchors(
+            job.source,
+            job.encoder,
+            drawn,
+            job.folder,
+            job.settings,
+            None if job.old_encoder is None else job.old_encoder.identity,
+            reading,
+            encoding,
+        )
+    job.spent.anchors = len(anchors)
+    job.spent.reused += 0 if paid else len(anchors)
+    job.spent.tokens += sum(count_tokens(job.encoder, texts_for(job, anchors.ids)))
+    return anchors
+
+
+def _fit(job: Job, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]]:
+    """Fit the translator and leave its file in the folder."""
+    X, Y, settings = anchors.source_vectors, anchors.target_vectors, job.settings
+    total = len(CANDIDATES) if settings.method is Method.AUTO else 1
+    with job.stage("comparing", total, unit="fit") as advance:
+        translator, table = fit_translator(
+            X,
+            Y,
+            settings.method,
+            seed=settings.seed,
+            metric=job.description.metric,
+            progress=advance,
+        )
+    save_translator(
+        translator,
+        job.folder / TRANSLATOR_FILE,
+        seed=anchors.card.seed,
+        source_encoder=anchors.card.source_encoder,
+        target_encoder=anchors.card.target_encoder,
+        mixing_scale=fair_scale(translator, X, Y, anchors.card.population, settings.seed),
+        overwrite=True,
+    )
+    check_translator(job.description, translator, None)
+    return translator, table
+
+
+def _require_query_encoder(
+    new: Encoder, asking: Encoder | None, queries: Sequence[Query] | None
+) -> None:
+    if queries is not None and asking is None and not new.needs_texts:
+        raise UsageError(
+            f"{new.identity.name} is a file of documents' vectors and cannot encode queries",
+            remedy="Name the queries' file with --query-encoder.",
+        )
+
+
+def _require_dimensions(
+    dimension: int, new: Encoder, asking: Encoder | None, old: Encoder | None
+) -> None:
+    if asking is not None and asking.identity.dimension != new.identity.dimension:
+        raise MismatchError(
+            f"queries of {asking.identity} for documents of {new.identity}",
+            remedy="Encode both with the new encoder.",
+        )
+    if old is not None and old.identity.dimension != dimension:
+        raise MismatchError(
+            f"the collection holds {dimension} dimensions, which {old.identity} does not make",
+            remedy="Name the encoder that made the collection with --old-encoder.",
+        )

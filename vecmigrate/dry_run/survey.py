@@ -1,0 +1,136 @@
+"""The one pass over the corpus: translate every vector, keep each probe's candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.batches import IdArray, PointId, VectorBatch, id_array
+from vecmigrate.description import Metric
+from vecmigrate.dry_run.candidates import Candidates, Column
+from vecmigrate.dry_run.probes import Probes
+from vecmigrate.dry_run.scores import score_matrix
+from vecmigrate.id_lookup import lookup_of
+from vecmigrate.translators import Translator
+
+DEPTH = 1024
+"""Candidates kept for each probe."""
+
+OLD_DEPTH = 10
+
+SAMPLED_VALUES = 20_000
+"""Documents whose variance and traffic stand for the corpus's."""
+
+VARIANCE, TRAFFIC = "uncertainty", "traffic"
+
+
+@dataclass
+class Survey:
+    """What the pass found.
+
+    Attributes
+    ----------
+    candidates
+        Of each probe in the translated collection; columns ``uncertainty`` and ``traffic`` where
+        the translator tells a variance and there is a log.
+    old
+        Each probe's nearest in the old collection; None without the old encoder.
+    population
+        Usable points.
+    unknown_labels
+        Labelled ids that were not met.
+    values
+        By column, the values of a uniform sample of the corpus.
+    """
+
+    candidates: Candidates
+    old: Candidates | None
+    population: int
+    unknown_labels: set[PointId]
+    values: dict[str, list[Column]] = field(default_factory=dict)
+
+    def share_before(self, name: str) -> NDArray[np.floating]:
+        """For each candidate, the share of the corpus with a greater value in this column."""
+        everything = np.sort(np.concatenate(self.values[name]))
+        return 1 - np.searchsorted(everything, self.candidates.columns[name]) / len(everything)
+
+
+def survey(
+    batches: Iterable[VectorBatch],
+    count: int,
+    translator: Translator,
+    probes: Probes,
+    metric: Metric,
+    rng: np.random.Generator,
+    progress: Callable[[int], None] | None = None,
+) -> Survey:
+    """Translate ``count`` points batch by batch; memory is that of a batch and the candidates."""
+    log_rows = np.flatnonzero([probe.own is None for probe in probes.asked])
+    own = _own_ids(probes)
+    found = Survey(
+        candidates=Candidates(DEPTH),
+        old=None if probes.old_queries is None else Candidates(OLD_DEPTH),
+        population=0,
+        unknown_labels={i for probe in probes.asked for i in probe.relevant},
+    )
+    share = min(1.0, SAMPLED_VALUES / max(count, 1))
+    for batch in batches:
+        columns: dict[str, Column] = {}
+        if translator.tells_variance:
+            vectors, variance = translator.transform_with_variance(batch.vectors)
+            columns[VARIANCE] = variance
+        else:
+            vectors = translator.transform(batch.vectors)
+        scores = score_matrix(probes.queries, vectors, metric)
+        sampled = np.flatnonzero(rng.random(len(batch)) < share)
+        if len(log_rows) > 1:
+            overall, columns[TRAFFIC] = _traffic(scores, log_rows)
+            found.values.setdefault(TRAFFIC, []).append(overall[sampled])
+        if VARIANCE in columns:
+            found.values.setdefault(VARIANCE, []).append(columns[VARIANCE][sampled])
+        _leave_out_own(scores, batch.ids, own)
+        found.candidates.add(batch.ids, scores, **columns)
+        if found.old is not None and probes.old_queries is not None:
+            scores = score_matrix(probes.old_queries, batch.vectors, metric)
+            _leave_out_own(scores, batch.ids, own)
+            found.old.add(batch.ids, scores)
+        found.unknown_labels.difference_update(batch.ids.tolist())
+        found.population += len(batch)
+        if progress is not None:
+            progress(len(batch))
+    found.candidates.sort()
+    if found.old is not None:
+        found.old.sort()
+    return found
+
+
+def _traffic(scores: Column, log_rows: NDArray[np.intp]) -> tuple[Column, Column]:
+    """How near each point is to any logged query: overall, and for each probe without itself.
+
+    A probe stands for a query to come, which is not in the log.
+    """
+    logged = scores[log_rows]
+    overall = logged.max(axis=0)
+    best = logged.argmax(axis=0)
+    second = np.partition(logged, -2, axis=0)[-2]
+    others = np.broadcast_to(overall, scores.shape).copy()
+    others[log_rows[best], np.arange(scores.shape[1])] = second
+    return overall, others
+
+
+def _own_ids(probes: Probes) -> tuple[IdArray, NDArray[np.intp]]:
+    rows = np.flatnonzero([probe.own is not None for probe in probes.asked])
+    return id_array(probes.asked[row].own or 0 for row in rows), rows
+
+
+def _leave_out_own(scores: Column, ids: IdArray, own: tuple[IdArray, NDArray[np.intp]]) -> None:
+    """A document is no answer to itself."""
+    own_ids, rows = own
+    if not len(own_ids):
+        return
+    at = lookup_of(own_ids).rows(ids)
+    met = np.flatnonzero(at >= 0)
+    scores[rows[at[met]], met] = -np.inf
