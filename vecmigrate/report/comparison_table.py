@@ -18,9 +18,31 @@ from vecmigrate.report.formatting import (
 
 CUTOFFS = (1, 10, 100)
 
+ALL = [
+    *("no.", "new encoder", "method", "anchors"),
+    *(f"recall@{k}" for k in CUTOFFS),
+    *("nDCG@10", "labelled nDCG@10, translated - old", "verdict"),
+    *("texts embedded", "money", "date", "source"),
+]
 WHAT = ["no.", "source", "new encoder", "method", "anchors", "date", "verdict"]
 RECALL = ["no.", *(f"recall@{k}" for k in CUTOFFS)]
 OTHERS = ["no.", "nDCG@10", "labelled nDCG@10, translated - old", "texts embedded", "money"]
+
+
+def all_rows(reports: Sequence[ComparedReport]) -> list[list[str]]:
+    """A row of :data:`ALL` for each: figures before what is the same for all as a rule."""
+    tables = (
+        (WHAT, what_rows(reports, longest=60)),
+        (RECALL, recall_rows(reports)),
+        (OTHERS, other_rows(reports)),
+    )
+    rows = []
+    for position in range(len(reports)):
+        cells: dict[str, str] = {}
+        for columns, of_table in tables:
+            cells.update(zip(columns, of_table[position], strict=True))
+        rows.append([cells[column] for column in ALL])
+    return rows
 
 
 def what_rows(reports: Sequence[ComparedReport], *, longest: int) -> list[list[str]]:

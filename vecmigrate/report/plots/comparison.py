@@ -15,7 +15,7 @@ from vecmigrate.report.plots.plot import Plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INCHES_A_ROW = 0.42
+_INCHES_A_ROW = 0.5
 _INCHES_A_LEGEND_LINE = 0.2
 _LABEL, _LEGEND_LABEL = 18, 40
 
@@ -27,7 +27,10 @@ def recall_at_10_plot(reports: Sequence[ComparedReport]) -> Plot:
         for row, report in enumerate(reports):
             if 10 in report.recall:
                 dot_with_interval(axes, report.recall[10], row, series(row), "")
-        names = [_name(number, r, _LABEL) for number, r in enumerate(reports, start=1)]
+        names = [
+            f"{number} {trimmed(r.new_encoder, _LABEL)}\n{trimmed(r.method, _LABEL)}"
+            for number, r in enumerate(reports, start=1)
+        ]
         axes.set_yticks(range(len(reports)), names)
         axes.set_ylim(len(reports) - 0.5, -0.5)
         axes.margins(x=0.1)

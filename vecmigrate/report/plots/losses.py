@@ -84,12 +84,12 @@ def loss_map(losses: list[ProbeLoss], corpus: list[tuple[float, float]]) -> Plot
             )  # fmt: skip
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_axis_off()
-        legend_above(axes, columns=3)
+        legend_above(axes, columns=2)
 
     return Plot(
         name="loss-map",
         title="Where in the corpus the losses lie",
-        svg=draw("loss-map", paint, height=4.9),
+        svg=draw("loss-map", paint, height=5.1),
         finding=_map_finding(places, recalls),
         caption="The two axes have no meaning of their own: near is alike. Larger and stronger "
         f"dots have lost more. Drawn: {counted(len(shown), 'probe')} and "
