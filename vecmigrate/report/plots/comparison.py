@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _INCHES_A_ROW = 0.5
 _INCHES_A_LEGEND_LINE = 0.2
-_LABEL, _LEGEND_LABEL = 18, 40
+_LABEL, _LEGEND_LABEL = 22, 40
 
 
 def recall_at_10_plot(reports: Sequence[ComparedReport]) -> Plot:
@@ -74,9 +74,7 @@ def curves_plot(reports: Sequence[ComparedReport]) -> Plot:
         name="curves",
         title="recall@k of each report",
         svg=draw("curves", paint, height=3.3 + _INCHES_A_LEGEND_LINE * len(reports)),
-        finding=" ".join(
-            f"Report {number}: {_in_words(report)}." for number, report in enumerate(reports, 1)
-        ),
+        finding=_curves_finding(reports, cutoffs),
         caption="Bands are 95 % intervals.",
         columns=["report", *(f"recall@{k}" for k in cutoffs)],
         rows=[
@@ -91,9 +89,13 @@ def _name(number: int, report: ComparedReport, longest: int) -> str:
     return f"{number} {trimmed(f'{report.new_encoder}, {report.method}', longest)}"
 
 
-def _in_words(report: ComparedReport) -> str:
-    ks = sorted(report.recall)
-    return "recall " + ", ".join(f"{report.recall[k].value:.3f} at k = {k}" for k in ks)
+def _curves_finding(reports: Sequence[ComparedReport], cutoffs: Sequence[int]) -> str:
+    told = []
+    for k in cutoffs:
+        having = [(number, r.recall[k]) for number, r in enumerate(reports, 1) if k in r.recall]
+        best, figure = max(having, key=lambda one: one[1].value)
+        told.append(f"report {best} with {figure.value:.3f} at k = {k}")
+    return f"Highest recall: {', '.join(told)}."
 
 
 def _finding(reports: Sequence[ComparedReport]) -> str:
