@@ -10,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import SHAPES, page_of
 from reports import HOSTILE, full_report, hostile_report, minimal_report
@@ -18,7 +19,9 @@ from vecmigrate.cli.output import Output
 from vecmigrate.errors import WriteError
 from vecmigrate.report.formatting import duration, money, p_value, percent, trimmed
 from vecmigrate.report.html import write_html
-from vecmigrate.report.schema import DocumentText, DryRunReport
+from vecmigrate.report.plots.calibration import cosine_histogram, decile_plot, score_plot
+from vecmigrate.report.plots.losses import loss_histogram, loss_map
+from vecmigrate.report.schema import CalibrationDecile, DocumentText, DryRunReport, ProbeLoss
 from vecmigrate.report.terminal import show
 
 ROOT = Path(__file__).parents[1]
@@ -193,6 +196,40 @@ def test_hostile_texts_are_shown_as_texts(pages: dict[str, Page], markup: dict[s
     svgs = re.findall(r"<svg.*?</svg>", markup["hostile"], re.DOTALL)
     assert any("&lt;script&gt;alert" in svg for svg in svgs)
     assert "<script" not in markup["hostile"]
+
+
+def test_a_predicted_variance_that_says_nothing_is_not_praised() -> None:
+    def deciles(cosines: list[float]) -> list[CalibrationDecile]:
+        return [CalibrationDecile(variance=0.1, cosine=cosine) for cosine in cosines]
+
+    told = "knows where it is unsure"
+    assert told in decile_plot(deciles([0.9, 0.85, 0.86, 0.8, 0.7])).finding
+    assert told not in decile_plot(deciles([0.9, 0.7, 0.91, 0.72, 0.89])).finding
+    assert told not in decile_plot(deciles([0.8] * 5)).finding
+    assert told not in decile_plot(deciles([0.8])).finding
+
+
+def test_the_finding_of_the_map_follows_the_losses() -> None:
+    def probes(recalls: np.ndarray) -> list[ProbeLoss]:
+        return [
+            ProbeLoss(id=i, text=None, recall_at_10=float(r), x=float(x), y=float(y))
+            for i, (r, (x, y)) in enumerate(zip(recalls, places, strict=True))
+        ]
+
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(300, 2))
+    regional = (places[:, 0] > 0).astype(float)
+    assert "lie together in some regions" in loss_map(probes(regional), []).finding
+    anywhere = rng.integers(0, 2, 300).astype(float)
+    assert "are spread evenly" in loss_map(probes(anywhere), []).finding
+    assert "too few, or too alike" in loss_map(probes(regional)[:20], []).finding
+    assert "too few, or too alike" in loss_map(probes(np.ones(300)), []).finding
+
+
+def test_degenerate_samples_can_be_drawn() -> None:
+    assert "<svg" in cosine_histogram([1.0, 1.0]).svg
+    assert "<svg" in score_plot([(0.5, 0.5)]).svg
+    assert "<svg" in loss_histogram([ProbeLoss(id=1, text=None, recall_at_10=1, x=0, y=0)]).svg
 
 
 def test_control_characters_never_reach_the_page(markup: dict[str, str]) -> None:

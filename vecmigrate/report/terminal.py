@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.markup import escape
 
-from vecmigrate.cli.output import Output
 from vecmigrate.report.formatting import (
     OUTCOME_NAMES,
     cost,
@@ -15,6 +16,10 @@ from vecmigrate.report.formatting import (
     trimmed,
 )
 from vecmigrate.report.schema import CostCurve, DryRunReport, Gate
+
+if TYPE_CHECKING:
+    # A command imports this module while the command line is being put together.
+    from vecmigrate.cli.output import Output
 
 
 def show(report: DryRunReport, out: Output) -> None:
@@ -52,7 +57,7 @@ def _recall(report: DryRunReport, out: Output) -> None:
         rows.append(["recall@10, documents as queries", _cell(estimate(recall.documents_at_10))])
     out.table(["translated against re-embedded", "estimate and 95 % interval"], rows)
     out.say(
-        f"{recall.in_sample_at_10:.3f} is recall@10 within the anchors, which overstates and is "
+        f"{recall.in_sample_at_10:.3f} is recall@10 within the anchors: "
         "what others would have reported"
     )
 

@@ -98,10 +98,12 @@ def decile_plot(deciles: list[CalibrationDecile]) -> Plot:
         axes.set_ylabel("mean true cosine")
 
     first, last = deciles[0].cosine, deciles[-1].cosine
+    cosines = np.array([d.cosine for d in deciles])
+    falls = np.ptp(cosines) > 0 and _rank_correlation(np.arange(len(cosines)), cosines) <= -0.6
     worth = (
         "So the translator knows where it is unsure."
-        if last < first
-        else "So what the translator predicts says nothing here."
+        if falls
+        else "So what the translator predicts says little here."
     )
     return Plot(
         name="deciles",
@@ -115,6 +117,11 @@ def decile_plot(deciles: list[CalibrationDecile]) -> Plot:
             [str(i), f"{d.variance:.4g}", f"{d.cosine:.3f}"] for i, d in enumerate(deciles, start=1)
         ],
     )
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    ranks = np.array([np.argsort(np.argsort(values)) for values in (a, b)])
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def _score_finding(translated: np.ndarray, true: np.ndarray) -> str:

@@ -36,7 +36,7 @@ def recall_plot(recall: RecallFigures, probes: ProbeSample) -> Plot:
         axes.plot(
             [FIGURE_AT], [recall.in_sample_at_10], color=ALERT, marker="D", markersize=7,
             markerfacecolor=PAPER, markeredgewidth=1.8, linestyle="none",
-            label="within the anchors (overstates)",
+            label="within the anchors, as others report it",
         )  # fmt: skip
         axes.set_xscale("log")
         axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
@@ -52,7 +52,7 @@ def recall_plot(recall: RecallFigures, probes: ProbeSample) -> Plot:
         svg=draw("recall-at-k", paint, height=3.9),
         finding=_finding(recall),
         caption="The band is the 95 % interval. The hollow diamond is what a comparison within "
-        "the anchors gives: the figure that is often reported, and that overstates.",
+        "the anchors gives, the figure that others would have reported.",
         columns=["k", "recall@k", "95 % from", "to"],
         rows=[
             [str(k), f"{f.value:.3f}", f"{f.low:.3f}", f"{f.high:.3f}"]
