@@ -21,7 +21,7 @@ from vecmigrate.dry_run.labelled import (
 )
 from vecmigrate.dry_run.probes import Probes
 from vecmigrate.dry_run.purchases import informative
-from vecmigrate.dry_run.ranking import PerProbe, Truth
+from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
 from vecmigrate.dry_run.settings import CUTOFFS
 from vecmigrate.dry_run.survey import Survey
@@ -82,17 +82,17 @@ class Analysis:
             probes, rows, survey, known, true, truth, orders, Resampler(len(rows), seed), seed
         )
 
-    def estimate(self, metric: Callable[[NDArray[np.intp] | None], PerProbe]) -> Estimate:
+    def estimate(self, metric: Callable[[NDArray[np.intp] | None], PerDraw]) -> Estimate:
         """Estimate a metric of the ranking, with its interval."""
         return self.resampler.estimate(metric(None), self.refitted(metric))
 
     def refitted(
-        self, metric: Callable[[NDArray[np.intp] | None], PerProbe]
+        self, metric: Callable[[NDArray[np.intp] | None], PerDraw]
     ) -> NDArray[np.float64] | None:
-        """``(g, probes)`` values of a metric under each refit."""
+        """``(g, probes)`` values of a metric under each refit, means over the draws."""
         if self.orders is None:
             return None
-        return np.stack([metric(order) for order in self.orders])
+        return np.stack([metric(order).mean(axis=0) for order in self.orders])
 
     def recall_at(self) -> dict[int, Estimate]:
         """recall@k for every cut-off that the candidates are deep enough for."""
@@ -106,13 +106,13 @@ class Analysis:
         """nDCG@10."""
         return self.estimate(lambda order: self.truth.ndcg(10, order))
 
-    def old_agreement(self) -> PerProbe | None:
-        """Share of each probe's ten nearest old points that are among the true ten nearest."""
+    def old_agreement(self) -> PerDraw | None:
+        """Share of the ten nearest old points that are among the true ten nearest."""
         if self.survey.old is None:
             return None
         scores = self._true_scores(self.survey.old.ids[self.rows])
         hits = scores[None] >= self.truth.thresholds[10][..., None]
-        agreement: PerProbe = hits.mean(axis=(0, 2))
+        agreement: PerDraw = hits.mean(axis=2)
         return agreement
 
     def labelled(self) -> list[LabelledMetric]:

@@ -18,7 +18,6 @@ from vecmigrate.dry_run.headline import headline
 from vecmigrate.dry_run.job import Job
 from vecmigrate.dry_run.known import Known
 from vecmigrate.dry_run.probes import Probes, Role
-from vecmigrate.dry_run.ranking import PerProbe
 from vecmigrate.dry_run.sample import Sample
 from vecmigrate.dry_run.survey import Survey
 from vecmigrate.dry_run.verdict import decide
@@ -77,7 +76,7 @@ def assemble(job: Job, measured: Measured, begun: float) -> DryRunReport:
         Where a gate cannot be judged.
     """
     main = _analyse(job, measured, Role.MAIN)
-    per_probe = main.truth.recall(10)
+    per_probe = main.truth.recall(10).mean(axis=0)
     recall = _recall(job, measured, main)
     upgrade, worst = _upgrade_and_worst(job, measured, main, per_probe)
     probes = _probe_sample(job, measured)
@@ -172,10 +171,11 @@ def _difference(a: Estimate, b: Estimate) -> Estimate:
 
 
 def _upgrade_and_worst(
-    job: Job, measured: Measured, main: Analysis, per_probe: PerProbe
+    job: Job, measured: Measured, main: Analysis, per_probe: facts.PerProbe
 ) -> tuple[Upgrade, list[WorstProbe]]:
     """What shows texts, together, so that they are read once."""
-    agreement = main.old_agreement()
+    drawn = main.old_agreement()
+    agreement = None if drawn is None else drawn.mean(axis=0)
     worst = facts.worst_ids(main, per_probe)
     contrasts = [] if agreement is None else facts.contrast_ids(main, agreement)
     texts = facts.texts_of(job.source, facts.ids_in(worst + contrasts))
@@ -184,7 +184,7 @@ def _upgrade_and_worst(
         labelled=_analyse(job, measured, Role.MAIN, Role.LABELLED).labelled(),
         unknown_labels=unknown[:NAMED_LABELS],
         unknown_label_count=len(unknown),
-        agreement_at_10=None if agreement is None else main.resampler.estimate(agreement),
+        agreement_at_10=None if drawn is None else main.resampler.estimate(drawn),
         contrasts=[] if agreement is None else facts.contrasts(main, agreement, contrasts, texts),
     )
     return upgrade, facts.worst_probes(main, per_probe, worst, texts)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.description import Metric
 from vecmigrate.dry_run.candidates import Column
-from vecmigrate.dry_run.ranking import Truth
+from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
 from vecmigrate.report.schema import Cost, CostCurve, CurveLine, CurvePoint
 
@@ -51,7 +51,7 @@ def cost_curve(
     metric: Metric,
     price: Callable[[float], Cost],
     resampler: Resampler,
-    refits: NDArray[np.float64],
+    refits: PerDraw,
     rng: np.random.Generator,
     *,
     order: str | None,
@@ -104,8 +104,8 @@ def _recall(
     beyond_before: NDArray[np.floating],
     draws: int,
     rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """recall@10 of each probe in a collection with this share re-embedded."""
+) -> PerDraw:
+    """recall@10 in a collection with this share re-embedded."""
     rest = max(0.0, share - pool.anchor_share) / max(1 - pool.anchor_share, 1e-12)
     with_anchors = share >= pool.anchor_share > 0
     true, beyond = pool.truth.imputed.scores[:draws], pool.truth.imputed.beyond
@@ -121,7 +121,7 @@ def _recall(
     hits = np.take_along_axis(truly, first, axis=2) >= threshold
     hits &= np.isfinite(np.take_along_axis(mixed, first, axis=2))
     found = hits.sum(axis=2) + rng.binomial(unseen, rest)
-    recall: NDArray[np.float64] = np.minimum(found / k, 1).mean(axis=0)
+    recall: PerDraw = np.minimum(found / k, 1)
     return recall
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from vecmigrate.batches import PointId, Vectors, id_array
 from vecmigrate.dry_run.analysis import Analysis
-from vecmigrate.dry_run.ranking import PerProbe
 from vecmigrate.norms import row_norms
 from vecmigrate.report.schema import (
     Calibration,
@@ -27,6 +26,9 @@ SHOWN_DOCUMENTS = 5
 SCORE_PAIRS = 400
 DECILES_FROM = 100
 LONGEST_TEXT = 500
+
+PerProbe = NDArray[np.float64]
+"""``(probes,)``: a mean over the draws."""
 
 Texts = Mapping[PointId, str | None]
 
@@ -172,9 +174,10 @@ def calibration(
 def map_axes(documents: Vectors) -> tuple[Vectors, Vectors]:
     """The mean and the ``(d, 2)`` first principal axes of documents (Pearson 1901)."""
     mean = documents.mean(axis=0)
-    _, _, axes = np.linalg.svd(documents - mean, full_matrices=False)
+    centred = documents - mean
+    _, axes = np.linalg.eigh(centred.T @ centred)
     flat = np.zeros((documents.shape[1], 2), np.float32)
-    flat[:, : len(axes[:2])] = axes[:2].T
+    flat[:, : min(2, len(axes))] = axes[:, :-3:-1]
     return mean, flat
 
 

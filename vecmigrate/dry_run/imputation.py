@@ -3,12 +3,13 @@ r"""True scores that nobody paid for, drawn from what the paid ones show.
 A probe's candidates are known by their translated score z; their true score s, under the new
 encoder's own vector, is known for those re-embedded. For the others s is imputed several times
 (multiple imputation, Rubin 1987): :math:`s = z + \delta` with :math:`\delta` drawn from the
-differences seen, over all probes, at the same translated rank. Every metric is then computed on
+differences seen, over all probes, at the same translated rank; each counts for as many documents as
+it stands for, since near ones are bought with higher odds. Every metric is then computed on
 whole lists, and its mean over the draws is the estimate.
 
-True neighbours beyond the candidates are counted, not named: how many there are falls from one
-doubling of the rank to the next, and the fall over the last two doublings is carried on to the end
-of the corpus.
+True neighbours beyond the candidates are counted, not named. Each doubling of the rank holds fewer
+of them than the one before, by a factor that falls in its turn; both are read off the last three
+doublings and carried on to the end of the corpus.
 """
 
 from __future__ import annotations
@@ -60,23 +61,29 @@ class Imputed:
         top = -np.partition(-everything, k - 1, axis=2)[:, :, :k]
         return -np.sort(-top, axis=2)
 
-    def beyond_rate(self, k: int, threshold: NDArray[np.float32]) -> float:
-        """Expected true k nearest of a probe that lie unseen beyond its candidates.
+    def beyond_rate(self, threshold: NDArray[np.float32]) -> float:
+        """Expected points of a probe that score above ``threshold`` unseen, beyond its candidates.
 
-        ``threshold`` is the ``(draws, probes)`` true score of the k-th nearest among those seen.
+        ``threshold`` is ``(draws, probes)``.
         """
         depth = self.scores.shape[2]
         if depth >= self.population:
             return 0.0
         inside = self.scores >= threshold[..., None]
         per_probe = inside.sum(axis=(0, 1)) / inside[..., 0].size
-        half, quarter = depth // 2, depth // 4
-        last, before = per_probe[half:].sum(), per_probe[quarter:half].sum()
-        if before == 0:
+        first, second, last = (
+            per_probe[depth >> (back + 1) : depth >> back].sum() for back in (2, 1, 0)
+        )
+        if min(first, second) == 0:
             return 0.0
-        fall = min(last / before, 0.9)
-        doublings = np.log2(self.population / depth)
-        rate = last * fall * (1 - fall**doublings) / (1 - fall)
+        fall = min(last / second, 1.0)
+        steeper = min(fall * first / second, 1.0)
+        rate, doubling, left = 0.0, float(last), float(np.log2(self.population / depth))
+        while left > 0 and doubling > 1e-6:
+            fall *= steeper
+            doubling *= fall
+            rate += doubling * min(left, 1.0)
+            left -= 1
         return float(rate * (1 - self.known_share))
 
 
@@ -103,19 +110,21 @@ def impute(
     filled = np.repeat(true[None], draws, axis=0)
     depth = translated.shape[1]
     differences = true - translated
-    fallback = differences[shown & ~unknown]
-    edges = [*(e for e in RANK_EDGES if e < depth), depth]
-    for start, end in pairwise(edges):
+    shown = shown & ~unknown
+    for start, end in pairwise([*(edge for edge in RANK_EDGES if edge < depth), depth]):
         columns = slice(start, end)
         gaps = unknown[:, columns]
-        if not gaps.any():
+        seen = differences[:, columns][shown[:, columns]]
+        donors = seen if len(seen) else differences[shown]
+        if not gaps.any() or not len(donors):
             continue
-        seen = differences[:, columns][shown[:, columns] & ~gaps]
-        pool = seen if len(seen) else fallback
-        if not len(pool):
-            pool = np.zeros(1, np.float32)
-        drawn = rng.choice(pool, size=(draws, int(gaps.sum())))
-        filled[:, :, columns][:, gaps] = translated[:, columns][gaps] + drawn
+        for draw in filled:
+            # The approximate Bayesian bootstrap (Rubin and Schenker 1986): the donors' own
+            # distribution is uncertain too.
+            resampled = rng.choice(donors, len(donors))
+            draw[:, columns][gaps] = translated[:, columns][gaps] + rng.choice(
+                resampled, int(gaps.sum())
+            )
     # No point is nearer than what is no candidate at all.
     filled[:, np.isneginf(translated)] = -np.inf
     return filled

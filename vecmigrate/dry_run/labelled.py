@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.batches import IdArray
-from vecmigrate.dry_run.ranking import PerProbe, Truth
+from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
 from vecmigrate.evaluation.metrics import Labels, labelled_recall, ndcg, reciprocal_rank
 from vecmigrate.report.schema import LabelledMetric
@@ -62,8 +62,8 @@ def reembedded_ranks(
 
 def reembedded_metrics(
     ranks: NDArray[np.intp], relevant: RelevantScores, labels: Labels
-) -> dict[str, PerProbe]:
-    """Return each metric of :data:`LABELLED` for each probe, a mean over the draws."""
+) -> dict[str, PerDraw]:
+    """Return each metric of :data:`LABELLED`."""
     draws = len(ranks)
     found = ranks <= CUTOFF
     hits = np.zeros((draws, len(labels)))
@@ -76,8 +76,7 @@ def reembedded_metrics(
         gained[:, probe] += here * relevant.gain[pair] / np.log2(at + 1)
     counts = np.array([len(own) for own in labels])
     ideal = np.array([_ideal_gain(list(own.values())) for own in labels])
-    recall, mrr, gains = hits / counts, reciprocal, gained / ideal
-    return dict(zip(LABELLED, (m.mean(axis=0) for m in (recall, mrr, gains)), strict=True))
+    return dict(zip(LABELLED, (hits / counts, reciprocal, gained / ideal), strict=True))
 
 
 def _ideal_gain(gains: Sequence[float]) -> float:
@@ -90,7 +89,7 @@ def compare_labelled(
     old: IdArray | None,
     translated: IdArray,
     refits: Sequence[IdArray],
-    reembedded: dict[str, PerProbe],
+    reembedded: dict[str, PerDraw],
     resampler: Resampler,
 ) -> list[LabelledMetric]:
     """Compare the three collections metric by metric.
@@ -108,8 +107,8 @@ def compare_labelled(
     """
     rows = []
     for name, metric in LABELLED.items():
-        now = None if old is None else metric(old, labels, CUTOFF)
-        moved = metric(translated, labels, CUTOFF)
+        now = None if old is None else metric(old, labels, CUTOFF)[None]
+        moved = metric(translated, labels, CUTOFF)[None]
         varied = np.stack([metric(ids, labels, CUTOFF) for ids in refits])
         full = reembedded[name]
         rows.append(
@@ -122,7 +121,9 @@ def compare_labelled(
                 translated_minus_old=None
                 if now is None
                 else resampler.compare(moved, now, varied - now),
-                translated_minus_reembedded=resampler.compare(moved, full, varied - full),
+                translated_minus_reembedded=resampler.compare(
+                    moved, full, varied - full.mean(axis=0)
+                ),
             )
         )
     return rows

@@ -1,4 +1,4 @@
-"""Metrics of a ranking against the imputed truth, a row for each probe."""
+"""Metrics of a ranking against the imputed truth, for each draw and probe."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 from vecmigrate.dry_run.imputation import DEEPEST_CUTOFF, Imputed
 
-PerProbe = NDArray[np.float64]
-"""``(probes,)``: the mean over draws."""
+SETTLING = 4
+
+DOUBT = 2.0
+"""The number of unseen points is known within this factor."""
+
+PerDraw = NDArray[np.float64]
+"""``(draws, probes)``; one draw where nothing was imputed."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,12 @@ class Truth:
         for k in cutoffs:
             if k > best.shape[2]:
                 continue
-            rate = imputed.beyond_rate(k, best[:, :, k - 1])
-            missing = np.minimum(rng.poisson(rate, best.shape[:2]), k)
+            rate = 0.0
+            # The more are unseen, the fewer of those seen are among the k nearest.
+            for _ in range(SETTLING):
+                rate = imputed.beyond_rate(best[:, :, max(0, k - 1 - round(rate))])
+            doubt = DOUBT ** rng.uniform(-1, 1, (len(best), 1))
+            missing = np.minimum(rng.poisson(rate * doubt, best.shape[:2]), k)
             padded = np.concatenate([np.full_like(best[:, :, :1], np.inf), best], axis=2)
             at = np.take_along_axis(padded, (k - missing)[..., None], axis=2)
             thresholds[k], unseen[k] = at[..., 0], missing
@@ -66,13 +75,13 @@ class Truth:
             first = np.take_along_axis(scores, order[None, :, :k], axis=2)
         return first >= self.thresholds[k][..., None]
 
-    def recall(self, k: int, order: NDArray[np.intp] | None = None) -> PerProbe:
-        """Recall@k of each probe."""
-        recall: PerProbe = self.hits(k, order).mean(axis=(0, 2))
+    def recall(self, k: int, order: NDArray[np.intp] | None = None) -> PerDraw:
+        """Recall@k."""
+        recall: PerDraw = self.hits(k, order).mean(axis=2)
         return recall
 
-    def ndcg(self, k: int, order: NDArray[np.intp] | None = None) -> PerProbe:
-        """nDCG@k of each probe, the true k nearest being the relevant ones."""
+    def ndcg(self, k: int, order: NDArray[np.intp] | None = None) -> PerDraw:
+        """nDCG@k, the true k nearest being the relevant ones."""
         discounts = 1 / np.log2(np.arange(2, k + 2))
-        gained: PerProbe = (self.hits(k, order) @ discounts).mean(axis=0) / discounts.sum()
+        gained: PerDraw = self.hits(k, order) @ discounts / discounts.sum()
         return gained

@@ -1,11 +1,11 @@
-"""Intervals from resampling probes and anchors together."""
+"""Intervals from resampling probes and anchors, and from what was imputed."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.dry_run.ranking import PerProbe
+from vecmigrate.dry_run.ranking import PerDraw
 from vecmigrate.report.schema import Estimate, PairedDifference
 
 REPLICATES = 2000
@@ -14,11 +14,12 @@ SIGN_FLIPS = 5000
 
 
 class Resampler:
-    """Bootstraps means over probes, with the anchors' share of the uncertainty.
+    """Bootstraps means over probes, with the anchors' and the imputation's share of uncertainty.
 
     Each replicate draws probes with replacement (Efron 1979), and takes one of the refits, which
     left a group of anchors out each. A refit's deviation from the mean of all, times
-    :math:`\\sqrt{g - 1}`, has the delete-a-group jackknife's variance (Kott 2001).
+    :math:`\\sqrt{g - 1}`, has the delete-a-group jackknife's variance (Kott 2001). A random draw's
+    deviation from the mean of all draws adds the between-imputation variance (Rubin 1987).
 
     Parameters
     ----------
@@ -30,28 +31,31 @@ class Resampler:
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(probes, np.full(probes, 1 / probes), size=REPLICATES)
         self._weights = counts / probes
-        self._draw = rng.random(REPLICATES)
+        self._seed = seed
         self._flips = rng.integers(0, 2, (SIGN_FLIPS, probes)) * 2.0 - 1.0
 
-    def estimate(self, values: PerProbe, refits: NDArray[np.float64] | None = None) -> Estimate:
-        """Return the mean of ``(probes,)`` values and its interval.
+    def estimate(self, values: PerDraw, refits: PerDraw | None = None) -> Estimate:
+        """Return the mean of ``(draws, probes)`` values and its interval.
 
         Parameters
         ----------
         refits
             ``(g, probes)``: the same values under each refit; None where anchors play no part.
         """
-        means = self._weights @ values
+        each = values.mean(axis=0)
+        means = self._weights @ each
+        by_draw = values.mean(axis=1) - each.mean()
+        # With m draws, their mean is itself uncertain by one m-th of their variance.
+        means = means + self._pick(by_draw) * np.sqrt(1 + 1 / len(by_draw))
         if refits is not None and len(refits) > 1:
             deviations = np.sqrt(len(refits) - 1) * (refits - refits.mean(axis=0))
-            chosen = (self._draw * len(refits)).astype(int)
-            means = means + np.einsum("bp,bp->b", self._weights, deviations[chosen])
+            means = means + np.einsum("bp,bp->b", self._weights, self._pick(deviations))
         tail = 100 * (1 - CONFIDENCE) / 2
         low, high = np.percentile(means, [tail, 100 - tail])
-        return Estimate(value=float(values.mean()), low=float(low), high=float(high))
+        return Estimate(value=float(each.mean()), low=float(low), high=float(high))
 
     def compare(
-        self, values: PerProbe, others: PerProbe, refits: NDArray[np.float64] | None = None
+        self, values: PerDraw, others: PerDraw, refits: PerDraw | None = None
     ) -> PairedDifference:
         """Return the mean of ``values - others``, and its p-value by paired randomization.
 
@@ -59,11 +63,18 @@ class Resampler:
         are the differences under each refit.
         """
         differences = values - others
-        observed = abs(differences.mean())
-        flipped = np.abs(self._flips @ differences) / len(differences)
+        each = differences.mean(axis=0)
+        observed = abs(each.mean())
+        flipped = np.abs(self._flips @ each) / len(each)
         # The observed assignment is one of those possible, hence the two ones.
         as_far = int(np.count_nonzero(flipped >= observed - 1e-12))
         return PairedDifference(
             difference=self.estimate(differences, refits),
             p_value=(as_far + 1) / (SIGN_FLIPS + 1),
         )
+
+    def _pick(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One of the rows for each replicate."""
+        rng = np.random.default_rng([self._seed, len(rows)])
+        picked: NDArray[np.float64] = rows[rng.integers(0, len(rows), REPLICATES)]
+        return picked
