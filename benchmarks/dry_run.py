@@ -142,8 +142,8 @@ def one_seed(task: Task, source: str, anchors: int, seed: int) -> dict[str, Any]
 def summary(results: list[dict[str, Any]], anchors: int) -> str:
     lines = [
         f"`python benchmarks/dry_run.py --anchors {anchors} --seeds {len(results)}`: shared "
-        f"WordNet set, MiniLM to mpnet, kernel ridge, {anchors:,} k-means anchors, {len(results)} seeds, "
-        f"{np.mean([r['probes'] for r in results]):.0f} probes and at most "
+        f"WordNet set, MiniLM to mpnet, kernel ridge, {anchors:,} k-means anchors, "
+        f"{len(results)} seeds, {np.mean([r['probes'] for r in results]):.0f} probes and at most "
         f"{max(r['measuring_texts'] for r in results):,} texts besides the anchors a seed; "
         f"numpy {version('numpy')}, faiss-cpu {version('faiss-cpu')}, "
         f"{datetime.now(UTC).date()}.",

@@ -12,6 +12,7 @@ from vecmigrate.description import Metric
 from vecmigrate.dry_run.candidates import Column
 from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
+from vecmigrate.errors import UsageError
 from vecmigrate.report.schema import Cost, CostCurve, CurveLine, CurvePoint
 
 CUTOFF = 10
@@ -70,6 +71,12 @@ def cost_curve(
         ``(g, probes)`` recall@10 under each refit.
     order
         The one to choose; None takes that with the highest mean.
+
+    Raises
+    ------
+    UsageError
+        Where ``order`` is by traffic without a query log, or by an uncertainty that the translator
+        does not tell.
     """
     draws = min(DRAWS, len(pool.truth.imputed.scores))
     orders: dict[str, NDArray[np.floating]] = dict(pool.orders)
@@ -84,6 +91,10 @@ def cost_curve(
             estimate = resampler.estimate(recall, (1 - share) * refits)
             points.append(CurvePoint(share=share, recall_at_10=estimate, cost=price(share)))
         lines.append(CurveLine(order=name, points=points))
+    if order is not None and order not in orders:
+        raise UsageError(
+            f"an order by {order} is not to be had here", remedy=f"Choose of: {', '.join(orders)}."
+        )
     chosen = next((line for line in lines if line.order == order), None) or max(
         lines, key=lambda line: np.mean([point.recall_at_10.value for point in line.points])
     )

@@ -81,13 +81,13 @@ def _figure(name: str, recall: RecallFigures, labelled: list[LabelledMetric]) ->
 def _gate(name: str, threshold: float, figure: Estimate, probes: int) -> Gate:
     if name.startswith("max"):
         passed, failed = figure.high <= threshold, figure.low > threshold
-        reach = figure.high - figure.value
     else:
         passed, failed = figure.low >= threshold, figure.high < threshold
-        reach = figure.value - figure.low
     more = None
     if not passed and not failed:
         # An interval's width falls with the root of the number of probes.
+        below = figure.value < threshold
+        reach = figure.high - figure.value if below else figure.value - figure.low
         margin = max(abs(figure.value - threshold), 1e-3)
         more = max(1, math.ceil(probes * (reach / margin) ** 2) - probes)
     outcome = Outcome.GO if passed else Outcome.NO_GO if failed else Outcome.TOO_SMALL
