@@ -12,11 +12,9 @@ from vecmigrate.description import Metric
 from vecmigrate.dry_run.candidates import Column
 from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
-from vecmigrate.errors import UsageError
 from vecmigrate.report.schema import Cost, CostCurve, CurveLine, CurvePoint
 
 CUTOFF = 10
-DRAWS = 4
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 RANDOM = "random"
 
@@ -71,14 +69,8 @@ def cost_curve(
         ``(g, probes)`` recall@10 under each refit.
     order
         The one to choose; None takes that with the highest mean.
-
-    Raises
-    ------
-    UsageError
-        Where ``order`` is by traffic without a query log, or by an uncertainty that the translator
-        does not tell.
     """
-    draws = min(DRAWS, len(pool.truth.imputed.scores))
+    draws = len(pool.truth.imputed.scores)
     orders: dict[str, NDArray[np.floating]] = dict(pool.orders)
     orders[RANDOM] = rng.random((draws, *pool.translated.shape))
     beyond = rng.random((draws, *pool.truth.imputed.beyond.shape))
@@ -91,10 +83,6 @@ def cost_curve(
             estimate = resampler.estimate(recall, (1 - share) * refits)
             points.append(CurvePoint(share=share, recall_at_10=estimate, cost=price(share)))
         lines.append(CurveLine(order=name, points=points))
-    if order is not None and order not in orders:
-        raise UsageError(
-            f"an order by {order} is not to be had here", remedy=f"Choose of: {', '.join(orders)}."
-        )
     chosen = next((line for line in lines if line.order == order), None) or max(
         lines, key=lambda line: np.mean([point.recall_at_10.value for point in line.points])
     )
@@ -119,9 +107,9 @@ def _recall(
     """recall@10 in a collection with this share re-embedded."""
     rest = max(0.0, share - pool.anchor_share) / max(1 - pool.anchor_share, 1e-12)
     with_anchors = share >= pool.anchor_share > 0
-    true, beyond = pool.truth.imputed.scores[:draws], pool.truth.imputed.beyond
-    threshold = pool.truth.thresholds[CUTOFF][:draws, :, None]
-    unseen = pool.truth.unseen[CUTOFF][:draws]
+    true, beyond = pool.truth.imputed.scores, pool.truth.imputed.beyond
+    threshold = pool.truth.thresholds[CUTOFF][:, :, None]
+    unseen = pool.truth.unseen[CUTOFF]
     fresh = np.where(pool.anchors, with_anchors, before < rest)
     fresh_beyond = np.where(pool.anchors_beyond, with_anchors, beyond_before < rest)
     mixed = np.where(fresh, true, _scaled(pool, metric, share))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vecmigrate.report.formatting import cost
 from vecmigrate.report.schema import (
     CostCurve,
     Estimate,
@@ -105,26 +106,15 @@ def _what_labels_lose(labelled: list[LabelledMetric]) -> list[str]:
 
 
 def _what_money_buys(curve: CostCurve, spending: Spending) -> str:
-    if curve.target_recall is not None:
-        aim = f"recall@10 of {curve.target_recall:.2f}"
-        if curve.cheapest is None:
-            return f"No share of re-embedding in order of {curve.chosen} surely meets {aim}."
-        cost = curve.cheapest.cost
-        return (
-            f"The cheapest way to {aim}: re-embed {curve.cheapest.share:.0%} of the corpus in "
-            f"order of {curve.chosen}, {cost.texts:,} texts{_price(cost.money, cost.hours)}."
-        )
-    cost = spending.everything
+    if curve.target_recall is None:
+        return f"Re-embedding everything would take {cost(spending.everything)}."
+    aim = f"recall@10 of {curve.target_recall:.2f}"
+    if curve.cheapest is None:
+        return f"No share of re-embedding in order of {curve.chosen} surely meets {aim}."
     return (
-        f"Re-embedding everything would take {cost.texts:,} texts, about {cost.tokens:,} tokens"
-        f"{_price(cost.money, cost.hours)}."
+        f"The cheapest way to {aim}: re-embed {curve.cheapest.share:.0%} of the corpus in order "
+        f"of {curve.chosen}, {cost(curve.cheapest.cost)}."
     )
-
-
-def _price(money: float | None, hours: float | None) -> str:
-    parts = [] if money is None else [f"{money:,.2f} in money"]
-    parts += [] if hours is None else [f"{hours:,.2f} hours"]
-    return f" ({' and '.join(parts)})" if parts else ""
 
 
 def _verdict(verdict: Verdict) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.batches import IdArray, PointId
 from vecmigrate.dry_run.probes import Asked, Role
-from vecmigrate.dry_run.survey import Survey
+from vecmigrate.dry_run.survey import OLD_DEPTH, Survey
 
 FIRST = 10
 """Each probe's first translated results are all re-embedded."""
@@ -43,12 +43,15 @@ class Shares:
         Documents of a uniform sample: the calibration plot, and differences at every rank.
     main, labelled, documents
         Probes of each role.
+    sure
+        Main probes that are covered even where they share no document.
     """
 
     uniform: int
     main: int
     labelled: int
     documents: int
+    sure: int
 
     @classmethod
     def of(cls, texts: int, *, with_log: bool, with_old: bool, labelled: int) -> Shares:
@@ -58,9 +61,17 @@ class Shares:
         rest = max(0, texts - uniform)
         documents = rest // 10 // each if with_log else 0
         further = min(labelled, rest // 10 // 2)
+        left = rest - documents * each - 2 * further
         # Rather too many: which of them the budget covers is seen when candidates are known.
-        main = round(1.2 * (rest - documents * each - 2 * further) / each)
-        return cls(uniform=uniform, main=main, labelled=further, documents=documents)
+        main = round(1.2 * left / each)
+        unshared = FIRST + DEEPER + (OLD_DEPTH if with_old else 0) + 1
+        return cls(
+            uniform=uniform,
+            main=main,
+            labelled=further,
+            documents=documents,
+            sure=(left - main) // unshared,
+        )
 
 
 def wanted_documents(

@@ -29,7 +29,8 @@ from vecmigrate.dry_run.purchases import MIN_PROBES, Shares
 from vecmigrate.dry_run.refits import GROUPS, refit_orders
 from vecmigrate.dry_run.sample import Sample
 from vecmigrate.dry_run.settings import Settings, Stage, anchor_count, budget_of
-from vecmigrate.dry_run.survey import survey
+from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
+from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.evaluation import Query
@@ -115,6 +116,11 @@ def dry_run(
     asking = open_encoder(query_encoder) if isinstance(query_encoder, str) else query_encoder
     old = open_encoder(old_encoder) if isinstance(old_encoder, str) else old_encoder
     _require_query_encoder(new, asking, queries)
+    asked = None if queries is None else with_labels(queries, labels)
+    comparable = old is not None and any(query.relevant for query in asked or ())
+    check_gates(settings.thresholds, comparable=comparable)
+    if settings.order == TRAFFIC and queries is None:
+        raise UsageError("an order by traffic needs a query log", remedy="Give one with --queries.")
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = opened.describe()
@@ -126,7 +132,7 @@ def dry_run(
                 f"{folder} cannot be made: {error.strerror}", remedy="Name another --out."
             ) from error
         job = Job(opened, description, new, asking or new, old, folder, settings, stage, announce)
-        measured = _measure(job, queries if queries is None else with_labels(queries, labels))
+        measured = _measure(job, asked)
         return assemble(job, measured, begun)
 
 
@@ -205,8 +211,8 @@ def _shares(job: Job, drawn: int, queries: Sequence[Query] | None) -> Shares:
         with_old=job.old_encoder is not None,
         labelled=sum(bool(query.relevant) for query in queries or ()),
     )
-    if shares.main < MIN_PROBES:
-        raise too_small(job, max(shares.main, 0))
+    if shares.sure < MIN_PROBES:
+        raise too_small(job, max(shares.sure, 0))
     cost = job.cost(drawn + texts, round((drawn + texts) * job.tokens_per_text))
     price = "" if cost.money is None else f", {cost.money:,.2f} in money"
     job.announce(
@@ -263,6 +269,11 @@ def _fit(job: Job, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]
         overwrite=True,
     )
     check_translator(job.description, translator, None)
+    if settings.order == VARIANCE and not translator.tells_variance:
+        raise UsageError(
+            f"the method {translator.method} tells no uncertainty to order by",
+            remedy="Choose another --order, or --method kernel-ridge.",
+        )
     return translator, table
 
 

@@ -23,6 +23,30 @@ EXIT_CODES = {
 }
 
 
+def check_gates(thresholds: Mapping[str, float], *, comparable: bool) -> None:
+    """Refuse gates that cannot be judged, before anything is paid for.
+
+    Parameters
+    ----------
+    comparable
+        True where there are labels and the old encoder.
+
+    Raises
+    ------
+    UsageError
+    """
+    for name in thresholds:
+        if name.startswith("max-loss") and not comparable:
+            raise _not_comparable(name)
+
+
+def _not_comparable(name: str) -> UsageError:
+    return UsageError(
+        f"--{name} compares labelled metrics with the old collection's",
+        remedy="Give labels, in --queries or --labels, and --old-encoder.",
+    )
+
+
 def decide(
     thresholds: Mapping[str, float],
     recall: RecallFigures,
@@ -72,10 +96,7 @@ def _figure(name: str, recall: RecallFigures, labelled: list[LabelledMetric]) ->
         if metric.name.lower() == wanted and metric.translated_minus_old is not None:
             change = metric.translated_minus_old.difference
             return Estimate(value=-change.value, low=-change.high, high=-change.low)
-    raise UsageError(
-        f"--{name} compares labelled metrics with the old collection's",
-        remedy="Give labels, in --queries or --labels, and --old-encoder.",
-    )
+    raise _not_comparable(name)
 
 
 def _gate(name: str, threshold: float, figure: Estimate, probes: int) -> Gate:
