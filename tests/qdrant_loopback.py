@@ -192,6 +192,9 @@ def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) 
         return local.get_aliases()
     if parts == ["collections"]:
         return local.get_collections()
+    if parts == ["collections", "aliases"]:
+        asked = models.ChangeAliasesOperation.model_validate(body)
+        return local.update_collection_aliases(asked.actions)
     name, rest = parts[1], (method, *parts[2:])
     if rest == ("PUT",):
         engine.create(name, models.CreateCollection.model_validate(body))
@@ -213,6 +216,12 @@ def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) 
         ],
         ("POST", "points", "count"): lambda: local.count(name),
         ("POST", "points", "scroll"): lambda: _scroll(local, name, body),
+        ("POST", "points", "query", "batch"): lambda: [
+            _plain(response)
+            for response in local.query_batch_points(
+                name, models.QueryRequestBatch.model_validate(body).searches
+            )
+        ],
     }
     result = routes[rest]()
     return True if result is None else result

@@ -70,6 +70,12 @@ class Collections(q.CollectionsServicer):
         return q.ListAliasesResponse(aliases=map(RestToGrpc.convert_alias_description, found))
 
     @_served
+    def UpdateAliases(self, request: Any) -> Any:  # noqa: N802
+        actions = [GrpcToRest.convert_alias_operations(action) for action in request.actions]
+        done = self.engine.local.update_collection_aliases(actions)
+        return q.CollectionOperationResponse(result=done)
+
+    @_served
     def Create(self, request: Any) -> Any:  # noqa: N802
         body = models.CreateCollection(
             vectors=GrpcToRest.convert_vectors_config(request.vectors_config),
@@ -137,6 +143,20 @@ class Points(q.PointsServicer):
             *_selectors(request),
         )
         return q.GetResponse(result=map(RestToGrpc.convert_record, map(_with_payload, records)))
+
+    @_served
+    def QueryBatch(self, request: Any) -> Any:  # noqa: N802
+        answers = []
+        for query in request.query_points:
+            found = self.engine.local.query_points(
+                request.collection_name,
+                list(query.query.nearest.dense.data),
+                using=query.using or None,
+                limit=query.limit,
+            )
+            points = map(RestToGrpc.convert_scored_point, found.points)
+            answers.append(q.BatchResult(result=points))
+        return q.QueryBatchResponse(result=answers)
 
     @_served
     def Scroll(self, request: Any) -> Any:  # noqa: N802

@@ -169,6 +169,17 @@ class ConnectorConformance:
         with open_source(uri) as source, pytest.raises(MissingIdsError, match=str(absent)):
             source.fetch([batch.ids.tolist()[0], absent])
 
+    def test_a_search_finds_the_point_that_was_asked_for(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        self._write(uri, batch)
+        with open_source(uri) as source:
+            found = source.search(batch.vectors, 3)
+            if found is None:
+                pytest.skip("this connector searches no index")
+            assert [ids.tolist()[0] for ids in found] == batch.ids.tolist()
+            assert all(len(set(ids.tolist())) == 3 for ids in found)
+
     def test_ids_are_all_ids(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
         with open_source(uri) as source:

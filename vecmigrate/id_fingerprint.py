@@ -26,11 +26,14 @@ class IdFingerprint:
     def add(self, ids: IdArray) -> None:
         """Take in ``(n,)`` ids."""
         self.count += len(ids)
-        if ids.dtype == np.int64:
-            hashes = _mix(ids.view(np.uint64))
-        else:
-            hashes = np.fromiter(map(_hash_one, ids.tolist()), np.uint64, len(ids))
-        self.total = (self.total + int(hashes.sum(dtype=np.uint64))) & _MASK
+        self.total = (self.total + int(id_hashes(ids).sum(dtype=np.uint64))) & _MASK
+
+
+def id_hashes(ids: IdArray) -> NDArray[np.uint64]:
+    """Return ``(n,)`` 64-bit hashes of ``(n,)`` ids; an integer's is the same in either dtype."""
+    if ids.dtype == np.int64:
+        return _mix(np.ascontiguousarray(ids).view(np.uint64))
+    return np.fromiter(map(_hash_one, ids.tolist()), np.uint64, len(ids))
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch
+from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import InputError
 
@@ -78,11 +78,7 @@ class Source(ABC):
                 f"{description.uri} has no payload field that holds the text",
                 remedy="Name it in the URI, as ?text=FIELD (FAISS: with a sidecar, ?sidecar=FILE).",
             )
-        found: list[str | None] = []
-        for payload in self.fetch(ids).payloads or [{}] * len(ids):
-            value = payload.get(field)
-            found.append(value if isinstance(value, str) and value.strip() else None)
-        return found
+        return self.fetch(ids).texts(field) or [None] * len(ids)
 
     def __enter__(self) -> Self:
         return self

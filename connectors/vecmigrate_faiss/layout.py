@@ -178,7 +178,7 @@ def open_layout(path: Path) -> Layout:
     InputError
         Where it is not there, not a whole FAISS index, or of a kind or metric that cannot be read.
     """
-    index = _read(path)
+    index = read_index(path)
     with reading(path):
         return _walk(path, index)
 
@@ -195,7 +195,8 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path) -> FaissIndex:
+def read_index(path: Path) -> FaissIndex:
+    """Read an index file, memory-mapped; raises as :func:`open_layout`."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)

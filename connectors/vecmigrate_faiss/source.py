@@ -20,6 +20,7 @@ from vecmigrate.connector import (
     StoreURI,
     UsageError,
     VectorBatch,
+    Vectors,
     detect_id_kind,
     detect_text_field,
     id_array,
@@ -31,6 +32,7 @@ from vecmigrate_faiss.layout import open_layout, reading
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
 from vecmigrate_faiss.parquet import ParquetSidecar
+from vecmigrate_faiss.searching import parameter_of, search_index
 from vecmigrate_faiss.sidecar import Record, Sidecar
 
 _SAMPLE = 200
@@ -104,6 +106,19 @@ class FaissSource(Source):
         _, records = self._find(id_array(ids))
         values = [payload.get(field) for payload in _payloads(records or [])]
         return [v if isinstance(v, str) and v.strip() else None for v in values]
+
+    def search(self, queries: Vectors, k: int) -> list[IdArray]:
+        found: list[IdArray] = []
+        for faiss_ids in search_index(self._path, queries, k, self._description.metric):
+            if self._sidecar and self._sidecar.numbered:
+                records = self._sidecar.lookup(faiss_ids)
+                found.append(self._originals(self._sidecar, faiss_ids, records))
+            else:
+                found.append(faiss_ids)
+        return found
+
+    def search_parameter(self) -> str | None:
+        return parameter_of(self._layout.settings.index)
 
     def close(self) -> None:
         """Close the sidecar; vectors already yielded stay valid."""

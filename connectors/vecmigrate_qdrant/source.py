@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import (
     CollectionDescription,
@@ -20,6 +21,7 @@ from vecmigrate.connector import (
     StoreURI,
     UsageError,
     VectorBatch,
+    Vectors,
     id_array,
     name_some,
 )
@@ -27,9 +29,11 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.ids import canonical_id, canonical_ids
 from vecmigrate_qdrant.location import parse_location
-from vecmigrate_qdrant.vectors import choose_vector, dense_params, matrix, selector
+from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params, matrix, selector
 
 FETCHED_AT_ONCE = 256
+SEARCHED_AT_ONCE = 32
+FLOAT16 = 2.0**-11
 # A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
 EMBEDDED_ID_PAGE = 50_000
 
@@ -60,7 +64,9 @@ class QdrantSource(Source):
             self._where = f"{self._access.place}/{self._collection}"
             self._vector = choose_vector(params, uri.options.get("vector"), self._where)
             self._with_vectors = selector(params, self._vector)
-            self._dimension = dense_params(params)[self._vector].size
+            own = dense_params(params)[self._vector]
+            self._dimension = own.size
+            self._rounding = FLOAT16 if own.datatype == models.Datatype.FLOAT16 else 0.0
             strict = info.config.strict_mode_config
             self._page_limit = strict.max_query_limit if strict and strict.enabled else None
         except BaseException:
@@ -124,6 +130,27 @@ class QdrantSource(Source):
                 remedy="Ask for ids of this collection, or choose the collection they are from.",
             )
         return self._batch([found[i] for i in wanted if i is not None], True, None)
+
+    def search(self, queries: Vectors, k: int) -> list[IdArray]:
+        using = None if self._vector == UNNAMED else self._vector
+        limit = min(k, self._page_limit or k)
+        found: list[IdArray] = []
+        for start in range(0, len(queries), SEARCHED_AT_ONCE):
+            requests = [
+                models.QueryRequest(query=row, using=using, limit=limit)
+                for row in queries[start : start + SEARCHED_AT_ONCE].tolist()
+            ]
+            answers = self._access.run(
+                partial(_query_batch, collection=self._collection, requests=requests)
+            )
+            found += [id_array([_plain_id(p.id) for p in answer.points]) for answer in answers]
+        return found
+
+    def search_parameter(self) -> str | None:
+        return None if self._access.embedded else "hnsw_ef, a search parameter of each query"
+
+    def rounding(self) -> float:
+        return self._rounding
 
     def close(self) -> None:
         self._access.close()
@@ -212,6 +239,12 @@ class QdrantSource(Source):
                 self._collection, ids, with_payload=payloads, with_vectors=self._with_vectors
             )
         )
+
+
+def _query_batch(
+    client: QdrantBase, *, collection: str, requests: list[models.QueryRequest]
+) -> list[models.QueryResponse]:
+    return client.query_batch_points(collection, requests)
 
 
 def _id(record: models.Record) -> PointId:
