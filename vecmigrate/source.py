@@ -80,6 +80,32 @@ class Source(ABC):
             )
         return self.fetch(ids).texts(field) or [None] * len(ids)
 
+    def search(self, queries: Vectors, k: int) -> list[IdArray] | None:
+        """Return each query's nearest points as the store's own index finds them, best first.
+
+        Override where the store searches, so that what its index loses can be measured; None says
+        that it does not. The search is a reader's: with the parameters that the collection has.
+
+        Parameters
+        ----------
+        queries
+            ``(n, d)`` float32, in the collection's space.
+        k
+            How many; an approximate index may find fewer.
+        """
+        return None
+
+    def search_parameter(self) -> str | None:
+        """Name what raises the recall of :meth:`search`, as ``nprobe (now 8)``; None if exact."""
+        return None
+
+    def rounding(self) -> float:
+        """Tell how far a stored vector may lie from what was written, relative to its length.
+
+        0 where the store keeps float32; override where it keeps less.
+        """
+        return 0.0
+
     def __enter__(self) -> Self:
         return self
 
