@@ -83,6 +83,7 @@ def translate_file(
         spread = variance and stack.enter_context(_new_array(Path(variance), shape[:1]))
         for start in range(0, len(vectors), batch_size):
             batch = np.ascontiguousarray(vectors[start : start + batch_size], dtype=np.float32)
+            batch = translator.inputs(batch, None)
             if spread:
                 translated, variances = translator.transform_with_variance(batch)
                 spread.write(variances.data)

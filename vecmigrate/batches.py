@@ -83,6 +83,16 @@ class VectorBatch:
         """Return the same points with other vectors."""
         return VectorBatch(self.ids, vectors, self.payloads, self.cursor)
 
+    def texts(self, field: str | None) -> list[str | None] | None:
+        """Return each point's text, None for one that is missing or blank.
+
+        None where there are no payloads, or ``field``, the one that holds the text, is not known.
+        """
+        if self.payloads is None or field is None:
+            return None
+        found = (payload.get(field) for payload in self.payloads)
+        return [text if isinstance(text, str) and text.strip() else None for text in found]
+
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> VectorBatch:
         """Return the points at ``rows`` (positions, or a mask), cursor kept."""
         positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

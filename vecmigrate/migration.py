@@ -138,7 +138,7 @@ def migrate(
         skipped, written = Skipped(), IdFingerprint()
         begun = time.perf_counter()
         usable = screen(reader.batches(batch_size), description.uri, policy, skipped)
-        done = translated(prefetch(usable), translator)
+        done = translated(prefetch(usable), translator, description.text_field)
         for batch in prefetch(keeper.apply(done) if keeper else done):
             sink.write(batch)
             written.add(batch.ids)
@@ -172,10 +172,13 @@ def _keeper(
     return AnchorKeeper(anchors if isinstance(anchors, AnchorSet) else load_anchors(anchors), card)
 
 
-def translated(batches: Iterable[VectorBatch], translator: Translator) -> Iterator[VectorBatch]:
-    """Yield the same points with translated vectors."""
+def translated(
+    batches: Iterable[VectorBatch], translator: Translator, text_field: str | None
+) -> Iterator[VectorBatch]:
+    """Yield the same points with translated vectors; a translator may read their texts too."""
     for batch in batches:
-        yield batch.with_vectors(translator.transform(batch.vectors))
+        inputs = translator.inputs(batch.vectors, batch.texts(text_field))
+        yield batch.with_vectors(translator.transform(inputs))
 
 
 def check_translator(
@@ -194,6 +197,12 @@ def check_translator(
             f"the translator takes vectors of {translator.source_dim_} dimensions and "
             f"{source.uri} holds {source.dimension}",
             remedy="Use the translator that was fitted on this collection's anchors.",
+        )
+    if translator.text_dim_ and source.text_field is None:
+        raise MismatchError(
+            f"the translator reads the points' texts, and {source.uri} has no payload field that "
+            "holds them",
+            remedy="Name it in the URI, as ?text=FIELD, or fit a translator without --texts.",
         )
     if card and card.direction is Direction.QUERY:
         raise MismatchError(

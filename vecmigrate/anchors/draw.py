@@ -242,8 +242,10 @@ def _encode(
     card: AnchorCard,
 ) -> AnchorSet:
     texts: list[str] | None = None
-    if encoder.needs_texts:
+    found: list[str | None] = []
+    if encoder.needs_texts or source.describe().text_field is not None:
         found = source.texts(rows.ids)
+    if encoder.needs_texts:
         with_text = np.array([text is not None for text in found])
         if not with_text.all():
             missing = rows.ids[~with_text].tolist()
@@ -254,6 +256,7 @@ def _encode(
                 )
             rows = rows.take(with_text)
         texts = [text for text in found if text is not None]
+        found = list(texts)
     dimension = encoder.identity.dimension
     if len(rows):
         vectors = encoder.encode(texts, ids=rows.ids, role="document")
@@ -265,7 +268,8 @@ def _encode(
             "values that are not finite",
             remedy="Check the encoder; nothing of this batch was kept.",
         )
-    return AnchorSet(rows.ids, rows.vectors, vectors, card)
+    stored = [text or "" for text in found] if found or not len(rows) else None
+    return AnchorSet(rows.ids, rows.vectors, vectors, card, stored)
 
 
 def _join(parts: list[AnchorSet], card: AnchorCard) -> AnchorSet:
@@ -274,6 +278,7 @@ def _join(parts: list[AnchorSet], card: AnchorCard) -> AnchorSet:
         np.concatenate([part.source_vectors for part in parts]),
         np.concatenate([part.target_vectors for part in parts]),
         card,
+        _joined_texts(parts),
     )
     if not len(anchors):
         raise InputError(
@@ -281,3 +286,12 @@ def _join(parts: list[AnchorSet], card: AnchorCard) -> AnchorSet:
             remedy="Name the field that holds it in the URI, as ?text=FIELD.",
         )
     return anchors
+
+
+def _joined_texts(parts: list[AnchorSet]) -> list[str] | None:
+    texts: list[str] = []
+    for part in parts:
+        if part.texts is None:
+            return None
+        texts += part.texts
+    return texts

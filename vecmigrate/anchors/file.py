@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vecmigrate.anchors.strategy import Strategy
-from vecmigrate.batches import IdArray, Vectors
+from vecmigrate.batches import IdArray, Vectors, id_array
 from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.errors import TargetExistsError
 from vecmigrate.vector_table import not_readable, read_table, write_table
@@ -60,12 +61,15 @@ class AnchorSet:
         ``(n, d_source)`` and ``(n, d_target)`` float32.
     card
         Where they come from.
+    texts
+        ``n`` of them; None where the source has none.
     """
 
     ids: IdArray
     source_vectors: Vectors
     target_vectors: Vectors
     card: AnchorCard
+    texts: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,15 +84,14 @@ def save_anchors(anchors: AnchorSet, path: Path) -> None:
     """
     if path.exists():
         raise TargetExistsError(f"{path} exists", remedy="Name another file, or remove it.")
-    write_table(
-        path,
-        {
-            "id": anchors.ids,
-            "source_vector": anchors.source_vectors,
-            "target_vector": anchors.target_vectors,
-        },
-        anchors.card,
-    )
+    columns = {
+        "id": anchors.ids,
+        "source_vector": anchors.source_vectors,
+        "target_vector": anchors.target_vectors,
+    }
+    if anchors.texts is not None:
+        columns["text"] = id_array(anchors.texts)
+    write_table(path, columns, anchors.card)
 
 
 def load_anchors(path: str | Path) -> AnchorSet:
@@ -102,6 +105,9 @@ def load_anchors(path: str | Path) -> AnchorSet:
     columns, header = read_table(Path(path), ANCHOR_FILE)
     try:
         card = AnchorCard.model_validate(header)
-        return AnchorSet(columns["id"], columns["source_vector"], columns["target_vector"], card)
+        texts = columns["text"].tolist() if "text" in columns else None
+        return AnchorSet(
+            columns["id"], columns["source_vector"], columns["target_vector"], card, texts
+        )
     except (KeyError, ValidationError) as error:
         raise not_readable(path, ANCHOR_FILE, error) from error

@@ -81,6 +81,13 @@ def run(
     method: Annotated[
         Method, typer.Option(help="auto chooses by recall on held-out anchors.")
     ] = Method.AUTO,
+    texts: Annotated[
+        bool,
+        typer.Option(
+            "--texts/--vectors-only",
+            help="Translate by the points' texts too, where the new encoder's token table is here.",
+        ),
+    ] = True,
     strategy: Annotated[
         Literal["kmeans", "uniform"], typer.Option(help="How anchors are chosen.")
     ] = "kmeans",
@@ -158,6 +165,7 @@ def run(
                 target_recall=target_recall,
                 order=None if order == "best" else order,
                 price=price_per_million_tokens,
+                read_texts=texts,
                 seed=seed,
                 on_bad_vector=on_bad_vector,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +14,18 @@ from vecmigrate.batches import Vectors
 from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption
 from vecmigrate.cli.output import Output
 from vecmigrate.description import Metric
-from vecmigrate.errors import TargetExistsError, UsageError
-from vecmigrate.fitting import Method, fair_scale, fit_translator
+from vecmigrate.encoders import open_encoder
+from vecmigrate.errors import InputError, TargetExistsError, UsageError
+from vecmigrate.fitting import AnchorTexts, Method, fair_scale, fit_translator
 from vecmigrate.translators import Direction, save_translator
-from vecmigrate.translators.selection import CANDIDATES
+from vecmigrate.translators.selection import candidates
+from vecmigrate.translators.token_features import HasTokenTable
 
 EXAMPLES = """
 **Examples**
 
     vecmigrate fit --anchors anchors.parquet --out translator.safetensors
+    vecmigrate fit --anchors anchors.parquet --texts all-MiniLM-L6-v2 --out translator.safetensors
     vecmigrate fit --anchors anchors.parquet --out translator.safetensors --method procrustes
     vecmigrate fit --anchors anchors.parquet --out bridge.safetensors --direction query
     vecmigrate fit --source-vectors old.npy --target-vectors new.npy --out translator.safetensors
@@ -52,6 +56,13 @@ def run(
         Direction,
         typer.Option(help="query maps new queries into the old collection instead: a bridge."),
     ] = Direction.DOCUMENT,
+    texts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ENCODER",
+            help="Read the points' texts too, by the token table of this encoder, best the new one.",
+        ),
+    ] = None,
     metric: Annotated[
         Metric | None,
         typer.Option(help="How the collection compares vectors; told by --anchors, else cosine."),
@@ -63,13 +74,14 @@ def run(
     with Output(as_json=json_, quiet=quiet) as out:
         if out_path.exists():
             raise TargetExistsError(f"{out_path} exists", remedy="Name another file, or remove it.")
-        X, Y, card = _read(anchors, source_vectors, target_vectors)
+        X, Y, card, stored = _read(anchors, source_vectors, target_vectors)
         source_encoder = card.source_encoder if card else None
         target_encoder = card.target_encoder if card else None
         if direction is Direction.QUERY:
             X, Y = Y, X
             source_encoder, target_encoder = target_encoder, source_encoder
-        total = len(CANDIDATES) if method is Method.AUTO else 1
+        read = None if texts is None else _with_table(texts, stored, direction)
+        total = len(candidates(int(read is not None))) if method is Method.AUTO else 1
         with out.progress("comparing", total, unit="fit") as advance:
             translator, table = fit_translator(
                 X,
@@ -78,6 +90,7 @@ def run(
                 direction=direction,
                 seed=seed,
                 metric=metric or (card.metric if card else Metric.COSINE),
+                texts=read,
                 progress=advance,
             )
         written = save_translator(
@@ -87,7 +100,9 @@ def run(
             seed=card.seed if card else None,
             source_encoder=source_encoder,
             target_encoder=target_encoder,
-            mixing_scale=fair_scale(translator, X, Y, card.population, seed)
+            mixing_scale=fair_scale(
+                translator, translator.inputs(X, stored), Y, card.population, seed
+            )
             if card and direction is Direction.DOCUMENT
             else None,
         )
@@ -96,7 +111,8 @@ def run(
             out.table(["method", "recall@10 on held-out anchors"], rows)
         out.say(
             f"{written.method}, {written.source_dimension} to {written.target_dimension} "
-            f"dimensions, fitted on {written.anchors:,} anchors, is in {out_path}"
+            f"dimensions{', reading texts too' if translator.text_dim_ else ''}, fitted on "
+            f"{written.anchors:,} anchors, is in {out_path}"
         )
         if direction is Direction.QUERY:
             out.say(f"Next: load_translator('{out_path}').transform(query) before each search")
@@ -111,14 +127,33 @@ def run(
         )
 
 
+def _with_table(encoder: str, texts: Sequence[str] | None, direction: Direction) -> AnchorTexts:
+    if direction is Direction.QUERY:
+        raise UsageError(
+            "a translator of queries reads no texts", remedy="Leave out --texts or --direction."
+        )
+    if texts is None:
+        raise InputError(
+            "there are no texts to read: --source-vectors and older anchor files hold none",
+            remedy="Draw anchors from a source with texts.",
+        )
+    opened = open_encoder(encoder)
+    if not isinstance(opened, HasTokenTable):
+        raise UsageError(
+            f"the encoder {encoder} has no token table",
+            remedy="Name a sentence-transformers model with --texts.",
+        )
+    return AnchorTexts(texts, opened.token_table())
+
+
 def _read(
     anchors: Path | None, source_vectors: Path | None, target_vectors: Path | None
-) -> tuple[Vectors, Vectors, AnchorCard | None]:
+) -> tuple[Vectors, Vectors, AnchorCard | None, Sequence[str] | None]:
     if anchors is not None and source_vectors is None and target_vectors is None:
         loaded = load_anchors(anchors)
-        return loaded.source_vectors, loaded.target_vectors, loaded.card
+        return loaded.source_vectors, loaded.target_vectors, loaded.card, loaded.texts
     if anchors is None and source_vectors is not None and target_vectors is not None:
-        return open_vectors(source_vectors), open_vectors(target_vectors), None
+        return open_vectors(source_vectors), open_vectors(target_vectors), None, None
     raise UsageError(
         "fit takes either --anchors, or --source-vectors with --target-vectors",
         remedy="See vecmigrate fit --help.",

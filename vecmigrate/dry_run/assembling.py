@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.batches import Vectors
 from vecmigrate.dry_run import facts
 from vecmigrate.dry_run.analysis import Analysis
 from vecmigrate.dry_run.asking import Choice
@@ -66,6 +67,10 @@ class Measured:
     known: Known
     orders: NDArray[np.intp]
 
+    def inputs_of(self, sample: Sample) -> Vectors:
+        """What the translator takes for the points of a sample."""
+        return self.translator.inputs(sample.points.vectors, sample.texts)
+
 
 def assemble(job: Job, measured: Measured, begun: float) -> DryRunReport:
     """Estimate every figure and put the report together.
@@ -90,7 +95,7 @@ def assemble(job: Job, measured: Measured, begun: float) -> DryRunReport:
         job.settings.thresholds, recall, upgrade.labelled, probes.used, probes.labelled
     )
     spending = job.spending()
-    landscape = measured.translator.transform(measured.sample.points.vectors)
+    landscape = measured.translator.transform(measured.inputs_of(measured.sample))
     mean, axes = facts.map_axes(landscape)
     return DryRunReport(
         vecmigrate_version=version("vecmigrate"),
@@ -141,9 +146,8 @@ def _analyse(job: Job, measured: Measured, *roles: Role) -> Analysis:
 
 def _recall(job: Job, measured: Measured, main: Analysis) -> RecallFigures:
     anchors = measured.anchors
-    out = held_out(
-        measured.translator, anchors.source_vectors, anchors.target_vectors, job.settings.seed
-    )
+    X = measured.translator.inputs(anchors.source_vectors, anchors.texts)
+    out = held_out(measured.translator, X, anchors.target_vectors, job.settings.seed)
     at = main.recall_at()
     documents = easier = None
     if len(measured.probes.rows(Role.DOCUMENT)) > 1:
@@ -205,11 +209,11 @@ def _probe_sample(job: Job, measured: Measured) -> ProbeSample:
 
 
 def _calibration(job: Job, measured: Measured, main: Analysis) -> Calibration:
-    vectors = measured.bought.points.vectors
+    inputs = measured.inputs_of(measured.bought)
     known, variance = measured.known, None
     if measured.translator.tells_variance:
-        translated, variance = measured.translator.transform_with_variance(vectors)
+        translated, variance = measured.translator.transform_with_variance(inputs)
     else:
-        translated = measured.translator.transform(vectors)
-    true = known.vectors[known.anchors : known.anchors + len(vectors)]
+        translated = measured.translator.transform(inputs)
+    true = known.vectors[known.anchors : known.anchors + len(inputs)]
     return facts.calibration(main, translated, true, variance, job.rng(5))

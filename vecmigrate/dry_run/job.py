@@ -19,6 +19,7 @@ from vecmigrate.prefetch import prefetch
 from vecmigrate.report.schema import Cost, Spending
 from vecmigrate.screening import Skipped, screen
 from vecmigrate.source import Source
+from vecmigrate.translators.token_features import HasTokenTable
 
 READ_BATCH = 4096
 EMBEDDINGS_FOLDER = "embeddings"
@@ -56,6 +57,8 @@ class Job:
         Set once the anchors' number is known.
     tokens_per_text
         Mean of a uniform sample.
+    text_encoder
+        Whose token table the points' texts are read with; None where they are not read.
     """
 
     source: Source
@@ -70,6 +73,7 @@ class Job:
     budget: Budget = field(default_factory=Budget)
     spent: Spent = field(default_factory=Spent)
     tokens_per_text: float = 0.0
+    text_encoder: HasTokenTable | None = None
 
     def __post_init__(self) -> None:
         folder = self.folder / EMBEDDINGS_FOLDER
@@ -86,10 +90,10 @@ class Job:
         return np.random.default_rng([self.settings.seed, purpose])
 
     @contextmanager
-    def reading(self, what: str) -> Iterator[Iterator[VectorBatch]]:
+    def reading(self, what: str, *, payloads: bool = False) -> Iterator[Iterator[VectorBatch]]:
         """Yield the source's usable batches, read ahead, with progress."""
         with self.stage(what, self.population) as advance:
-            raw = self.source.batches(READ_BATCH, payloads=False)
+            raw = self.source.batches(READ_BATCH, payloads=payloads)
             usable = screen(raw, self.description.uri, self.settings.on_bad_vector, Skipped())
 
             def counted() -> Iterator[VectorBatch]:

@@ -51,20 +51,19 @@ def refit_orders(
     wanted = id_array(sorted({i for row in ids.tolist() for i in row}, key=str))
     lookup = lookup_of(wanted)
     rows = lookup.rows(id_array(ids.ravel())).reshape(ids.shape)
-    parts = [
-        source.fetch(wanted[start : start + _FETCH]).vectors
-        for start in range(0, len(wanted), _FETCH)
-    ]
-    old = np.concatenate(parts)
+    field = source.describe().text_field
+    fetched = (
+        source.fetch(wanted[start : start + _FETCH]) for start in range(0, len(wanted), _FETCH)
+    )
+    old = np.concatenate([translator.inputs(b.vectors, b.texts(field)) for b in fetched])
+    X = translator.inputs(anchors.source_vectors, anchors.texts)
     absent = np.isneginf(candidates.scores[:, :DEPTH])
     group = np.random.default_rng(seed).permutation(len(anchors)) % GROUPS
     orders = np.empty((GROUPS, *ids.shape), np.intp)
     for g in range(GROUPS):
         kept = group != g
         with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
-            refit = copy.copy(translator).fit(
-                anchors.source_vectors[kept], anchors.target_vectors[kept]
-            )
+            refit = copy.copy(translator).fit(X[kept], anchors.target_vectors[kept])
         new = refit.transform(old)
         for probe, query in enumerate(queries):
             scores = score_matrix(query[None], new[rows[probe]], metric)[0]

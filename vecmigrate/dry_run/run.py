@@ -34,7 +34,7 @@ from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.evaluation import Query
-from vecmigrate.fitting import Method, fair_scale, fit_translator
+from vecmigrate.fitting import AnchorTexts, Method, fair_scale, fit_translator
 from vecmigrate.migration import check_translator
 from vecmigrate.registry import open_source
 from vecmigrate.report.schema import (
@@ -43,7 +43,8 @@ from vecmigrate.report.schema import (
 from vecmigrate.sampling import sample_uniform
 from vecmigrate.source import Source
 from vecmigrate.translators import Translator, save_translator
-from vecmigrate.translators.selection import CANDIDATES, CandidateScore
+from vecmigrate.translators.selection import CandidateScore, candidates
+from vecmigrate.translators.token_features import HasTokenTable
 
 SAMPLE = 3000
 """Points of the uniform sample: the map, tokens of a text, documents as probes."""
@@ -61,6 +62,7 @@ def dry_run(
     *,
     old_encoder: str | Encoder | None = None,
     query_encoder: str | Encoder | None = None,
+    text_encoder: HasTokenTable | None = None,
     queries: Sequence[Query] | None = None,
     labels: Mapping[PointId, Mapping[PointId, float]] | None = None,
     settings: Settings | None = None,
@@ -88,6 +90,9 @@ def dry_run(
         Encodes queries for the old collection; without it nothing is said about that one.
     query_encoder
         Encodes queries in the new space where ``encoder`` cannot: ready-made query vectors.
+    text_encoder
+        Whose token table the points' texts are read with; ``encoder`` itself where it has one and
+        ``settings.read_texts`` is True.
     queries
         A log; without one, held-out documents serve as queries.
     labels
@@ -155,9 +160,15 @@ def _measure(job: Job, queries: Sequence[Query] | None) -> Measured:
     anchor_texts = texts_for(job, anchors.ids) if queries is not None else []
     choice = choose_probes(job, shares, queries, anchor_texts, sample.without(bought))
     probes = encode_probes(job, choice.asked, sample.points)
-    with job.reading("translating") as batches:
+    with job.reading("translating", payloads=translator.text_dim_ > 0) as batches:
         found = survey(
-            batches, job.population, translator, probes, job.description.metric, job.rng(3)
+            batches,
+            job.population,
+            translator,
+            probes,
+            job.description.metric,
+            job.description.text_field,
+            job.rng(3),
         )
     probes, found, known = buy_for_probes(job, probes, found, known)
     with job.stage("refitting", GROUPS, unit="fit") as advance:
@@ -249,7 +260,8 @@ def _anchors(job: Job, given: Path | None, drawn: int) -> AnchorSet:
 def _fit(job: Job, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]]:
     """Fit the translator and leave its file in the folder."""
     X, Y, settings = anchors.source_vectors, anchors.target_vectors, job.settings
-    total = len(CANDIDATES) if settings.method is Method.AUTO else 1
+    texts = _texts(job, anchors)
+    total = len(candidates(int(texts is not None))) if settings.method is Method.AUTO else 1
     with job.stage("comparing", total, unit="fit") as advance:
         translator, table = fit_translator(
             X,
@@ -257,8 +269,10 @@ def _fit(job: Job, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]
             settings.method,
             seed=settings.seed,
             metric=job.description.metric,
+            texts=texts,
             progress=advance,
         )
+    X = translator.inputs(X, anchors.texts)
     save_translator(
         translator,
         job.folder / TRANSLATOR_FILE,
@@ -275,6 +289,16 @@ def _fit(job: Job, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]
             remedy="Choose another --order, or --method kernel-ridge.",
         )
     return translator, table
+
+
+def _texts(job: Job, anchors: AnchorSet) -> AnchorTexts | None:
+    """What a translator may read the points' texts with, where there are any."""
+    encoder, method = job.text_encoder, job.settings.method
+    if encoder is None or job.description.text_field is None or anchors.texts is None:
+        return None
+    if method not in (Method.AUTO, Method.KERNEL_RIDGE):
+        return None
+    return AnchorTexts(anchors.texts, encoder.token_table())
 
 
 def _require_query_encoder(

@@ -50,6 +50,8 @@ class Settings:
         In which order to re-embed: ``uncertainty``, ``traffic``, ``random``, or None for the best.
     price
         Of a million tokens, in any currency.
+    read_texts
+        False translates by vectors alone, even where texts are at hand.
     seed
         Of every draw.
     """
@@ -62,6 +64,7 @@ class Settings:
     target_recall: float | None = None
     order: str | None = None
     price: float | None = None
+    read_texts: bool = True
     seed: int = 0
     on_bad_vector: OnBadVector = OnBadVector.FAIL
 

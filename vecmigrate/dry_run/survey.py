@@ -64,6 +64,7 @@ def survey(
     translator: Translator,
     probes: Probes,
     metric: Metric,
+    text_field: str | None,
     rng: np.random.Generator,
     progress: Callable[[int], None] | None = None,
 ) -> Survey:
@@ -79,11 +80,12 @@ def survey(
     share = min(1.0, SAMPLED_VALUES / max(count, 1))
     for batch in batches:
         columns: dict[str, Column] = {}
+        inputs = translator.inputs(batch.vectors, batch.texts(text_field))
         if translator.tells_variance:
-            vectors, variance = translator.transform_with_variance(batch.vectors)
+            vectors, variance = translator.transform_with_variance(inputs)
             columns[VARIANCE] = variance
         else:
-            vectors = translator.transform(batch.vectors)
+            vectors = translator.transform(inputs)
         scores = score_matrix(probes.queries, vectors, metric)
         sampled = np.flatnonzero(rng.random(len(batch)) < share)
         if len(log_rows) > 1:

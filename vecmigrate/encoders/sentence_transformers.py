@@ -41,8 +41,9 @@ from vecmigrate.encoders.model_loading import (
 )
 from vecmigrate.encoders.model_weights import local_model, packaged_model, weights_sha256
 from vecmigrate.encoders.options import Prompts, read_count, read_flag
-from vecmigrate.errors import UsageError
+from vecmigrate.errors import InputError, UsageError
 from vecmigrate.norms import are_unit_length
+from vecmigrate.translators.token_features import TokenTable
 
 _OPTIONS = (
     "batch_size",
@@ -141,6 +142,30 @@ class SentenceTransformersEncoder:
         )
         require_usable(vectors, ids, origin=self.identity.name)
         return vectors
+
+    def token_table(self) -> TokenTable:
+        """Return the model's first layer, see :class:`TokenFeatures`.
+
+        Raises
+        ------
+        InputError
+            Where the model has no table of tokens, as one for pictures.
+        """
+        try:
+            transformer = self._model[0]
+            tokenizer = transformer.tokenizer.backend_tokenizer.to_str()
+            weights = transformer.auto_model.get_input_embeddings().weight
+        except (AttributeError, NotImplementedError) as error:
+            raise InputError(
+                f"{self.identity.name} has no token table to read texts with",
+                remedy="Name another model with --texts, or leave it out.",
+            ) from error
+        return TokenTable(tokenizer, weights.detach().float().cpu().numpy())
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text, those that mark its ends included."""
+        tokenizer = self._model[0].tokenizer
+        return [len(ids) for ids in tokenizer(list(texts), truncation=True)["input_ids"]]
 
 
 def _folder(spec: EncoderSpec) -> Path | None:

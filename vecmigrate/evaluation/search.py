@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.batches import IdArray, VectorBatch, Vectors, id_array
 from vecmigrate.description import Metric
 from vecmigrate.norms import normalize_rows
+
+MOST_IDS = 1 << 20
+"""Ids held at a time, where the results do not need more."""
 
 
 def exact_search(
@@ -16,8 +20,8 @@ def exact_search(
 ) -> IdArray:
     """Return the ids of each query's ``k`` nearest points, best first.
 
-    Each batch is searched by FAISS's exact ``knn`` and merged into the best so far, so memory is
-    that of a batch and the results.
+    Each batch is searched by FAISS's exact ``knn`` and merged into the best so far. Memory is that
+    of a batch, the results and some ids: those that are no longer among the best are let go.
 
     Parameters
     ----------
@@ -43,20 +47,32 @@ def exact_search(
         normalize_rows(queries)
     heap = faiss.ResultHeap(len(queries), k, keep_max=similar)
     ids: list[IdArray] = []
-    seen = 0
+    held = seen = 0
     for batch in batches:
+        if held > max(MOST_IDS, 4 * heap.I.size):
+            ids = [_keep_best(heap.I, _concatenate(ids))]
+            held = len(ids[0])
         vectors = batch.vectors
         if metric is Metric.COSINE:
             vectors = vectors.copy()
             normalize_rows(vectors)
         scores, rows = faiss.knn(queries, vectors, min(k, len(batch)), metric=measure)
-        heap.add_result(scores, rows + seen)
+        heap.add_result(scores, rows + held)
         ids.append(batch.ids)
+        held += len(batch)
         seen += len(batch)
     heap.finalize()
     found = heap.I[:, : min(k, seen)]
     all_ids = _concatenate(ids)
     return all_ids[found]
+
+
+def _keep_best(places: NDArray[np.int64], ids: IdArray) -> IdArray:
+    """Return the ids that a heap still refers to, whose ``places`` are renumbered accordingly."""
+    filled = places >= 0
+    best, numbers = np.unique(places[filled], return_inverse=True)
+    places[filled] = numbers
+    return ids[best]
 
 
 def _concatenate(parts: list[IdArray]) -> IdArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.batches import Vectors
 from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.translators.token_features import TokenFeatures
 
 FITTING_ROWS = 4096
 """Rows converted to float64 at a time, so that fitting does not hold the anchors a second time."""
@@ -26,6 +27,10 @@ class Translator(ABC):
         True for methods that :meth:`transform_with_variance` works for.
     source_dim_, target_dim_ : int
         Dimensions of the two spaces.
+    text_dim_ : int
+        Features of a point's text that :meth:`transform` takes after its vector; mostly 0.
+    text_features_ : TokenFeatures or None
+        What makes them.
     n_anchors_ : int
         Pairs that the map was fitted on.
     normalize_output_ : bool
@@ -43,6 +48,8 @@ class Translator(ABC):
     n_anchors_: int
     normalize_output_: bool
     held_out_: Vectors | None = None
+    text_dim_: int = 0
+    text_features_: TokenFeatures | None = None
 
     @abstractmethod
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
@@ -78,9 +85,35 @@ class Translator(ABC):
             predicted[held_out] = fitted.transform(rows)
         return predicted
 
+    def inputs(self, vectors: Vectors, texts: Sequence[str | None] | None) -> Vectors:
+        """Return what :meth:`fit` and :meth:`transform` take for points.
+
+        Parameters
+        ----------
+        vectors
+            ``(n, source_dim)`` of the old encoder.
+        texts
+            Of the same points; read only where ``text_features_`` is there.
+
+        Raises
+        ------
+        MismatchError
+            Where texts are needed and None is given.
+        """
+        if self.text_features_ is None:
+            return vectors
+        if texts is None:
+            raise MismatchError(
+                "this translator reads the points' texts, and there are none",
+                remedy="Use a source with texts, or fit a translator without --texts.",
+            )
+        return np.concatenate([vectors, self.text_features_.transform(texts)], axis=1)
+
     @abstractmethod
     def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
         """Return the ``(n, target_dim)`` float32 C-contiguous translations of ``(n, source_dim)``.
+
+        Where ``text_dim_`` is not 0, X is what :meth:`inputs` returns.
 
         Parameters
         ----------

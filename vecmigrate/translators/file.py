@@ -20,9 +20,11 @@ from vecmigrate.translators.base import Translator
 from vecmigrate.translators.kernel_ridge import KernelRidge
 from vecmigrate.translators.procrustes import Procrustes
 from vecmigrate.translators.ridge import Ridge
+from vecmigrate.translators.token_features import TokenFeatures
 
 FORMAT_VERSION = 1
 _HEADER = "vecmigrate"
+_OF_TEXTS = "texts."
 
 METHODS: dict[str, type[Translator]] = {
     kind.method: kind for kind in (Procrustes, Ridge, KernelRidge)
@@ -107,6 +109,9 @@ def save_translator(
                 remedy="Name the encoder that made them.",
             )
     tensors, parameters = translator.state()
+    if translator.text_features_ is not None:
+        of_texts = translator.text_features_.state().items()
+        tensors.update({f"{_OF_TEXTS}{name}": tensor for name, tensor in of_texts})
     card = TranslatorCard(
         method=translator.method,
         direction=direction,
@@ -175,6 +180,10 @@ def load_translator(path: str | Path) -> Translator:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         translator = METHODS[card.method].from_state(tensors, card.parameters)
+        if translator.text_dim_:
+            translator.text_features_ = TokenFeatures.from_state(
+                {name.removeprefix(_OF_TEXTS): tensor for name, tensor in tensors.items()}
+            )
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{path} is damaged ({_first_line(error)})", remedy="Fit the translator again."

@@ -16,7 +16,7 @@ from vecmigrate.translators.kernel_solvers import (
     solve_by_landmarks,
     solve_exactly,
 )
-from vecmigrate.translators.kernels import GaussianLandmarks
+from vecmigrate.translators.kernels import GaussianLandmarks, Kernel
 from vecmigrate.translators.landmarks import choose_landmarks
 from vecmigrate.translators.procrustes import Procrustes
 from vecmigrate.translators.spectrum import spectral_match
@@ -46,6 +46,10 @@ class KernelRidge(Translator):
     The prediction is then spectrally matched, see :func:`spectral_match`, by its leave-one-out
     predictions; as that is an affine map, it costs nothing when translating.
 
+    With ``text_dim``, the last so many columns of X are features s of the points' texts (see
+    :class:`TokenFeatures`), and the kernel is :math:`k(x, z) + w\,s(x) \cdot s(z)`; its second part
+    makes a linear map of the features, whatever the number of landmarks.
+
     Parameters
     ----------
     gamma : float
@@ -62,13 +66,17 @@ class KernelRidge(Translator):
         As in :class:`Procrustes`.
     seed : int
         Of the choice of landmarks.
+    text_dim : int
+        Columns of X that are features of texts; the others are the old vector.
+    text_weight : float
+        w, for features of unit length.
 
     Attributes
     ----------
     landmarks_ : (m, source_dim) float32
     coefficients_ : (m, target_dim) float32
     weights_, offset_
-        The linear part, ``(source_dim, target_dim)`` and ``(target_dim,)`` float32.
+        The linear part, ``(source_dim + text_dim, target_dim)`` and ``(target_dim,)`` float32.
     """
 
     method: ClassVar[str] = "kernel-ridge"
@@ -84,6 +92,8 @@ class KernelRidge(Translator):
         landmarks: int | None = None,
         normalize: bool | None = None,
         seed: int = 0,
+        text_dim: int = 0,
+        text_weight: float = 0.5,
     ) -> None:
         self.gamma = gamma
         self.alpha = alpha
@@ -92,31 +102,34 @@ class KernelRidge(Translator):
         self.landmarks = landmarks
         self.normalize = normalize
         self.seed = seed
+        self.text_dim = text_dim
+        self.text_weight = text_weight
 
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
         """See :meth:`Translator.fit`. Warns where anchors are fewer than dimensions."""
         x, y = check_anchors(X, Y)
-        self.n_anchors_, self.source_dim_ = x.shape
+        self.n_anchors_, self.source_dim_ = len(x), x.shape[1] - self.text_dim
+        self.text_dim_ = self.text_dim
         self.target_dim_ = y.shape[1]
         self.normalize_output_ = are_unit_length(y) if self.normalize is None else self.normalize
-        self._scale = _unit_scale(x)
-        linear = Procrustes(normalize=False).fit(x, y)
-        residual = y - self.prior * linear.transform(np.ascontiguousarray(x, dtype=np.float32))
+        old, _ = self._as_given.split(x)
+        self._scale = _unit_scale(old)
+        linear = Procrustes(normalize=False).fit(old, y)
+        residual = y - self.prior * linear.transform(np.ascontiguousarray(old, dtype=np.float32))
+        points = self._scaled(x)
         if len(x) <= (self.landmarks or EXACT_ANCHORS):
-            self.landmarks_ = np.ascontiguousarray(x, dtype=np.float32)
-            coefficients, left_out = solve_exactly(
-                self._scale * self.landmarks_, residual, self.gamma, self.alpha
-            )
+            landmarks = points
+            coefficients, left_out = solve_exactly(points, residual, self._as_given, self.alpha)
         else:
-            self.landmarks_ = choose_landmarks(x, self.landmarks or LANDMARKS, self.seed)
+            landmarks = choose_landmarks(points, self.landmarks or LANDMARKS, self.seed)
             coefficients, left_out = solve_by_landmarks(
-                self._scale * x,
-                self._scale * self.landmarks_,
-                residual,
-                self.gamma,
-                self.alpha,
+                points, landmarks, residual, self._as_given, self.alpha
             )
-        weights, offset = self.prior * linear.weights_, self.prior * linear.offset_
+        scaled, features = self._as_given.split(landmarks)
+        self.landmarks_ = np.ascontiguousarray(scaled / self._scale, dtype=np.float32)
+        of_texts = self.text_weight * (features.T @ coefficients)
+        weights = np.concatenate([self.prior * linear.weights_, of_texts])
+        offset = self.prior * linear.offset_
         held_out = y - left_out
         gain, centre = np.eye(self.target_dim_), np.zeros(self.target_dim_)
         if self.match_spectrum:
@@ -140,14 +153,14 @@ class KernelRidge(Translator):
         """
         import scipy.linalg as sl  # here, since loading it takes longer than all else
 
-        self._scale = _unit_scale(X)
-        points = np.ascontiguousarray(self._scale * X, dtype=np.float32)
-        inverse = regularized_inverse(points, self.gamma, self.alpha)
+        old = np.ascontiguousarray(self._as_given.split(X)[0])
+        self._scale = _unit_scale(old)
+        inverse = regularized_inverse(self._scaled(X), self._as_given, self.alpha)
         predicted = np.empty(Y.shape, dtype=np.float64)
         for f in np.unique(fold):
             rows = np.flatnonzero(fold == f)
-            linear = Procrustes(normalize=False).fit(X[fold != f], Y[fold != f])
-            residual = Y - self.prior * linear.transform(np.ascontiguousarray(X))
+            linear = Procrustes(normalize=False).fit(old[fold != f], Y[fold != f])
+            residual = Y - self.prior * linear.transform(old)
             block = inverse[np.ix_(rows, rows)]
             left_out = sl.solve(block, inverse[rows] @ residual, assume_a="pos")
             predicted[rows] = Y[rows] - left_out
@@ -156,6 +169,16 @@ class KernelRidge(Translator):
             predicted = (predicted - centre) @ gain + centre
         self.normalize_output_ = are_unit_length(Y) if self.normalize is None else self.normalize
         return self._finish(predicted)
+
+    @property
+    def _as_given(self) -> Kernel:
+        return Kernel(self.gamma, self.text_dim, self.text_weight)
+
+    def _scaled(self, X: NDArray[np.floating]) -> Vectors:
+        """Rows whose vectors, without the features of texts, have unit mean length."""
+        points = np.array(X, dtype=np.float32, order="C")
+        points[:, : points.shape[1] - self.text_dim] *= self._scale
+        return points
 
     def _finish(self, predicted: NDArray[np.float64]) -> Vectors:
         translated = np.ascontiguousarray(predicted, dtype=np.float32)
@@ -189,12 +212,13 @@ class KernelRidge(Translator):
         return translated, variance
 
     def _predict(self, X: Vectors, out: Vectors | None) -> Vectors:
-        check_dimension(X, self.source_dim_)
+        check_dimension(X, self.source_dim_ + self.text_dim_)
         translated = np.empty((len(X), self.target_dim_), np.float32) if out is None else out
         for start in range(0, len(X), BLOCK_ROWS):
             rows = X[start : start + BLOCK_ROWS]
             block = translated[start : start + BLOCK_ROWS]
-            np.matmul(self._kernel.evaluate(self._scale * rows), self.coefficients_, out=block)
+            old = rows[:, : self.source_dim_]
+            np.matmul(self._kernel.evaluate(self._scale * old), self.coefficients_, out=block)
             block += rows @ self.weights_
             block += self.offset_
         return translated
@@ -215,6 +239,8 @@ class KernelRidge(Translator):
             "prior": self.prior,
             "match_spectrum": self.match_spectrum,
             "seed": self.seed,
+            "text_dim": self.text_dim,
+            "text_weight": self.text_weight,
             "scale": float(self._scale),
             "mean_square": self._mean_square,
             "n_anchors": self.n_anchors_,
@@ -225,9 +251,13 @@ class KernelRidge(Translator):
     def from_state(cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> Self:
         """See :meth:`Translator.from_state`."""
         names = ("gamma", "alpha", "prior", "match_spectrum", "seed")
-        translator = cls(**{name: parameters[name] for name in names})
+        # Files from before there were features of texts have neither of these.
+        more = {
+            name: parameters[name] for name in ("text_dim", "text_weight") if name in parameters
+        }
+        translator = cls(**{name: parameters[name] for name in names}, **more)
         weights = tensors["weights"]
-        d_x, d_y = weights.shape
+        d_x, d_y = weights.shape[0] - translator.text_dim, weights.shape[1]
         shapes = {
             "landmarks": (len(tensors["landmarks"]), d_x),
             "coefficients": (len(tensors["landmarks"]), d_y),
@@ -245,6 +275,7 @@ class KernelRidge(Translator):
         translator.weights_, translator.offset_ = weights, tensors["offset"]
         translator._gain, translator._centre = tensors["gain"], tensors["centre"]
         translator.source_dim_, translator.target_dim_ = d_x, d_y
+        translator.text_dim_ = translator.text_dim
         translator._scale = np.float32(parameters["scale"])
         translator._mean_square = float(parameters["mean_square"])
         translator.n_anchors_ = int(parameters["n_anchors"])

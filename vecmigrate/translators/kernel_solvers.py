@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.translators.base import FITTING_ROWS
-from vecmigrate.translators.kernels import GaussianLandmarks
+from vecmigrate.translators.kernels import Kernel
 
 LEAST_FREEDOM = 0.05
 """An anchor's leverage is kept this far below 1, where rounding would divide by nothing."""
@@ -19,11 +19,11 @@ LEAST_FREEDOM = 0.05
 Matrix = NDArray[np.float64]
 
 
-def regularized_inverse(points: NDArray[np.float32], gamma: float, alpha: float) -> Matrix:
+def regularized_inverse(points: NDArray[np.float32], kernel: Kernel, alpha: float) -> Matrix:
     """Return the ``(n, n)`` inverse of the kernel matrix of ``(n, d)`` points plus alpha."""
     import scipy.linalg as sl
 
-    matrix = _kernel_matrix(points, gamma)
+    matrix = _kernel_matrix(points, kernel)
     matrix[np.diag_indices_from(matrix)] += alpha
     factor = sl.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
     inverse, _ = sl.lapack.dpotri(factor, lower=True, overwrite_c=True)
@@ -33,13 +33,13 @@ def regularized_inverse(points: NDArray[np.float32], gamma: float, alpha: float)
 
 
 def solve_exactly(
-    points: NDArray[np.float32], residual: NDArray[np.floating], gamma: float, alpha: float
+    points: NDArray[np.float32], residual: NDArray[np.floating], kernel: Kernel, alpha: float
 ) -> tuple[Matrix, Matrix]:
     """Solve ``(K + alpha I) C = R``, every anchor being a landmark.
 
     Leaving one out leaves :math:`c_i / G_{ii}` of its residual, G being the inverse.
     """
-    inverse = regularized_inverse(points, gamma, alpha)
+    inverse = regularized_inverse(points, kernel, alpha)
     coefficients = inverse @ residual
     return coefficients, coefficients / np.diag(inverse)[:, None]
 
@@ -48,7 +48,7 @@ def solve_by_landmarks(
     points: NDArray[np.floating],
     landmarks: NDArray[np.float32],
     residual: NDArray[np.floating],
-    gamma: float,
+    kernel: Kernel,
     alpha: float,
 ) -> tuple[Matrix, Matrix]:
     """Solve ``(Knm' Knm + alpha Kmm) C = Knm' R`` over ``(m, d)`` landmarks, in one pass.
@@ -57,29 +57,29 @@ def solve_by_landmarks(
     """
     import scipy.linalg as sl
 
-    kernel = GaussianLandmarks(gamma, landmarks)
-    m = len(kernel)
+    evaluator = kernel.against(landmarks)
+    m = len(evaluator)
     gram, cross = np.zeros((m, m)), np.zeros((m, residual.shape[1]))
     blocks = [slice(start, start + FITTING_ROWS) for start in range(0, len(points), FITTING_ROWS)]
     for rows in blocks:
-        values = kernel.evaluate(points[rows])
+        values = evaluator.evaluate(points[rows])
         gram += values.T @ values
         cross += values.T @ residual[rows]
-    gram += alpha * _kernel_matrix(landmarks, gamma)
+    gram += alpha * _kernel_matrix(landmarks, kernel)
     # Landmarks that nearly coincide leave the sum singular to rounding.
     gram[np.diag_indices_from(gram)] += 1e-6 * float(np.trace(gram)) / m
     factor = sl.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
     coefficients: Matrix = sl.cho_solve(factor, cross, check_finite=False)
     left_out = np.empty(residual.shape)
     for rows in blocks:
-        block = kernel.evaluate(points[rows]).astype(np.float64)
+        block = evaluator.evaluate(points[rows]).astype(np.float64)
         whitened = sl.solve_triangular(factor[0], block.T, lower=True, check_finite=False)
         freedom = np.maximum(1 - np.einsum("ij,ij->j", whitened, whitened), LEAST_FREEDOM)
         left_out[rows] = (residual[rows] - block @ coefficients) / freedom[:, None]
     return coefficients, left_out
 
 
-def _kernel_matrix(points: NDArray[np.float32], gamma: float) -> Matrix:
-    matrix = GaussianLandmarks(gamma, points).evaluate(points).astype(np.float64)
+def _kernel_matrix(points: NDArray[np.float32], kernel: Kernel) -> Matrix:
+    matrix = kernel.against(points).evaluate(points).astype(np.float64)
     # Rounding leaves the product a little less than symmetric, which Cholesky takes amiss.
     return (matrix + matrix.T) / 2

@@ -42,6 +42,34 @@ CANDIDATES: Mapping[str, Translator] = {
 """Simplest first."""
 
 
+def candidates(text_dim: int) -> Mapping[str, Translator]:
+    """Return what is compared where the last ``text_dim`` columns are features of texts.
+
+    Features take the place of the length scales and noise levels without them, of which only the
+    default stays.
+    """
+    if not text_dim:
+        return CANDIDATES
+    plain = {
+        name: candidate
+        for name, candidate in CANDIDATES.items()
+        if not isinstance(candidate, KernelRidge)
+    }
+    with_texts = {
+        f"{name}, with texts": KernelRidge(
+            gamma=candidate.gamma, alpha=candidate.alpha, text_dim=text_dim
+        )
+        for name, candidate in CANDIDATES.items()
+        if isinstance(candidate, KernelRidge)
+    }
+    default = KernelRidge()
+    return {
+        **plain,
+        f"kernel ridge, gamma {default.gamma}, alpha {default.alpha}": default,
+        **with_texts,
+    }
+
+
 class CandidateScore(BaseModel):
     """A candidate and its recall@10 on held-out anchors: a ranking aid, not a forecast."""
 
@@ -64,6 +92,7 @@ def choose_translator(
     seed: int = 0,
     metric: Metric = Metric.COSINE,
     landmarks: int | None = None,
+    text_dim: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Selection:
     """Fit the candidate with the best cross-validated retrieval recall.
@@ -81,6 +110,8 @@ def choose_translator(
         Of the folds and of the queries drawn where there are over ``MAX_QUERIES`` anchors.
     landmarks
         Bounds those of a kernel ridge that is chosen; None as :class:`KernelRidge` has it.
+    text_dim
+        Columns of X, the last ones, that are features of texts.
     metric
         How the collection compares vectors.
     progress
@@ -93,7 +124,7 @@ def choose_translator(
     """
     X, Y = (np.ascontiguousarray(a, dtype=np.float32) for a in check_anchors(X, Y))
     if len(X) < FEW_ANCHORS:
-        return Selection(Procrustes().fit(X, Y), [])
+        return Selection(Procrustes().fit(_columns(X, Procrustes(), text_dim), Y), [])
     rng = np.random.default_rng(seed)
     compared = np.sort(rng.permutation(len(X))[:COMPARED_ANCHORS])
     x, y = X[compared], Y[compared]
@@ -101,9 +132,11 @@ def choose_translator(
     queries = rng.permutation(len(x))[:MAX_QUERIES]
     truth = _nearest_others(y, y, queries, metric)
     table = []
-    for name, candidate in CANDIDATES.items():
+    compared_with = candidates(text_dim)
+    for name, candidate in compared_with.items():
         with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
-            held_out = copy.copy(candidate).cross_predict(x, y, fold)
+            rows = _columns(x, candidate, text_dim)
+            held_out = copy.copy(candidate).cross_predict(rows, y, fold)
         found = _nearest_others(y, held_out, queries, metric)
         recall = float(recall_against(found, truth, CUTOFF).mean())
         table.append(CandidateScore(name=name, held_out_recall=recall))
@@ -111,10 +144,17 @@ def choose_translator(
             progress(1)
     # A stable sort: of equals, the candidate listed first, which is the simpler one, wins.
     table.sort(key=lambda score: -score.held_out_recall)
-    best = copy.copy(CANDIDATES[table[0].name])
+    best = copy.copy(compared_with[table[0].name])
     if isinstance(best, KernelRidge):
         best.landmarks, best.seed = landmarks, seed
-    return Selection(best.fit(X, Y), table)
+    return Selection(best.fit(_columns(X, best, text_dim), Y), table)
+
+
+def _columns(X: Vectors, candidate: Translator, text_dim: int) -> Vectors:
+    """The columns that a candidate takes: without the features of texts, unless it reads them."""
+    if not text_dim or (isinstance(candidate, KernelRidge) and candidate.text_dim):
+        return X
+    return np.ascontiguousarray(X[:, :-text_dim])
 
 
 def _nearest_others(
