@@ -60,7 +60,7 @@ def run(
         str | None,
         typer.Option(
             metavar="ENCODER",
-            help="Read the points' texts too, by the token table of this encoder, best the new one.",
+            help="Read the points' texts too, by this encoder's token table: best the new one's.",
         ),
     ] = None,
     metric: Annotated[

@@ -27,6 +27,8 @@ DRAWS = 10
 RANK_EDGES = (0, 10, 20, 40, 80, 160, 320, 640)
 """Candidates of one stretch of ranks share their differences."""
 
+LEAST_FACTOR = 0.1
+
 DEEPEST_CUTOFF = 100
 """The greatest k of recall@k."""
 
@@ -107,24 +109,53 @@ def impute(
         nor what was bought for another reason than its rank.
     """
     unknown = np.isnan(true)
-    filled = np.repeat(true[None], draws, axis=0)
-    depth = translated.shape[1]
-    differences = true - translated
     shown = shown & ~unknown
-    for start, end in pairwise([*(edge for edge in RANK_EDGES if edge < depth), depth]):
-        columns = slice(start, end)
+    levels, spreads = _standards(np.where(shown, true - translated, np.nan))
+    with np.errstate(invalid="ignore"):
+        standard = (true - translated - levels) / spreads
+    expected = translated + levels
+    filled = np.repeat(true[None], draws, axis=0)
+    for columns in _stretches(translated.shape[1]):
         gaps = unknown[:, columns]
-        seen = differences[:, columns][shown[:, columns]]
-        donors = seen if len(seen) else differences[shown]
+        seen = standard[:, columns][shown[:, columns]]
+        donors = seen if len(seen) else standard[shown]
         if not gaps.any() or not len(donors):
             continue
         for draw in filled:
             # The approximate Bayesian bootstrap (Rubin and Schenker 1986): the donors' own
             # distribution is uncertain too.
-            resampled = rng.choice(donors, len(donors))
-            draw[:, columns][gaps] = translated[:, columns][gaps] + rng.choice(
-                resampled, int(gaps.sum())
-            )
+            drawn = rng.choice(rng.choice(donors, len(donors)), gaps.shape)
+            draw[:, columns][gaps] = (expected[:, columns] + spreads[:, columns] * drawn)[gaps]
     # No point is nearer than what is no candidate at all.
     filled[:, np.isneginf(translated)] = -np.inf
     return filled
+
+
+def _stretches(depth: int) -> list[slice]:
+    edges = [*(edge for edge in RANK_EDGES if edge < depth), depth]
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+def _standards(differences: Column) -> tuple[Column, Column]:
+    """Levels and spreads of ``(probes, m)`` differences, NaN where not shown.
+
+    The level is that of the rank. Some probes are translated worse than others: their differences
+    spread wider, by a factor that is shrunk towards 1 by what chance explains (empirical Bayes).
+    """
+    shown = np.isfinite(differences)
+    shape = differences.shape
+    levels, spreads = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    if not shown.any():
+        return levels, spreads
+    for columns in _stretches(shape[1]):
+        seen = differences[:, columns][shown[:, columns]]
+        if len(seen):
+            levels[:, columns] = seen.mean()
+            spreads[:, columns] = max(float(seen.std()), 1e-12)
+    squares = np.where(shown, ((differences - levels) / spreads) ** 2, 0.0)
+    count = np.maximum(shown.sum(axis=1), 1)
+    own = squares.sum(axis=1) / count
+    noise = float(squares[shown].var()) / count
+    between = max(float(own.var() - noise.mean()), 0.0)
+    factor = 1 + (own - 1) * between / (between + noise + 1e-30)
+    return levels, spreads * np.sqrt(np.maximum(factor, LEAST_FACTOR))[:, None].astype(np.float32)

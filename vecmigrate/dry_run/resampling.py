@@ -16,10 +16,9 @@ SIGN_FLIPS = 5000
 class Resampler:
     """Bootstraps means over probes, with the anchors' and the imputation's share of uncertainty.
 
-    Each replicate draws probes with replacement (Efron 1979), and takes one of the refits, which
-    left a group of anchors out each. A refit's deviation from the mean of all, times
-    :math:`\\sqrt{g - 1}`, has the delete-a-group jackknife's variance (Kott 2001). A random draw's
-    deviation from the mean of all draws adds the between-imputation variance (Rubin 1987).
+    Each replicate draws probes with replacement (Efron 1979), takes one of the refits, which left a
+    group of anchors out each (:func:`_anchor_deviations`), and one of the draws, whose deviation
+    from the mean of all adds the between-imputation variance (Rubin 1987).
 
     Parameters
     ----------
@@ -48,8 +47,7 @@ class Resampler:
         # With m draws, their mean is itself uncertain by one m-th of their variance.
         means = means + self._pick(by_draw) * np.sqrt(1 + 1 / len(by_draw))
         if refits is not None and len(refits) > 1:
-            deviations = np.sqrt(len(refits) - 1) * (refits - refits.mean(axis=0))
-            means = means + np.einsum("bp,bp->b", self._weights, self._pick(deviations))
+            means = means + self._pick(_anchor_deviations(refits))
         tail = 100 * (1 - CONFIDENCE) / 2
         low, high = np.percentile(means, [tail, 100 - tail])
         return Estimate(value=float(each.mean()), low=float(low), high=float(high))
@@ -78,3 +76,20 @@ class Resampler:
         rng = np.random.default_rng([self._seed, len(rows)])
         picked: NDArray[np.float64] = rows[rng.integers(0, len(rows), REPLICATES)]
         return picked
+
+
+def _anchor_deviations(refits: PerDraw) -> NDArray[np.float64]:
+    r"""Return ``(g,)`` deviations whose variance is what the anchors' choice contributes.
+
+    Deviations of the refits' means, times :math:`\sqrt{g - 1}`, have the delete-a-group jackknife's
+    variance (Kott 2001). A part of that is the chance of few probes, which the bootstrap has
+    already: what each probe's own deviations explain is taken off.
+    """
+    g, probes = refits.shape
+    deviations = refits - refits.mean(axis=0)
+    means = deviations.mean(axis=1)
+    total = (means**2).sum()
+    chance = deviations.var(axis=1).sum() / probes
+    left = np.sqrt(max(total - chance, 0) / total) if total > 0 else 0.0
+    scaled: NDArray[np.float64] = np.sqrt(g - 1) * left * means
+    return scaled
