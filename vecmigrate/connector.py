@@ -32,6 +32,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
+from vecmigrate.switcher import Switcher
 from vecmigrate.uri import StoreURI
 from vecmigrate.wording import name_some
 
@@ -52,6 +53,8 @@ __all__ = [
     "Sink",
     "Source",
     "StoreURI",
+    "Switcher",
+    "SwitchingConnector",
     "TargetExistsError",
     "TargetSpec",
     "UnreachableError",
@@ -99,4 +102,12 @@ class Connector(Protocol):
             Where the target is there: finished, or (without ``restart``) unfinished.
         UsageError, MismatchError, UnreachableError, WriteError
         """
+        ...
+
+
+class SwitchingConnector(Connector, Protocol):
+    """A connector whose store can also lead readers from one collection to another; optional."""
+
+    def switcher(self) -> Switcher:
+        """Return what moves readers of this store."""
         ...

@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     WRITE_FAILED = 9
     NO_GO = 10
     TOO_SMALL = 11
+    NOT_VERIFIED = 13
     INTERRUPTED = 130
 
 
@@ -105,3 +106,9 @@ class WriteError(VecmigrateError):
     """The target's disk or server refused a write; nothing was published."""
 
     exit_code = ExitCode.WRITE_FAILED
+
+
+class NotVerifiedError(VecmigrateError):
+    """A collection that readers are to depend on without a passing, fresh verification."""
+
+    exit_code = ExitCode.NOT_VERIFIED

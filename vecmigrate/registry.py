@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from vecmigrate.connector import Connector
+from vecmigrate.connector import Connector, SwitchingConnector
 from vecmigrate.description import TargetSpec
 from vecmigrate.errors import UsageError
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
+from vecmigrate.switcher import Switcher
 from vecmigrate.uri import parse_uri
 
 CONNECTORS = "vecmigrate.connectors"
@@ -48,3 +49,21 @@ def open_sink(uri: str, spec: TargetSpec, *, restart: bool = False) -> Sink:
     parsed = parse_uri(uri)
     connector = cast(Connector, load_plugin(CONNECTORS, parsed.scheme))
     return connector.open_sink(parsed, spec, restart=restart)
+
+
+def find_switcher(uri: str) -> Switcher:
+    """Return what moves readers of the store that ``uri`` is of.
+
+    Raises
+    ------
+    UsageError
+        Where its connector offers none.
+    """
+    parsed = parse_uri(uri)
+    connector = load_plugin(CONNECTORS, parsed.scheme)
+    if not hasattr(connector, "switcher"):
+        raise UsageError(
+            f"the connector {parsed.scheme} cannot lead readers from one collection to another",
+            remedy="Point your readers at the new collection yourself.",
+        )
+    return cast(SwitchingConnector, connector).switcher()
