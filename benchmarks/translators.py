@@ -1,8 +1,9 @@
 """Recall by anchors of each translator, beside isotrieve, on the shared WordNet set.
 
-``python benchmarks/translators.py --out benchmarks/results`` (half an hour on 2 cores; isotrieve
-0.4.0 is measured where ``pip install --no-deps isotrieve==0.4.0`` was run). Writes
-``translators.json`` and ``translators.md``.
+``python benchmarks/translators.py --out benchmarks/results`` (two hours on 2 cores; isotrieve 0.4.0
+is measured where ``pip install --no-deps isotrieve==0.4.0`` was run). Writes ``translators.json``
+and ``translators.md``. With ``--methods texts isotrieve``, only methods with one of these words in
+their name are run, and take the place of their own rows.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from models import token_table
 from scipy import stats
-from wordnet import Task
+from wordnet import TEXTS_READ, Task
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator
 from vecmigrate.translators.landmarks import spread_rows
 from vecmigrate.translators.mixing import mixing_scale
+from vecmigrate.translators.token_features import TokenFeatures
 
 SEEDS = range(5)
 SIZES = (1000, 2000, 4000)
@@ -51,25 +55,55 @@ def isotrieve_translation(task: Task, anchors: np.ndarray) -> np.ndarray:
     return np.asarray(mapping.transform(task.old), dtype=np.float32)
 
 
-def translations(task: Task, size: int, seed: int) -> Iterator[tuple[str, str, np.ndarray]]:
+@dataclass(frozen=True)
+class Chosen:
+    """Which methods to run: those with one of ``words`` in their name, all where there are none."""
+
+    words: tuple[str, ...] = ()
+
+    def __contains__(self, name: str) -> bool:
+        return not self.words or any(word in name for word in self.words)
+
+
+def reading_texts(task: Task, anchors: np.ndarray) -> tuple[KernelRidge, np.ndarray]:
+    """A translator that reads texts, and what it takes for all documents."""
+    features = TokenFeatures.fit(token_table(task.target), [task.texts[i] for i in anchors])
+    inputs = np.concatenate([task.old, features.transform(task.texts)], axis=1)
+    translator = KernelRidge(text_dim=features.dimension)
+    return translator.fit(inputs[anchors], task.new[anchors]), inputs
+
+
+def translations(
+    task: Task, size: int, seed: int, chosen: Chosen
+) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield method, strategy and all documents translated."""
     for strategy in ("uniform", "kmeans"):
         anchors = choose(task, size, strategy, seed)
+        if TEXTS_READ in chosen:
+            translator, inputs = reading_texts(task, anchors)
+            yield TEXTS_READ, strategy, translator.transform(inputs)
         for name, make in TRANSLATORS.items():
+            if name not in chosen:
+                continue
             yield (
                 name,
                 strategy,
                 make().fit(task.old[anchors], task.new[anchors]).transform(task.old),
             )
-        if find_spec("isotrieve"):
+        if find_spec("isotrieve") and "isotrieve ridge" in chosen:
             yield "isotrieve ridge", strategy, isotrieve_translation(task, anchors)
 
 
-def kept_collection(task: Task, size: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+def kept_collection(
+    task: Task, size: int, seed: int, method: str
+) -> Iterator[tuple[str, np.ndarray]]:
     """Yield ways to hold translated vectors and the anchors' true ones in one collection."""
     anchors = choose(task, size, "uniform", seed)
-    translator = KernelRidge().fit(task.old[anchors], task.new[anchors])
-    translated = translator.transform(task.old)
+    if method == TEXTS_READ:
+        translator, inputs = reading_texts(task, anchors)
+    else:
+        translator, inputs = KernelRidge().fit(task.old[anchors], task.new[anchors]), task.old
+    translated = translator.transform(inputs)
     yield "all translated", translated
     scale = mixing_scale(translator.held_out_, task.new[anchors], len(task.old))
     for name, length in (("kept, scale 1", 1.0), ("kept, matched scale", scale)):
@@ -100,25 +134,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--methods", nargs="*", default=[])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     begun = time.time()
-    by_size: dict[tuple, list[tuple[float, float]]] = {}
-    by_budget: dict[tuple, list[tuple[float, float]]] = {}
+    chosen = Chosen(tuple(arguments.methods))
+    by_size, by_budget = earlier(arguments.out, chosen)
     for source, target in (("minilm", "mpnet"), ("mpnet", "minilm")):
         task = Task.load(source, target)
         for seed in range(arguments.seeds):
             for size in SIZES:
-                for name, strategy, vectors in translations(task, size, seed):
+                for name, strategy, vectors in translations(task, size, seed, chosen):
                     key = (task.name, size, strategy, name)
                     by_size.setdefault(key, []).append(task.score(vectors))
             # Large fits cost a minute each: as many seeds as the time allows, told in the table.
-            for size in KEPT if seed == 0 else KEPT[:-1] if seed < 2 else KEPT[:-2]:
-                for name, vectors in kept_collection(task, size, seed):
-                    key = (task.name, f"{size / len(task.old):.0%}", name)
-                    by_budget.setdefault(key, []).append(task.score(vectors))
+            for method in (TEXTS_READ, "kernel ridge"):
+                sizes = KEPT if seed == 0 else KEPT[:-1] if seed < 2 else KEPT[:-2]
+                if method == TEXTS_READ and seed >= 2:
+                    sizes = KEPT[:-1]
+                for size in sizes if method in chosen else ():
+                    for name, vectors in kept_collection(task, size, seed, method):
+                        key = (task.name, f"{size / len(task.old):.0%}", method, name)
+                        by_budget.setdefault(key, []).append(task.score(vectors))
             print(f"{task.name}, seed {seed}: {time.time() - begun:.0f} s", flush=True)
             write(arguments.out, by_size, by_budget)
+
+
+Scores = dict[tuple, list[tuple[float, float]]]
+
+
+def earlier(out: Path, chosen: Chosen) -> tuple[Scores, Scores]:
+    """Rows of an earlier run that this one does not make again, by size and by budget."""
+    path = out / "translators.json"
+    stored: dict[str, Scores] = {"size": {}, "budget": {}}
+    for record in json.loads(path.read_text())["records"] if path.exists() else []:
+        key = record["key"]
+        method = key[3] if record["table"] == "size" else key[2]
+        if method not in chosen:
+            stored[record["table"]][tuple(key)] = [tuple(s) for s in record["scores"]]
+    return stored["size"], stored["budget"]
+
+
+def in_order(rows: Scores) -> Scores:
+    """By task and size, as first met within them."""
+    places = {key: place for place, key in enumerate(rows)}
+
+    def order(key: tuple) -> tuple:
+        size = key[1] if isinstance(key[1], int) else int(key[1].rstrip("%"))
+        return (key[0], size, key[2] if isinstance(key[1], int) else "", places[key])
+
+    return {key: rows[key] for key in sorted(rows, key=order)}
 
 
 def write(
@@ -131,20 +196,21 @@ def write(
     facts = {"date": date.today().isoformat(), "machine": platform.machine(), "versions": versions}
     out.mkdir(exist_ok=True)
     records = [
-        {"key": list(key), "scores": scores}
-        for key, scores in [*by_size.items(), *by_budget.items()]
+        {"table": table, "key": list(key), "scores": scores}
+        for table, rows in (("size", by_size), ("budget", by_budget))
+        for key, scores in rows.items()
     ]
     (out / "translators.json").write_text(json.dumps({**facts, "records": records}, indent=1))
     seeds = {key: len(scores) for key, scores in by_budget.items()}
     (out / "translators.md").write_text(
         f"# benchmarks/translators.py\n\nShared WordNet set, exact search, mean and 95 % interval "
         f"over anchor seeds; {facts['date']}, {versions}.\n\n"
-        + table("Recall by anchors", ["task", "anchors", "strategy", "method"], by_size)
+        + table("Recall by anchors", ["task", "anchors", "strategy", "method"], in_order(by_size))
         + "\n"
         + table(
-            "Re-embedded vectors kept beside translated ones (uniform anchors, kernel ridge)",
-            ["task", "share kept", "collection", "seeds"],
-            {(*key, seeds[key]): scores for key, scores in by_budget.items()},
+            "Re-embedded vectors kept beside translated ones (uniform anchors)",
+            ["task", "share kept", "method", "collection", "seeds"],
+            {(*key, seeds[key]): scores for key, scores in in_order(by_budget).items()},
         )
     )
 

@@ -14,6 +14,7 @@ from vecmigrate.evaluation.metrics import labelled_recall, recall_against
 from vecmigrate.evaluation.search import exact_search
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "wordnet"
+TEXTS_READ = "kernel ridge, texts read"
 ENCODERS = {"minilm": "MiniLM", "mpnet": "mpnet"}
 
 
@@ -23,6 +24,10 @@ class Task:
 
     Attributes
     ----------
+    target
+        ``minilm`` or ``mpnet``: the new encoder.
+    texts
+        Of the documents.
     old, new
         ``(30000, d)`` documents.
     queries
@@ -32,6 +37,8 @@ class Task:
     """
 
     name: str
+    target: str
+    texts: list[str]
     old: np.ndarray
     new: np.ndarray
     queries: np.ndarray
@@ -51,7 +58,9 @@ class Task:
         truth = _search(new, queries)
         full = float(labelled_recall(truth, labels, 10).mean())
         name = f"{ENCODERS[source]} to {ENCODERS[target]}"
-        return cls(name, old, new, queries, labels, truth, full)
+        documents = (DATA / "docs.jsonl").read_text(encoding="utf-8").splitlines()
+        texts = [json.loads(line)["text"] for line in documents]
+        return cls(name, target, texts, old, new, queries, labels, truth, full)
 
     def search(self, vectors: np.ndarray) -> np.ndarray:
         """Return the ids of each query's ten nearest among these document vectors."""
