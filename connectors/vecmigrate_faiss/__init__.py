@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import Connector, Sink, Source, StoreURI, TargetSpec
+from vecmigrate.connector import Sink, Source, StoreURI, Switcher, SwitchingConnector, TargetSpec
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.sink import FaissSink
 from vecmigrate_faiss.source import FaissSource
+from vecmigrate_faiss.switcher import FaissSwitcher
 
 __all__ = ["FaissConnector", "FaissSink", "FaissSource", "connector"]
 
@@ -25,7 +26,7 @@ class FaissConnector:
         InputError
             Where the index or its sidecar is not there, cannot be read or is of an unknown kind.
         """
-        location = Location.parse(uri, SOURCE_OPTIONS)
+        location = Location.parse(uri, SOURCE_OPTIONS).resolved()
         return FaissSource(uri, location)
 
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
@@ -45,5 +46,9 @@ class FaissConnector:
         """
         return FaissSink(uri, Location.parse(uri, ()), spec, restart=restart)
 
+    def switcher(self) -> Switcher:
+        """Return what moves readers of an index's name to another index."""
+        return FaissSwitcher()
 
-connector: Connector = FaissConnector()
+
+connector: SwitchingConnector = FaissConnector()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vecmigrate.connector import StoreURI, UsageError
+
+CURRENT = "current"
+"""The link in the directory of generations that leads to the one that readers get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,26 @@ class Location:
         return self._beside(f"{self.index.name}.jsonl")
 
     @property
+    def generations(self) -> Path:
+        """The directory of what readers of the index have had since its first cutover."""
+        return self._beside(f"{self.index.name}.generations")
+
+    @property
+    def link_text(self) -> str:
+        """What the index's name holds where cutovers move it."""
+        return f"{self.generations.name}/{CURRENT}/{self.index.name}"
+
+    @property
+    def is_switched(self) -> bool:
+        """True where the index's name is one that cutovers move."""
+        return _link_of(self.index) == self.link_text
+
+    def resolved(self) -> Location:
+        """Follow a name that cutovers move, once, so that all files are of one generation."""
+        number = _link_of(self.generations / CURRENT) if self.is_switched else None
+        return self if number is None else Location(self.generations / number / self.index.name)
+
+    @property
     def staging(self) -> Path:
         """The directory in which a sink collects what it is given."""
         return self._beside(f".{self.index.name}.vecmigrate-staging")
@@ -57,5 +81,16 @@ class Location:
         stems = dict.fromkeys((self.index.stem, self.index.name))
         return [self._beside(stem + end) for stem in stems for end in (".jsonl", ".parquet")]
 
+    def files(self) -> list[Path]:
+        """The index and all that may belong to it, there or not."""
+        return [self.index, self.companion, *self.sidecar_candidates()]
+
     def _beside(self, name: str) -> Path:
         return self.index.with_name(name)
+
+
+def _link_of(path: Path) -> str | None:
+    try:
+        return os.readlink(path)  # noqa: PTH115 - the text as it is
+    except OSError:
+        return None

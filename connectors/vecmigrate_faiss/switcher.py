@@ -1,0 +1,144 @@
+"""Leads readers of an index's name to another index file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vecmigrate.connector import (
+    InputError,
+    MismatchError,
+    StoreURI,
+    Switcher,
+    UsageError,
+    WriteError,
+)
+from vecmigrate_faiss.companion import read_companion
+from vecmigrate_faiss.generations import Generations, canonical
+from vecmigrate_faiss.location import CURRENT, Location
+from vecmigrate_faiss.source import FaissSource
+from vecmigrate_faiss.staging import sync_directory
+
+
+class FaissSwitcher(Switcher):
+    """Moves symbolic links; see :mod:`vecmigrate_faiss.generations` for how."""
+
+    def current(self, name: StoreURI) -> str | None:
+        location = Location.parse(name, ())
+        if not location.is_switched:
+            there = os.path.lexists(location.index)
+            return _uri(canonical(location)) if there else None
+        resolved = location.resolved()
+        if not os.path.lexists(resolved.index):
+            return None
+        return _uri(Generations(location).collection(resolved.index.parent.name))
+
+    def check(self, name: StoreURI, target: StoreURI) -> None:
+        location, collection = Location.parse(name, ()), self._collection(target)
+        if not location.index.parent.is_dir():
+            raise UsageError(
+                f"{name}: there is no directory {location.index.parent}",
+                remedy="Create it first.",
+            )
+        if location.index.is_dir():
+            raise MismatchError(
+                f"{location.index} is a directory", remedy="Name the file that readers open."
+            )
+        if canonical(location) == canonical(collection):
+            raise UsageError(
+                f"{name} and {target} are the same file",
+                remedy="Name the new index that readers are to get.",
+            )
+        blocking = Generations(location).in_the_way()
+        if blocking is not None:
+            raise MismatchError(
+                f"{blocking} is a file where a cutover keeps a link, so that it would be lost",
+                remedy="Move it away.",
+            )
+        with FaissSource(target, collection) as source:
+            source.describe()
+
+    def switch(self, name: StoreURI, target: StoreURI) -> None:
+        self.check(name, target)
+        location, collection = Location.parse(name, ()), self._collection(target)
+        generations = Generations(location)
+        with _writing(location.index), generations.locked():
+            generations.adopt()
+            number = generations.generation_of(collection)
+            if location.is_switched:
+                # Names that only the new generation has lead nowhere until it is the current one.
+                generations.link_names()
+                generations.lead_to(number)
+            else:
+                generations.lead_to(number)
+                generations.link_names()
+
+    def belongings(self, collection: StoreURI) -> list[str]:
+        return [str(path) for path in self._own_files(Location.parse(collection, ()))]
+
+    def drop(self, collection: StoreURI) -> None:
+        location = Location.parse(collection, ())
+        files = self._own_files(location)
+        folder = location.index.parent
+        if folder.parent.suffix == ".generations" and _is_current(folder):
+            raise MismatchError(
+                f"{folder} is what readers of {folder.parent.with_suffix('')} get",
+                remedy="Cut them over to another collection first.",
+            )
+        with _writing(location.index):
+            for path in files:
+                path.unlink()
+            sync_directory(folder)
+            if folder.parent.suffix == ".generations" and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _collection(self, target: StoreURI) -> Location:
+        """Return where a target's files are; a name that is itself moved is followed."""
+        location = Location.parse(target, ())
+        if not location.is_switched:
+            return canonical(location)
+        resolved = location.resolved()
+        return Generations(location).collection(resolved.index.parent.name)
+
+    def _own_files(self, location: Location) -> list[Path]:
+        """Return the index and what vecmigrate wrote beside it; a user's texts are not ours."""
+        if location.is_switched:
+            raise MismatchError(
+                f"{location.index} is a name that readers open",
+                remedy="Name the collection itself.",
+            )
+        if not os.path.lexists(location.index):
+            raise InputError(f"{location.index} does not exist", remedy="Check the path.")
+        files = [location.index]
+        companion = read_companion(location)
+        if companion is not None:
+            files.append(location.companion)
+            if companion.sidecar and location.sidecar.exists():
+                files.append(location.sidecar)
+        return files
+
+
+def _uri(location: Location) -> str:
+    path = str(location.index).replace("%", "%25").replace("?", "%3F")
+    return f"faiss:{path}"
+
+
+def _is_current(folder: Path) -> bool:
+    try:
+        return folder.samefile(folder.parent / CURRENT)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"the links or files of {path} cannot be changed: {error.strerror or error}",
+            remedy="Check the directory's permissions, free space, and that its file system has "
+            "symbolic and hard links; then run this again.",
+        ) from error
