@@ -29,7 +29,8 @@ from vecmigrate.connector import (
     VecmigrateError,
 )
 from vecmigrate.description import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
-from vecmigrate.registry import open_sink, open_source
+from vecmigrate.registry import find_switcher, open_sink, open_source
+from vecmigrate.uri import parse_uri
 
 DIMENSION = 12
 INTEGERS: list[PointId] = [0, 7, 3, 2**40, 12, 5, 99, 8, 1000, 4]
@@ -218,6 +219,48 @@ class ConnectorConformance:
             with pytest.raises(TargetExistsError):
                 open_sink(uri, spec, restart=restart)
         assert len(_ids(self._read(uri))) == len(batch)
+
+    def test_readers_are_led_from_one_collection_to_another(
+        self, tmp_path: Path, batch: VectorBatch
+    ) -> None:
+        name, old, new = (self.target_uri(tmp_path, n) for n in ("live", "old", "new"))
+        try:
+            switcher = find_switcher(name)
+        except UsageError:
+            pytest.skip("this connector moves no readers")
+        live, first, second = map(parse_uri, (name, old, new))
+        self._write(old, batch)
+        self._write(new, batch.take(np.arange(4)))
+        assert switcher.current(live) is None
+        assert switcher.keep(live) is None
+        assert switcher.spelled(live) == switcher.spelled(parse_uri(name))
+        for uri, count in ((first, 10), (second, 4), (first, 10), (second, 4)):
+            switcher.switch(live, uri)
+            assert switcher.current(live) == switcher.current(uri) == switcher.keep(live)
+            with open_source(name) as source:
+                assert source.describe().count == count
+                assert len(next(source.batches(20))) == count
+        assert switcher.belongings(first)
+        switcher.drop(first)
+        with pytest.raises(VecmigrateError):
+            self._read(old)
+        assert len(_ids(self._read(name))) == 4
+
+    def test_readers_are_not_led_nowhere(self, tmp_path: Path, batch: VectorBatch) -> None:
+        name, old, none = (self.target_uri(tmp_path, n) for n in ("live", "old", "none"))
+        try:
+            switcher = find_switcher(name)
+        except UsageError:
+            pytest.skip("this connector moves no readers")
+        live, missing = map(parse_uri, (name, none))
+        self._write(old, batch)
+        switcher.switch(live, parse_uri(old))
+        for attempt in (switcher.check, switcher.switch):
+            with pytest.raises(VecmigrateError):
+                attempt(live, missing)
+        with pytest.raises(VecmigrateError):
+            switcher.drop(live)
+        assert len(_ids(self._read(name))) == 10
 
     def test_another_dimension_is_refused(self, uri: str, batch: VectorBatch) -> None:
         spec = TargetSpec(dimension=DIMENSION + 1, metric=Metric.COSINE)

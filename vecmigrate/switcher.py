@@ -15,11 +15,18 @@ class Switcher(ABC):
     """
 
     @abstractmethod
+    def spelled(self, uri: StoreURI) -> str:
+        """Return the one spelling of a URI without its options, by which two are compared.
+
+        Nothing need be there. Raises :class:`UsageError` where the URI is not understood.
+        """
+
+    @abstractmethod
     def current(self, name: StoreURI) -> str | None:
         """Return the URI of the collection that a reader of ``name`` gets; None where none is.
 
-        A collection's own URI leads to itself. Equal collections have equal URIs here, so that
-        two names can be compared.
+        A collection's own URI leads to itself. The same collection has the same URI here, but for
+        options, whichever name was asked about.
 
         Raises
         ------
@@ -38,6 +45,19 @@ class Switcher(ABC):
             Where ``target`` is not a whole collection.
         MismatchError
             Where ``name`` cannot be moved in one step.
+        """
+
+    @abstractmethod
+    def keep(self, name: StoreURI) -> str | None:
+        """Give what readers of ``name`` get a URI of its own, and return that; None for nothing.
+
+        It holds after a switch, to go back by. Readers notice nothing. Done before :meth:`switch`
+        so that the way back is known before it is needed; a store where collections have names of
+        their own has nothing to do but to return :meth:`current`.
+
+        Raises
+        ------
+        WriteError, UnreachableError
         """
 
     @abstractmethod

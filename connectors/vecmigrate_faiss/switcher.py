@@ -25,6 +25,9 @@ from vecmigrate_faiss.staging import sync_directory
 class FaissSwitcher(Switcher):
     """Moves symbolic links; see :mod:`vecmigrate_faiss.generations` for how."""
 
+    def spelled(self, uri: StoreURI) -> str:
+        return _uri(canonical(Location(Path(uri.location))))
+
     def current(self, name: StoreURI) -> str | None:
         location = Location.parse(name, ())
         if not location.is_switched:
@@ -59,6 +62,14 @@ class FaissSwitcher(Switcher):
             )
         with FaissSource(target, collection) as source:
             source.describe()
+
+    def keep(self, name: StoreURI) -> str | None:
+        location = Location.parse(name, ())
+        generations = Generations(location)
+        if os.path.lexists(location.index) and not location.is_switched:
+            with _writing(location.index), generations.locked():
+                generations.adopt()
+        return self.current(name)
 
     def switch(self, name: StoreURI, target: StoreURI) -> None:
         self.check(name, target)

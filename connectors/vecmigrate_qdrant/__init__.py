@@ -10,13 +10,13 @@ the key).
 
 from __future__ import annotations
 
-from vecmigrate.connector import Connector, Sink, Source, StoreURI, TargetSpec
+from vecmigrate.connector import Sink, Source, StoreURI, Switcher, SwitchingConnector, TargetSpec
 
 __all__ = ["connector"]
 
 
 class _QdrantConnector:
-    """Satisfies :class:`vecmigrate.connector.Connector`."""
+    """Satisfies :class:`vecmigrate.connector.SwitchingConnector`."""
 
     def open_source(self, uri: StoreURI) -> Source:
         # qdrant-client takes half a second to import: only once a collection is opened.
@@ -29,5 +29,10 @@ class _QdrantConnector:
 
         return QdrantSink(uri, spec, restart=restart)
 
+    def switcher(self) -> Switcher:
+        from vecmigrate_qdrant.switcher import QdrantSwitcher
 
-connector: Connector = _QdrantConnector()
+        return QdrantSwitcher()
+
+
+connector: SwitchingConnector = _QdrantConnector()

@@ -1,0 +1,147 @@
+"""Leads readers of an alias to another collection."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from qdrant_client import models
+
+from vecmigrate.connector import (
+    InputError,
+    MismatchError,
+    StoreURI,
+    Switcher,
+    UsageError,
+    WriteError,
+)
+from vecmigrate_qdrant.access import Access, open_access
+from vecmigrate_qdrant.describe import existing_collection
+from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
+from vecmigrate_qdrant.marks import State, read_mark
+
+
+class QdrantSwitcher(Switcher):
+    """Moves aliases; Qdrant carries out the changes of one request together."""
+
+    def spelled(self, uri: StoreURI) -> str:
+        return _uri(parse_location(uri), parse_location(uri).collection)
+
+    def current(self, name: StoreURI) -> str | None:
+        location = parse_location(name)
+        with closing(open_access(location, refusal=InputError)) as access:
+            aliased = _aliases(access).get(location.collection)
+            there = aliased is not None or access.run(
+                lambda client: client.collection_exists(location.collection)
+            )
+            if not there:
+                return None
+            _, question, options = str(name).partition("?")
+            return _uri(location, aliased or location.collection) + question + options
+
+    def check(self, name: StoreURI, target: StoreURI) -> None:
+        location, goal = parse_location(name), parse_location(target)
+        if _place(location) != _place(goal):
+            raise UsageError(
+                f"{name} and {target} are not in one Qdrant",
+                remedy="An alias leads to a collection beside it: name one of the same place.",
+            )
+        with closing(open_access(goal, refusal=InputError)) as access:
+            aliases = _aliases(access)
+            self._check_alias(access, location.collection, goal.collection, aliases)
+            collection = aliases.get(goal.collection, goal.collection)
+            mark = read_mark(existing_collection(access, collection))
+            if mark is not None and mark.state is State.WRITING:
+                raise InputError(
+                    f"{target} is unfinished: a vecmigrate run is writing it, or was stopped while "
+                    "it did",
+                    remedy="Let the migration finish, or run it again.",
+                )
+
+    def keep(self, name: StoreURI) -> str | None:
+        return self.current(name)
+
+    def switch(self, name: StoreURI, target: StoreURI) -> None:
+        self.check(name, target)
+        alias, goal = parse_location(name).collection, parse_location(target)
+        with closing(open_access(goal, refusal=WriteError)) as access:
+            aliases = _aliases(access)
+            collection = aliases.get(goal.collection, goal.collection)
+            changes: list[models.AliasOperations] = [
+                models.CreateAliasOperation(
+                    create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)
+                )
+            ]
+            if alias in aliases:
+                changes.insert(
+                    0,
+                    models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
+                )
+            access.run(lambda client: client.update_collection_aliases(changes))
+
+    def belongings(self, collection: StoreURI) -> list[str]:
+        location = parse_location(collection)
+        with closing(open_access(location, refusal=InputError)) as access:
+            self._check_droppable(access, collection, location.collection)
+            count = access.run(lambda client: client.count(location.collection, exact=True)).count
+            return [f"{access.place}/{location.collection} ({count:,} points)"]
+
+    def drop(self, collection: StoreURI) -> None:
+        location = parse_location(collection)
+        with closing(open_access(location, refusal=InputError)) as access:
+            self._check_droppable(access, collection, location.collection)
+        with closing(open_access(location, refusal=WriteError)) as access:
+            access.run(lambda client: client.delete_collection(location.collection))
+
+    def _check_alias(
+        self, access: Access, alias: str, collection: str, aliases: dict[str, str]
+    ) -> None:
+        if alias in aliases:
+            return
+        if not access.run(lambda client: client.collection_exists(alias)):
+            return
+        if alias == collection:
+            raise UsageError(
+                f"{access.place}/{alias} is the collection itself, not an alias",
+                remedy="Name the alias that readers are to open.",
+            )
+        raise MismatchError(
+            f"{access.place}/{alias} is a collection, not an alias: Qdrant keeps both in one set "
+            "of names and renames no collection, so that it cannot be replaced in one step",
+            remedy=f"Give a new alias, such as {alias}-live, and let readers open that from now "
+            f"on; or delete {alias!r} yourself and run this again: readers fail in between.",
+        )
+
+    def _check_droppable(self, access: Access, uri: StoreURI, collection: str) -> None:
+        aliases = _aliases(access)
+        if collection in aliases:
+            raise MismatchError(
+                f"{uri} is an alias of {aliases[collection]!r}, not a collection",
+                remedy="Name the collection itself.",
+            )
+        existing_collection(access, collection)
+        leading = sorted(alias for alias, led in aliases.items() if led == collection)
+        if leading:
+            raise MismatchError(
+                f"readers of the alias {', '.join(map(repr, leading))} get {uri}",
+                remedy="Cut them over to another collection first.",
+            )
+
+
+def _aliases(access: Access) -> dict[str, str]:
+    found = access.run(lambda client: client.get_aliases()).aliases
+    return {alias.alias_name: alias.collection_name for alias in found}
+
+
+def _place(location: EmbeddedLocation | ServerLocation) -> str:
+    if isinstance(location, EmbeddedLocation):
+        return str(location.directory.resolve())
+    return str(location)
+
+
+def _uri(location: EmbeddedLocation | ServerLocation, collection: str) -> str:
+    """Return the URI of a collection at a location, without options."""
+    if isinstance(location, EmbeddedLocation):
+        directory = str(location.directory.resolve()).replace("%", "%25").replace("?", "%3F")
+        return f"qdrant:{directory}/{collection}"
+    address = str(location).partition("://")[2]
+    return f"qdrant{'+https' if location.https else ''}://{address}/{collection}"
