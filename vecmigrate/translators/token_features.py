@@ -29,9 +29,6 @@ DIMENSION = 256
 MAX_TOKENS = 256
 """Of a text; what follows is not read."""
 
-_OFTEN = 100
-"""A token that is in more texts weighs no more when axes are found."""
-
 
 @dataclass(frozen=True, slots=True)
 class TokenTable:
@@ -84,12 +81,10 @@ class TokenFeatures:
         """Read token weights off the anchors' ``texts``."""
         features = cls(table.tokenizer)
         counts = features._counts(texts, len(table.vectors))
-        seen = np.bincount(counts.indices, minlength=len(table.vectors)).astype(np.float64)
-        weight = np.minimum(seen, _OFTEN)
-        centre = (weight @ table.vectors) / max(weight.sum(), 1)
-        spread = table.vectors - centre
-        _, axes = np.linalg.eigh((spread * weight[:, None]).T @ spread)
+        seen = np.bincount(counts.indices, minlength=len(table.vectors))
         telling = np.log((1 + len(texts)) / (1 + seen))
+        spread = table.vectors - table.vectors.mean(axis=0)
+        _, axes = np.linalg.eigh(spread.T @ spread)
         reduced = table.vectors @ axes[:, -DIMENSION:] * telling[:, None]
         features.table_ = np.ascontiguousarray(reduced / np.abs(reduced).max(), dtype=np.float16)
         features.mean_ = np.zeros(features.dimension, np.float32)
