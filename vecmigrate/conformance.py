@@ -224,9 +224,8 @@ class ConnectorConformance:
         self, tmp_path: Path, batch: VectorBatch
     ) -> None:
         name, old, new = (self.target_uri(tmp_path, n) for n in ("live", "old", "new"))
-        try:
-            switcher = find_switcher(name)
-        except UsageError:
+        switcher = find_switcher(name)
+        if switcher is None:
             pytest.skip("this connector moves no readers")
         live, first, second = map(parse_uri, (name, old, new))
         self._write(old, batch)
@@ -248,9 +247,8 @@ class ConnectorConformance:
 
     def test_readers_are_not_led_nowhere(self, tmp_path: Path, batch: VectorBatch) -> None:
         name, old, none = (self.target_uri(tmp_path, n) for n in ("live", "old", "none"))
-        try:
-            switcher = find_switcher(name)
-        except UsageError:
+        switcher = find_switcher(name)
+        if switcher is None:
             pytest.skip("this connector moves no readers")
         live, missing = map(parse_uri, (name, none))
         self._write(old, batch)

@@ -51,19 +51,27 @@ def open_sink(uri: str, spec: TargetSpec, *, restart: bool = False) -> Sink:
     return connector.open_sink(parsed, spec, restart=restart)
 
 
-def find_switcher(uri: str) -> Switcher:
+def find_switcher(uri: str) -> Switcher | None:
+    """Return what moves readers of the store that ``uri`` is of; None where nothing does."""
+    parsed = parse_uri(uri)
+    connector = load_plugin(CONNECTORS, parsed.scheme)
+    if not hasattr(connector, "switcher"):
+        return None
+    return cast(SwitchingConnector, connector).switcher()
+
+
+def require_switcher(uri: str) -> Switcher:
     """Return what moves readers of the store that ``uri`` is of.
 
     Raises
     ------
     UsageError
-        Where its connector offers none.
+        Where its connector offers nothing.
     """
-    parsed = parse_uri(uri)
-    connector = load_plugin(CONNECTORS, parsed.scheme)
-    if not hasattr(connector, "switcher"):
+    switcher = find_switcher(uri)
+    if switcher is None:
         raise UsageError(
-            f"the connector {parsed.scheme} cannot lead readers from one collection to another",
-            remedy="Point your readers at the new collection yourself.",
+            f"the connector of {uri} cannot lead readers from one collection to another",
+            remedy="Point your readers at the new collection, and delete the old one, yourself.",
         )
-    return cast(SwitchingConnector, connector).switcher()
+    return switcher

@@ -1,0 +1,121 @@
+"""The record of which collections readers were led to, in the state file."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS cutovers (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    previous TEXT,
+    target TEXT NOT NULL,
+    target_spelled TEXT NOT NULL,
+    verification INTEGER,
+    begun_at TEXT NOT NULL,
+    done_at TEXT,
+    rolled_back_at TEXT,
+    dropped_at TEXT
+)
+"""
+
+
+class Entry(BaseModel):
+    """One cutover.
+
+    Attributes
+    ----------
+    name
+        What readers open, in its one spelling.
+    previous
+        What they had before, by a URI that still leads there; None where they had nothing.
+    target, target_spelled
+        What they were led to, as given and in its one spelling.
+    verification
+        Number of the verification it rested on, None where it went without.
+    begun_at, done_at, rolled_back_at, dropped_at
+        ISO 8601, UTC. An entry is written before readers are led over, so that the way back is
+        known whatever happens; ``dropped_at`` is when ``previous`` was deleted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    name: str
+    previous: str | None
+    target: str
+    target_spelled: str
+    verification: int | None
+    begun_at: str
+    done_at: str | None = None
+    rolled_back_at: str | None = None
+    dropped_at: str | None = None
+
+
+class CutoverLog:
+    """The cutovers that a state file knows of.
+
+    Parameters
+    ----------
+    connection
+        To the state file.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        with connection:
+            connection.execute(_TABLE)
+
+    def begin(
+        self,
+        name: str,
+        previous: str | None,
+        target: str,
+        target_spelled: str,
+        verification: int | None,
+    ) -> int:
+        """Write an entry before readers are led over; returns its number."""
+        with self._connection:
+            cursor = self._connection.execute(
+                "INSERT INTO cutovers (name, previous, target, target_spelled, verification, "
+                "begun_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (name, previous, target, target_spelled, verification, _now()),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def finish(self, number: int) -> None:
+        """Note that readers have been led over."""
+        self._stamp("done_at", number)
+
+    def undo(self, number: int) -> None:
+        """Note that readers have been led back."""
+        self._stamp("rolled_back_at", number)
+
+    def drop(self, number: int) -> None:
+        """Note that what readers had before is deleted."""
+        self._stamp("dropped_at", number)
+
+    def of(self, name: str) -> list[Entry]:
+        """Return the entries of a name that were not undone, the latest first."""
+        rows = self._connection.execute(
+            "SELECT id, name, previous, target, target_spelled, verification, begun_at, done_at, "
+            "rolled_back_at, dropped_at FROM cutovers "
+            "WHERE name = ? AND rolled_back_at IS NULL ORDER BY id DESC",
+            (name,),
+        )
+        fields = list(Entry.model_fields)
+        return [Entry.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
+
+    def _stamp(self, column: str, number: int) -> None:
+        with self._connection:
+            self._connection.execute(
+                f"UPDATE cutovers SET {column} = ? WHERE id = ?",
+                (_now(), number),
+            )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,55 @@
+"""Whether a collection was verified as it is now."""
+
+from __future__ import annotations
+
+from vecmigrate.errors import NotVerifiedError
+from vecmigrate.registry import find_switcher, open_source
+from vecmigrate.uri import parse_uri
+from vecmigrate.verification.log import Kept, VerificationLog
+
+
+def require_verified(log: VerificationLog, collection: str) -> Kept:
+    """Return the verification that a collection rests on.
+
+    Raises
+    ------
+    NotVerifiedError
+        Where there is none, the last one failed, or the collection changed since.
+    """
+    kept = log.latest(spelled(collection))
+    if kept is None:
+        raise NotVerifiedError(
+            f"{collection} has not been verified",
+            remedy=f"Run: vecmigrate verify SOURCE {collection} --translator FILE.",
+        )
+    record = kept.verification
+    again = f"vecmigrate verify {record.source} {record.target} --translator FILE"
+    if not record.passed:
+        failed = ", ".join(check.name for check in record.failures)
+        raise NotVerifiedError(
+            f"{collection} failed its verification of {record.finished_at} ({failed})",
+            remedy=f"Mend it, then run: {again}.",
+        )
+    if fingerprint_of(collection) != record.target_fingerprint:
+        raise NotVerifiedError(
+            f"{collection} changed since it was verified at {record.finished_at}",
+            remedy=f"Run: {again}.",
+        )
+    return kept
+
+
+def fingerprint_of(collection: str) -> str:
+    """Open a collection and return its fingerprint."""
+    with open_source(collection) as source:
+        return source.fingerprint()
+
+
+def spelled(collection: str) -> str:
+    """Return a collection's URI in its one spelling; where it is a name, that of what it leads to.
+
+    Of a store whose connector spells none it is the URI without its options.
+    """
+    switcher, uri = find_switcher(collection), parse_uri(collection)
+    if switcher is None:
+        return collection.partition("?")[0]
+    return switcher.spelled(parse_uri(switcher.current(uri) or collection))

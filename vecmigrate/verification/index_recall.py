@@ -1,0 +1,194 @@
+"""What the new collection's own index finds, against exact search on the same vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors, id_array
+from vecmigrate.description import CollectionDescription, Metric
+from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.evaluation.search import exact_search
+from vecmigrate.norms import normalize_rows, row_norms
+from vecmigrate.source import Source
+from vecmigrate.verification.record import Check, Outcome
+
+K = 10
+GOOD = 0.95
+"""Recall below which the user is told what to raise."""
+
+_SCORE_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Queries to ask the index.
+
+    Parameters
+    ----------
+    vectors
+        ``(n, d)`` float32, in the new collection's space.
+    own
+        Where the probes are points of the collection, their ids: a point finds itself, which says
+        nothing, and is left out of what it finds.
+    """
+
+    vectors: Vectors
+    own: tuple[PointId, ...] | None = None
+
+    @property
+    def words(self) -> str:
+        """What they are, for a person."""
+        kind = "points of its own" if self.own is not None else "queries"
+        return f"{len(self.vectors):,} {kind}"
+
+    def asked(self) -> int:
+        """How many results to ask for, so that ten are left without the probe itself."""
+        return K + 1 if self.own is not None else K
+
+    def without_own(self, found: Iterable[IdArray]) -> list[list[PointId]]:
+        """Return each probe's ten results."""
+        rows = [ids.tolist() for ids in found]
+        if self.own is not None:
+            rows = [[i for i in ids if i != own] for ids, own in zip(rows, self.own, strict=True)]
+        return [ids[:K] for ids in rows]
+
+
+def read_queries(path: Path, collection: CollectionDescription) -> Probes:
+    """Read ready-made query vectors, ``(n, d)`` floats in a ``.npy`` file.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, is no such array or holds a row that is not finite.
+    MismatchError
+        Where its dimension is not the collection's.
+    """
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a readable .npy file ({error})",
+            remedy="Write the query vectors with numpy.save.",
+        ) from error
+    if vectors.ndim != 2 or not len(vectors) or not np.issubdtype(vectors.dtype, np.floating):
+        raise InputError(
+            f"{path} holds {vectors.dtype} of shape {vectors.shape}",
+            remedy="Give an (n, d) array of floats, one row a query.",
+        )
+    if vectors.shape[1] != collection.dimension:
+        raise MismatchError(
+            f"the queries in {path} have {vectors.shape[1]} dimensions and {collection.uri} has "
+            f"{collection.dimension}",
+            remedy="Encode them with the new encoder.",
+        )
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"row {int(np.argmin(finite))} of {path} is not finite", remedy="Leave that row out."
+        )
+    return Probes(np.ascontiguousarray(vectors, dtype=np.float32))
+
+
+def exact_answers(
+    batches: Iterable[VectorBatch], probes: Probes, metric: Metric
+) -> list[list[PointId]]:
+    """Return each probe's ten nearest points by exact search, reading all batches."""
+    if not len(probes.vectors):
+        for _ in batches:
+            pass
+        return []
+    return probes.without_own(exact_search(batches, probes.vectors, probes.asked(), metric))
+
+
+def check_index(
+    target: Source, probes: Probes, truth: list[list[PointId]], least: float | None
+) -> Check:
+    """Search the collection's own index and compare.
+
+    Parameters
+    ----------
+    truth
+        From :func:`exact_answers`.
+    least
+        Recall below which the check fails; None for a warning below :data:`GOOD` and no failure.
+    """
+    if not any(truth):
+        return _skipped("there is nothing to search for")
+    answers = target.search(probes.vectors, probes.asked())
+    if answers is None:
+        return _skipped("this store's connector searches no index")
+    found = probes.without_own(answers)
+    shares = _shares(target, probes.vectors, found, truth)
+    recall = float(shares.mean())
+    parameter = target.search_parameter()
+    outcome = Outcome.PASSED
+    if least is not None and recall < least:
+        outcome = Outcome.FAILED
+    elif recall < GOOD:
+        outcome = Outcome.WARNING
+    index = target.describe().index_type
+    summary = f"{index} finds {recall:.3f} of the true top {K} ({probes.words})"
+    if outcome is not Outcome.PASSED:
+        wanted = f", {least:.3f} is asked for" if outcome is Outcome.FAILED else ""
+        summary += f"{wanted}: the index itself loses the rest"
+        summary += f"; raise {parameter}" if parameter else ", though it should be exact"
+    return Check(
+        name="index recall",
+        outcome=outcome,
+        summary=summary,
+        figures={
+            "recall": recall,
+            "k": K,
+            "probes": len(probes.vectors),
+            "own_points": probes.own is not None,
+            "lowest": float(shares.min()),
+            "parameter": parameter,
+        },
+    )
+
+
+def _skipped(why: str) -> Check:
+    return Check(name="index recall", outcome=Outcome.SKIPPED, summary=why)
+
+
+def _shares(
+    target: Source, queries: Vectors, found: list[list[PointId]], truth: list[list[PointId]]
+) -> NDArray[np.float64]:
+    """Return each probe's share of true results; a point as near as the last true one counts.
+
+    Without that, an index would be blamed for choosing another one among equal vectors.
+    """
+    shares = np.ones(len(truth))
+    metric = target.describe().metric
+    for row, (ours, theirs) in enumerate(zip(found, truth, strict=True)):
+        others = [i for i in ours if i not in set(theirs)]
+        hits = len(ours) - len(others)
+        if others:
+            scores = _scores(target.fetch(id_array([theirs[-1], *others])).vectors,
+                             queries[row], metric)  # fmt: skip
+            slack = _SCORE_TOLERANCE * max(1.0, abs(float(scores[0])))
+            hits += int((scores[1:] >= scores[0] - slack).sum())
+        if theirs:
+            shares[row] = min(hits, len(theirs)) / len(theirs)
+    return shares
+
+
+def _scores(vectors: Vectors, query: Vectors, metric: Metric) -> NDArray[np.floating]:
+    """Return ``(n,)`` scores, the nearest highest."""
+    if metric is Metric.MANHATTAN:
+        nearness: NDArray[np.floating] = -np.abs(vectors - query).sum(axis=1)
+        return nearness
+    if metric is Metric.EUCLID:
+        return -row_norms(vectors - query)
+    if metric is Metric.COSINE:
+        vectors, query = vectors.copy(), query[None].copy()
+        normalize_rows(vectors)
+        normalize_rows(query)
+        query = query[0]
+    dots: NDArray[np.floating] = vectors @ query
+    return dots

@@ -1,0 +1,98 @@
+"""The one pass over the old collection, and the one over the new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.batches import PointId, VectorBatch, Vectors
+from vecmigrate.norms import row_norms
+from vecmigrate.prefetch import prefetch
+from vecmigrate.screening import Skipped, screen
+from vecmigrate.source import Source
+from vecmigrate.verification.index_recall import Probes
+from vecmigrate.verification.retranslation import Retranslation
+from vecmigrate.verification.settings import PROBES, Progress, VerifySettings
+from vecmigrate.verification.tally import Tally
+
+
+@dataclass(slots=True)
+class SourcePass:
+    """Reads the old collection: tallies its points and compares those of the sample.
+
+    Attributes
+    ----------
+    tally, skipped
+        What was read, and what was left out for a bad vector, as the migration did.
+    probes
+        Some points of the sample, with the vectors that the new collection has for them.
+    """
+
+    tally: Tally = field(default_factory=Tally)
+    skipped: Skipped = field(default_factory=Skipped)
+    probes: Probes = field(default_factory=lambda: Probes(np.empty((0, 1), np.float32), ()))
+
+    def run(
+        self, source: Source, compared: Retranslation, asked: VerifySettings, progress: Progress
+    ) -> None:
+        """Read all of ``source``; raises what :func:`screen` and the store raise."""
+        description = source.describe()
+        sample, probes = _draw(description.count, asked)
+        vectors: list[Vectors] = []
+        own: list[PointId] = []
+        start = 0
+        batches = prefetch(source.batches(asked.batch_size))
+        for batch in screen(batches, description.uri, asked.on_bad_vector, self.skipped):
+            self.tally.add(batch.ids, batch.payloads)
+            rows = None if sample is None else _within(sample, start, len(batch))
+            wanted = batch if rows is None else batch.take(rows)
+            if len(wanted):
+                found = compared.compare(wanted)
+                probing = set(batch.ids[_within(probes, start, len(batch))].tolist())
+                mine = [row for row, i in enumerate(found.ids.tolist()) if i in probing]
+                vectors.append(found.vectors[mine])
+                own += found.ids[mine].tolist()
+            start += len(batch)
+            progress(len(batch))
+        if own:
+            self.probes = _usable(np.concatenate(vectors), own)
+
+
+def target_pass(
+    target: Source, tally: Tally, batch_size: int, progress: Progress
+) -> Iterator[VectorBatch]:
+    """Yield the new collection's batches, tallying their points."""
+    for batch in prefetch(target.batches(batch_size)):
+        tally.add(batch.ids, batch.payloads)
+        progress(len(batch))
+        yield batch
+
+
+def usable_again(source: Source, asked: VerifySettings, payloads: bool) -> Iterator[VectorBatch]:
+    """Yield the old collection's usable batches a second time."""
+    batches = source.batches(asked.batch_size, payloads=payloads)
+    yield from screen(batches, source.describe().uri, asked.on_bad_vector, Skipped())
+
+
+def _draw(count: int, asked: VerifySettings) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
+    """Return sorted positions of the sample (None for all) and of the probes among them."""
+    rng = np.random.default_rng(asked.seed)
+    size = min(count, PROBES if asked.sample is None else asked.sample)
+    drawn = rng.choice(count, size, replace=False) if count else np.empty(0, np.int64)
+    probes = np.sort(drawn[:PROBES])
+    return (None if asked.sample is None else np.sort(drawn)), probes
+
+
+def _within(positions: NDArray[np.int64], start: int, length: int) -> NDArray[np.intp]:
+    low, high = np.searchsorted(positions, [start, start + length])
+    return positions[low:high] - start
+
+
+def _usable(vectors: Vectors, own: list[PointId]) -> Probes:
+    # A NaN or zero vector has no neighbours; that it is there is told by its own check.
+    norms = row_norms(vectors)
+    rows = np.flatnonzero(np.isfinite(norms) & (norms > 0))
+    return Probes(np.ascontiguousarray(vectors[rows]), tuple(own[row] for row in rows))

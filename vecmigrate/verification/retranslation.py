@@ -1,0 +1,171 @@
+"""Compares vectors of the new collection with what the translator makes of the old ones now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from vecmigrate.batches import PointId, VectorBatch, Vectors
+from vecmigrate.description import Metric
+from vecmigrate.errors import MissingIdsError
+from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
+from vecmigrate.norms import normalize_rows, row_norms
+from vecmigrate.source import Source
+from vecmigrate.verification.record import Check, Outcome
+from vecmigrate.wording import name_some
+
+TOLERANCE = 1e-5
+"""How far a float32 vector may lie from its re-translation, relative to its length.
+
+A matrix product's rounding depends on how many rows it is given: some 1e-6, no more.
+"""
+
+_ROUNDINGS = 4.0
+_NAMED = 10
+_MOST_MISSING = 100
+
+Expect = Callable[[Iterable[VectorBatch]], Iterator[VectorBatch]]
+"""Turns batches of the old collection into those that the new one should hold."""
+
+
+class Retranslation:
+    """Compares points as they come from the old collection.
+
+    Parameters
+    ----------
+    target
+        The new collection, whose points are fetched by id.
+    expect
+        Translates, and puts kept anchors in.
+
+    Attributes
+    ----------
+    compared, native, missing
+        Points compared; those left out since the new collection says that the new encoder itself
+        made their vectors; those that it does not hold.
+    worst
+        The largest distance found, relative to the expected vector's length.
+    """
+
+    def __init__(self, target: Source, expect: Expect) -> None:
+        self._target = target
+        self._expect = expect
+        self._cosine = target.describe().metric is Metric.COSINE
+        self.tolerance = max(TOLERANCE, _ROUNDINGS * target.rounding())
+        self.compared = self.native = self.missing = self.wrong = 0
+        self.worst = 0.0
+        self._wrong_ids: list[PointId] = []
+
+    def compare(self, batch: VectorBatch) -> VectorBatch:
+        """Compare one batch of the old collection; returns its points as the new one has them."""
+        found = self._fetch(batch)
+        if not len(found):
+            return found
+        there = batch if len(found) == len(batch) else _only(batch, found)
+        [expected] = self._expect([there])
+        rows = self._comparable(expected, found)
+        self.native += len(found) - len(rows)
+        if len(rows):
+            self._measure(expected.take(rows), found.take(rows))
+        return found
+
+    def check(self, *, full: bool) -> Check:
+        """Return what was found."""
+        what = "every vector" if full else f"a sample of {self.compared:,} vectors"
+        summary = (
+            f"{what} agrees with its re-translation to {self.worst:.1e} of its length "
+            f"(allowed {self.tolerance:.1e})"
+        )
+        if self.wrong:
+            summary = (
+                f"{self.wrong:,} of {self.compared:,} vectors are not what the translator makes of "
+                f"the source's: off by up to {self.worst:.2g} of their length (allowed "
+                f"{self.tolerance:.1e}), ids {name_some(self._wrong_ids)}"
+            )
+        if self.native:
+            summary += f"; {self.native:,} made by the new encoder itself were not compared"
+        nothing = self.compared == 0
+        return Check(
+            name="vectors",
+            outcome=Outcome.FAILED
+            if self.wrong
+            else Outcome.SKIPPED
+            if nothing
+            else Outcome.PASSED,
+            summary="no vector could be compared" if nothing else summary,
+            figures={
+                "compared": self.compared,
+                "wrong": self.wrong,
+                "native": self.native,
+                "missing": self.missing,
+                "worst": self.worst if np.isfinite(self.worst) else None,
+                "tolerance": self.tolerance,
+            },
+        )
+
+    def _fetch(self, batch: VectorBatch) -> VectorBatch:
+        """Fetch the points that are there; the check of the ids is another's business."""
+        if self.missing > _MOST_MISSING or not len(batch):
+            return batch.take(np.empty(0, np.intp))
+        try:
+            return self._target.fetch(batch.ids)
+        except MissingIdsError:
+            if len(batch) == 1:
+                self.missing += 1
+                return batch.take(np.empty(0, np.intp))
+        half = len(batch) // 2
+        parts = [
+            self._fetch(batch.take(rows)) for rows in (np.arange(half), np.arange(half, len(batch)))
+        ]
+        filled = [part for part in parts if len(part)]
+        return _joined(filled) if filled else parts[0]
+
+    def _comparable(self, expected: VectorBatch, found: VectorBatch) -> np.ndarray:
+        """Return the rows whose vectors are to be translations, or anchors that were kept."""
+        if found.payloads is None:
+            return np.arange(len(found))
+        kept = expected.payloads or [{}] * len(expected)
+        return np.array(
+            [
+                row
+                for row, (ours, theirs) in enumerate(zip(kept, found.payloads, strict=True))
+                if theirs.get(ORIGIN_FIELD) != ENCODED or ours.get(ORIGIN_FIELD) == ENCODED
+            ],
+            dtype=np.intp,
+        )
+
+    def _measure(self, expected: VectorBatch, found: VectorBatch) -> None:
+        ours, theirs = expected.vectors, found.vectors
+        if self._cosine:
+            ours, theirs = _unit(ours), _unit(theirs)
+        with np.errstate(invalid="ignore", over="ignore"):
+            off = row_norms(ours - theirs) / np.maximum(row_norms(ours), np.finfo(np.float32).tiny)
+        # A NaN compares false: written so that it counts as wrong.
+        wrong = ~(off <= self.tolerance)
+        self.compared += len(off)
+        self.wrong += int(wrong.sum())
+        self.worst = max(self.worst, float(np.nan_to_num(off, nan=np.inf).max()))
+        if len(self._wrong_ids) < _NAMED:
+            self._wrong_ids += found.ids[wrong].tolist()[: _NAMED - len(self._wrong_ids)]
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    copied = vectors.copy()
+    normalize_rows(copied)
+    return copied
+
+
+def _only(batch: VectorBatch, found: VectorBatch) -> VectorBatch:
+    there = set(found.ids.tolist())
+    return batch.take(np.array([i in there for i in batch.ids.tolist()], dtype=np.bool_))
+
+
+def _joined(parts: list[VectorBatch]) -> VectorBatch:
+    if len(parts) == 1:
+        return parts[0]
+    payloads = None
+    if all(part.payloads is not None for part in parts):
+        payloads = [payload for part in parts for payload in part.payloads or ()]
+    ids = np.concatenate([part.ids for part in parts])
+    return VectorBatch(ids, np.concatenate([part.vectors for part in parts]), payloads)

@@ -1,0 +1,149 @@
+"""Verifies a new collection against the old one: one streaming pass over each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from vecmigrate.anchors import load_anchors
+from vecmigrate.batches import VectorBatch
+from vecmigrate.errors import MismatchError
+from vecmigrate.keeping import AnchorKeeper
+from vecmigrate.migration import check_translator, translated
+from vecmigrate.registry import open_source
+from vecmigrate.source import Source
+from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
+from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries
+from vecmigrate.verification.passes import SourcePass, target_pass, usable_again
+from vecmigrate.verification.points import check_counts, check_ids, check_payloads
+from vecmigrate.verification.record import Check, Outcome, Verification
+from vecmigrate.verification.retranslation import Retranslation
+from vecmigrate.verification.settings import Progress, VerifySettings
+from vecmigrate.verification.soundness import Soundness
+from vecmigrate.verification.tally import Tally
+
+
+def verify(
+    source: str,
+    target: str,
+    translator: str | Path,
+    settings: VerifySettings | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compare ``target`` with ``source`` translated, and measure its index.
+
+    Either collection is read once; where their points differ, once more to name those that do.
+    Memory is that of some batches and of the sample, whatever the collections' size, beyond what
+    a store needs to find points by id.
+
+    Parameters
+    ----------
+    translator
+        The file that the target was written with.
+    progress
+        Called with the number of points just read, of both collections.
+
+    Raises
+    ------
+    MismatchError
+        Where translator, anchors or queries are not for these collections.
+    BadVectorError
+        Where a vector of the source is unusable and ``on_bad_vector`` is ``fail``.
+    InputError, UsageError, UnreachableError
+        From the stores.
+    """
+    asked = settings or VerifySettings()
+    report = progress or (lambda count: None)
+    begun = time.perf_counter()
+    card, fitted = read_card(translator), load_translator(translator)
+    with open_source(source) as old, open_source(target) as new:
+        described = old.describe(), new.describe()
+        check_translator(described[0], fitted, card)
+        if described[1].dimension != fitted.target_dim_:
+            raise MismatchError(
+                f"{target} has {described[1].dimension} dimensions and the translator leads to "
+                f"{fitted.target_dim_}",
+                remedy="Give the translator that the collection was written with.",
+            )
+        keeper = None
+        if asked.keep_anchors is not None:
+            keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card)
+        given = None if asked.queries is None else read_queries(asked.queries, described[1])
+        prints = old.fingerprint(), new.fingerprint()
+        vectors = Retranslation(
+            new,
+            partial(
+                _expected,
+                translator=fitted,
+                keeper=keeper,
+                text_field=described[0].text_field,
+            ),
+        )
+        ours, theirs, sound = SourcePass(), Tally(), Soundness()
+        ours.run(old, vectors, asked, report)
+        probes = given or ours.probes
+        truth = exact_answers(
+            sound.usable(target_pass(new, theirs, asked.batch_size, report)),
+            probes,
+            described[1].metric,
+        )
+        again = partial(usable_again, old, asked), _again(new, asked.batch_size)
+        checks = [
+            check_counts(ours.tally, theirs, len(ours.skipped)),
+            check_ids(ours.tally, theirs, *again),
+            check_payloads(ours.tally, theirs, *again),
+            vectors.check(full=asked.sample is None),
+            *sound.checks(unit=fitted.normalize_output_),
+            check_index(new, probes, truth, asked.least_index_recall),
+            _check_unchanged(prints, (old.fingerprint(), new.fingerprint())),
+        ]
+    return Verification(
+        vecmigrate_version=version("vecmigrate"),
+        source=source,
+        target=target,
+        source_fingerprint=prints[0],
+        target_fingerprint=prints[1],
+        translator_sha256=translator_sha256(translator),
+        source_encoder=card.source_encoder,
+        target_encoder=card.target_encoder,
+        full=asked.sample is None,
+        checks=tuple(checks),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _expected(
+    batches: Iterable[VectorBatch],
+    *,
+    translator: Translator,
+    keeper: AnchorKeeper | None,
+    text_field: str | None,
+) -> Iterator[VectorBatch]:
+    done = translated(batches, translator, text_field)
+    return keeper.apply(done) if keeper else done
+
+
+def _again(source: Source, batch_size: int) -> Callable[[bool], Iterator[VectorBatch]]:
+    return lambda payloads: source.batches(batch_size, payloads=payloads)
+
+
+def _check_unchanged(before: tuple[str, str], after: tuple[str, str]) -> Check:
+    changed = [
+        name
+        for name, then, now in zip(("source", "target"), before, after, strict=True)
+        if then != now
+    ]
+    return Check(
+        name="unchanged",
+        outcome=Outcome.FAILED if changed else Outcome.PASSED,
+        summary=f"the {' and the '.join(changed)} changed while being verified: stop what writes "
+        "there, bring the target up to date and verify again"
+        if changed
+        else "neither collection changed meanwhile",
+    )

@@ -1,0 +1,73 @@
+"""Tells which of two streams' points differ, in any order and in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.batches import IdArray, Payload
+from vecmigrate.id_fingerprint import id_hashes
+from vecmigrate.keeping import ORIGIN_FIELD
+
+BUCKETS = 1 << 16
+_SHIFT = np.uint64(48)
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=dict).encode
+
+
+class Tally:
+    """The sums of the 64-bit hashes of ids, and of payloads with their ids, in 65,536 buckets.
+
+    A point's bucket goes by its id. Two streams with the same points in any order have equal
+    sums; where they differ, the buckets that do hold the points to look at, so that a second pass
+    need keep only those.
+
+    Attributes
+    ----------
+    count
+        Points taken in.
+    ids, contents
+        ``(65536,)`` uint64 sums.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ids = np.zeros(BUCKETS, np.uint64)
+        self.contents = np.zeros(BUCKETS, np.uint64)
+
+    def add(self, ids: IdArray, payloads: Sequence[Payload] | None) -> None:
+        """Take in points; where there are no payloads, they count as empty."""
+        hashes = id_hashes(ids)
+        buckets = bucket_of(hashes)
+        self.count += len(ids)
+        np.add.at(self.ids, buckets, hashes)
+        np.add.at(self.contents, buckets, content_hashes(hashes, payloads))
+
+
+def bucket_of(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Return the ``(n,)`` buckets of ``(n,)`` id hashes."""
+    return (hashes >> _SHIFT).astype(np.intp)
+
+
+def content_hashes(
+    hashes: NDArray[np.uint64], payloads: Sequence[Payload] | None
+) -> NDArray[np.uint64]:
+    """Return ``(n,)`` hashes of points' id hashes with their payloads as canonical JSON.
+
+    The field that tells a vector's origin is left out: a source does not have it.
+    """
+    given: Sequence[Payload] = [{}] * len(hashes) if payloads is None else payloads
+    digests = (
+        hashlib.blake2b(h.to_bytes(8, "little") + _plain(p), digest_size=8).digest()
+        for h, p in zip(hashes.tolist(), given, strict=True)
+    )
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def _plain(payload: Payload) -> bytes:
+    kept = {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
+    return _canonical(kept).encode()
