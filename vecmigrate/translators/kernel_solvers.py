@@ -7,9 +7,12 @@ else here.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.errors import InputError
 from vecmigrate.translators.base import FITTING_ROWS
 from vecmigrate.translators.kernels import Kernel
 
@@ -66,9 +69,7 @@ def solve_by_landmarks(
         gram += values.T @ values
         cross += values.T @ residual[rows]
     gram += alpha * _kernel_matrix(landmarks, kernel)
-    # Landmarks that nearly coincide leave the sum singular to rounding.
-    gram[np.diag_indices_from(gram)] += 1e-6 * float(np.trace(gram)) / m
-    factor = sl.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+    factor = _factor(gram)
     coefficients: Matrix = sl.cho_solve(factor, cross, check_finite=False)
     left_out = np.empty(residual.shape)
     for rows in blocks:
@@ -83,3 +84,21 @@ def _kernel_matrix(points: NDArray[np.float32], kernel: Kernel) -> Matrix:
     matrix = kernel.against(points).evaluate(points).astype(np.float64)
     # Rounding leaves the product a little less than symmetric, which Cholesky takes amiss.
     return (matrix + matrix.T) / 2
+
+
+def _factor(gram: Matrix) -> tuple[Matrix, bool]:
+    """Factorise a sum of squares that near-coinciding landmarks leave singular to rounding."""
+    import scipy.linalg as sl
+
+    floor = float(np.trace(gram)) / len(gram)
+    for jitter in (1e-6, 1e-5, 1e-4, 1e-3):
+        lifted = gram.copy()
+        lifted[np.diag_indices_from(lifted)] += jitter * floor
+        with suppress(sl.LinAlgError):
+            factor: tuple[Matrix, bool] = sl.cho_factor(
+                lifted, lower=True, overwrite_a=True, check_finite=False
+            )
+            return factor
+    raise InputError(
+        "the anchors leave no map to solve for", remedy="Give other anchors, not near-duplicates."
+    )
