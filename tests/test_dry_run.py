@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from dry_run_corpus import QUERIES, DryRunCorpus, N, TextEncoder, make_dry_run_corpus
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner
 
 from vecmigrate import load_anchors, load_translator
@@ -26,6 +29,7 @@ from vecmigrate.evaluation.search import exact_search
 from vecmigrate.fitting import Method
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind
+from vecmigrate.translators.token_features import TokenTable
 
 SETTINGS = Settings(anchors=400, budget=Budget(texts=1300), method=Method.RIDGE)
 
@@ -215,6 +219,37 @@ def test_uncertainty_orders_the_curve_where_the_method_tells_it(
     report = run(corpus, tmp_path, settings=settings)
     assert report.curve.chosen == "uncertainty"
     assert len(report.calibration.deciles) in (0, 10)
+
+
+class _TableEncoder(TextEncoder):
+    """An encoder whose first layer knows each document's number, and so its vector."""
+
+    def token_table(self) -> TokenTable:
+        words = {"document": 0, **{str(i): i + 1 for i in range(N)}, "?": N + 1}
+        tokenizer = Tokenizer(WordLevel(words, unk_token="?"))
+        tokenizer.pre_tokenizer = Whitespace()
+        edge = np.zeros((1, self.corpus.new.shape[1]), np.float32)
+        return TokenTable(tokenizer.to_str(), np.concatenate([edge, self.corpus.new, edge]))
+
+
+def test_texts_are_read_where_the_encoder_has_a_token_table(
+    corpus: DryRunCorpus, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, method=Method.KERNEL_RIDGE)
+    encoder = _TableEncoder(corpus)
+    found = {}
+    for read in (True, False):
+        report = run(corpus, tmp_path / str(read), encoder=encoder, query_encoder=None,
+                     settings=replace(settings, read_texts=read))  # fmt: skip
+        assert report.translator.reads_texts is read
+        found[read] = report.recall.at[10]
+    assert found[True].low > found[False].high
+    translator = load_translator(tmp_path / "True" / "translator.safetensors")
+    inputs = translator.inputs(corpus.old, [f"document {i}" for i in range(N)])
+    mine, full = (
+        search(v, corpus.new_queries, 10) for v in (translator.transform(inputs), corpus.new)
+    )
+    assert holds(found[True], recall_against(mine, full, 10).mean())
 
 
 def test_queries_that_cannot_be_used_are_counted(corpus: DryRunCorpus, tmp_path: Path) -> None:

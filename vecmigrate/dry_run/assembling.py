@@ -120,6 +120,7 @@ def assemble(job: Job, measured: Measured, begun: float) -> DryRunReport:
             strategy=measured.anchors.card.strategy,
             candidates=[(score.name, score.held_out_recall) for score in measured.candidates],
             file=TRANSLATOR_FILE,
+            reads_texts=measured.translator.text_dim_ > 0,
         ),
         encoder_check=measured.check,
         calibration=_calibration(job, measured, main),

@@ -137,6 +137,8 @@ def dry_run(
                 f"{folder} cannot be made: {error.strerror}", remedy="Name another --out."
             ) from error
         job = Job(opened, description, new, asking or new, old, folder, settings, stage, announce)
+        if settings.read_texts:
+            job.text_encoder = text_encoder or (new if isinstance(new, HasTokenTable) else None)
         measured = _measure(job, asked)
         return assemble(job, measured, begun)
 

@@ -309,13 +309,17 @@ class Verdict(_Facts):
 
 
 class TranslatorChoice(_Facts):
-    """The map that was measured; ``file`` is beside the report."""
+    """The map that was measured; ``file`` is beside the report.
+
+    ``reads_texts`` is True where it reads the points' texts beside their vectors.
+    """
 
     method: str
     anchors: int
     strategy: str
     candidates: list[tuple[str, float]]
     file: str
+    reads_texts: bool = False
 
 
 class EncoderCheck(_Facts):
