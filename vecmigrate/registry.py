@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, cast
 
@@ -21,8 +22,9 @@ def plugin_names(group: str) -> list[str]:
     return sorted({point.name for point in entry_points(group=group)})
 
 
+@cache
 def load_plugin(group: str, name: str) -> Any:
-    """Load what is registered as ``name``.
+    """Load what is registered as ``name``; looked for once, since that reads every package's files.
 
     Raises
     ------

@@ -71,6 +71,7 @@ class Generations:
     def lead_to(self, number: str) -> None:
         """Let readers have generation ``number``, in one step."""
         _replace_link(self._directory / CURRENT, number)
+        sync_directory(self._directory)
 
     def generation_of(self, collection: Location) -> str:
         """Return the number of the generation that leads to a collection, made if need be."""
@@ -99,6 +100,8 @@ class Generations:
             path = self._name.index.with_name(name)
             if _text(path) != self._text_of(name):
                 _replace_link(path, self._text_of(name))
+        # Which of the names a power cut undoes does not matter: each leads to the same either way.
+        sync_directory(self._name.index.parent)
 
     def in_the_way(self) -> Path | None:
         """Return a file that was put where a link belongs, if there is one."""
@@ -218,4 +221,3 @@ def _replace_link(path: Path, text: str) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(text)
     fresh.replace(path)
-    sync_directory(path.parent)

@@ -39,44 +39,19 @@ class QdrantSwitcher(Switcher):
             return _uri(location, aliased or location.collection) + question + options
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
-        location, goal = parse_location(name), parse_location(target)
-        if _place(location) != _place(goal):
-            raise UsageError(
-                f"{name} and {target} are not in one Qdrant",
-                remedy="An alias leads to a collection beside it: name one of the same place.",
-            )
-        with closing(open_access(goal, refusal=InputError)) as access:
-            aliases = _aliases(access)
-            self._check_alias(access, location.collection, goal.collection, aliases)
-            collection = aliases.get(goal.collection, goal.collection)
-            mark = read_mark(existing_collection(access, collection))
-            if mark is not None and mark.state is State.WRITING:
-                raise InputError(
-                    f"{target} is unfinished: a vecmigrate run is writing it, or was stopped while "
-                    "it did",
-                    remedy="Let the migration finish, or run it again.",
-                )
+        with closing(open_access(parse_location(target), refusal=InputError)) as access:
+            self._changes(access, name, target)
 
     def keep(self, name: StoreURI) -> str | None:
         return self.current(name)
 
     def switch(self, name: StoreURI, target: StoreURI) -> None:
-        self.check(name, target)
-        alias, goal = parse_location(name).collection, parse_location(target)
-        with closing(open_access(goal, refusal=WriteError)) as access:
-            aliases = _aliases(access)
-            collection = aliases.get(goal.collection, goal.collection)
-            changes: list[models.AliasOperations] = [
-                models.CreateAliasOperation(
-                    create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)
-                )
-            ]
-            if alias in aliases:
-                changes.insert(
-                    0,
-                    models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
-                )
-            access.run(lambda client: client.update_collection_aliases(changes))
+        with closing(open_access(parse_location(target), refusal=InputError)) as access:
+            changes = self._changes(access, name, target)
+            try:
+                access.run(lambda client: client.update_collection_aliases(changes))
+            except InputError as refused:
+                raise WriteError(refused.message, remedy=refused.remedy) from refused
 
     def belongings(self, collection: StoreURI) -> list[str]:
         location = parse_location(collection)
@@ -91,6 +66,33 @@ class QdrantSwitcher(Switcher):
             self._check_droppable(access, collection, location.collection)
         with closing(open_access(location, refusal=WriteError)) as access:
             access.run(lambda client: client.delete_collection(location.collection))
+
+    def _changes(
+        self, access: Access, name: StoreURI, target: StoreURI
+    ) -> list[models.AliasOperations]:
+        """Return what moves the alias, to be sent as one request; raises as :meth:`check`."""
+        location, goal = parse_location(name), parse_location(target)
+        if _place(location) != _place(goal):
+            raise UsageError(
+                f"{name} and {target} are not in one Qdrant",
+                remedy="An alias leads to a collection beside it: name one of the same place.",
+            )
+        aliases = _aliases(access)
+        alias, collection = location.collection, aliases.get(goal.collection, goal.collection)
+        self._check_alias(access, alias, goal.collection, aliases)
+        mark = read_mark(existing_collection(access, collection))
+        if mark is not None and mark.state is State.WRITING:
+            raise InputError(
+                f"{target} is unfinished: a vecmigrate run is writing it, or was stopped while it "
+                "did",
+                remedy="Let the migration finish, or run it again.",
+            )
+        create = models.CreateAlias(collection_name=collection, alias_name=alias)
+        changes: list[models.AliasOperations] = [models.CreateAliasOperation(create_alias=create)]
+        if alias in aliases:
+            delete = models.DeleteAlias(alias_name=alias)
+            changes.insert(0, models.DeleteAliasOperation(delete_alias=delete))
+        return changes
 
     def _check_alias(
         self, access: Access, alias: str, collection: str, aliases: dict[str, str]

@@ -38,6 +38,8 @@ class Retranslation:
         The new collection, whose points are fetched by id.
     expect
         Translates, and puts kept anchors in.
+    keeps_anchors
+        True where it does the latter.
 
     Attributes
     ----------
@@ -48,8 +50,9 @@ class Retranslation:
         The largest distance found, relative to the expected vector's length.
     """
 
-    def __init__(self, target: Source, expect: Expect) -> None:
+    def __init__(self, target: Source, expect: Expect, *, keeps_anchors: bool) -> None:
         self._target = target
+        self._keeps_anchors = keeps_anchors
         self._expect = expect
         self._cosine = target.describe().metric is Metric.COSINE
         self.tolerance = max(TOLERANCE, _ROUNDINGS * target.rounding())
@@ -83,6 +86,8 @@ class Retranslation:
                 f"the source's: off by up to {self.worst:.2g} of their length (allowed "
                 f"{self.tolerance:.1e}), ids {name_some(self._wrong_ids)}"
             )
+        if self.wrong and self.native and not self._keeps_anchors:
+            summary += "; give --keep-anchors if the collection was written with it"
         if self.native:
             summary += f"; {self.native:,} made by the new encoder itself were not compared"
         nothing = self.compared == 0

@@ -83,6 +83,7 @@ def verify(
                 keeper=keeper,
                 text_field=described[0].text_field,
             ),
+            keeps_anchors=keeper is not None,
         )
         ours, theirs, sound = SourcePass(), Tally(), Soundness()
         ours.run(old, vectors, asked, report)
