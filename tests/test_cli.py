@@ -182,7 +182,7 @@ def test_progress_shows_on_a_terminal(corpus: Corpus) -> None:
     assert b"vec/s" in shown
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "dry-run", "compare"])
 def test_every_command_has_examples(command: str) -> None:
     out, _ = run(command, "--help")
     assert f"vecmigrate {command}" in out
