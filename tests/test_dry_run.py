@@ -17,10 +17,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner
 
-from vecmigrate import load_anchors, load_translator
+from vecmigrate import load_anchors, load_translator, open_sink
 from vecmigrate.batches import VectorBatch
 from vecmigrate.cli.app import app
-from vecmigrate.description import Metric
+from vecmigrate.description import Metric, TargetSpec
 from vecmigrate.dry_run import Budget, Settings, dry_run
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError
 from vecmigrate.evaluation import Query, read_queries
@@ -252,6 +252,31 @@ def test_texts_are_read_where_the_encoder_has_a_token_table(
     assert holds(found[True], recall_against(mine, full, 10).mean())
 
 
+def test_ids_may_be_strings(corpus: DryRunCorpus, report: DryRunReport, tmp_path: Path) -> None:
+    """The same corpus under names gives the same figures, but for draws that ids play a part in."""
+    names = np.array([f"doc-{i}" for i in range(N)], object)
+    payloads = [{"text": f"document {i}"} for i in range(N)]
+    spec = TargetSpec(dimension=corpus.old.shape[1], metric=Metric.DOT, text_field="text")
+    with open_sink(f"faiss:{tmp_path}/named.faiss", spec) as sink:
+        sink.write(VectorBatch(names, corpus.old, payloads))
+        sink.finish()
+    ids = {name: i for i, name in enumerate(names)}
+    np.savez(tmp_path / "new.npz", ids=names.astype(str), vectors=corpus.new)
+    queries = [
+        query.model_copy(update={"relevant": {f"doc-{i}": g for i, g in query.relevant.items()}})
+        for query in read_queries(corpus.log)
+    ]
+    found = dry_run(
+        f"faiss:{tmp_path}/named.faiss", f"vectors:{tmp_path}/new.npz?name=new-model",
+        tmp_path / "out", old_encoder=corpus.old_encoder, query_encoder=corpus.query_encoder,
+        queries=queries, settings=SETTINGS,
+    )  # fmt: skip
+    assert found.upgrade.unknown_label_count == 0
+    assert abs(found.recall.at[10].value - report.recall.at[10].value) < 0.03
+    assert abs(found.upgrade.labelled[2].old.value - report.upgrade.labelled[2].old.value) < 0.05  # type: ignore[union-attr]
+    assert all(document.id in ids for probe in found.worst for document in probe.lost)
+
+
 def test_queries_that_cannot_be_used_are_counted(corpus: DryRunCorpus, tmp_path: Path) -> None:
     queries = read_queries(corpus.log)
     anchors_text = "document 7"
@@ -294,6 +319,10 @@ def test_labels_of_their_own_file_replace_those_of_the_log(
     qrels.write_text("".join(f"{q.id} 0 {next(iter(q.relevant))} 2\n" for q in queries))
     out = command(corpus, tmp_path / "out", "--labels", qrels, "--json")
     assert json.loads(out)["upgrade"]["labelled"][0]["name"] == "recall@10"
+    with qrels.open("a") as file:
+        file.write("77777 0 1 1\n")
+    out = command(corpus, tmp_path / "out", "--labels", qrels)
+    assert "1 labelled queries are not in the log: 77777" in out
     qrels.write_text("77777 0 1 1\n")
     out = command(corpus, tmp_path / "none", "--labels", qrels, code=3)
     assert "no query that --labels names" in out

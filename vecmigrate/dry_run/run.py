@@ -45,6 +45,7 @@ from vecmigrate.source import Source
 from vecmigrate.translators import Translator, save_translator
 from vecmigrate.translators.selection import CandidateScore, candidates
 from vecmigrate.translators.token_features import HasTokenTable
+from vecmigrate.wording import name_some
 
 SAMPLE = 3000
 """Points of the uniform sample: the map, tokens of a text, documents as probes."""
@@ -122,6 +123,9 @@ def dry_run(
     old = open_encoder(old_encoder) if isinstance(old_encoder, str) else old_encoder
     _require_query_encoder(new, asking, queries)
     asked = None if queries is None else with_labels(queries, labels)
+    strangers = sorted((labels or {}).keys() - {query.id for query in queries or ()}, key=str)
+    if strangers:
+        announce(f"{len(strangers):,} labelled queries are not in the log: {name_some(strangers)}")
     comparable = old is not None and any(query.relevant for query in asked or ())
     check_gates(settings.thresholds, comparable=comparable)
     if settings.order == TRAFFIC and queries is None:
