@@ -21,6 +21,7 @@ from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
 
 COMMANDS = ["inspect", "anchors", "fit", "translate", "migrate", "evaluate"]
+PRODUCTION = ["verify", "cutover", "rollback", "drop-source"]
 VECMIGRATE = [sys.executable, "-m", "vecmigrate"]
 
 
@@ -182,7 +183,7 @@ def test_progress_shows_on_a_terminal(corpus: Corpus) -> None:
     assert b"vec/s" in shown
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "dry-run", "compare"])
+@pytest.mark.parametrize("command", [*COMMANDS, "dry-run", "compare", *PRODUCTION])
 def test_every_command_has_examples(command: str) -> None:
     out, _ = run(command, "--help")
     assert f"vecmigrate {command}" in out

@@ -6,20 +6,46 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli import anchors, compare, dry_run, evaluate, fit, inspect, migrate, translate
+from vecmigrate.cli import (
+    anchors,
+    compare,
+    cutover,
+    drop_source,
+    dry_run,
+    evaluate,
+    fit,
+    inspect,
+    migrate,
+    rollback,
+    translate,
+    verify,
+)
 
 app = typer.Typer(
     name="vecmigrate",
     help="Move a vector index into a new encoder's space without re-embedding the corpus.",
     epilog="The usual order: **inspect**, **dry-run**, **anchors**, **fit**, **migrate**, "
-    "**evaluate**. "
+    "**verify**, **evaluate**, **cutover**. "
     "`vecmigrate COMMAND --help` shows examples. Exit codes: docs/exit-codes.md.",
     rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-for command in (inspect, dry_run, anchors, fit, translate, migrate, evaluate, compare):
+for command in (
+    inspect,
+    dry_run,
+    anchors,
+    fit,
+    translate,
+    migrate,
+    verify,
+    evaluate,
+    compare,
+    cutover,
+    rollback,
+    drop_source,
+):
     command.register(app)
 
 

@@ -15,6 +15,21 @@ JsonFlag: TypeAlias = Annotated[
 QuietFlag: TypeAlias = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")
 ]
+NameArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="What readers open: an alias in Qdrant, a path for FAISS; a URI."
+    ),
+]
+StateOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        envvar="VECMIGRATE_STATE",
+        help="Where verifications and cutovers are recorded; unsaid, "
+        "~/.local/state/vecmigrate/records.sqlite.",
+    ),
+]
 SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 TranslatorOption: TypeAlias = Annotated[

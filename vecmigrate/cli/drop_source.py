@@ -1,0 +1,62 @@
+"""``vecmigrate drop-source``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vecmigrate.cli.options import JsonFlag, NameArgument, QuietFlag, StateOption
+from vecmigrate.cli.output import Output
+from vecmigrate.errors import UsageError
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate drop-source qdrant://localhost:6333/articles
+    vecmigrate drop-source faiss:current.faiss --yes
+    vecmigrate drop-source qdrant://localhost:6333/live qdrant://localhost:6333/articles --yes
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("drop-source", epilog=EXAMPLES)(run)
+
+
+def run(
+    name: NameArgument,
+    collection: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[COLLECTION]", help="The old collection; unsaid, what readers had before."
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Delete it; without this it is only told what would be.")
+    ] = False,
+    state: StateOption = None,
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Delete an old collection, once readers have a verified new one in its place."""
+    from vecmigrate.cutover import drop_source, plan_drop
+    from vecmigrate.records import open_records
+
+    with Output(as_json=json_, quiet=quiet) as out, open_records(state) as records:
+        plan = (drop_source if yes else plan_drop)(name, collection, records)
+        verified = plan.verification.finished_at
+        out.say(
+            f"Readers of {name} have {plan.readers.collection} ({plan.readers.count:,} points), "
+            f"verified at {verified}"
+        )
+        out.say(f"{'Deleted' if yes else 'To be deleted, and not to be had back'}:")
+        for thing in plan.belongings:
+            out.say(f"  {thing}")
+        if not yes:
+            raise UsageError(
+                f"{plan.collection} was not deleted: --yes was not given",
+                remedy="Give it to delete what is listed.",
+            )
+        out.result(plan.model_dump(mode="json"))
+        out.say("Next: nothing; the move is complete")
