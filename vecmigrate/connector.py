@@ -6,7 +6,7 @@ entry-point name being the URI scheme. ``vecmigrate.conformance`` tests one.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vecmigrate.batches import IdArray, Payload, PointId, VectorBatch, Vectors, id_array
 from vecmigrate.description import (
@@ -50,6 +50,7 @@ __all__ = [
     "Payload",
     "PointId",
     "Provenance",
+    "ResumableConnector",
     "Sink",
     "Source",
     "StoreURI",
@@ -68,6 +69,26 @@ __all__ = [
     "id_array",
     "name_some",
 ]
+
+
+@runtime_checkable
+class ResumableConnector(Protocol):
+    """What a connector offers beyond :class:`Connector` where its sinks can be continued."""
+
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        """Continue the collection that a sink left behind, as of its checkpoint ``token``.
+
+        What was written after that checkpoint may be there or not: it is written again.
+
+        Raises
+        ------
+        TargetExistsError
+            Where the target is there, finished, or is another run's.
+        MismatchError
+            Where nothing of that checkpoint is left.
+        UsageError, UnreachableError, WriteError
+        """
+        ...
 
 
 class Connector(Protocol):

@@ -26,8 +26,10 @@ class ExitCode(IntEnum):
     WRITE_FAILED = 9
     NO_GO = 10
     TOO_SMALL = 11
+    LOCKED = 12
     NOT_VERIFIED = 13
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class VecmigrateError(Exception):
@@ -82,6 +84,18 @@ class MismatchError(VecmigrateError):
     """Two things that do not belong together: dimensions, encoders, translator, settings."""
 
     exit_code = ExitCode.MISMATCH
+
+
+class LockedError(VecmigrateError):
+    """Another run is doing the same."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class TerminatedError(VecmigrateError):
+    """The process was asked to end, and has saved how far it came."""
+
+    exit_code = ExitCode.TERMINATED
 
 
 class VerificationError(VecmigrateError):

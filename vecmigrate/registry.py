@@ -6,9 +6,9 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from vecmigrate.connector import Connector, SwitchingConnector
+from vecmigrate.connector import Connector, ResumableConnector, SwitchingConnector
 from vecmigrate.description import TargetSpec
-from vecmigrate.errors import UsageError
+from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
@@ -51,6 +51,24 @@ def open_sink(uri: str, spec: TargetSpec, *, restart: bool = False) -> Sink:
     parsed = parse_uri(uri)
     connector = cast(Connector, load_plugin(CONNECTORS, parsed.scheme))
     return connector.open_sink(parsed, spec, restart=restart)
+
+
+def resume_sink(uri: str, spec: TargetSpec, token: str) -> Sink:
+    """Continue a collection at ``uri``; see :meth:`ResumableConnector.resume_sink`.
+
+    Raises
+    ------
+    MismatchError
+        Where the store's connector cannot.
+    """
+    parsed = parse_uri(uri)
+    connector = load_plugin(CONNECTORS, parsed.scheme)
+    if not isinstance(connector, ResumableConnector):
+        raise MismatchError(
+            f"the connector {parsed.scheme} cannot continue an unfinished collection",
+            remedy="Start over with --restart.",
+        )
+    return connector.resume_sink(parsed, spec, token)
 
 
 def find_switcher(uri: str) -> Switcher | None:

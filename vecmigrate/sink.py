@@ -37,6 +37,21 @@ class Sink(ABC):
     def abort(self) -> None:
         """Remove what was written; may be called again, and does nothing after :meth:`finish`."""
 
+    def checkpoint(self) -> str | None:
+        """Make all that was written durable and return a token to continue from.
+
+        :meth:`ResumableConnector.resume_sink` takes it, in this process or a later one, also where
+        more was written after it. None from a sink that cannot be continued.
+        """
+        return None
+
+    def suspend(self) -> None:
+        """Stop and leave what was written for :meth:`ResumableConnector.resume_sink`.
+
+        :meth:`abort` then does nothing. A sink that cannot be continued removes it instead.
+        """
+        self.abort()
+
     def __enter__(self) -> Self:
         return self
 

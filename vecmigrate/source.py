@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -62,6 +63,15 @@ class Source(ABC):
         """Yield all ids. Override where ids can be read without the vectors."""
         for batch in self.batches(batch_size, payloads=False):
             yield batch.ids
+
+    def fingerprint(self) -> str:
+        """Return a text that changes when the collection does, as far as can be told cheaply.
+
+        By default of the description without the URI, so that a changed count is noticed. Override
+        where the store tells more, as a file's size and time.
+        """
+        described = self.describe().model_dump_json(exclude={"uri"}).encode()
+        return hashlib.blake2b(described, digest_size=16).hexdigest()
 
     def texts(self, ids: Sequence[PointId] | IdArray) -> list[str | None]:
         """Return the embedded text of each id, None where a point has none.

@@ -46,6 +46,10 @@ class FaissConnector:
         """
         return FaissSink(uri, Location.parse(uri, ()), spec, restart=restart)
 
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        """Continue what an earlier sink staged; see :class:`ResumableConnector`."""
+        return FaissSink(uri, Location.parse(uri, ()), spec, token=token)
+
     def switcher(self) -> Switcher:
         """Return what moves readers of an index's name to another index."""
         return FaissSwitcher()

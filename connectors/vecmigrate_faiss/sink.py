@@ -42,7 +42,13 @@ class FaissSink(Sink):
     """
 
     def __init__(
-        self, uri: StoreURI, location: Location, spec: TargetSpec, *, restart: bool
+        self,
+        uri: StoreURI,
+        location: Location,
+        spec: TargetSpec,
+        *,
+        restart: bool = False,
+        token: str | None = None,
     ) -> None:
         self._uri = uri
         self._location = location
@@ -52,13 +58,18 @@ class FaissSink(Sink):
             raise UsageError(
                 f"{uri}: there is no directory {location.index.parent}", remedy="Create it first."
             )
-        _refuse_existing(location.index)
+        if token is None:
+            _refuse_existing(location.index)
         with _writing(location.index):
-            self._staging = Staging(location.staging, spec.dimension, restart=restart)
+            self._staging = Staging(location.staging, spec.dimension, restart=restart, token=token)
             try:
+                if token is not None:
+                    self._refuse_published()
                 self._clear_names()
             except BaseException:
-                self._staging.discard()
+                if token is None:
+                    self._staging.discard()
+                self._staging.suspend()
                 raise
 
     def write(self, batch: VectorBatch) -> None:
@@ -86,6 +97,19 @@ class FaissSink(Sink):
 
     def abort(self) -> None:
         self._staging.discard()
+
+    def checkpoint(self) -> str:
+        with _writing(self._location.staging):
+            return self._staging.checkpoint()
+
+    def suspend(self) -> None:
+        self._staging.suspend()
+
+    def _refuse_published(self) -> None:
+        """Where the run to continue had just published, only its staging is left to remove."""
+        if self._staging.was_publishing and self._location.index.exists():
+            self._staging.discard()
+        _refuse_existing(self._location.index)
 
     def _clear_names(self) -> None:
         """Remove what a run that was cut short while publishing left; refuse what is not ours."""

@@ -55,6 +55,12 @@ class FaissSource(Source):
         self._table: IdTable | None = None
         self._description = self._describe()
 
+    def fingerprint(self) -> str:
+        """Sizes and times of the index and its sidecar, beside the description."""
+        files = [self._path, *([self._sidecar.path] if self._sidecar else [])]
+        stats = ((path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+        return "-".join([super().fingerprint(), *(f"{size}.{time}" for size, time in stats)])
+
     def describe(self) -> CollectionDescription:
         return self._description
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from vecmigrate.connector import MismatchError, TargetExistsError, VectorBatch, Vectors, id_array
 from vecmigrate_faiss.lookup import Int64s
@@ -24,6 +25,14 @@ _READ_ROWS = 1 << 16
 _EMPTY = b"{}\n"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=dict).encode
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=dict).encode
+
+
+class _Checkpoint(BaseModel):
+    """Rows so far, and the size of each file that holds them."""
+
+    count: int
+    named: bool
+    sizes: dict[str, int]
 
 
 class Staging:
@@ -40,17 +49,30 @@ class Staging:
     was_publishing
         True where an earlier run left the directory after :meth:`mark_publishing`.
 
+    Parameters
+    ----------
+    token
+        From :meth:`checkpoint` of an earlier run: continue there.
+
     Raises
     ------
     TargetExistsError
         Where the directory is there and ``restart`` is false, or another run is using it.
+    MismatchError
+        Where what ``token`` tells of is not there any more.
     """
 
-    def __init__(self, directory: Path, dimension: int, *, restart: bool) -> None:
+    def __init__(
+        self, directory: Path, dimension: int, *, restart: bool, token: str | None = None
+    ) -> None:
         self._directory = directory
         self._dimension = dimension
         self.count = 0
         self.named = False
+        self._files: dict[Path, IO[bytes]] = {}
+        if token is not None:
+            self._continue(token)
+            return
         try:
             directory.mkdir()
         except FileExistsError as error:
@@ -64,7 +86,42 @@ class Staging:
         for path in directory.iterdir():
             if path not in (self._lock_path, self._marker):
                 path.unlink()
-        self._files: dict[Path, IO[bytes]] = {}
+
+    def _continue(self, token: str) -> None:
+        """Go back to a checkpoint: cut off or remove what came after it."""
+        try:
+            marked = _Checkpoint.model_validate_json(token)
+        except ValidationError as error:
+            raise MismatchError(
+                f"{token!r} is no checkpoint of {self._directory}", remedy="Start over."
+            ) from error
+        if not self._lock_path.exists():
+            raise MismatchError(
+                f"nothing is left of the unfinished run in {self._directory}",
+                remedy="Start over with --restart.",
+            )
+        self._lock = self._take_lock()
+        self.was_publishing = self._marker.exists()
+        try:
+            for path in self._directory.iterdir():
+                size = marked.sizes.get(path.name)
+                if size is not None and path.stat().st_size >= size:
+                    os.truncate(path, size)
+                elif path not in (self._lock_path, self._marker):
+                    path.unlink()
+            missing = [name for name in marked.sizes if not (self._directory / name).exists()]
+            if missing:
+                raise MismatchError(
+                    f"{self._directory} has lost {', '.join(missing)}",
+                    remedy="Start over with --restart.",
+                )
+        except BaseException:
+            self._lock.close()
+            raise
+        self.count, self.named = marked.count, marked.named
+        for name in marked.sizes:
+            path = self._directory / name
+            self._files[path] = path.open("ab", _BUFFER)
 
     @property
     def index(self) -> Path:
@@ -105,6 +162,20 @@ class Staging:
         if self.has_payloads:
             self._file(self._payloads).write(_EMPTY * len(batch) if lines is None else lines)
         self.count += len(batch)
+
+    def checkpoint(self) -> str:
+        """Bring everything to the disk and return a token to continue from."""
+        self.sync()
+        sync_directory(self._directory)
+        sizes = {path.name: path.stat().st_size for path in self._files}
+        return _Checkpoint(count=self.count, named=self.named, sizes=sizes).model_dump_json()
+
+    def suspend(self) -> None:
+        """Leave the directory for a later run; may be called again."""
+        for file in self._files.values():
+            with suppress(OSError):
+                file.close()
+        self._lock.close()
 
     def sync(self) -> None:
         """Bring everything to the disk."""

@@ -29,6 +29,11 @@ class _QdrantConnector:
 
         return QdrantSink(uri, spec, restart=restart)
 
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        from vecmigrate_qdrant.sink import QdrantSink
+
+        return QdrantSink(uri, spec, token=token)
+
     def switcher(self) -> Switcher:
         from vecmigrate_qdrant.switcher import QdrantSwitcher
 

@@ -49,7 +49,11 @@ class Access(ABC):
 
     @abstractmethod
     def begin_writes(self, collection: str) -> None:
-        """Get a collection that was just created ready for many writes."""
+        """Get a collection that was just created, or is continued, ready for many writes."""
+
+    @abstractmethod
+    def sync_writes(self, collection: str) -> None:
+        """Bring the points written so far to the disk."""
 
     @abstractmethod
     def publish(

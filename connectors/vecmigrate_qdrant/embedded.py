@@ -103,6 +103,10 @@ class EmbeddedAccess(Access):
         # lose the last points of a collection that is marked as unfinished anyway.
         self._pragmas(collection, "journal_mode=WAL", "synchronous=NORMAL")
 
+    def sync_writes(self, collection: str) -> None:
+        # With synchronous=NORMAL a checkpoint of the log is what reaches the disk.
+        self._pragmas(collection, "wal_checkpoint(FULL)")
+
     def publish(
         self,
         collection: str,

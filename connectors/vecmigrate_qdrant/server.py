@@ -84,6 +84,9 @@ class ServerAccess(Access):
     def begin_writes(self, collection: str) -> None:
         """A server needs no preparation."""
 
+    def sync_writes(self, collection: str) -> None:
+        """A server has made durable what it acknowledged."""
+
     def publish(
         self,
         collection: str,

@@ -46,6 +46,8 @@ _log = logging.getLogger("vecmigrate.qdrant")
 class QdrantSink(Sink):
     """A new Qdrant collection; marked in its metadata as unfinished until :meth:`finish`.
 
+    A checkpoint's token is the run that the mark names; points are written again by id.
+
     Raises
     ------
     UsageError
@@ -59,7 +61,14 @@ class QdrantSink(Sink):
         Where Qdrant refuses the collection or is not to be reached.
     """
 
-    def __init__(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> None:
+    def __init__(
+        self,
+        uri: StoreURI,
+        spec: TargetSpec,
+        *,
+        restart: bool = False,
+        token: str | None = None,
+    ) -> None:
         location = parse_location(uri)
         settings = spec.settings if spec.store == "qdrant" else {}
         self._uri = uri
@@ -68,7 +77,7 @@ class QdrantSink(Sink):
         self._vector = uri.options.get("vector", str(settings.get("vector", UNNAMED)))
         self._strict_mode = strict_mode(settings)
         self._description: CollectionDescription | None = None
-        self._run = uuid.uuid4().hex
+        self._run = token or uuid.uuid4().hex
         self._created = False
         arguments, self._notes = creation_arguments(
             settings, self._vector, spec.dimension, spec.metric
@@ -77,11 +86,16 @@ class QdrantSink(Sink):
         self._access = open_access(location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
         try:
-            self._make_way(restart)
-            self._create(arguments, settings)
-            self._index_payloads(indexes)
+            if token is None:
+                self._make_way(restart)
+                self._create(arguments, settings)
+                self._index_payloads(indexes)
+            else:
+                self._find_own()
             self._access.begin_writes(self._collection)
         except BaseException:
+            # What a resumed run finds is not this sink's to remove.
+            self._created &= token is None
             self.abort()
             raise
 
@@ -129,6 +143,30 @@ class QdrantSink(Sink):
         finally:
             self._created = False
             self._access.close()
+
+    def checkpoint(self) -> str:
+        self._access.sync_writes(self._collection)
+        return self._run
+
+    def suspend(self) -> None:
+        self._created = False
+        self._access.close()
+
+    def _find_own(self) -> None:
+        """Make sure that the collection is the one that the run to continue was writing."""
+        name = self._collection
+        if not self._exists():
+            raise MismatchError(
+                f"nothing is left of the unfinished collection {self._where}",
+                remedy="Start over with --restart.",
+            )
+        mark = read_mark(self._access.run(lambda client: client.get_collection(name)))
+        if mark is None or mark.run != self._run or mark.state is State.COMPLETE:
+            raise TargetExistsError(
+                f"the collection {self._where} is there already",
+                remedy="Name another target, or delete that collection yourself.",
+            )
+        self._created = True
 
     def _make_way(self, restart: bool) -> None:
         """Make sure that nothing is at the target's name."""

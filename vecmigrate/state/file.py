@@ -1,0 +1,83 @@
+"""Opens the state file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from vecmigrate.errors import InputError, MismatchError, WriteError
+
+STATE_VARIABLE = "VECMIGRATE_STATE"
+DEFAULT_STATE = Path(".vecmigrate/state.sqlite")
+
+VERSION = 1
+_APPLICATION = 0x76656D69
+"""Marks a SQLite file as ours, in its header."""
+
+_BUSY_SECONDS = 30.0
+
+
+def state_path(given: str | Path | None = None) -> Path:
+    """Return the file given, else that of the environment, else the default here."""
+    return Path(given or os.environ.get(STATE_VARIABLE) or DEFAULT_STATE)
+
+
+def open_state(path: str | Path) -> sqlite3.Connection:
+    """Open the state file, made where it is not there yet; ``with connection:`` is a transaction.
+
+    A transaction that has returned is on the disk.
+
+    Raises
+    ------
+    InputError
+        Where the file is not a state file.
+    MismatchError
+        Where a newer vecmigrate made it.
+    WriteError
+        Where it cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+    except (OSError, sqlite3.Error) as error:
+        raise WriteError(
+            f"the state file {path} cannot be opened ({error})",
+            remedy="Name a writable one with --state.",
+        ) from error
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application == 0 and tables == 0:
+            with connection:
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            application, version = _APPLICATION, VERSION
+    except sqlite3.Error as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise WriteError(
+                f"the state file {path} cannot be written ({error})",
+                remedy="Check its folder's permissions and free space, or name another with "
+                "--state.",
+            ) from error
+        raise _not_ours(path) from error
+    if application != _APPLICATION:
+        connection.close()
+        raise _not_ours(path)
+    if version > VERSION:
+        connection.close()
+        raise MismatchError(
+            f"the state file {path} is of version {version}, and this vecmigrate knows {VERSION}",
+            remedy="Use the vecmigrate that made it, or name another file with --state.",
+        )
+    return connection
+
+
+def _not_ours(path: Path) -> InputError:
+    return InputError(
+        f"{path} is not a state file of vecmigrate", remedy="Name another with --state."
+    )

@@ -1,0 +1,147 @@
+"""Migrations in progress: what each belongs to, and how far it has come."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from vecmigrate.batches import PointId
+from vecmigrate.description import Provenance
+from vecmigrate.errors import MismatchError
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS jobs (
+    key TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    target TEXT NOT NULL,
+    updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    job TEXT NOT NULL
+)
+"""
+
+
+class JobStatus(StrEnum):
+    """How far a job has come."""
+
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+    DONE = "done"
+
+
+class Belongings(BaseModel):
+    """What a job was begun with; it is continued with the same alone.
+
+    Attributes
+    ----------
+    source_fingerprint
+        See :meth:`Source.fingerprint`.
+    translator, kept_anchors
+        SHA-256 of the translator's file and of the vectors kept.
+    """
+
+    source_fingerprint: str
+    translator: str
+    kept_anchors: str | None
+    on_bad_vector: str
+    source_encoder: str | None
+
+    def differences(self, other: Belongings) -> list[str]:
+        """Name what is not the same in the other."""
+        names = {
+            "source_fingerprint": "the source has changed",
+            "translator": "another translator",
+            "kept_anchors": "other anchors to keep",
+            "on_bad_vector": "another --on-bad-vector",
+            "source_encoder": "another --source-encoder",
+        }
+        return [said for name, said in names.items() if getattr(self, name) != getattr(other, name)]
+
+
+class Job(BaseModel):
+    """A migration.
+
+    Attributes
+    ----------
+    provenance
+        What the target is given; its date tells this job's target from any other.
+    token
+        The sink's checkpoint; None from a sink that cannot be continued.
+    cursor
+        The source's, of the last point that the checkpoint holds.
+    written, id_total
+        The fingerprint of the ids written so far.
+    """
+
+    source: str
+    target: str
+    belongings: Belongings
+    provenance: Provenance
+    status: JobStatus = JobStatus.RUNNING
+    token: str | None = None
+    cursor: str | None = None
+    written: int = 0
+    id_total: int = 0
+    kept_anchors: int = 0
+    skipped_ids: list[PointId] = []
+
+    @property
+    def key(self) -> str:
+        """What names the job."""
+        return job_key(self.source, self.target)
+
+
+def job_key(source: str, target: str) -> str:
+    """Name the job that moves ``source`` to ``target``."""
+    return hashlib.blake2b(f"{source}\0{target}".encode(), digest_size=16).hexdigest()
+
+
+class JobTable:
+    """The jobs that a state file knows of.
+
+    Parameters
+    ----------
+    connection
+        To the state file.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        with connection:
+            connection.execute(_TABLE)
+
+    def find(self, source: str, target: str) -> Job | None:
+        """Return the job, or None where it was never begun.
+
+        Raises
+        ------
+        MismatchError
+            Where another version of vecmigrate wrote it.
+        """
+        row = self._connection.execute(
+            "SELECT job FROM jobs WHERE key = ?", (job_key(source, target),)
+        ).fetchone()
+        if row is None:
+            return None
+        try:
+            return Job.model_validate_json(row[0])
+        except ValueError as error:
+            raise MismatchError(
+                f"the record of {source} to {target} is of another version",
+                remedy="Start over with --restart.",
+            ) from error
+
+    def save(self, job: Job) -> None:
+        """Store how far a job has come; on the disk when this returns."""
+        with self._connection:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO jobs (key, source, target, job) VALUES (?, ?, ?, ?)",
+                (job.key, job.source, job.target, job.model_dump_json()),
+            )
+
+    def forget(self, source: str, target: str) -> None:
+        """Remove a job's record."""
+        with self._connection:
+            self._connection.execute("DELETE FROM jobs WHERE key = ?", (job_key(source, target),))
