@@ -1,60 +1,37 @@
-"""The state file in which verifications and cutovers are recorded."""
+"""The state file while verifications and cutovers are read and written there."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from vecmigrate.errors import InputError, WriteError
-
-_PATIENCE_SECONDS = 30.0
+from vecmigrate.errors import WriteError
+from vecmigrate.state import open_state, state_path
 
 
 @contextmanager
-def open_records(path: Path | None = None) -> Iterator[sqlite3.Connection]:
-    """Open the state file, made where it is not there; each change is on disk when it is made.
+def open_records(given: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """Open the state file, and close it at the end.
 
     Parameters
     ----------
-    path
-        None for one file for each user, so that a rollback finds what a cutover wrote wherever
-        either is run.
+    given
+        See :func:`vecmigrate.state.state_path`.
 
     Raises
     ------
-    InputError
-        Where the file is none of SQLite's.
-    WriteError
-        Where it cannot be made or written.
+    InputError, MismatchError, WriteError
+        As :func:`vecmigrate.state.open_state`; the last one also where the file is no longer
+        writable when something is to be recorded.
     """
-    path = path or _users_own()
+    path = state_path(given)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"the folder {path.parent} of the state file cannot be made: {error.strerror or error}",
-            remedy="Name another file with --state.",
-        ) from error
-    try:
-        with closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS)) as connection:
-            # A cutover whose way back a power cut took away could not be rolled back.
-            connection.execute("PRAGMA synchronous = FULL")
+        with closing(open_state(path)) as connection:
             yield connection
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         raise WriteError(
-            f"the state file {path} cannot be written: {error}",
-            remedy="Check the folder, its permissions and its free space, or name another --state.",
+            f"the state file {path} cannot be written ({error})",
+            remedy="Check its folder's permissions and free space, then run this again.",
         ) from error
-    except sqlite3.DatabaseError as error:
-        raise InputError(
-            f"{path} is not a state file of vecmigrate: {error}",
-            remedy="Name the right one with --state.",
-        ) from error
-
-
-def _users_own() -> Path:
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "vecmigrate" / "records.sqlite"

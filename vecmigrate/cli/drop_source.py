@@ -35,6 +35,14 @@ def run(
     yes: Annotated[
         bool, typer.Option("--yes", help="Delete it; without this it is only told what would be.")
     ] = False,
+    target_changed: Annotated[
+        bool,
+        typer.Option(
+            "--target-changed",
+            help="Accept that what readers have changed since the cutover's verification, as it "
+            "does once applications write there.",
+        ),
+    ] = False,
     state: StateOption = None,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -44,7 +52,10 @@ def run(
     from vecmigrate.records import open_records
 
     with Output(as_json=json_, quiet=quiet) as out, open_records(state) as records:
-        plan = (drop_source if yes else plan_drop)(name, collection, records)
+        with out.progress("reading the old collection", None) as advance:
+            plan = (drop_source if yes else plan_drop)(
+                name, collection, records, target_changed=target_changed, progress=advance
+            )
         verified = plan.verification.finished_at
         out.say(
             f"Readers of {name} have {plan.readers.collection} ({plan.readers.count:,} points), "

@@ -26,8 +26,7 @@ StateOption: TypeAlias = Annotated[
     typer.Option(
         "--state",
         envvar="VECMIGRATE_STATE",
-        help="Where verifications and cutovers are recorded; unsaid, "
-        "~/.local/state/vecmigrate/records.sqlite.",
+        help="File of jobs, verifications and cutovers; unsaid, .vecmigrate/state.sqlite here.",
     ),
 ]
 SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]

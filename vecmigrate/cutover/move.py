@@ -13,7 +13,8 @@ from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateE
 from vecmigrate.registry import require_switcher
 from vecmigrate.switcher import Switcher
 from vecmigrate.uri import parse_uri
-from vecmigrate.verification.gate import fingerprint_of, require_verified
+from vecmigrate.verification.fingerprint import fingerprint_of
+from vecmigrate.verification.gate import require_verified
 from vecmigrate.verification.log import VerificationLog
 from vecmigrate.verification.record import Verification
 

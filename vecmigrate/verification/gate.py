@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vecmigrate.errors import NotVerifiedError
-from vecmigrate.registry import find_switcher, open_source
+from vecmigrate.registry import find_switcher
 from vecmigrate.uri import parse_uri
+from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.log import Kept, VerificationLog
 
 
@@ -36,12 +37,6 @@ def require_verified(log: VerificationLog, collection: str) -> Kept:
             remedy=f"Run: {again}.",
         )
     return kept
-
-
-def fingerprint_of(collection: str) -> str:
-    """Open a collection and return its fingerprint."""
-    with open_source(collection) as source:
-        return source.fingerprint()
 
 
 def spelled(collection: str) -> str:

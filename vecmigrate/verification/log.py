@@ -12,8 +12,7 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS verifications (
     id INTEGER PRIMARY KEY,
     target TEXT NOT NULL,
-    source_fingerprint TEXT NOT NULL,
-    target_fingerprint TEXT NOT NULL,
+    source_contents TEXT NOT NULL,
     passed INTEGER NOT NULL,
     record TEXT NOT NULL
 )
@@ -48,12 +47,10 @@ class VerificationLog:
         with self._connection:
             cursor = self._connection.execute(
                 "INSERT INTO verifications "
-                "(target, source_fingerprint, target_fingerprint, passed, record) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "(target, source_contents, passed, record) VALUES (?, ?, ?, ?)",
                 (
                     target,
-                    verification.source_fingerprint,
-                    verification.target_fingerprint,
+                    verification.source_contents,
                     verification.passed,
                     verification.model_dump_json(),
                 ),
@@ -64,9 +61,9 @@ class VerificationLog:
         """Return the last verification of a collection."""
         return self._one("target = ?", target)
 
-    def latest_of_source(self, source_fingerprint: str) -> Kept | None:
-        """Return the last verification that passed and read a source as it is now."""
-        return self._one("passed AND source_fingerprint = ?", source_fingerprint)
+    def latest_of_source(self, contents: str) -> Kept | None:
+        """Return the last verification that passed and had a source with these contents."""
+        return self._one("passed AND source_contents = ?", contents)
 
     def get(self, number: int) -> Kept | None:
         """Return a verification by its number."""

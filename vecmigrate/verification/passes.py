@@ -46,7 +46,7 @@ class SourcePass:
         start = 0
         batches = prefetch(source.batches(asked.batch_size))
         for batch in screen(batches, description.uri, asked.on_bad_vector, self.skipped):
-            self.tally.add(batch.ids, batch.payloads)
+            self.tally.add(batch)
             rows = None if sample is None else _within(sample, start, len(batch))
             wanted = batch if rows is None else batch.take(rows)
             if len(wanted):
@@ -66,7 +66,7 @@ def target_pass(
 ) -> Iterator[VectorBatch]:
     """Yield the new collection's batches, tallying their points."""
     for batch in prefetch(target.batches(batch_size)):
-        tally.add(batch.ids, batch.payloads)
+        tally.add(batch)
         progress(len(batch))
         yield batch
 

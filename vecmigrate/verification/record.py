@@ -46,6 +46,9 @@ class Verification(BaseModel):
         URIs.
     source_fingerprint, target_fingerprint
         What the two were when they were read, by which a later change is told.
+    source_contents, target_contents
+        Digests of all their points, vectors included, wherever the collection is by now; bad
+        vectors that were left out do not count.
     translator_sha256
         The translator file that the target was compared with.
     source_encoder, target_encoder
@@ -63,6 +66,8 @@ class Verification(BaseModel):
     target: str
     source_fingerprint: str
     target_fingerprint: str
+    source_contents: str
+    target_contents: str
     translator_sha256: str
     source_encoder: EncoderIdentity | None
     target_encoder: EncoderIdentity | None

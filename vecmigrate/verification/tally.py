@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, Payload
+from vecmigrate.batches import Payload, VectorBatch
 from vecmigrate.id_fingerprint import id_hashes
 from vecmigrate.keeping import ORIGIN_FIELD
 
 BUCKETS = 1 << 16
 _SHIFT = np.uint64(48)
+_MASK = (1 << 64) - 1
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=dict).encode
 
@@ -36,16 +37,24 @@ class Tally:
 
     def __init__(self) -> None:
         self.count = 0
+        self._vectors = 0
         self.ids = np.zeros(BUCKETS, np.uint64)
         self.contents = np.zeros(BUCKETS, np.uint64)
 
-    def add(self, ids: IdArray, payloads: Sequence[Payload] | None) -> None:
+    def add(self, batch: VectorBatch) -> None:
         """Take in points; where there are no payloads, they count as empty."""
-        hashes = id_hashes(ids)
+        hashes = id_hashes(batch.ids)
         buckets = bucket_of(hashes)
-        self.count += len(ids)
+        self.count += len(batch)
         np.add.at(self.ids, buckets, hashes)
-        np.add.at(self.contents, buckets, content_hashes(hashes, payloads))
+        np.add.at(self.contents, buckets, content_hashes(hashes, batch.payloads))
+        rows = _hashes_with(hashes, map(memoryview, batch.vectors))
+        self._vectors = (self._vectors + int(rows.sum(dtype=np.uint64))) & _MASK
+
+    def digest(self) -> str:
+        """Return a text that two collections share only where all their points are equal."""
+        sums = (int(part.sum(dtype=np.uint64)) for part in (self.ids, self.contents))
+        return "-".join(f"{n:016x}" for n in (self.count, *sums, self._vectors))
 
 
 def bucket_of(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
@@ -61,10 +70,18 @@ def content_hashes(
     The field that tells a vector's origin is left out: a source does not have it.
     """
     given: Sequence[Payload] = [{}] * len(hashes) if payloads is None else payloads
-    digests = (
-        hashlib.blake2b(h.to_bytes(8, "little") + _plain(p), digest_size=8).digest()
-        for h, p in zip(hashes.tolist(), given, strict=True)
-    )
+    return _hashes_with(hashes, map(_plain, given))
+
+
+def _hashes_with(
+    hashes: NDArray[np.uint64], parts: Iterable[bytes | memoryview]
+) -> NDArray[np.uint64]:
+    """Return ``(n,)`` hashes of id hashes, each with its part."""
+    digests = []
+    for id_hash, part in zip(hashes.tolist(), parts, strict=True):
+        state = hashlib.blake2b(id_hash.to_bytes(8, "little"), digest_size=8)
+        state.update(part)
+        digests.append(state.digest())
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 

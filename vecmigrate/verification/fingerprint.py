@@ -1,0 +1,32 @@
+"""What a collection is now: told cheaply, or by reading all of it."""
+
+from __future__ import annotations
+
+from vecmigrate.prefetch import prefetch
+from vecmigrate.registry import open_source
+from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.verification.settings import Progress
+from vecmigrate.verification.tally import Tally
+
+
+def contents_of(collection: str, batch_size: int = 4096, progress: Progress | None = None) -> str:
+    """Read all of a collection and return the digest of its points, as a verification keeps it.
+
+    Unusable vectors are left out, as a migration leaves them out or refuses them.
+    """
+    tally = Tally()
+    with open_source(collection) as source:
+        batches = screen(
+            prefetch(source.batches(batch_size)), collection, OnBadVector.SKIP, Skipped()
+        )
+        for batch in batches:
+            tally.add(batch)
+            if progress is not None:
+                progress(len(batch))
+    return tally.digest()
+
+
+def fingerprint_of(collection: str) -> str:
+    """Open a collection and return its fingerprint."""
+    with open_source(collection) as source:
+        return source.fingerprint()
