@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 from corpus import NEW_DIM, OLD_DIM, Corpus, N
 from qdrant_places import Place, open_place, points
+from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_source, save_translator
+from vecmigrate.cli import app
 from vecmigrate.cutover import cut_over, drop_source, plan_drop, roll_back
 from vecmigrate.cutover.naming import name_uri
 from vecmigrate.description import EncoderIdentity
-from vecmigrate.errors import InputError, MismatchError, NotVerifiedError, UsageError
+from vecmigrate.errors import ExitCode, InputError, MismatchError, NotVerifiedError, UsageError
 from vecmigrate.registry import require_switcher
 from vecmigrate.uri import parse_uri
 from vecmigrate.verification import verify
@@ -405,7 +409,7 @@ def test_a_file_put_over_a_link_is_kept(corpus: Corpus, state: sqlite3.Connectio
     two_generations(folder)
     name, target = f"faiss:{folder}/live.faiss", f"faiss:{folder}/new.faiss"
     cut_over(name, target, state, unverified=True)
-    (folder / "live.jsonl").unlink()
+    assert not (folder / "live.jsonl").is_symlink(), "only the old generation has such a file"
     (folder / "live.jsonl").write_text("{}")
     with pytest.raises(MismatchError, match="would be lost"):
         roll_back(name, state)
@@ -418,3 +422,86 @@ def test_a_file_put_over_a_link_is_kept(corpus: Corpus, state: sqlite3.Connectio
     assert seen(name) == (60, NEW_DIM)
     kept = roll_back(name, state).after
     assert kept.count == 7
+
+
+def command(*arguments: object, code: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def test_the_commands_from_migrate_to_drop(
+    corpus: Corpus, translator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = corpus.folder
+    monkeypatch.chdir(folder)
+    name, target = "faiss:old.faiss", "faiss:new.faiss"
+    command("migrate", name, target, "--translator", translator, "-q")
+    _, err = command("cutover", name, "--to", target, code=ExitCode.NOT_VERIFIED)
+    assert err == (
+        "error: faiss:new.faiss has not been verified. Run: vecmigrate verify SOURCE "
+        "faiss:new.faiss --translator FILE.\n"
+    )
+    command("verify", name, target, "--translator", translator, "-q")
+    out, _ = command("cutover", name, "--to", target, "--dry-run")
+    assert "Nothing was changed." in out.splitlines()[-1]
+    assert "new-model (24 dimensions, unit length) from the switch on" in out
+    out, _ = command("cutover", name, "--to", target)
+    assert "old-model (16 dimensions, unit length)" in out
+    assert out.splitlines()[-1].endswith("back with: vecmigrate rollback 'faiss:old.faiss'")
+    assert seen(name) == (N, NEW_DIM)
+    out, _ = command("rollback", name)
+    assert out.splitlines()[-1].startswith("Next: vecmigrate cutover")
+    assert seen(name) == (N, OLD_DIM)
+    shown = json.loads(command("cutover", name, "--to", target, "--json")[0])
+    assert (shown["done"], shown["after"]["dimension"]) == (True, NEW_DIM)
+    out, err = command("drop-source", name, code=ExitCode.USAGE)
+    assert "To be deleted" in out
+    assert "--yes was not given" in err
+    kept = folder / "old.faiss.generations" / "1" / "old.faiss"
+    assert kept.exists()
+    assert command("drop-source", name, "--yes", "-q") == ("", "")
+    assert not kept.exists()
+    command("rollback", name, code=ExitCode.BAD_INPUT)
+    command("rollback", "faiss:new.faiss", code=ExitCode.MISMATCH)
+    _, err = command("rollback", name, "--state", translator, code=ExitCode.BAD_INPUT)
+    assert "is not a state file" in err
+
+
+def test_a_target_that_applications_write_to_can_replace_its_source(
+    corpus: Corpus, translator: Path, state: sqlite3.Connection
+) -> None:
+    folder = corpus.folder
+    name, target = corpus.source, f"faiss:{folder}/new.faiss"
+    migrate(name, target, translator)
+    verified(name, target, translator, state)
+    cut_over(name, target, state)
+    index = faiss.read_index(str(folder / "new.faiss"))
+    index.add(corpus.new[:1])
+    faiss.write_index(index, str(folder / "new.faiss"))
+    with pytest.raises(NotVerifiedError, match="changed since"):
+        plan_drop(name, None, state)
+    assert plan_drop(name, None, state, target_changed=True).belongings
+    old = folder / "old.faiss.generations" / "1" / "old.faiss"
+    index = faiss.read_index(str(old))
+    index.add(corpus.old[:1])
+    faiss.write_index(index, str(old))
+    with pytest.raises(NotVerifiedError, match="may hold what the new"):
+        plan_drop(name, None, state, target_changed=True)
+
+
+def test_the_reader_of_the_docs_reads_one_generation(
+    tmp_path: Path, state: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_generations(tmp_path)
+    (tmp_path / "live.faiss").rename(tmp_path / "current.faiss")
+    (tmp_path / "live.jsonl").rename(tmp_path / "current.jsonl")
+    cut_over(
+        f"faiss:{tmp_path}/current.faiss", f"faiss:{tmp_path}/new.faiss", state, unverified=True
+    )
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "cutover.md").read_text()
+    [code] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["index"].ntotal == names["texts"].count("generation") == 60

@@ -13,13 +13,16 @@ import pytest
 from corpus import NEW_DIM, OLD_DIM, Corpus, N, unit
 from qdrant_client import models
 from qdrant_places import open_place
+from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.anchors import load_anchors
 from vecmigrate.batches import VectorBatch, id_array
+from vecmigrate.cli import app
 from vecmigrate.description import Metric, TargetSpec
 from vecmigrate.errors import BadVectorError, InputError, MismatchError
 from vecmigrate.id_fingerprint import id_hashes
+from vecmigrate.screening import OnBadVector
 from vecmigrate.verification import Outcome, Verification, VerifySettings, verify
 from vecmigrate.verification.tally import BUCKETS, Tally
 
@@ -96,10 +99,6 @@ def test_every_kind_of_index_passes(
 
 
 def test_kept_anchors_pass_with_their_file_only(corpus: Corpus) -> None:
-    from typer.testing import CliRunner
-
-    from vecmigrate.cli import app
-
     folder = corpus.folder
     for arguments in (
         ["anchors", corpus.source, "--encoder", corpus.encoder, "--size", "100", "--out",
@@ -245,8 +244,6 @@ def test_bad_vectors_of_the_source_are_expected_to_be_missing(
     migrate(corpus.source, target, translator, on_bad_vector="skip")
     with pytest.raises(BadVectorError):
         verify(corpus.source, target, translator)
-    from vecmigrate.screening import OnBadVector
-
     asked = VerifySettings(sample=None, on_bad_vector=OnBadVector.SKIP)
     found = verify(corpus.source, target, translator, asked)
     assert found.passed, found.failures
@@ -339,3 +336,38 @@ def test_string_ids_and_manhattan(tmp_path: Path) -> None:
     assert set(outcomes(found).values()) == {"passed"}, found.checks
     assert Verification.model_validate_json(found.model_dump_json()) == found
     assert json.loads(found.model_dump_json())["checks"][0]["figures"]["target"] == 60
+
+
+def command(*arguments: object, code: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def test_the_command_says_what_failed_and_what_is_next(
+    corpus: Corpus, translator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = corpus.folder
+    monkeypatch.chdir(folder)
+    command("migrate", corpus.source, "faiss:good.faiss", "--translator", translator, "-q")
+    arguments = ["--translator", translator, "--full"]
+    out, err = command("verify", corpus.source, "faiss:good.faiss", *arguments)
+    assert err == ""
+    assert out.splitlines()[-1] == (
+        "Next: vecmigrate cutover NAME --to 'faiss:good.faiss', NAME being what readers open"
+    )
+    rewrite(f"faiss:{folder}/good.faiss", f"faiss:{folder}/bad.faiss", leave_two_out)
+    out, err = command("verify", corpus.source, "faiss:bad.faiss", *arguments, code=6)
+    assert err.splitlines() == [
+        "error: faiss:bad.faiss: count: 398 points, the source has 400",
+        "error: faiss:bad.faiss: ids: 2 missing: 3, 5",
+    ]
+    assert out.splitlines()[-1].startswith("Next: do not let readers have it")
+    out, _ = command("verify", corpus.source, "faiss:bad.faiss", *arguments, "--json", code=6)
+    assert [c["name"] for c in json.loads(out)["checks"] if c["outcome"] == "failed"] == [
+        "count",
+        "ids",
+    ]
+    assert command("verify", corpus.source, "faiss:good.faiss", *arguments, "-q") == ("", "")
+    command("verify", corpus.source, "faiss:good.faiss", *arguments, "--sample", 3, code=2)
+    assert (folder / ".vecmigrate" / "state.sqlite").exists()

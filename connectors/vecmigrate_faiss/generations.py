@@ -65,8 +65,9 @@ class Generations:
         """
         if self._name.is_switched or not os.path.lexists(self._name.index):
             return
-        self.lead_to(self._generation_of_files() or self._make(self._files()))
-        self.link_names()
+        number = self._generation_of_files() or self._make(self._files())
+        self.lead_to(number)
+        self.link_names(number)
 
     def lead_to(self, number: str) -> None:
         """Let readers have generation ``number``, in one step."""
@@ -91,17 +92,21 @@ class Generations:
                 return number
         return self._make(found, links=True)
 
-    def link_names(self) -> None:
-        """Make the names that readers open links through ``current``, the index's last."""
-        names = {self._name.index.name}
-        for number in self._numbers():
-            names.update(path.name for path in (self._directory / number).iterdir())
+    def link_names(self, number: str) -> None:
+        """Make the names of a generation's files links through ``current``, the index's last."""
+        names = [path.name for path in (self._directory / number).iterdir()]
         for name in sorted(names, key=lambda name: name == self._name.index.name):
             path = self._name.index.with_name(name)
             if _text(path) != self._text_of(name):
                 _replace_link(path, self._text_of(name))
         # Which of the names a power cut undoes does not matter: each leads to the same either way.
         sync_directory(self._name.index.parent)
+
+    def unlink_names(self) -> None:
+        """Remove names that lead nowhere, since only another generation has such a file."""
+        for path in self._name.files():
+            if _text(path) == self._text_of(path.name) and not path.exists():
+                path.unlink()
 
     def in_the_way(self) -> Path | None:
         """Return a file that was put where a link belongs, if there is one."""

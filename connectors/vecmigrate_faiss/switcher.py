@@ -80,11 +80,12 @@ class FaissSwitcher(Switcher):
             number = generations.generation_of(collection)
             if location.is_switched:
                 # Names that only the new generation has lead nowhere until it is the current one.
-                generations.link_names()
+                generations.link_names(number)
                 generations.lead_to(number)
+                generations.unlink_names()
             else:
                 generations.lead_to(number)
-                generations.link_names()
+                generations.link_names(number)
 
     def belongings(self, collection: StoreURI) -> list[str]:
         return [str(path) for path in self._own_files(Location.parse(collection, ()))]
