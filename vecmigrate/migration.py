@@ -14,13 +14,15 @@ from pydantic import BaseModel
 from vecmigrate.anchors import AnchorSet, load_anchors
 from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.description import CollectionDescription, EncoderIdentity, Provenance, TargetSpec
-from vecmigrate.errors import MismatchError, UsageError, VerificationError
+from vecmigrate.errors import MismatchError, TerminatedError, UsageError, VerificationError
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.prefetch import prefetch
-from vecmigrate.registry import open_sink, open_source
+from vecmigrate.registry import open_source
+from vecmigrate.resuming import NotKept, Progressing, keep_progress
 from vecmigrate.screening import OnBadVector, Skipped, screen
 from vecmigrate.source import Source
+from vecmigrate.state.jobs import Belongings, Job
 from vecmigrate.translators import (
     Direction,
     Translator,
@@ -31,6 +33,7 @@ from vecmigrate.translators import (
 from vecmigrate.translators import translator_sha256 as file_sha256
 
 BATCH_SIZE = 4096
+CHECKPOINT_SECONDS = 5.0
 
 Progress = Callable[[int], None]
 """Called with the number of points just done."""
@@ -43,12 +46,14 @@ class MigrationResult(BaseModel):
     ----------
     read, written
         Points; they differ by the ones skipped.
+    continued_after
+        Of these, points that an earlier run had written.
     kept_anchors
         Points whose vector is the new encoder's own.
     skipped_ids
         Points left out for a bad vector.
     seconds, vectors_per_second
-        From the first read to the publication; verification not counted.
+        From the first read to the publication, of this run; verification not counted.
     target
         The new collection, as found when opened again.
     """
@@ -57,6 +62,7 @@ class MigrationResult(BaseModel):
     target: CollectionDescription
     read: int
     written: int
+    continued_after: int = 0
     kept_anchors: int
     skipped_ids: list[PointId]
     seconds: float
@@ -73,6 +79,10 @@ def migrate(
     batch_size: int = BATCH_SIZE,
     on_bad_vector: OnBadVector | str = OnBadVector.FAIL,
     restart: bool = False,
+    state: str | Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stop: Callable[[], bool] = lambda: False,
+    announce: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
 ) -> MigrationResult:
     """Write ``source``'s points, translated, to a new collection at ``target`` and verify it.
@@ -98,9 +108,22 @@ def migrate(
         ``fail`` stops at NaN, infinite or zero vectors; ``skip`` leaves them out and lists them.
     restart
         Throw away what an earlier, unfinished run left at the target.
+    state
+        The state file. With it the migration can be continued: killed at any instant, the same call
+        goes on from the last durable batch, with the same outcome. Needs a translator file.
+    checkpoint_seconds
+        How often to make durable what was written, at most.
+    stop
+        Asked after each batch; True saves, leaves the target unfinished and raises.
+    announce
+        Called with a line for a person, as when an earlier run is continued.
 
     Raises
     ------
+    LockedError
+        Where another run is doing the same.
+    TerminatedError
+        Where ``stop`` said so.
     MismatchError
         Where the translator was fitted for another dimension or encoder; nothing is written.
     TargetExistsError
@@ -108,7 +131,7 @@ def migrate(
     BadVectorError
         Where a vector is not usable; nothing is published.
     VerificationError
-        Where the new collection's ids are not the source's.
+        Where the new collection's ids are not the source's, or the source changed meanwhile.
     InputError, UsageError, UnreachableError, WriteError
         From the stores.
     """
@@ -122,45 +145,102 @@ def migrate(
         reader = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = reader.describe()
         check_translator(description, translator, card, source_encoder)
-        keeper = _keeper(keep_anchors, card)
+        anchors = keep_anchors
+        if isinstance(anchors, (str, Path)):
+            anchors = load_anchors(anchors)
+        keeper = _keeper(anchors, card)
+        provenance = Provenance(
+            vecmigrate_version=version("vecmigrate"),
+            source=description.uri,
+            encoder=card.target_encoder if card else None,
+            translator_sha256=sha256,
+            created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+        progress_kept: Progressing = NotKept()
+        if state is not None:
+            progress_kept = stack.enter_context(
+                keep_progress(
+                    Path(state),
+                    Job(
+                        source=description.uri,
+                        target=target,
+                        belongings=Belongings(
+                            source_fingerprint=reader.fingerprint(),
+                            translator=_require_file(sha256),
+                            kept_anchors=None if anchors is None else anchors.sha256(),
+                            on_bad_vector=policy,
+                            source_encoder=None if source_encoder is None else str(source_encoder),
+                        ),
+                        provenance=provenance,
+                    ),
+                    restart=restart,
+                    every=checkpoint_seconds,
+                )
+            )
+        job = progress_kept.job
         spec = TargetSpec.like(
             description,
             dimension=translator.target_dim_,
-            provenance=Provenance(
-                vecmigrate_version=version("vecmigrate"),
-                source=description.uri,
-                encoder=card.target_encoder if card else None,
-                translator_sha256=sha256,
-                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            ),
+            provenance=job.provenance if job else provenance,
         )
-        sink = stack.enter_context(open_sink(target, spec, restart=restart))
-        skipped, written = Skipped(), IdFingerprint()
         begun = time.perf_counter()
-        usable = screen(reader.batches(batch_size), description.uri, policy, skipped)
-        done = translated(prefetch(usable), translator, description.text_field)
-        for batch in prefetch(keeper.apply(done) if keeper else done):
-            sink.write(batch)
-            written.add(batch.ids)
-            if progress is not None:
-                progress(len(batch))
-        sink.finish()
+        here = 0
+        if not progress_kept.is_published(target):
+            sink = stack.enter_context(progress_kept.open_sink(target, spec, restart=restart))
+            if job and job.written:
+                announce(f"continuing an earlier run after its first {job.written:,} points")
+                if progress is not None:
+                    progress(job.written)
+            skipped = Skipped(ids=list(job.skipped_ids) if job else [])
+            written = progress_kept.written
+            batches = reader.batches(batch_size, cursor=job.cursor if job else None)
+            usable = screen(batches, description.uri, policy, skipped)
+            done = translated(prefetch(usable), translator, description.text_field)
+            with progress_kept.suspending(sink):
+                for batch in prefetch(keeper.apply(done) if keeper else done):
+                    sink.write(batch)
+                    written.add(batch.ids)
+                    here += len(batch)
+                    progress_kept.wrote(sink, batch, skipped)
+                    if progress is not None:
+                        progress(len(batch))
+                    if stop():
+                        progress_kept.checkpoint(sink)
+                        raise TerminatedError(
+                            f"stopped after {written.count:,} points, which are kept",
+                            remedy="Run the same command to continue.",
+                        )
+                progress_kept.publishing(sink, reader.fingerprint())
+                sink.finish()
+        else:
+            announce("an earlier run had published the target just before it ended")
+            written, skipped = progress_kept.written, Skipped(ids=job.skipped_ids if job else [])
         seconds = time.perf_counter() - begun
+        found = verify_ids(target, written, batch_size)
+        progress_kept.done()
     return MigrationResult(
         source=description,
-        target=verify_ids(target, written, batch_size),
-        read=written.count + len(skipped),
+        target=found,
+        read=written.count + len(skipped.ids),
         written=written.count,
-        kept_anchors=keeper.kept if keeper else 0,
-        skipped_ids=skipped.ids,
+        continued_after=written.count - here,
+        kept_anchors=progress_kept.kept_anchors,
+        skipped_ids=list(dict.fromkeys(skipped.ids)),
         seconds=seconds,
-        vectors_per_second=written.count / seconds if seconds else 0.0,
+        vectors_per_second=here / seconds if seconds else 0.0,
     )
 
 
-def _keeper(
-    anchors: AnchorSet | str | Path | None, card: TranslatorCard | None
-) -> AnchorKeeper | None:
+def _require_file(sha256: str | None) -> str:
+    if sha256 is None:
+        raise UsageError(
+            "only a migration by a translator file can be continued",
+            remedy="Save the translator, and give its file.",
+        )
+    return sha256
+
+
+def _keeper(anchors: AnchorSet | None, card: TranslatorCard | None) -> AnchorKeeper | None:
     if anchors is None:
         return None
     if card is None:
@@ -169,7 +249,7 @@ def _keeper(
             "scale of their scores",
             remedy="Save the translator, and give its file.",
         )
-    return AnchorKeeper(anchors if isinstance(anchors, AnchorSet) else load_anchors(anchors), card)
+    return AnchorKeeper(anchors, card)
 
 
 def translated(

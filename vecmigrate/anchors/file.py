@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vecmigrate.anchors.strategy import Strategy
@@ -73,6 +75,12 @@ class AnchorSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def sha256(self) -> str:
+        """Return the hash of ids and target vectors, which is what keeping anchors depends on."""
+        digest = hashlib.sha256(repr(self.ids.tolist()).encode())
+        digest.update(np.ascontiguousarray(self.target_vectors).data)
+        return digest.hexdigest()
 
 
 def save_anchors(anchors: AnchorSet, path: Path) -> None:

@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument, TranslatorOption
+from vecmigrate.cli.options import (
+    JsonFlag,
+    QuietFlag,
+    SourceArgument,
+    StateOption,
+    TranslatorOption,
+)
 from vecmigrate.cli.output import Output
-from vecmigrate.migration import BATCH_SIZE, migrate
+from vecmigrate.cli.termination import termination_asked
+from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, migrate
 from vecmigrate.registry import open_source
 from vecmigrate.screening import OnBadVector
+from vecmigrate.state import state_path
 from vecmigrate.wording import name_some
 
 EXAMPLES = """
@@ -22,6 +30,8 @@ EXAMPLES = """
         --translator translator.safetensors --keep-anchors anchors.parquet
     vecmigrate migrate faiss:old.faiss qdrant://localhost:6333/articles \\
         --translator translator.safetensors
+
+Killed, stopped or out of disk, the same command continues from the last durable batch.
 """
 
 
@@ -48,6 +58,11 @@ def run(
     on_bad_vector: Annotated[
         OnBadVector, typer.Option(help="NaN, infinite or zero vectors: refuse, or leave out.")
     ] = OnBadVector.FAIL,
+    state: StateOption = None,
+    checkpoint_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="How often to make durable what was written, at most."),
+    ] = CHECKPOINT_SECONDS,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away an earlier, unfinished run's target.")
     ] = False,
@@ -55,7 +70,11 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Stream every vector through the translator into a new collection, and verify it."""
-    with Output(as_json=json_, quiet=quiet) as out, open_source(source) as opened:
+    with (
+        Output(as_json=json_, quiet=quiet) as out,
+        open_source(source) as opened,
+        termination_asked() as stop,
+    ):
         description = opened.describe()
         with out.progress(
             "migrating", description.count, bytes_each=4 * description.dimension
@@ -69,6 +88,10 @@ def run(
                 batch_size=batch_size,
                 on_bad_vector=on_bad_vector,
                 restart=restart,
+                state=state_path(state),
+                checkpoint_seconds=checkpoint_seconds,
+                stop=stop,
+                announce=out.say,
                 progress=advance,
             )
         for note in (*description.notes, *result.target.notes):

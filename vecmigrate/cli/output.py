@@ -103,7 +103,7 @@ class Output:
         if isinstance(exc, VecmigrateError):
             self._fail(exc.exit_code, exc.message, exc.remedy)
         if isinstance(exc, KeyboardInterrupt):
-            self._fail(ExitCode.INTERRUPTED, "interrupted", "No unfinished target was published.")
+            self._fail(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
         if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
             self._fail(ExitCode.WRITE_FAILED, f"the disk is full ({exc.filename})", "Make room.")
 

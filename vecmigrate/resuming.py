@@ -1,0 +1,226 @@
+"""Keeps a migration's progress, so that a killed one is continued and not begun again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+from vecmigrate.batches import VectorBatch
+from vecmigrate.description import TargetSpec
+from vecmigrate.errors import InputError, MismatchError, VecmigrateError, VerificationError
+from vecmigrate.id_fingerprint import IdFingerprint
+from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
+from vecmigrate.registry import open_sink, open_source, resume_sink
+from vecmigrate.screening import Skipped
+from vecmigrate.sink import Sink
+from vecmigrate.state import open_state
+from vecmigrate.state.jobs import Job, JobStatus, JobTable
+from vecmigrate.state.lock import job_lock
+
+
+class Progressing(Protocol):
+    """What a migration tells of its progress, kept or not.
+
+    Attributes
+    ----------
+    job
+        The record; None where nothing is kept.
+    written
+        Ids written so far, by earlier runs too.
+    kept_anchors
+        Points written with an anchor's true vector.
+    """
+
+    job: Job | None
+    written: IdFingerprint
+    kept_anchors: int
+
+    def is_published(self, target: str) -> bool:
+        """True where an earlier run of this job has published the target already."""
+        ...
+
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
+        """Begin the target, or continue it."""
+        ...
+
+    def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
+        """Take note of a batch that was written."""
+        ...
+
+    def checkpoint(self, sink: Sink) -> None:
+        """Make all of it durable now."""
+        ...
+
+    def suspending(self, sink: Sink) -> AbstractContextManager[None]:
+        """A context whose failure leaves the target to be continued, where it can be."""
+        ...
+
+    def publishing(self, sink: Sink, source_fingerprint: str) -> None:
+        """Take note that all is written and the target is about to be published.
+
+        Raises
+        ------
+        VerificationError
+            Where the source is not what it was at the start.
+        """
+        ...
+
+    def done(self) -> None:
+        """Take note that the target is published and verified."""
+        ...
+
+
+class NotKept:
+    """Progress that is not kept: what fails is begun again."""
+
+    job: Job | None = None
+
+    def __init__(self) -> None:
+        self.written = IdFingerprint()
+        self.kept_anchors = 0
+
+    def is_published(self, target: str) -> bool:
+        return False
+
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
+        return open_sink(target, spec, restart=restart)
+
+    def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
+        self.kept_anchors += _kept_in(batch)
+
+    def checkpoint(self, sink: Sink) -> None: ...
+
+    def suspending(self, sink: Sink) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def publishing(self, sink: Sink, source_fingerprint: str) -> None: ...
+
+    def done(self) -> None: ...
+
+
+class Kept:
+    """Progress that is kept in a job table."""
+
+    def __init__(self, table: JobTable, job: Job, every: float) -> None:
+        self.job: Job | None = job
+        self.written = IdFingerprint(job.written, job.id_total)
+        self.kept_anchors = job.kept_anchors
+        self._kept = job
+        self._table = table
+        self._every = every
+        self._last = time.monotonic()
+        self._cursor = job.cursor
+        self._skipped = Skipped(ids=list(job.skipped_ids))
+
+    def is_published(self, target: str) -> bool:
+        if self._kept.status is not JobStatus.PUBLISHING:
+            return False
+        try:
+            with open_source(target) as reader:
+                return reader.describe().provenance == self._kept.provenance
+        except VecmigrateError:
+            return False
+
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
+        if self._kept.token is not None:
+            return resume_sink(target, spec, self._kept.token)
+        sink = open_sink(target, spec, restart=restart)
+        self.checkpoint(sink)
+        return sink
+
+    def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
+        self.kept_anchors += _kept_in(batch)
+        self._cursor, self._skipped = batch.cursor, skipped
+        if time.monotonic() - self._last >= self._every:
+            self.checkpoint(sink)
+
+    def checkpoint(self, sink: Sink) -> None:
+        # First the data, then the record of it: a kill between the two writes the data again.
+        token = sink.checkpoint()
+        if token is not None:
+            self._save(token=token)
+        self._last = time.monotonic()
+
+    @contextmanager
+    def suspending(self, sink: Sink) -> Iterator[None]:
+        try:
+            yield
+        except (InputError, MismatchError, VerificationError):
+            # These come back however often the run is continued: it has to be begun otherwise.
+            self._table.forget(self._kept.source, self._kept.target)
+            raise
+        except BaseException:
+            if self._kept.token is not None:
+                sink.suspend()
+            else:
+                self._table.forget(self._kept.source, self._kept.target)
+            raise
+
+    def publishing(self, sink: Sink, source_fingerprint: str) -> None:
+        if source_fingerprint != self._kept.belongings.source_fingerprint:
+            raise VerificationError(
+                f"{self._kept.source} changed while it was read",
+                remedy="Nothing was published. Keep it still and run again.",
+            )
+        self.checkpoint(sink)
+        self._save(status=JobStatus.PUBLISHING)
+
+    def done(self) -> None:
+        self._save(status=JobStatus.DONE)
+
+    def _save(self, **changes: object) -> None:
+        now = {
+            "cursor": self._cursor,
+            "written": self.written.count,
+            "id_total": self.written.total,
+            "kept_anchors": self.kept_anchors,
+            "skipped_ids": list(dict.fromkeys(self._skipped.ids)),
+        }
+        self._kept = self._kept.model_copy(update={**now, **changes})
+        self._table.save(self._kept)
+
+
+@contextmanager
+def keep_progress(state: Path, job: Job, *, restart: bool, every: float) -> Iterator[Kept]:
+    """Keep ``job`` in the state file, or continue what is there of it, one run at a time.
+
+    Parameters
+    ----------
+    every
+        Seconds from one checkpoint to the next, at least.
+
+    Raises
+    ------
+    LockedError
+        Where another run has it.
+    MismatchError
+        Where the job was begun with other things, and ``restart`` is False.
+    TargetExistsError
+        Where the job is done.
+    """
+    with (
+        job_lock(state.parent / "locks", job.key, f"{job.source} to {job.target}"),
+        closing(open_state(state)) as connection,
+    ):
+        table = JobTable(connection)
+        found = None if restart else table.find(job.source, job.target)
+        if found is None or found.status is JobStatus.DONE or found.token is None:
+            yield Kept(table, job, every)
+            return
+        changed = found.belongings.differences(job.belongings)
+        if changed:
+            raise MismatchError(
+                f"the unfinished migration of {job.source} to {job.target} was begun with other "
+                f"things ({', '.join(changed)})",
+                remedy="Put them back to continue, or start over with --restart.",
+            )
+        yield Kept(table, found, every)
+
+
+def _kept_in(batch: VectorBatch) -> int:
+    if batch.payloads is None:
+        return 0
+    return sum(payload.get(ORIGIN_FIELD) == ENCODED for payload in batch.payloads)
