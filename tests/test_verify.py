@@ -11,6 +11,8 @@ import faiss
 import numpy as np
 import pytest
 from corpus import NEW_DIM, OLD_DIM, Corpus, N, unit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from qdrant_client import models
 from qdrant_places import open_place
 from typer.testing import CliRunner
@@ -349,6 +351,7 @@ def test_the_command_says_what_failed_and_what_is_next(
 ) -> None:
     folder = corpus.folder
     monkeypatch.chdir(folder)
+    monkeypatch.delenv("VECMIGRATE_STATE", raising=False)
     command("migrate", corpus.source, "faiss:good.faiss", "--translator", translator, "-q")
     arguments = ["--translator", translator, "--full"]
     out, err = command("verify", corpus.source, "faiss:good.faiss", *arguments)
@@ -371,3 +374,57 @@ def test_the_command_says_what_failed_and_what_is_next(
     assert command("verify", corpus.source, "faiss:good.faiss", *arguments, "-q") == ("", "")
     command("verify", corpus.source, "faiss:good.faiss", *arguments, "--sample", 3, code=2)
     assert (folder / ".vecmigrate" / "state.sqlite").exists()
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8)
+    | st.floats(allow_nan=False, allow_infinity=False, width=32),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner,
+                                                                max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+_payload = st.dictionaries(st.sampled_from("abcdé漢"), _json, max_size=4)
+_ids = st.lists(st.integers(0, 2**62), min_size=30, max_size=30, unique=True) | st.lists(
+    st.uuids().map(str), min_size=30, max_size=30, unique=True
+)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(ids=_ids, payloads=st.lists(_payload, min_size=30, max_size=30), store=st.booleans(),
+       at=st.integers(0, 29))  # fmt: skip
+def test_any_collection_passes_and_any_change_is_found(
+    tmp_path_factory: pytest.TempPathFactory,
+    ids: list[int | str],
+    payloads: list[dict[str, Any]],
+    store: bool,
+    at: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    rng = np.random.default_rng(at)
+    old, new = unit(rng.standard_normal((30, OLD_DIM))), unit(rng.standard_normal((30, NEW_DIM)))
+    save_translator(Procrustes().fit(old, new), folder / "t.safetensors")
+    batch = VectorBatch(id_array(ids), old, payloads)
+    source = f"faiss:{folder}/old.faiss" if store else f"qdrant:{folder}/q/old"
+    target = f"qdrant:{folder}/q/new" if store else f"faiss:{folder}/new.faiss"
+    with open_sink(source, TargetSpec(dimension=OLD_DIM, metric=Metric.COSINE)) as sink:
+        sink.write(batch)
+        sink.finish()
+    migrate(source, target, folder / "t.safetensors")
+    asked = VerifySettings(sample=None, batch_size=11)
+    found = verify(source, target, folder / "t.safetensors", asked)
+    assert found.passed, found.failures
+
+    def change(copied: VectorBatch) -> VectorBatch:
+        changed = [dict(p) for p in copied.payloads or [{}] * 30]
+        changed[at]["another field"] = 1
+        return VectorBatch(copied.ids, copied.vectors, changed)
+
+    rewrite(target, f"faiss:{folder}/changed.faiss", change)
+    worse = verify(source, f"faiss:{folder}/changed.faiss", folder / "t.safetensors", asked)
+    assert failed(worse) == ["payloads"]
+    check = next(check for check in worse.checks if check.name == "payloads")
+    assert check.figures["differing"] == 1

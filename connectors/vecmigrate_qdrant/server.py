@@ -63,6 +63,9 @@ class ServerAccess(Access):
                 timeout=location.timeout,
                 # It warns from a thread of its own, even where the server is merely down.
                 check_compatibility=False,
+                # Reading the certificates of all authorities is most of what opening takes, and
+                # plain HTTP has no use for them.
+                verify=location.https,
             )
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
