@@ -156,9 +156,9 @@ def migrate(
             translator_sha256=sha256,
             created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
-        progress_kept: Progressing = NotKept()
+        kept: Progressing = NotKept()
         if state is not None:
-            progress_kept = stack.enter_context(
+            kept = stack.enter_context(
                 keep_progress(
                     Path(state),
                     Job(
@@ -177,7 +177,7 @@ def migrate(
                     every=checkpoint_seconds,
                 )
             )
-        job = progress_kept.job
+        job = kept.job
         spec = TargetSpec.like(
             description,
             dimension=translator.target_dim_,
@@ -185,47 +185,49 @@ def migrate(
         )
         begun = time.perf_counter()
         here = 0
-        if not progress_kept.is_published(target):
-            sink = stack.enter_context(progress_kept.open_sink(target, spec, restart=restart))
+        if not kept.is_published():
+            sink = stack.enter_context(kept.open_sink(target, spec, restart=restart))
             if job and job.written:
                 announce(f"continuing an earlier run after its first {job.written:,} points")
                 if progress is not None:
                     progress(job.written)
             skipped = Skipped(ids=list(job.skipped_ids) if job else [])
-            written = progress_kept.written
+            written = kept.written
             batches = reader.batches(batch_size, cursor=job.cursor if job else None)
             usable = screen(batches, description.uri, policy, skipped)
             done = translated(prefetch(usable), translator, description.text_field)
-            with progress_kept.suspending(sink):
+            with kept.suspending(sink):
                 for batch in prefetch(keeper.apply(done) if keeper else done):
                     sink.write(batch)
                     written.add(batch.ids)
                     here += len(batch)
-                    progress_kept.wrote(sink, batch, skipped)
+                    kept.wrote(sink, batch, skipped)
                     if progress is not None:
                         progress(len(batch))
                     if stop():
-                        progress_kept.checkpoint(sink)
+                        kept.checkpoint(sink)
                         raise TerminatedError(
                             f"stopped after {written.count:,} points, which are kept",
                             remedy="Run the same command to continue.",
                         )
-                progress_kept.publishing(sink, reader.fingerprint())
+                kept.publishing(sink, reader.fingerprint())
                 sink.finish()
         else:
-            announce("an earlier run had published the target just before it ended")
-            written, skipped = progress_kept.written, Skipped(ids=job.skipped_ids if job else [])
+            announce("an earlier run has published the target already")
+            written, skipped = kept.written, Skipped(ids=job.skipped_ids if job else [])
         seconds = time.perf_counter() - begun
         found = verify_ids(target, written, batch_size)
-        progress_kept.done()
+        kept.done()
+    # What was read ahead of a kill is read, and may be skipped, again.
+    left_out = list(dict.fromkeys(skipped.ids))
     return MigrationResult(
         source=description,
         target=found,
-        read=written.count + len(skipped.ids),
+        read=written.count + len(left_out),
         written=written.count,
         continued_after=written.count - here,
-        kept_anchors=progress_kept.kept_anchors,
-        skipped_ids=list(dict.fromkeys(skipped.ids)),
+        kept_anchors=kept.kept_anchors,
+        skipped_ids=left_out,
         seconds=seconds,
         vectors_per_second=here / seconds if seconds else 0.0,
     )

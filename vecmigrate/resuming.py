@@ -38,7 +38,7 @@ class Progressing(Protocol):
     written: IdFingerprint
     kept_anchors: int
 
-    def is_published(self, target: str) -> bool:
+    def is_published(self) -> bool:
         """True where an earlier run of this job has published the target already."""
         ...
 
@@ -82,7 +82,7 @@ class NotKept:
         self.written = IdFingerprint()
         self.kept_anchors = 0
 
-    def is_published(self, target: str) -> bool:
+    def is_published(self) -> bool:
         return False
 
     def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
@@ -115,14 +115,10 @@ class Kept:
         self._cursor = job.cursor
         self._skipped = Skipped(ids=list(job.skipped_ids))
 
-    def is_published(self, target: str) -> bool:
-        if self._kept.status is not JobStatus.PUBLISHING:
+    def is_published(self) -> bool:
+        if self._kept.status is JobStatus.RUNNING:
             return False
-        try:
-            with open_source(target) as reader:
-                return reader.describe().provenance == self._kept.provenance
-        except VecmigrateError:
-            return False
+        return _is_there(self._kept)
 
     def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
         if self._kept.token is not None:
@@ -198,8 +194,6 @@ def keep_progress(state: Path, job: Job, *, restart: bool, every: float) -> Iter
         Where another run has it.
     MismatchError
         Where the job was begun with other things, and ``restart`` is False.
-    TargetExistsError
-        Where the job is done.
     """
     with (
         job_lock(state.parent / "locks", job.key, f"{job.source} to {job.target}"),
@@ -207,10 +201,14 @@ def keep_progress(state: Path, job: Job, *, restart: bool, every: float) -> Iter
     ):
         table = JobTable(connection)
         found = None if restart else table.find(job.source, job.target)
-        if found is None or found.status is JobStatus.DONE or found.token is None:
+        if found is None or found.token is None:
             yield Kept(table, job, every)
             return
         changed = found.belongings.differences(job.belongings)
+        if found.status is JobStatus.DONE and (changed or not _is_there(found)):
+            # Another migration to the same place, after that one.
+            yield Kept(table, job, every)
+            return
         if changed:
             raise MismatchError(
                 f"the unfinished migration of {job.source} to {job.target} was begun with other "
@@ -218,6 +216,15 @@ def keep_progress(state: Path, job: Job, *, restart: bool, every: float) -> Iter
                 remedy="Put them back to continue, or start over with --restart.",
             )
         yield Kept(table, found, every)
+
+
+def _is_there(job: Job) -> bool:
+    """True where the target is the one that this job published."""
+    try:
+        with open_source(job.target) as reader:
+            return reader.describe().provenance == job.provenance
+    except VecmigrateError:
+        return False
 
 
 def _kept_in(batch: VectorBatch) -> int:

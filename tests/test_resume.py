@@ -1,0 +1,412 @@
+"""Migrations that are killed, stopped or out of disk end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crash import (
+    NEW_DIM,
+    OLD_DIM,
+    PAIRS,
+    contents,
+    make_source,
+    make_translator,
+    migrate_with_kills,
+    place,
+    start,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vecmigrate import load_translator, migrate, open_sink, open_source
+from vecmigrate.batches import VectorBatch, id_array
+from vecmigrate.description import Metric, TargetSpec
+from vecmigrate.errors import (
+    InputError,
+    LockedError,
+    MismatchError,
+    TargetExistsError,
+    TerminatedError,
+    UsageError,
+    VecmigrateError,
+    VerificationError,
+    WriteError,
+)
+from vecmigrate.state import open_state
+from vecmigrate.state.jobs import JobTable
+from vecmigrate.state.lock import job_lock
+
+POINTS = {"faiss": 2000, "qdrant": 300}
+BATCH = {"faiss": 20, "qdrant": 5}
+
+
+class StoppedError(Exception):
+    """What a test kills a migration with."""
+
+
+def stopping_after(points: int) -> Any:
+    seen = 0
+
+    def progress(count: int) -> None:
+        nonlocal seen
+        seen += count
+        if seen >= points:
+            raise StoppedError
+
+    return progress
+
+
+def begin(source: str, target: str, folder: Path, points: int, **more: Any) -> None:
+    with pytest.raises(StoppedError):
+        migrate(
+            source, target, folder / "translator", state=folder / "state.sqlite",
+            batch_size=10, checkpoint_seconds=0, progress=stopping_after(points), **more,
+        )  # fmt: skip
+
+
+def finish(source: str, target: str, folder: Path, **more: Any) -> Any:
+    return migrate(
+        source, target, folder / "translator", state=folder / "state.sqlite",
+        batch_size=10, checkpoint_seconds=0, **more,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_translator(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_a_killed_migration_ends_like_one_that_was_not(old: str, new: str, folder: Path) -> None:
+    source = make_source(old, folder, POINTS[old])
+    state = folder / "state.sqlite"
+    whole, killed = place(new, folder, "whole"), place(new, folder, "killed")
+    process = start(source, whole, folder / "translator", state, BATCH[old])
+    begun = time.perf_counter()
+    out, err = process.communicate()
+    took = time.perf_counter() - begun
+    assert process.returncode == 0, out + err
+    landed, result = migrate_with_kills(
+        source, killed, folder / "translator", state,
+        kills=2, seconds=(0.4 * took, took), seed=7, batch=BATCH[old],
+    )  # fmt: skip
+    assert landed
+    assert result["written"] == POINTS[old]
+    assert contents(killed) == contents(whole)
+    left = {path.name for path in folder.iterdir() if "staging" in path.name}
+    assert not left
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+@pytest.mark.parametrize("points", [10, 35, 60])
+def test_what_was_written_is_not_written_again(
+    old: str, new: str, points: int, folder: Path
+) -> None:
+    source = make_source(old, folder, 60)
+    whole, target = place(new, folder, "whole"), place(new, folder, "new")
+    migrate(source, whole, folder / "translator", batch_size=10)
+    begin(source, target, folder, points)
+    said: list[str] = []
+    result = finish(source, target, folder, announce=said.append)
+    # What stops the migration comes after the batch was written and made durable.
+    written = -(-points // 10) * 10
+    assert result.continued_after == written
+    assert said == [f"continuing an earlier run after its first {written} points"]
+    assert result.written == 60
+    assert contents(target) == contents(whole)
+
+
+def test_what_came_after_the_checkpoint_is_cut_off(folder: Path) -> None:
+    source = make_source("faiss", folder, 60)
+    whole, target = place("faiss", folder, "whole"), place("faiss", folder, "new")
+    migrate(source, whole, folder / "translator", batch_size=10)
+    begin(source, target, folder, 30)
+    staging = next(path for path in folder.iterdir() if "staging" in path.name)
+    for path in staging.iterdir():
+        if path.stat().st_size and path.name != "lock":
+            with path.open("ab") as file:
+                file.write(b"torn")
+    (staging / "index").write_bytes(b"half an index")
+    finish(source, target, folder)
+    assert contents(target) == contents(whole)
+
+
+def test_a_run_killed_just_after_publishing_is_known_to_be_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for store in ("faiss", "qdrant"):
+        source, target = make_source(store, folder, 60), place(store, folder, f"new-{store}")
+
+        def killed(*_: object) -> None:
+            raise StoppedError
+
+        with monkeypatch.context() as patched:
+            patched.setattr("vecmigrate.migration.verify_ids", killed)
+            with pytest.raises(StoppedError):
+                finish(source, target, folder)
+        said: list[str] = []
+        result = finish(source, target, folder, announce=said.append)
+        assert result.written == 60
+        assert "has published the target already" in said[0]
+        # And so is one that is done, as long as nothing is another.
+        assert finish(source, target, folder).written == 60
+        with pytest.raises(TargetExistsError):
+            finish(source, target, folder, source_encoder="another")
+
+
+def test_kept_anchors_are_counted_over_both_runs(folder: Path) -> None:
+    from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
+    from vecmigrate.description import EncoderIdentity
+
+    source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
+    with open_source(source) as opened:
+        batch = next(opened.batches(60))
+    rows = np.arange(0, 60, 2)
+    card = AnchorCard(
+        source=source, population=60, seed=0, strategy=Strategy.UNIFORM,
+        target_encoder=EncoderIdentity(name="new", dimension=NEW_DIM), metric=Metric.COSINE,
+    )  # fmt: skip
+    anchors = AnchorSet(
+        batch.ids[rows],
+        batch.vectors[rows],
+        np.eye(NEW_DIM, dtype=np.float32)[rows % NEW_DIM],
+        card,
+    )
+    begin(source, target, folder, 30, keep_anchors=anchors)
+    result = finish(source, target, folder, keep_anchors=anchors)
+    assert result.continued_after == 30
+    assert result.kept_anchors == 30
+    begin(source, place("faiss", folder, "other"), folder, 30, keep_anchors=anchors)
+    with pytest.raises(MismatchError, match="other anchors to keep"):
+        finish(source, place("faiss", folder, "other"), folder)
+
+
+def test_bad_vectors_are_skipped_over_both_runs(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((60, OLD_DIM)).astype(np.float32)
+    vectors[[3, 33, 55]] = 0
+    source = f"faiss:{folder}/bad.faiss"
+    with open_sink(source, TargetSpec(dimension=OLD_DIM, metric=Metric.DOT)) as sink:
+        sink.write(VectorBatch(np.arange(60), vectors))
+        sink.finish()
+    target = place("faiss", folder, "new")
+    begin(source, target, folder, 30, on_bad_vector="skip")
+    result = finish(source, target, folder, on_bad_vector="skip")
+    assert sorted(result.skipped_ids) == [3, 33, 55]
+    assert (result.read, result.written) == (60, 57)
+
+
+def test_another_job_is_not_continued(folder: Path) -> None:
+    source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
+    begin(source, target, folder, 30)
+    with pytest.raises(MismatchError, match="another --on-bad-vector"):
+        finish(source, target, folder, on_bad_vector="skip")
+    (folder / "translator").rename(folder / "first")
+    rng = np.random.default_rng(5)
+    from vecmigrate import Ridge, save_translator
+
+    other = Ridge().fit(rng.standard_normal((60, OLD_DIM)), rng.standard_normal((60, NEW_DIM)))
+    save_translator(other, folder / "translator")
+    with pytest.raises(MismatchError, match="another translator"):
+        finish(source, target, folder)
+    result = finish(source, target, folder, restart=True)
+    assert result.continued_after == 0
+    assert result.written == 60
+
+
+def test_a_source_that_changes_meanwhile_is_told(folder: Path) -> None:
+    source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
+    index = folder / "old.faiss"
+
+    def touch(_: int) -> None:
+        index.touch()
+
+    with pytest.raises(VerificationError, match="changed while it was read"):
+        finish(source, target, folder, progress=touch)
+    assert not (folder / "new.faiss").exists()
+    begin(source, target, folder, 30)
+    index.touch()
+    with pytest.raises(MismatchError, match="the source has changed"):
+        finish(source, target, folder)
+
+
+def test_a_second_run_is_told_who_holds_the_job(folder: Path) -> None:
+    source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
+    seen: list[str] = []
+
+    def again(_: int) -> None:
+        if not seen:
+            with pytest.raises(LockedError) as caught:
+                finish(source, target, folder)
+            seen.append(str(caught.value))
+
+    finish(source, target, folder, progress=again)
+    assert "process " in seen[0]
+    assert " since 20" in seen[0]
+
+
+def test_a_lock_is_free_again_when_its_holder_is_gone(tmp_path: Path) -> None:
+    for _ in range(2):
+        with job_lock(tmp_path, "key", "a job"):
+            pass
+
+
+def test_sigterm_saves_and_ends_with_its_own_code(folder: Path) -> None:
+    source, target = make_source("faiss", folder, 20_000), place("faiss", folder, "new")
+    state = folder / "state.sqlite"
+    process = start(source, target, folder / "translator", state, 20)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        if state.exists():
+            with open_state(state) as connection:
+                job = JobTable(connection).find(source, target)
+            if job is not None and job.written:
+                break
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate()
+    assert process.returncode == 143, out
+    assert "Run the same command to continue" in json.loads(out)["error"]["remedy"]
+    assert not (folder / "new.faiss").exists()
+    result = migrate(source, target, folder / "translator", state=state, batch_size=20)
+    assert result.continued_after > 0
+    assert result.written == 20_000
+
+
+def test_stop_is_asked_after_each_batch(folder: Path) -> None:
+    source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
+    with pytest.raises(TerminatedError, match="stopped after 10 points"):
+        finish(source, target, folder, stop=lambda: True)
+    assert finish(source, target, folder).continued_after == 10
+
+
+def test_without_a_translator_file_nothing_is_continued(folder: Path) -> None:
+    source = make_source("faiss", folder, 60)
+    with pytest.raises(UsageError, match="only a migration by a translator file"):
+        migrate(source, place("faiss", folder, "new"), load_translator(folder / "translator"),
+                state=folder / "state.sqlite")  # fmt: skip
+
+
+def test_what_was_staged_and_is_gone_is_told(folder: Path) -> None:
+    source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
+    begin(source, target, folder, 30)
+    staging = next(path for path in folder.iterdir() if "staging" in path.name)
+    (staging / "vectors.f32").unlink()
+    with pytest.raises(MismatchError, match=r"has lost vectors\.f32"):
+        finish(source, target, folder)
+    shutil.rmtree(staging)
+    with pytest.raises(MismatchError, match="nothing is left"):
+        finish(source, target, folder)
+    assert finish(source, target, folder, restart=True).written == 60
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        (b"no database, but long enough to be read as one's header" * 20, InputError, "is not a"),
+        (None, WriteError, "cannot be opened"),
+    ],
+)
+def test_what_is_no_state_file_is_refused(
+    tmp_path: Path, content: bytes | None, kind: type[VecmigrateError], message: str
+) -> None:
+    path = tmp_path / "state.sqlite"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(kind, match=message):
+        open_state(path)
+
+
+def test_state_files_of_others_and_of_the_future_are_refused(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "theirs") as theirs:
+        theirs.execute("CREATE TABLE t (x)")
+    with pytest.raises(InputError, match="is not a state file"):
+        open_state(tmp_path / "theirs")
+    with open_state(tmp_path / "ours") as ours:
+        ours.execute("PRAGMA user_version = 99")
+    with pytest.raises(MismatchError, match="of version 99"):
+        open_state(tmp_path / "ours")
+
+
+IDS = st.one_of(st.integers(0, 2**62), st.text(max_size=12))
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    ids=st.lists(IDS, min_size=1, max_size=25, unique=True),
+    payloads=st.lists(st.dictionaries(st.text(max_size=6), JSON, max_size=3), min_size=25,
+                      max_size=25),
+    after=st.integers(0, 30),
+)  # fmt: skip
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_collection_is_continued(
+    folder: Path, ids: list[int | str], payloads: list[dict[str, Any]], after: int
+) -> None:
+    made = folder / "made"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    shutil.copyfile(folder / "translator", made / "translator")
+    rng = np.random.default_rng(len(ids))
+    source = f"faiss:{made}/old.faiss"
+    with open_sink(source, TargetSpec(dimension=OLD_DIM, metric=Metric.DOT)) as sink:
+        vectors = rng.standard_normal((len(ids), OLD_DIM)).astype(np.float32)
+        sink.write(VectorBatch(id_array(ids), vectors, payloads[: len(ids)]))
+        sink.finish()
+    whole, target = f"faiss:{made}/whole.faiss", f"faiss:{made}/new.faiss"
+    options = {"batch_size": 3, "checkpoint_seconds": 0.0}
+    migrate(source, whole, made / "translator", batch_size=3)
+    try:
+        migrate(source, target, made / "translator", state=made / "state.sqlite",
+                progress=stopping_after(after or 1), **options)  # fmt: skip
+    except StoppedError:
+        migrate(source, target, made / "translator", state=made / "state.sqlite", **options)
+    assert contents(target) == contents(whole)
+
+
+def test_a_full_disk_leaves_all_for_the_next_run(folder: Path) -> None:
+    disk = folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small tmpfs cannot be mounted here")
+    try:
+        source = make_source("faiss", folder, 6000)
+        whole, target = place("faiss", folder, "whole"), place("faiss", disk, "new")
+        migrate(source, whole, folder / "translator", batch_size=100)
+        before = contents(source)
+        command = start(source, target, folder / "translator", folder / "state.sqlite", 100)
+        out, _ = command.communicate()
+        assert command.returncode == 9, out
+        assert "free disk space" in json.loads(out)["error"]["remedy"]
+        assert not (disk / "new.faiss").exists()
+        assert contents(source) == before
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        result = migrate(source, target, folder / "translator", state=folder / "state.sqlite",
+                         batch_size=100)  # fmt: skip
+        assert result.continued_after > 0
+        assert contents(target) == contents(whole)
+    finally:
+        subprocess.run(["umount", disk], check=False)
