@@ -67,10 +67,11 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """Return a text that changes when the collection does, as far as can be told cheaply.
 
-        By default of the description without the URI, so that a changed count is noticed. Override
-        where the store tells more, as a file's size and time.
+        By default of the description without the URI and the notes, which depend on how it is
+        reached, so that a changed count is noticed. Override where the store tells more, as a
+        file's size and time.
         """
-        described = self.describe().model_dump_json(exclude={"uri"}).encode()
+        described = self.describe().model_dump_json(exclude={"uri", "notes"}).encode()
         return hashlib.blake2b(described, digest_size=16).hexdigest()
 
     def texts(self, ids: Sequence[PointId] | IdArray) -> list[str | None]:
