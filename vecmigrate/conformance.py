@@ -29,7 +29,7 @@ from vecmigrate.connector import (
     VecmigrateError,
 )
 from vecmigrate.description import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
-from vecmigrate.registry import find_switcher, open_sink, open_source
+from vecmigrate.registry import find_switcher, open_sink, open_source, resume_sink
 from vecmigrate.uri import parse_uri
 
 DIMENSION = 12
@@ -211,6 +211,31 @@ class ConnectorConformance:
             self._read(uri)
         self._write(uri, batch)
         assert len(_ids(self._read(uri))) == len(batch)
+
+    def test_an_unfinished_target_is_continued_from_its_checkpoint(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        """Where sinks give checkpoints: what came after one is written again."""
+        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
+        first, last = (batch.take(np.arange(*rows)) for rows in ((0, 6), (6, 10)))
+        with open_sink(uri, spec) as sink:
+            sink.write(first)
+            token = sink.checkpoint()
+            if token is None:
+                pytest.skip("this store's sinks give no checkpoints")
+            sink.write(last)
+            sink.suspend()
+        with pytest.raises(VecmigrateError):
+            self._read(uri)
+        with resume_sink(uri, spec, token) as sink:
+            sink.write(last)
+            sink.finish()
+        whole = _by_id(self._read(uri))
+        assert len(whole) == len(batch)
+        self._write(f"{uri}2", batch)
+        assert str(whole) == str(_by_id(self._read(f"{uri}2")))
+        with pytest.raises(TargetExistsError):
+            resume_sink(uri, spec, token)
 
     def test_a_finished_target_is_never_replaced(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
