@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import sqlite3
@@ -29,8 +30,8 @@ from vecmigrate.errors import ExitCode, InputError, MismatchError, NotVerifiedEr
 from vecmigrate.registry import require_switcher
 from vecmigrate.uri import parse_uri
 from vecmigrate.verification import verify
-from vecmigrate.verification.gate import spelled
 from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.naming import spelled
 
 OLD = EncoderIdentity(name="old-model", dimension=OLD_DIM, normalized=True)
 NEW = EncoderIdentity(name="new-model", dimension=NEW_DIM, normalized=True)
@@ -501,7 +502,8 @@ def test_the_commands_from_migrate_to_drop(
         "error: faiss:new.faiss has not been verified. Run: vecmigrate verify SOURCE "
         "faiss:new.faiss --translator FILE.\n"
     )
-    command("verify", name, target, "--translator", translator, "-q")
+    options = f"{target}?text=text"
+    command("verify", f"{name}?text=text", options, "--translator", translator, "-q")
     out, _ = command("cutover", name, "--to", target, "--dry-run")
     assert "Nothing was changed." in out.splitlines()[-1]
     assert "new-model (24 dimensions, unit length) from the switch on" in out
@@ -509,8 +511,11 @@ def test_the_commands_from_migrate_to_drop(
     assert "old-model (16 dimensions, unit length)" in out
     assert out.splitlines()[-1].endswith("back with: vecmigrate rollback 'faiss:old.faiss'")
     assert seen(name) == (N, NEW_DIM)
-    out, _ = command("rollback", name)
+    state = (folder / os.environ.get("VECMIGRATE_STATE", ".vecmigrate/state.sqlite")).resolve()
+    monkeypatch.chdir("/")
+    out, _ = command("rollback", f"faiss:{folder}/old.faiss", "--state", state)
     assert out.splitlines()[-1].startswith("Next: vecmigrate cutover")
+    monkeypatch.chdir(folder)
     assert seen(name) == (N, OLD_DIM)
     shown = json.loads(command("cutover", name, "--to", target, "--json")[0])
     assert (shown["done"], shown["after"]["dimension"]) == (True, NEW_DIM)

@@ -390,7 +390,7 @@ _ids = st.lists(st.integers(0, 2**62), min_size=30, max_size=30, unique=True) | 
 
 
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

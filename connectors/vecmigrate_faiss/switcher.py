@@ -29,14 +29,16 @@ class FaissSwitcher(Switcher):
         return _uri(canonical(Location(Path(uri.location))))
 
     def current(self, name: StoreURI) -> str | None:
-        location = Location.parse(name, ())
-        if not location.is_switched:
-            there = os.path.lexists(location.index)
-            return _uri(canonical(location)) if there else None
-        resolved = location.resolved()
-        if not os.path.lexists(resolved.index):
+        location = Location(Path(name.location))
+        found = canonical(location)
+        if location.is_switched:
+            resolved = location.resolved()
+            found = Generations(location).collection(resolved.index.parent.name)
+            location = resolved
+        if not os.path.lexists(location.index):
             return None
-        return _uri(Generations(location).collection(resolved.index.parent.name))
+        _, question, options = str(name).partition("?")
+        return _uri(found) + question + options
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
         location, collection = Location.parse(name, ()), self._collection(target)

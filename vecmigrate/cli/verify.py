@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -76,17 +77,16 @@ def run(
     from vecmigrate.records import open_records
     from vecmigrate.registry import open_source
     from vecmigrate.verification import Outcome, VerifySettings, verify
-    from vecmigrate.verification.gate import spelled
     from vecmigrate.verification.log import VerificationLog
+    from vecmigrate.verification.naming import spelled
     from vecmigrate.verification.settings import SAMPLE
 
-    with Output(as_json=json_, quiet=quiet) as out:
+    with Output(as_json=json_, quiet=quiet) as out, ExitStack() as held:
         if full and sample is not None:
             raise UsageError("--full and --sample exclude one another", remedy="Give one of them.")
-        total = 0
-        for uri in (source, target):
-            with open_source(uri) as opened:
-                total += opened.describe().count
+        # Held open: embedded storage is loaded anew where nobody else has it open.
+        opened = [held.enter_context(open_source(uri)) for uri in (source, target)]
+        total = sum(collection.describe().count for collection in opened)
         with out.progress("verifying", total) as advance:
             found = verify(
                 source,

@@ -10,7 +10,7 @@ from vecmigrate.cutover.log import CutoverLog, Entry
 from vecmigrate.cutover.naming import name_uri
 from vecmigrate.cutover.view import ReaderView, view_of
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError, WriteError
-from vecmigrate.registry import require_switcher
+from vecmigrate.registry import open_source, require_switcher
 from vecmigrate.switcher import Switcher
 from vecmigrate.uri import parse_uri
 from vecmigrate.verification.fingerprint import fingerprint_of
@@ -78,13 +78,29 @@ def cut_over(
         From the store; readers see what they saw.
     """
     name = name_uri(name, target)
-    switcher, uri, goal = _switcher(name, target), parse_uri(name), parse_uri(target)
-    switcher.check(uri, goal)
+    switcher = _switcher(name, target)
+    switcher.check(parse_uri(name), parse_uri(target))
+    # Held open: embedded storage is loaded anew where nobody else has it open.
+    with open_source(target):
+        return _cut_over(switcher, name, target, state, unverified=unverified, dry_run=dry_run)
+
+
+def _cut_over(
+    switcher: Switcher,
+    name: str,
+    target: str,
+    state: sqlite3.Connection,
+    *,
+    unverified: bool,
+    dry_run: bool,
+) -> Move:
+    uri, goal = parse_uri(name), parse_uri(target)
     verifications = VerificationLog(state)
     kept = None if unverified else require_verified(verifications, target)
     record = kept.verification if kept else None
     current = switcher.current(uri)
-    arrived = switcher.spelled(parse_uri(switcher.current(goal) or target))
+    lasting = switcher.current(goal) or target
+    arrived = switcher.spelled(parse_uri(lasting))
     before = None if current is None else _view_before(current, record)
     after = view_of(target, record.target_encoder if record else None)
     notes = _notes(before, after) + (_stale_source(record) if record else ())
@@ -99,7 +115,7 @@ def cut_over(
     log = CutoverLog(state)
     previous = switcher.keep(uri)
     number = log.begin(
-        switcher.spelled(uri), previous, target, arrived, kept.number if kept else None
+        switcher.spelled(uri), previous, lasting, arrived, kept.number if kept else None
     )
     switcher.switch(uri, goal)
     _check_arrived(switcher, name, arrived)

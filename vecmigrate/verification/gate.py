@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from vecmigrate.errors import NotVerifiedError
-from vecmigrate.registry import find_switcher
-from vecmigrate.uri import parse_uri
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.log import Kept, VerificationLog
+from vecmigrate.verification.naming import spelled
 
 
 def require_verified(log: VerificationLog, collection: str) -> Kept:
@@ -37,14 +36,3 @@ def require_verified(log: VerificationLog, collection: str) -> Kept:
             remedy=f"Run: {again}.",
         )
     return kept
-
-
-def spelled(collection: str) -> str:
-    """Return a collection's URI in its one spelling; where it is a name, that of what it leads to.
-
-    Of a store whose connector spells none it is the URI without its options.
-    """
-    switcher, uri = find_switcher(collection), parse_uri(collection)
-    if switcher is None:
-        return collection.partition("?")[0]
-    return switcher.spelled(parse_uri(switcher.current(uri) or collection))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
 
 from vecmigrate.description import EncoderIdentity
 
@@ -43,7 +43,7 @@ class Verification(BaseModel):
     Attributes
     ----------
     source, target
-        URIs.
+        URIs that lead there from any directory.
     source_fingerprint, target_fingerprint
         What the two were when they were read, by which a later change is told.
     source_contents, target_contents
@@ -76,6 +76,7 @@ class Verification(BaseModel):
     finished_at: str
     seconds: float
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
         """True where no check failed."""

@@ -19,6 +19,7 @@ from vecmigrate.source import Source
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries
+from vecmigrate.verification.naming import lasting
 from vecmigrate.verification.passes import SourcePass, target_pass, usable_again
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
 from vecmigrate.verification.record import Check, Outcome, Verification
@@ -107,8 +108,8 @@ def verify(
         ]
     return Verification(
         vecmigrate_version=version("vecmigrate"),
-        source=source,
-        target=target,
+        source=lasting(source),
+        target=lasting(target),
         source_fingerprint=prints[0],
         target_fingerprint=prints[1],
         source_contents=ours.tally.digest(),
