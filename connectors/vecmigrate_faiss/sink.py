@@ -58,7 +58,7 @@ class FaissSink(Sink):
             raise UsageError(
                 f"{uri}: there is no directory {location.index.parent}", remedy="Create it first."
             )
-        if token is None:
+        if token is None or not location.staging.exists():
             _refuse_existing(location.index)
         with _writing(location.index):
             self._staging = Staging(location.staging, spec.dimension, restart=restart, token=token)
