@@ -37,6 +37,7 @@ from vecmigrate.evaluation import Query
 from vecmigrate.fitting import AnchorTexts, Method, fair_scale, fit_translator
 from vecmigrate.migration import check_translator
 from vecmigrate.registry import open_source
+from vecmigrate.report.formatting import money
 from vecmigrate.report.schema import (
     DryRunReport,
 )
@@ -231,7 +232,7 @@ def _shares(job: Job, drawn: int, queries: Sequence[Query] | None) -> Shares:
     if shares.sure < MIN_PROBES:
         raise too_small(job, max(shares.sure, 0))
     cost = job.cost(drawn + texts, round((drawn + texts) * job.tokens_per_text))
-    price = "" if cost.money is None else f", {cost.money:,.2f} in money"
+    price = "" if cost.money is None else f", {money(cost.money)} of money"
     job.announce(
         f"Will embed at most {job.budget} with {job.encoder.identity.name}: {drawn:,} anchors, "
         f"{texts:,} texts to measure (about {cost.tokens:,} tokens{price}), of {job.population:,} "
