@@ -47,6 +47,8 @@ def run(
         out.result(move.model_dump(mode="json"))
         if dry_run:
             out.say(f"Nothing was changed. Next: vecmigrate cutover '{move.name}' --to '{to}'")
+        elif not move.done:
+            out.say(f"Nothing was changed. Next: back with: vecmigrate rollback '{move.name}'")
         elif move.kept is None:
             out.say(f"Next: let readers open {move.name}")
         else:

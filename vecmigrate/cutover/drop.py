@@ -109,7 +109,9 @@ def plan_drop(
         name=name,
         collection=chosen,
         belongings=tuple(belongings),
-        readers=view_of(name, record.target_encoder),
+        readers=view_of(name, record.target_encoder).model_copy(
+            update={"collection": entry.target}
+        ),
         verification=record,
     )
 

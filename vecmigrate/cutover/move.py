@@ -103,11 +103,11 @@ def _cut_over(
     arrived = switcher.spelled(parse_uri(lasting))
     before = None if current is None else _view_before(current, record)
     after = view_of(target, record.target_encoder if record else None)
-    notes = _notes(before, after) + (_stale_source(record) if record else ())
     same = current is not None and switcher.spelled(parse_uri(current)) == arrived
+    notes: tuple[str, ...] = (f"readers of {name} have {target} already",)
+    if not same:
+        notes = _notes(before, after) + (_stale_source(record) if record else ())
     if dry_run or same:
-        if same:
-            notes = (f"readers of {name} have {target} already", *notes)
         return Move(
             name=name, before=before, after=after, kept=current, done=False,
             verification=record, notes=notes,
@@ -123,7 +123,7 @@ def _cut_over(
     return Move(
         name=name,
         before=before,
-        after=view_of(name, record.target_encoder if record else None),
+        after=_view_through(name, lasting, record),
         kept=previous,
         done=True,
         verification=record,
@@ -163,7 +163,7 @@ def roll_back(name: str, state: sqlite3.Connection, *, dry_run: bool = False) ->
     switcher.check(uri, goal)
     kept = None if entry.verification is None else verifications.get(entry.verification)
     record = kept.verification if kept else None
-    before = view_of(name, record.target_encoder if record else None)
+    before = _view_through(name, entry.target, record)
     after = _view_before(entry.previous, record)
     notes = _notes(before, after)
     if not dry_run:
@@ -207,6 +207,12 @@ def _switcher(name: str, target: str) -> Switcher:
             "or point them at the new store yourself.",
         )
     return require_switcher(name)
+
+
+def _view_through(name: str, target: str, record: Verification | None) -> ReaderView:
+    """Open the readers' name itself, and say which collection that is."""
+    seen = view_of(name, record.target_encoder if record else None)
+    return seen.model_copy(update={"collection": target})
 
 
 def _view_before(collection: str, record: Verification | None) -> ReaderView:
