@@ -3,7 +3,7 @@
 ``python benchmarks/translators.py --out benchmarks/results`` (two hours on 2 cores; isotrieve 0.4.0
 is measured where ``pip install --no-deps isotrieve==0.4.0`` was run). Writes ``translators.json``
 and ``translators.md``. With ``--methods texts isotrieve``, only methods with one of these words in
-their name are run, and take the place of their own rows.
+their name are run, and take the place of their own rows; so with ``--tasks`` and ``--sizes-only``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from models import token_table
 from scipy import stats
-from wordnet import TEXTS_READ, Task
+from wordnet import ENCODERS, TEXTS_READ, Task
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator
 from vecmigrate.translators.landmarks import spread_rows
@@ -135,12 +135,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--methods", nargs="*", default=[])
+    parser.add_argument("--tasks", nargs="*", default=["minilm:mpnet", "mpnet:minilm"])
+    parser.add_argument("--sizes-only", action="store_true", help="leave out what is kept")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     begun = time.time()
     chosen = Chosen(tuple(arguments.methods))
-    by_size, by_budget = earlier(arguments.out, chosen)
-    for source, target in (("minilm", "mpnet"), ("mpnet", "minilm")):
+    pairs = [tuple(pair.split(":")) for pair in arguments.tasks]
+    again = {f"{ENCODERS[source]} to {ENCODERS[target]}" for source, target in pairs}
+    by_size, by_budget = earlier(arguments.out, chosen, again, kept=arguments.sizes_only)
+    for source, target in pairs:
         task = Task.load(source, target)
         for seed in range(arguments.seeds):
             for size in SIZES:
@@ -152,7 +156,9 @@ def main() -> None:
                 sizes = KEPT if seed == 0 else KEPT[:-1] if seed < 2 else KEPT[:-2]
                 if method == TEXTS_READ and seed >= 2:
                     sizes = KEPT[:-1]
-                for size in sizes if method in chosen else ():
+                if arguments.sizes_only or method not in chosen:
+                    continue
+                for size in sizes:
                     for name, vectors in kept_collection(task, size, seed, method):
                         key = (task.name, f"{size / len(task.old):.0%}", method, name)
                         by_budget.setdefault(key, []).append(task.score(vectors))
@@ -163,14 +169,18 @@ def main() -> None:
 Scores = dict[tuple, list[tuple[float, float]]]
 
 
-def earlier(out: Path, chosen: Chosen) -> tuple[Scores, Scores]:
-    """Rows of an earlier run that this one does not make again, by size and by budget."""
+def earlier(out: Path, chosen: Chosen, tasks: set[str], *, kept: bool) -> tuple[Scores, Scores]:
+    """Rows of an earlier run that this one does not make again, by size and by budget.
+
+    ``kept`` is True where none is made again of the vectors kept.
+    """
     path = out / "translators.json"
     stored: dict[str, Scores] = {"size": {}, "budget": {}}
     for record in json.loads(path.read_text())["records"] if path.exists() else []:
         key = record["key"]
         method = key[3] if record["table"] == "size" else key[2]
-        if method not in chosen:
+        budget = record["table"] == "budget"
+        if method not in chosen or key[0] not in tasks or (kept and budget):
             stored[record["table"]][tuple(key)] = [tuple(s) for s in record["scores"]]
     return stored["size"], stored["budget"]
 

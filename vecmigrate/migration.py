@@ -210,7 +210,7 @@ def migrate(
                             f"stopped after {written.count:,} points, which are kept",
                             remedy="Run the same command to continue.",
                         )
-                kept.publishing(sink, reader.fingerprint())
+                kept.publishing(sink)
                 sink.finish()
         else:
             announce("an earlier run has published the target already")

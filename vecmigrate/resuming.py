@@ -58,7 +58,7 @@ class Progressing(Protocol):
         """A context whose failure leaves the target to be continued, where it can be."""
         ...
 
-    def publishing(self, sink: Sink, source_fingerprint: str) -> None:
+    def publishing(self, sink: Sink) -> None:
         """Take note that all is written and the target is about to be published.
 
         Raises
@@ -96,7 +96,7 @@ class NotKept:
     def suspending(self, sink: Sink) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def publishing(self, sink: Sink, source_fingerprint: str) -> None: ...
+    def publishing(self, sink: Sink) -> None: ...
 
     def done(self) -> None: ...
 
@@ -155,8 +155,11 @@ class Kept:
                 self._table.forget(self._kept.source, self._kept.target)
             raise
 
-    def publishing(self, sink: Sink, source_fingerprint: str) -> None:
-        if source_fingerprint != self._kept.belongings.source_fingerprint:
+    def publishing(self, sink: Sink) -> None:
+        # Opened anew: an open source may go on to show what it was.
+        with open_source(self._kept.source) as again:
+            now = again.fingerprint()
+        if now != self._kept.belongings.source_fingerprint:
             raise VerificationError(
                 f"{self._kept.source} changed while it was read",
                 remedy="Nothing was published. Keep it still and run again.",
