@@ -78,7 +78,8 @@ class ResumableConnector(Protocol):
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
         """Continue the collection that a sink left behind, as of its checkpoint ``token``.
 
-        What was written after that checkpoint may be there or not: it is written again.
+        What was written after that checkpoint may be there or not: it is written again. Where the
+        collection is finished, what publishing it may have left beside it is removed.
 
         Raises
         ------
@@ -116,6 +117,9 @@ class Connector(Protocol):
         restart
             Throw away what an earlier run left unfinished at this target. A finished collection
             is never replaced.
+
+        What was left by a run of the same :meth:`Provenance.run` is begun anew without being asked:
+        that run was killed before its first checkpoint was known.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Self
@@ -89,6 +90,10 @@ class Provenance(BaseModel):
     encoder: EncoderIdentity | None = None
     translator_sha256: str | None = None
     created_at: str
+
+    def run(self) -> str:
+        """Name the run that this is of; two have the same where all is, the date included."""
+        return hashlib.blake2b(self.model_dump_json().encode(), digest_size=16).hexdigest()
 
 
 class CollectionDescription(BaseModel):

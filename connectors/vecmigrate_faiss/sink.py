@@ -28,7 +28,7 @@ from vecmigrate_faiss.jsonl import sidecar_lines
 from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.source import FaissSource
-from vecmigrate_faiss.staging import Staging, sync_directory
+from vecmigrate_faiss.staging import Staging, remove_spent, sync_directory
 
 _BUFFER = 1 << 20
 
@@ -58,13 +58,18 @@ class FaissSink(Sink):
             raise UsageError(
                 f"{uri}: there is no directory {location.index.parent}", remedy="Create it first."
             )
-        if token is None or not location.staging.exists():
-            _refuse_existing(location.index)
         with _writing(location.index):
-            self._staging = Staging(location.staging, spec.dimension, restart=restart, token=token)
+            if token is not None and os.path.lexists(location.index):
+                remove_spent(location.staging)
+            _refuse_existing(location.index)
+            self._staging = Staging(
+                location.staging,
+                spec.dimension,
+                run=spec.provenance.run() if spec.provenance else None,
+                restart=restart,
+                token=token,
+            )
             try:
-                if token is not None:
-                    self._refuse_published()
                 self._clear_names()
             except BaseException:
                 if token is None:
@@ -104,12 +109,6 @@ class FaissSink(Sink):
 
     def suspend(self) -> None:
         self._staging.suspend()
-
-    def _refuse_published(self) -> None:
-        """Where the run to continue had just published, only its staging is left to remove."""
-        if self._staging.was_publishing and self._location.index.exists():
-            self._staging.discard()
-        _refuse_existing(self._location.index)
 
     def _clear_names(self) -> None:
         """Remove what a run that was cut short while publishing left; refuse what is not ours."""

@@ -24,6 +24,7 @@ _BUFFER = 1 << 20
 _READ_ROWS = 1 << 16
 _EMPTY = b"{}\n"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=dict).encode
+_LOCK, _RUN, _PUBLISHING, _INDEX = "lock", "run", "publishing", "index"
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 
 
@@ -51,19 +52,27 @@ class Staging:
 
     Parameters
     ----------
+    run
+        Names who writes: what it left behind before is begun anew, like what holds nothing.
     token
         From :meth:`checkpoint` of an earlier run: continue there.
 
     Raises
     ------
     TargetExistsError
-        Where the directory is there and ``restart`` is false, or another run is using it.
+        Where the directory is there, another run's, and ``restart`` is false, or in use.
     MismatchError
         Where what ``token`` tells of is not there any more.
     """
 
     def __init__(
-        self, directory: Path, dimension: int, *, restart: bool, token: str | None = None
+        self,
+        directory: Path,
+        dimension: int,
+        *,
+        run: str | None = None,
+        restart: bool = False,
+        token: str | None = None,
     ) -> None:
         self._directory = directory
         self._dimension = dimension
@@ -73,19 +82,19 @@ class Staging:
         if token is not None:
             self._continue(token)
             return
+        directory.mkdir(exist_ok=True)
+        self._lock = _take_lock(self._directory)
         try:
-            directory.mkdir()
-        except FileExistsError as error:
-            if not restart:
+            if not (restart or self._is_free_for(run)):
                 raise TargetExistsError(
-                    f"an earlier run left {directory} unfinished",
-                    remedy="Let it finish if it is running, else run again with restart.",
-                ) from error
-        self._lock = self._take_lock()
-        self.was_publishing = self._marker.exists()
-        for path in directory.iterdir():
-            if path not in (self._lock_path, self._marker):
-                path.unlink()
+                    f"an earlier run left {directory} unfinished", remedy="Run again with restart."
+                )
+            self.was_publishing = self._marker.exists()
+            self._remove_parts()
+            self._run.write_text(run or "", encoding="utf-8")
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _continue(self, token: str) -> None:
         """Go back to a checkpoint: cut off or remove what came after it."""
@@ -95,19 +104,19 @@ class Staging:
             raise MismatchError(
                 f"{token!r} is no checkpoint of {self._directory}", remedy="Start over."
             ) from error
-        if not self._lock_path.exists():
+        if not self._directory.exists():
             raise MismatchError(
                 f"nothing is left of the unfinished run in {self._directory}",
                 remedy="Start over with --restart.",
             )
-        self._lock = self._take_lock()
+        self._lock = _take_lock(self._directory)
         self.was_publishing = self._marker.exists()
         try:
             for path in self._directory.iterdir():
                 size = marked.sizes.get(path.name)
                 if size is not None and path.stat().st_size >= size:
                     os.truncate(path, size)
-                elif path not in (self._lock_path, self._marker):
+                elif path.name not in (_LOCK, _RUN, _PUBLISHING):
                     path.unlink()
             missing = [name for name in marked.sizes if not (self._directory / name).exists()]
             if missing:
@@ -123,10 +132,23 @@ class Staging:
             path = self._directory / name
             self._files[path] = path.open("ab", _BUFFER)
 
+    def _is_free_for(self, run: str | None) -> bool:
+        """True where the directory holds nothing, or what ``run`` left there."""
+        names = {path.name for path in self._directory.iterdir()}
+        if names <= {_LOCK, _RUN}:
+            return True
+        return _RUN in names and run not in (None, "") and self._run.read_text("utf-8") == run
+
+    def _remove_parts(self) -> None:
+        """Remove all but what tells whose the directory is."""
+        for path in self._directory.iterdir():
+            if path.name not in (_LOCK, _RUN, _PUBLISHING):
+                path.unlink()
+
     @property
     def index(self) -> Path:
         """Where to build the index."""
-        return self._directory / "index"
+        return self._directory / _INDEX
 
     @property
     def sidecar(self) -> Path:
@@ -252,16 +274,20 @@ class Staging:
             with suppress(OSError):
                 file.close()
         if not self._lock.closed:
+            # Last what tells whose it is: a kill in between must not leave a stranger's directory.
+            with suppress(OSError):
+                self._remove_parts()
+                self._marker.unlink(missing_ok=True)
             shutil.rmtree(self._directory, ignore_errors=True)
             self._lock.close()
 
     @property
-    def _lock_path(self) -> Path:
-        return self._directory / "lock"
+    def _run(self) -> Path:
+        return self._directory / _RUN
 
     @property
     def _marker(self) -> Path:
-        return self._directory / "publishing"
+        return self._directory / _PUBLISHING
 
     @property
     def _vectors(self) -> Path:
@@ -278,17 +304,6 @@ class Staging:
     @property
     def _payloads(self) -> Path:
         return self._directory / "payloads.jsonl"
-
-    def _take_lock(self) -> IO[bytes]:
-        lock = self._lock_path.open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise TargetExistsError(
-                f"another run is writing to {self._directory}", remedy="Let it finish."
-            ) from error
-        return lock
 
     def _file(self, path: Path) -> IO[bytes]:
         if path not in self._files:
@@ -308,6 +323,20 @@ class Staging:
         self._file(self._names).writelines(lines)
 
 
+def remove_spent(directory: Path) -> None:
+    """Remove what is left of a run whose index has its name already, unless it is in use."""
+    if not directory.exists():
+        return
+    try:
+        lock = _take_lock(directory)
+    except TargetExistsError:
+        return
+    with lock:
+        names = {path.name for path in directory.iterdir()}
+        if names <= {_LOCK, _RUN} or (_PUBLISHING in names and _INDEX not in names):
+            shutil.rmtree(directory)
+
+
 def sync_directory(path: Path) -> None:
     """Bring a directory's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -315,6 +344,18 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_lock(directory: Path) -> IO[bytes]:
+    lock = (directory / _LOCK).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise TargetExistsError(
+            f"another run is writing to {directory}", remedy="Let it finish."
+        ) from error
+    return lock
 
 
 def _id_line(point_id: Any) -> bytes:

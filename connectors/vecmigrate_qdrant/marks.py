@@ -28,7 +28,8 @@ class Mark:
     Attributes
     ----------
     run
-        Random, one for each sink: tells a sink's own collection from another one's of that name.
+        Tells a run's own collection from another one's of that name: :meth:`Provenance.run`, or
+        random where nothing is known of it.
     """
 
     state: State

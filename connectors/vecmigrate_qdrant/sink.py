@@ -54,7 +54,7 @@ class QdrantSink(Sink):
         Where the URI is not understood.
     TargetExistsError
         Where a collection or an alias of this name is there, unless it is what an earlier run left
-        unfinished and ``restart`` is given.
+        unfinished and ``restart`` is given or that was the same run.
     MismatchError
         Where the settings are not Qdrant's, or the server is too old to keep the mark.
     WriteError, UnreachableError
@@ -77,7 +77,7 @@ class QdrantSink(Sink):
         self._vector = uri.options.get("vector", str(settings.get("vector", UNNAMED)))
         self._strict_mode = strict_mode(settings)
         self._description: CollectionDescription | None = None
-        self._run = token or uuid.uuid4().hex
+        self._run = token or (spec.provenance.run() if spec.provenance else uuid.uuid4().hex)
         self._created = False
         arguments, self._notes = creation_arguments(
             settings, self._vector, spec.dimension, spec.metric
@@ -186,7 +186,7 @@ class QdrantSink(Sink):
                 f"the collection {self._where} is there already",
                 remedy="Name another target, or delete that collection yourself.",
             )
-        if not restart:
+        if not restart and mark.run != self._run:
             raise TargetExistsError(
                 f"the collection {self._where} is there, unfinished: another run is writing it or "
                 "was stopped while it did",
