@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from vecmigrate.anchors import AnchorSet, load_anchors
 from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.description import CollectionDescription, EncoderIdentity, Provenance, TargetSpec
-from vecmigrate.errors import MismatchError, TerminatedError, UsageError, VerificationError
+from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.prefetch import prefetch
@@ -205,15 +205,12 @@ def migrate(
                     if progress is not None:
                         progress(len(batch))
                     if stop():
-                        kept.checkpoint(sink)
-                        raise TerminatedError(
-                            f"stopped after {written.count:,} points, which are kept",
-                            remedy="Run the same command to continue.",
-                        )
+                        raise kept.stopped(sink)
                 kept.publishing(sink)
                 sink.finish()
         else:
             announce("an earlier run has published the target already")
+            kept.tidy(target, spec)
             written, skipped = kept.written, Skipped(ids=job.skipped_ids if job else [])
         seconds = time.perf_counter() - begun
         found = verify_ids(target, written, batch_size)

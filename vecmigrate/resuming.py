@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.description import TargetSpec
-from vecmigrate.errors import InputError, MismatchError, VecmigrateError, VerificationError
+from vecmigrate.errors import (
+    InputError,
+    MismatchError,
+    TargetExistsError,
+    TerminatedError,
+    UsageError,
+    VerificationError,
+    WriteError,
+)
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
 from vecmigrate.registry import open_sink, open_source, resume_sink
@@ -42,6 +50,10 @@ class Progressing(Protocol):
         """True where an earlier run of this job has published the target already."""
         ...
 
+    def tidy(self, target: str, spec: TargetSpec) -> None:
+        """Remove what an earlier run may have left beside the target that it published."""
+        ...
+
     def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
         """Begin the target, or continue it."""
         ...
@@ -50,8 +62,8 @@ class Progressing(Protocol):
         """Take note of a batch that was written."""
         ...
 
-    def checkpoint(self, sink: Sink) -> None:
-        """Make all of it durable now."""
+    def stopped(self, sink: Sink) -> TerminatedError:
+        """Make all of it durable and return what to raise for a run that is asked to end."""
         ...
 
     def suspending(self, sink: Sink) -> AbstractContextManager[None]:
@@ -85,13 +97,16 @@ class NotKept:
     def is_published(self) -> bool:
         return False
 
+    def tidy(self, target: str, spec: TargetSpec) -> None: ...
+
     def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
         return open_sink(target, spec, restart=restart)
 
     def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
         self.kept_anchors += _kept_in(batch)
 
-    def checkpoint(self, sink: Sink) -> None: ...
+    def stopped(self, sink: Sink) -> TerminatedError:
+        return _stopped_for_good(self.written)
 
     def suspending(self, sink: Sink) -> AbstractContextManager[None]:
         return nullcontext()
@@ -116,24 +131,48 @@ class Kept:
         self._skipped = Skipped(ids=list(job.skipped_ids))
 
     def is_published(self) -> bool:
-        if self._kept.status is JobStatus.RUNNING:
-            return False
-        return _is_there(self._kept)
+        return self._kept.status is not JobStatus.RUNNING and _is_there(self._kept)
+
+    def tidy(self, target: str, spec: TargetSpec) -> None:
+        token = self._kept.token
+        if token is not None and self._kept.status is JobStatus.PUBLISHING:
+            with suppress(TargetExistsError):
+                resume_sink(target, spec, token).suspend()
 
     def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
         if self._kept.token is not None:
             return resume_sink(target, spec, self._kept.token)
-        sink = open_sink(target, spec, restart=restart)
-        self.checkpoint(sink)
+        # Before anything is made, so that what a kill leaves there is known to be this job's.
+        before = self._table.find(self._kept.source, self._kept.target)
+        self._save(token=None)
+        try:
+            sink = open_sink(target, spec, restart=restart)
+        except (UsageError, MismatchError, TargetExistsError):
+            if before is None:
+                self._table.forget(self._kept.source, self._kept.target)
+            else:
+                self._table.save(before)
+            raise
+        with self.suspending(sink):
+            self._checkpoint(sink)
         return sink
 
     def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
         self.kept_anchors += _kept_in(batch)
         self._cursor, self._skipped = batch.cursor, skipped
         if time.monotonic() - self._last >= self._every:
-            self.checkpoint(sink)
+            self._checkpoint(sink)
 
-    def checkpoint(self, sink: Sink) -> None:
+    def stopped(self, sink: Sink) -> TerminatedError:
+        self._checkpoint(sink)
+        if self._kept.token is None:
+            return _stopped_for_good(self.written)
+        return TerminatedError(
+            f"stopped after {self.written.count:,} points, which are kept",
+            remedy="Run the same command to continue.",
+        )
+
+    def _checkpoint(self, sink: Sink) -> None:
         # First the data, then the record of it: a kill between the two writes the data again.
         token = sink.checkpoint()
         if token is not None:
@@ -144,16 +183,29 @@ class Kept:
     def suspending(self, sink: Sink) -> Iterator[None]:
         try:
             yield
-        except (InputError, MismatchError, VerificationError):
+        except (MismatchError, VerificationError):
             # These come back however often the run is continued: it has to be begun otherwise.
-            self._table.forget(self._kept.source, self._kept.target)
+            self._give_up(sink)
             raise
-        except BaseException:
-            if self._kept.token is not None:
-                sink.suspend()
+        except BaseException as error:
+            if self._kept.token is None or (
+                isinstance(error, InputError) and not self._kept.written
+            ):
+                self._give_up(sink)
             else:
-                self._table.forget(self._kept.source, self._kept.target)
+                sink.suspend()
             raise
+
+    def _give_up(self, sink: Sink) -> None:
+        """Remove the unfinished target, then the record of it."""
+        try:
+            # A kill while it is being removed must not leave a record of what is not there.
+            self._save(token=None)
+        except WriteError:
+            sink.suspend()
+            return
+        sink.abort()
+        self._table.forget(self._kept.source, self._kept.target)
 
     def publishing(self, sink: Sink) -> None:
         # Opened anew: an open source may go on to show what it was.
@@ -164,7 +216,7 @@ class Kept:
                 f"{self._kept.source} changed while it was read",
                 remedy="Nothing was published. Keep it still and run again.",
             )
-        self.checkpoint(sink)
+        self._checkpoint(sink)
         self._save(status=JobStatus.PUBLISHING)
 
     def done(self) -> None:
@@ -204,21 +256,36 @@ def keep_progress(state: Path, job: Job, *, restart: bool, every: float) -> Iter
     ):
         table = JobTable(connection)
         found = None if restart else table.find(job.source, job.target)
-        if found is None or found.token is None:
-            yield Kept(table, job, every)
-            return
-        changed = found.belongings.differences(job.belongings)
-        if found.status is JobStatus.DONE and (changed or not _is_there(found)):
-            # Another migration to the same place, after that one.
-            yield Kept(table, job, every)
-            return
-        if changed:
-            raise MismatchError(
-                f"the unfinished migration of {job.source} to {job.target} was begun with other "
-                f"things ({', '.join(changed)})",
-                remedy="Put them back to continue, or start over with --restart.",
-            )
-        yield Kept(table, found, every)
+        yield Kept(table, _continued(found, job) if found else job, every)
+
+
+def _continued(found: Job, job: Job) -> Job:
+    """Return what to go on with: an earlier run's job, or a new one.
+
+    Raises
+    ------
+    MismatchError
+        Where the earlier run is unfinished and was begun with other things.
+    """
+    changed = found.differences(job.belongings)
+    # The same collections may be named from another directory now.
+    found = found.model_copy(
+        update={"source": job.source, "target": job.target, "belongings": job.belongings}
+    )
+    if found.status is not JobStatus.RUNNING and _is_there(found):
+        return job if changed else found
+    if found.status is JobStatus.DONE:
+        return job
+    if found.token is None:
+        # Killed before the first checkpoint; the same provenance lets it begin anew.
+        return job if changed else job.model_copy(update={"provenance": found.provenance})
+    if changed:
+        raise MismatchError(
+            f"the unfinished migration of {job.source} to {job.target} was begun with other "
+            f"things ({', '.join(changed)})",
+            remedy="Put them back to continue, or start over with --restart.",
+        )
+    return found
 
 
 def _is_there(job: Job) -> bool:
@@ -226,8 +293,15 @@ def _is_there(job: Job) -> bool:
     try:
         with open_source(job.target) as reader:
             return reader.describe().provenance == job.provenance
-    except VecmigrateError:
+    except InputError:
         return False
+
+
+def _stopped_for_good(written: IdFingerprint) -> TerminatedError:
+    return TerminatedError(
+        f"stopped after {written.count:,} points, which are not kept",
+        remedy="Run the same command to begin anew.",
+    )
 
 
 def _kept_in(batch: VectorBatch) -> int:

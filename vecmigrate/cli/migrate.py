@@ -15,6 +15,7 @@ from vecmigrate.cli.options import (
     TranslatorOption,
 )
 from vecmigrate.cli.output import Output
+from vecmigrate.cli.recording import recorded
 from vecmigrate.cli.termination import termination_asked
 from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, migrate
 from vecmigrate.registry import open_source
@@ -70,8 +71,10 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Stream every vector through the translator into a new collection, and verify it."""
+    where = state_path(state)
     with (
         Output(as_json=json_, quiet=quiet) as out,
+        recorded(where, "migrate", source, target) as counts,
         open_source(source) as opened,
         termination_asked() as stop,
     ):
@@ -88,12 +91,18 @@ def run(
                 batch_size=batch_size,
                 on_bad_vector=on_bad_vector,
                 restart=restart,
-                state=state_path(state),
+                state=where,
                 checkpoint_seconds=checkpoint_seconds,
                 stop=stop,
                 announce=out.say,
                 progress=advance,
             )
+        counts.update(
+            read=result.read,
+            written=result.written,
+            skipped=len(result.skipped_ids),
+            kept_anchors=result.kept_anchors,
+        )
         for note in (*description.notes, *result.target.notes):
             out.say(f"note: {note}")
         if result.skipped_ids:

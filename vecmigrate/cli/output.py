@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from vecmigrate.errors import ExitCode, VecmigrateError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_A_TERMINAL_WIDTH = 200
 """Columns of a table in a file or pipe, where nothing need be cut."""
 
@@ -104,7 +105,7 @@ class Output:
             self._fail(exc.exit_code, exc.message, exc.remedy)
         if isinstance(exc, KeyboardInterrupt):
             self._fail(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
-        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(exc, OSError) and exc.errno in DISK_FULL:
             self._fail(ExitCode.WRITE_FAILED, f"the disk is full ({exc.filename})", "Make room.")
 
     def _fail(self, code: ExitCode, message: str, remedy: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vecmigrate.errors import InputError, MismatchError, WriteError
@@ -24,9 +26,9 @@ def state_path(given: str | Path | None = None) -> Path:
 
 
 def open_state(path: str | Path) -> sqlite3.Connection:
-    """Open the state file, made where it is not there yet; ``with connection:`` is a transaction.
+    """Open the state file, made where it is not there yet.
 
-    A transaction that has returned is on the disk.
+    A transaction that has returned is on the disk; see :func:`transaction`.
 
     Raises
     ------
@@ -75,6 +77,26 @@ def open_state(path: str | Path) -> sqlite3.Connection:
             remedy="Use the vecmigrate that made it, or name another file with --state.",
         )
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Read or write the state file, all of it or nothing; on the disk at the end.
+
+    Raises
+    ------
+    WriteError
+        Where the file cannot be written: a full disk, no permission, damage.
+    """
+    try:
+        with connection:
+            yield connection
+    except sqlite3.Error as error:
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        raise WriteError(
+            f"the state file {path} cannot be written ({error})",
+            remedy="Check its folder's permissions and free space, then run the same command.",
+        ) from error
 
 
 def _not_ours(path: Path) -> InputError:

@@ -11,6 +11,9 @@ from pydantic import BaseModel
 from vecmigrate.batches import PointId
 from vecmigrate.description import Provenance
 from vecmigrate.errors import MismatchError
+from vecmigrate.registry import find_switcher
+from vecmigrate.state.file import transaction
+from vecmigrate.uri import parse_uri
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -49,7 +52,7 @@ class Belongings(BaseModel):
     source_encoder: str | None
 
     def differences(self, other: Belongings) -> list[str]:
-        """Name what is not the same in the other."""
+        """Say what is not the same in the other."""
         names = {
             "source_fingerprint": "the source has changed",
             "translator": "another translator",
@@ -68,7 +71,7 @@ class Job(BaseModel):
     provenance
         What the target is given; its date tells this job's target from any other.
     token
-        The sink's checkpoint; None from a sink that cannot be continued.
+        The sink's checkpoint; None before the first, and from a sink that cannot be continued.
     cursor
         The source's, of the last point that the checkpoint holds.
     written, id_total
@@ -92,10 +95,29 @@ class Job(BaseModel):
         """What names the job."""
         return job_key(self.source, self.target)
 
+    def differences(self, belongings: Belongings) -> list[str]:
+        """Say what keeps this job from being continued with other things.
+
+        Another policy for bad vectors does not, as long as there were none.
+        """
+        began = self.belongings
+        if not self.skipped_ids:
+            began = began.model_copy(update={"on_bad_vector": belongings.on_bad_vector})
+        return began.differences(belongings)
+
 
 def job_key(source: str, target: str) -> str:
-    """Name the job that moves ``source`` to ``target``."""
-    return hashlib.blake2b(f"{source}\0{target}".encode(), digest_size=16).hexdigest()
+    """Name the job that moves ``source`` to ``target``, the same from any directory."""
+    both = "\0".join(map(_spelled, (source, target)))
+    return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
+
+
+def _spelled(uri: str) -> str:
+    switcher = find_switcher(uri)
+    if switcher is None:
+        return uri
+    _, question, options = uri.partition("?")
+    return switcher.spelled(parse_uri(uri)) + question + options
 
 
 class JobTable:
@@ -109,7 +131,7 @@ class JobTable:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        with connection:
+        with transaction(connection):
             connection.execute(_TABLE)
 
     def find(self, source: str, target: str) -> Job | None:
@@ -120,9 +142,10 @@ class JobTable:
         MismatchError
             Where another version of vecmigrate wrote it.
         """
-        row = self._connection.execute(
-            "SELECT job FROM jobs WHERE key = ?", (job_key(source, target),)
-        ).fetchone()
+        with transaction(self._connection) as connection:
+            row = connection.execute(
+                "SELECT job FROM jobs WHERE key = ?", (job_key(source, target),)
+            ).fetchone()
         if row is None:
             return None
         try:
@@ -135,13 +158,13 @@ class JobTable:
 
     def save(self, job: Job) -> None:
         """Store how far a job has come; on the disk when this returns."""
-        with self._connection:
-            self._connection.execute(
+        with transaction(self._connection) as connection:
+            connection.execute(
                 "INSERT OR REPLACE INTO jobs (key, source, target, job) VALUES (?, ?, ?, ?)",
                 (job.key, job.source, job.target, job.model_dump_json()),
             )
 
     def forget(self, source: str, target: str) -> None:
         """Remove a job's record."""
-        with self._connection:
-            self._connection.execute("DELETE FROM jobs WHERE key = ?", (job_key(source, target),))
+        with transaction(self._connection) as connection:
+            connection.execute("DELETE FROM jobs WHERE key = ?", (job_key(source, target),))

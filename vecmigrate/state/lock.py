@@ -25,17 +25,15 @@ def job_lock(folder: Path, key: str, what: str) -> Iterator[None]:
     LockedError
         Where another run holds it, naming its process, machine and start.
     WriteError
-        Where the lock's file cannot be made.
+        Where the lock's file cannot be made, or locked.
     """
     path = folder / f"{key}.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        # Unbuffered, so that closing it has nothing left to write.
+        file = path.open("ab", buffering=0)
     except OSError as error:
-        raise WriteError(
-            f"the lock {path} cannot be made: {error.strerror}",
-            remedy="Name a writable state file with --state.",
-        ) from error
+        raise _no_lock(path, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,15 +41,26 @@ def job_lock(folder: Path, key: str, what: str) -> Iterator[None]:
             raise LockedError(
                 f"{what} is being done by {_holder(path)}", remedy="Let it finish, or stop it."
             ) from error
-        file.truncate(0)
+        except OSError as error:
+            raise _no_lock(path, error) from error
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        file.write(json.dumps(holder))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(json.dumps(holder).encode())
+        except OSError as error:
+            raise _no_lock(path, error) from error
         yield
+
+
+def _no_lock(path: Path, error: OSError) -> WriteError:
+    return WriteError(
+        f"the lock {path} cannot be made: {error.strerror or error}",
+        remedy="Name a state file on a local disk with free space, with --state.",
+    )
 
 
 def _holder(path: Path) -> str:
