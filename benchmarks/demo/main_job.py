@@ -105,7 +105,7 @@ def main() -> None:
     )  # fmt: skip
 
     step("The map from the old space to the new one")
-    vecmigrate("fit", "--anchors", anchors, "--texts", NEW, "--out", translator)
+    vecmigrate("fit", "--anchors", anchors, "--out", translator)
 
     step("The new index and the new collection")
     collections = (source, target), (f"qdrant:{OUT}/qdrant/old", f"qdrant:{OUT}/qdrant/new")
