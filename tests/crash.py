@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,14 @@ import numpy as np
 from vecmigrate import Procrustes, open_sink, open_source, save_translator
 from vecmigrate.batches import VectorBatch
 from vecmigrate.description import Metric, TargetSpec
+from vecmigrate.state import open_state
+from vecmigrate.state.jobs import JobTable
 
 OLD_DIM, NEW_DIM = 8, 12
 PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]
+POLL_SECONDS = 0.002
+LATER_SECONDS = 0.03
+"""How long after the point chosen a kill comes, at most: publishing takes about as long."""
 
 
 def place(store: str, folder: Path, name: str) -> str:
@@ -66,12 +73,17 @@ def contents(uri: str) -> dict[object, tuple[bytes, str]]:
     return found
 
 
-def start(source: str, target: str, translator: Path, state: Path, batch: int) -> subprocess.Popen:
-    command = [
-        sys.executable, "-m", "vecmigrate", "migrate", source, target,
-        "--translator", str(translator), "--state", str(state),
+def arguments(source: str, target: str, translator: Path, state: Path, batch: int) -> list[str]:
+    """A migration that makes every batch durable."""
+    return [
+        "migrate", source, target, "--translator", str(translator), "--state", str(state),
         "--batch-size", str(batch), "--checkpoint-seconds", "0", "--json",
     ]  # fmt: skip
+
+
+def start(source: str, target: str, translator: Path, state: Path, batch: int) -> subprocess.Popen:
+    command = [sys.executable, "-m", "vecmigrate"]
+    command += arguments(source, target, translator, state, batch)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -82,11 +94,14 @@ def migrate_with_kills(
     state: Path,
     *,
     kills: int,
-    seconds: tuple[float, float],
+    points: int,
     seed: int,
     batch: int,
 ) -> tuple[int, dict]:
     """Kill the migration up to ``kills`` times, each at a random instant, then let it end.
+
+    An instant is a number of points durably written, from none to all, and some milliseconds:
+    the clock alone would hit the start of the interpreter most of the time.
 
     Returns
     -------
@@ -94,10 +109,13 @@ def migrate_with_kills(
         How often it was killed while at work, and the last run's result.
     """
     rng = random.Random(seed)
-    landed = 0
-    for _ in range(kills):
+    landed = done = 0
+    for left in range(kills, 0, -1):
         process = start(source, target, translator, state, batch)
-        time.sleep(rng.uniform(*seconds))
+        # An even share of what is left, so that there is something to be killed every time.
+        done = rng.randint(done, done + (points - done) // left)
+        _wait_until_written(process, done, source, target, state)
+        time.sleep(rng.uniform(0, LATER_SECONDS))
         process.send_signal(signal.SIGKILL)
         out, err = process.communicate()
         if process.returncode != -signal.SIGKILL:
@@ -108,3 +126,72 @@ def migrate_with_kills(
     out, err = process.communicate()
     assert process.returncode == 0, out + err
     return landed, json.loads(out)
+
+
+def _wait_until_written(
+    process: subprocess.Popen, points: int, source: str, target: str, state: Path
+) -> None:
+    while process.poll() is None:
+        if state.exists():
+            with closing(open_state(state)) as connection:
+                job = JobTable(connection).find(source, target)
+            if job is not None and job.written >= points:
+                return
+        time.sleep(POLL_SECONDS)
+
+
+# One process forks those that are killed, since importing takes longer than a small migration.
+# Counted are the calls by which Python touches a disk, whatever library makes them.
+STEPPER = """
+import json, os, signal, sys, threading
+import vecmigrate_faiss.sink, vecmigrate_qdrant.sink, vecmigrate_qdrant.source
+import vecmigrate_qdrant.embedded, vecmigrate.cli
+TOUCHING = {"open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
+            "remove", "replace", "rename", "truncate", "execute", "commit"}
+for line in sys.stdin:
+    step, argv = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        left = [step]
+        def count(frame, event, called):
+            if event == "c_call" and called.__name__ in TOUCHING:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        sys.argv[1:] = argv
+        sys.setprofile(count)
+        try:
+            vecmigrate.cli.main()
+        except SystemExit as ended:
+            sys.setprofile(None)
+            with open(argv[argv.index("--state") + 1] + ".steps", "w") as file:
+                file.write(str(step - left[0]))
+            os._exit(ended.code or 0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Stepper:
+    """Runs migrations that die before a chosen one of their calls that touch a disk."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+
+    def run(self, step: int, argv: list[str]) -> int:
+        """Return the exit code, negative for a signal; ``step`` 0 kills nothing."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([step, argv]), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+
+@contextmanager
+def stepper() -> Iterator[Stepper]:
+    with subprocess.Popen(
+        [sys.executable, "-c", STEPPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Stepper(process)
+        assert process.stdin is not None
+        process.stdin.close()

@@ -90,14 +90,10 @@ def test_a_killed_migration_ends_like_one_that_was_not(old: str, new: str, folde
     source = make_source(old, folder, POINTS[old])
     state = folder / "state.sqlite"
     whole, killed = place(new, folder, "whole"), place(new, folder, "killed")
-    process = start(source, whole, folder / "translator", state, BATCH[old])
-    begun = time.perf_counter()
-    out, err = process.communicate()
-    took = time.perf_counter() - begun
-    assert process.returncode == 0, out + err
+    migrate(source, whole, folder / "translator", batch_size=BATCH[old])
     landed, result = migrate_with_kills(
         source, killed, folder / "translator", state,
-        kills=2, seconds=(0.4 * took, took), seed=7, batch=BATCH[old],
+        kills=3, points=POINTS[old], seed=7, batch=BATCH[old],
     )  # fmt: skip
     assert landed
     assert result["written"] == POINTS[old]
@@ -200,16 +196,30 @@ def test_bad_vectors_are_skipped_over_both_runs(folder: Path) -> None:
         sink.finish()
     target = place("faiss", folder, "new")
     begin(source, target, folder, 30, on_bad_vector="skip")
+    with pytest.raises(MismatchError, match="another --on-bad-vector"):
+        finish(source, target, folder, on_bad_vector="fail")
     result = finish(source, target, folder, on_bad_vector="skip")
     assert sorted(result.skipped_ids) == [3, 33, 55]
     assert (result.read, result.written) == (60, 57)
 
 
+def test_a_bad_vector_is_left_out_without_beginning_anew(folder: Path) -> None:
+    vectors = np.eye(60, OLD_DIM, dtype=np.float32) + 1
+    vectors[45] = np.nan
+    source, target = f"faiss:{folder}/bad.faiss", place("faiss", folder, "new")
+    with open_sink(source, TargetSpec(dimension=OLD_DIM, metric=Metric.DOT)) as sink:
+        sink.write(VectorBatch(np.arange(60), vectors))
+        sink.finish()
+    with pytest.raises(InputError, match="45"):
+        finish(source, target, folder)
+    result = finish(source, target, folder, on_bad_vector="skip")
+    assert result.continued_after == 40
+    assert (result.written, result.skipped_ids) == (59, [45])
+
+
 def test_another_job_is_not_continued(folder: Path) -> None:
     source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
     begin(source, target, folder, 30)
-    with pytest.raises(MismatchError, match="another --on-bad-vector"):
-        finish(source, target, folder, on_bad_vector="skip")
     (folder / "translator").rename(folder / "first")
     rng = np.random.default_rng(5)
     from vecmigrate import Ridge, save_translator
