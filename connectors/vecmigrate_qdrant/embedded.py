@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,11 +66,29 @@ class EmbeddedAccess(Access):
         self._client = shared.client
         self._lock = shared.lock
 
+    def _make_storage(self) -> None:
+        """Make the file that tells of no collections yet, where there is none.
+
+        qdrant-client makes it in two steps, and cannot open what a kill between them leaves.
+        """
+        meta = self._key / META_INFO_FILENAME
+        if meta.exists():
+            return
+        self._key.mkdir(parents=True, exist_ok=True)
+        whole = meta.with_name(f"{META_INFO_FILENAME}.new")
+        whole.write_text(json.dumps({"collections": {}, "aliases": {}}))
+        # Linked and not renamed, lest it replace what another process has just made; where the
+        # disk has no links, qdrant-client does it its way.
+        with suppress(OSError):
+            os.link(whole, meta)
+        whole.unlink()
+
     def _open(self, directory: Path) -> QdrantLocal:
         # Advice for a choice that is the user's and made before vecmigrate came: reading the old
         # collection and writing one of its size is the job.
         warnings.filterwarnings("ignore", message="Local mode is not recommended")
         try:
+            self._make_storage()
             return QdrantLocal(str(self._key), force_disable_check_same_thread=True)
         except RuntimeError as error:
             raise self._refusal(
