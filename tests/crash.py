@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant
 POLL_SECONDS = 0.002
 LATER_SECONDS = 0.03
 """How long after the point chosen a kill comes, at most: publishing takes about as long."""
+STEP_POINTS = 30
+STEPS_FILE = "state.sqlite.steps"
 
 
 def place(store: str, folder: Path, name: str) -> str:
@@ -195,3 +199,51 @@ def stepper() -> Iterator[Stepper]:
         yield Stepper(process)
         assert process.stdin is not None
         process.stdin.close()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A migration that was killed before a step, then before another one, then continued.
+
+    Attributes
+    ----------
+    codes
+        Its runs' exit codes.
+    same
+        True where all ended as it should: the target as an uninterrupted one's, nothing beside it.
+    """
+
+    step: int
+    codes: list[int]
+    same: bool
+
+
+def step_through(
+    old: str, new: str, folder: Path, killer: Stepper, rng: random.Random, *, every: int
+) -> Iterator[Ended]:
+    """Kill a small migration before every ``every``-th of its steps, from a random one on."""
+    pristine = folder / "pristine"
+    pristine.mkdir()
+    make_translator(pristine)
+    make_source(old, pristine, STEP_POINTS)
+
+    def argv(place_: Path) -> list[str]:
+        source, target = place(old, place_, "old"), place(new, place_, "new")
+        return arguments(
+            source, target, place_ / "translator", place_ / "state.sqlite", STEP_POINTS // 3
+        )
+
+    whole = Path(shutil.copytree(pristine, folder / "whole"))
+    assert killer.run(0, argv(whole)) == 0
+    steps = int((whole / STEPS_FILE).read_text())
+    expected, names = contents(place(new, whole, "new")), {path.name for path in whole.iterdir()}
+    for step in range(rng.randint(1, every), steps + 1, every):
+        here = Path(shutil.copytree(pristine, folder / f"step{step}"))
+        codes = [killer.run(n, argv(here)) for n in (step, rng.randint(1, steps), 0)]
+        same = (
+            codes[-1] == 0
+            and contents(place(new, here, "new")) == expected
+            and {path.name for path in here.iterdir()} == names
+        )
+        yield Ended(step, codes, same)
+        shutil.rmtree(here)

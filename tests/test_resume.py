@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from crash import (
     migrate_with_kills,
     place,
     start,
+    step_through,
+    stepper,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -93,13 +96,24 @@ def test_a_killed_migration_ends_like_one_that_was_not(old: str, new: str, folde
     migrate(source, whole, folder / "translator", batch_size=BATCH[old])
     landed, result = migrate_with_kills(
         source, killed, folder / "translator", state,
-        kills=3, points=POINTS[old], seed=7, batch=BATCH[old],
+        kills=2, points=POINTS[old], seed=7, batch=BATCH[old],
     )  # fmt: skip
     assert landed
     assert result["written"] == POINTS[old]
     assert contents(killed) == contents(whole)
     left = {path.name for path in folder.iterdir() if "staging" in path.name}
     assert not left
+
+
+def test_a_migration_is_killed_before_some_of_its_steps(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    with stepper() as killer:
+        for old, new in PAIRS:
+            folder = tmp_path / f"{old}-{new}"
+            folder.mkdir()
+            for ended in step_through(old, new, folder, killer, rng, every=200):
+                assert ended.codes[0] == -signal.SIGKILL
+                assert ended.same, ended
 
 
 @pytest.mark.parametrize(("old", "new"), PAIRS)
