@@ -235,6 +235,28 @@ class ConnectorConformance:
         with pytest.raises(TargetExistsError):
             resume_sink(uri, spec, token)
 
+    def test_a_run_begins_anew_what_it_left_itself(self, uri: str, batch: VectorBatch) -> None:
+        """Where sinks give checkpoints: killed before the first was known; nobody else may."""
+        mine, another = (
+            TargetSpec(
+                dimension=DIMENSION,
+                metric=Metric.COSINE,
+                provenance=Provenance(vecmigrate_version="0", source="faiss:old", created_at=when),
+            )
+            for when in ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
+        )
+        with open_sink(uri, mine) as sink:
+            sink.write(batch)
+            if sink.checkpoint() is None:
+                pytest.skip("this store's sinks give no checkpoints")
+            sink.suspend()
+        with pytest.raises(TargetExistsError):
+            open_sink(uri, another)
+        with open_sink(uri, mine) as sink:
+            sink.write(batch.take(np.arange(3)))
+            sink.finish()
+        assert len(_ids(self._read(uri))) == 3
+
     def test_a_finished_target_is_never_replaced(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
         spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
