@@ -1,6 +1,6 @@
 """Kills real migrations and compares what they end as.
 
-    python benchmarks/crash.py            # half an hour on 2 cores
+    python benchmarks/crash.py            # a quarter of an hour on 2 cores
 
 For each pair of stores, ``vecmigrate migrate`` processes are killed with SIGKILL at random
 instants, ``--kills`` times, and others before every ``--every``-th of their calls that touch a
