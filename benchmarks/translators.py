@@ -3,7 +3,8 @@
 ``python benchmarks/translators.py --out benchmarks/results`` (two hours on 2 cores; isotrieve 0.4.0
 is measured where ``pip install --no-deps isotrieve==0.4.0`` was run). Writes ``translators.json``
 and ``translators.md``. With ``--methods texts isotrieve``, only methods with one of these words in
-their name are run, and take the place of their own rows; so with ``--tasks`` and ``--sizes-only``.
+their name are run, and take the place of their own rows; so with ``--tasks``, ``--tables`` and
+``--kept``. With ``--first-seed 4``, seeds from 4 on are added to the rows of seeds before.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from vecmigrate.translators.token_features import TokenFeatures
 SEEDS = range(5)
 SIZES = (1000, 2000, 4000)
 KEPT = (1500, 3000, 6000, 12_000, 24_000)
+REEMBEDDED_BESIDE = 2000
+"""Anchors of the map beside whose translations more and more documents are re-embedded."""
 TRANSLATORS: dict[str, Callable[[], Translator]] = {
     "procrustes": Procrustes,
     "ridge": Ridge,
@@ -73,6 +76,12 @@ def reading_texts(task: Task, anchors: np.ndarray) -> tuple[KernelRidge, np.ndar
     return translator.fit(inputs[anchors], task.new[anchors]), inputs
 
 
+def fitted(task: Task, anchors: np.ndarray, method: str) -> tuple[KernelRidge, np.ndarray]:
+    if method == TEXTS_READ:
+        return reading_texts(task, anchors)
+    return KernelRidge().fit(task.old[anchors], task.new[anchors]), task.old
+
+
 def translations(
     task: Task, size: int, seed: int, chosen: Chosen
 ) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -99,10 +108,7 @@ def kept_collection(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield ways to hold translated vectors and the anchors' true ones in one collection."""
     anchors = choose(task, size, "uniform", seed)
-    if method == TEXTS_READ:
-        translator, inputs = reading_texts(task, anchors)
-    else:
-        translator, inputs = KernelRidge().fit(task.old[anchors], task.new[anchors]), task.old
+    translator, inputs = fitted(task, anchors, method)
     translated = translator.transform(inputs)
     yield "all translated", translated
     scale = mixing_scale(translator.held_out_, task.new[anchors], len(task.old))
@@ -110,6 +116,20 @@ def kept_collection(
         mixed = translated * np.float32(length)
         mixed[anchors] = task.new[anchors]
         yield name, mixed
+
+
+def reembedded_later(task: Task, seed: int, method: str) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield share, method and collection as documents are re-embedded beside a map that stays."""
+    anchors = choose(task, REEMBEDDED_BESIDE, "kmeans", seed)
+    translator, inputs = fitted(task, anchors, method)
+    translated = translator.transform(inputs)
+    scale = mixing_scale(translator.held_out_, task.new[anchors], len(task.old))
+    others = np.setdiff1d(np.arange(len(task.old)), anchors)
+    order = np.concatenate([anchors, np.random.default_rng(seed).permutation(others)])
+    for count in (0, REEMBEDDED_BESIDE, *KEPT[1:]):
+        mixed = translated * np.float32(scale)
+        mixed[order[:count]] = task.new[order[:count]]
+        yield f"{count / len(task.old):.0%}", method, mixed
 
 
 def interval(values: list[float]) -> str:
@@ -130,59 +150,75 @@ def table(title: str, heads: list[str], rows: dict[tuple, list[tuple[float, floa
     return "\n".join(lines) + "\n"
 
 
+TABLES = ("size", "budget", "later")
+KERNEL_METHODS = (TEXTS_READ, "kernel ridge")
+
+Scores = dict[tuple, list[tuple[float, float]]]
+
+
+def kept_sizes(method: str, seed: int) -> tuple[int, ...]:
+    """Large fits cost a minute each: as many seeds as the time allows, told in the table."""
+    if seed == 0:
+        return KEPT
+    return KEPT[:-1] if seed < 2 or method == TEXTS_READ else KEPT[:-2]
+
+
+def measured(
+    task: Task, seed: int, chosen: Chosen, arguments: argparse.Namespace
+) -> Iterator[tuple[str, tuple, np.ndarray]]:
+    """Yield table, key and collection of each row to make of one anchor seed."""
+    if "size" in arguments.tables:
+        for size in SIZES:
+            for name, strategy, vectors in translations(task, size, seed, chosen):
+                yield "size", (task.name, size, strategy, name), vectors
+    for method in KERNEL_METHODS:
+        if method not in chosen:
+            continue
+        if "later" in arguments.tables:
+            for share, name, vectors in reembedded_later(task, seed, method):
+                yield "later", (task.name, share, name), vectors
+        if "budget" in arguments.tables:
+            for size in arguments.kept or kept_sizes(method, seed):
+                share = f"{size / len(task.old):.0%}"
+                for name, vectors in kept_collection(task, size, seed, method):
+                    yield "budget", (task.name, share, method, name), vectors
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--tasks", nargs="*", default=["minilm:mpnet", "mpnet:minilm"])
-    parser.add_argument("--sizes-only", action="store_true", help="leave out what is kept")
+    parser.add_argument("--tables", nargs="*", choices=TABLES, default=TABLES)
+    parser.add_argument("--kept", nargs="*", type=int, help="sizes of the budget table")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     begun = time.time()
     chosen = Chosen(tuple(arguments.methods))
     pairs = [tuple(pair.split(":")) for pair in arguments.tasks]
-    again = {f"{ENCODERS[source]} to {ENCODERS[target]}" for source, target in pairs}
-    by_size, by_budget = earlier(arguments.out, chosen, again, kept=arguments.sizes_only)
+    rows = earlier(arguments.out)
+    made: set[tuple[str, tuple]] = set()
     for source, target in pairs:
         task = Task.load(source, target)
-        for seed in range(arguments.seeds):
-            for size in SIZES:
-                for name, strategy, vectors in translations(task, size, seed, chosen):
-                    key = (task.name, size, strategy, name)
-                    by_size.setdefault(key, []).append(task.score(vectors))
-            # Large fits cost a minute each: as many seeds as the time allows, told in the table.
-            for method in (TEXTS_READ, "kernel ridge"):
-                sizes = KEPT if seed == 0 else KEPT[:-1] if seed < 2 else KEPT[:-2]
-                if method == TEXTS_READ and seed >= 2:
-                    sizes = KEPT[:-1]
-                if arguments.sizes_only or method not in chosen:
-                    continue
-                for size in sizes:
-                    for name, vectors in kept_collection(task, size, seed, method):
-                        key = (task.name, f"{size / len(task.old):.0%}", method, name)
-                        by_budget.setdefault(key, []).append(task.score(vectors))
+        for seed in range(arguments.first_seed, arguments.seeds):
+            for table, key, vectors in measured(task, seed, chosen, arguments):
+                if not arguments.first_seed and (table, key) not in made:
+                    rows[table][key] = []
+                made.add((table, key))
+                rows[table].setdefault(key, []).append(task.score(vectors))
             print(f"{task.name}, seed {seed}: {time.time() - begun:.0f} s", flush=True)
-            write(arguments.out, by_size, by_budget)
+            write(arguments.out, rows)
 
 
-Scores = dict[tuple, list[tuple[float, float]]]
-
-
-def earlier(out: Path, chosen: Chosen, tasks: set[str], *, kept: bool) -> tuple[Scores, Scores]:
-    """Rows of an earlier run that this one does not make again, by size and by budget.
-
-    ``kept`` is True where none is made again of the vectors kept.
-    """
+def earlier(out: Path) -> dict[str, Scores]:
+    """Rows of earlier runs, by table."""
     path = out / "translators.json"
-    stored: dict[str, Scores] = {"size": {}, "budget": {}}
+    stored: dict[str, Scores] = {table: {} for table in TABLES}
     for record in json.loads(path.read_text())["records"] if path.exists() else []:
-        key = record["key"]
-        method = key[3] if record["table"] == "size" else key[2]
-        budget = record["table"] == "budget"
-        if method not in chosen or key[0] not in tasks or (kept and budget):
-            stored[record["table"]][tuple(key)] = [tuple(s) for s in record["scores"]]
-    return stored["size"], stored["budget"]
+        stored[record["table"]][tuple(record["key"])] = [tuple(s) for s in record["scores"]]
+    return stored
 
 
 def in_order(rows: Scores) -> Scores:
@@ -196,33 +232,40 @@ def in_order(rows: Scores) -> Scores:
     return {key: rows[key] for key in sorted(rows, key=order)}
 
 
-def write(
-    out: Path,
-    by_size: dict[tuple, list[tuple[float, float]]],
-    by_budget: dict[tuple, list[tuple[float, float]]],
-) -> None:
+def write(out: Path, rows: dict[str, Scores]) -> None:
     packages = ("vecmigrate", "numpy", "scipy", "faiss-cpu", "isotrieve")
     versions = {p: version(p) for p in packages if p != "isotrieve" or find_spec("isotrieve")}
     facts = {"date": date.today().isoformat(), "machine": platform.machine(), "versions": versions}
     out.mkdir(exist_ok=True)
     records = [
         {"table": table, "key": list(key), "scores": scores}
-        for table, rows in (("size", by_size), ("budget", by_budget))
-        for key, scores in rows.items()
+        for table in TABLES
+        for key, scores in rows[table].items()
     ]
     (out / "translators.json").write_text(json.dumps({**facts, "records": records}, indent=1))
-    seeds = {key: len(scores) for key, scores in by_budget.items()}
     (out / "translators.md").write_text(
         f"# benchmarks/translators.py\n\nShared WordNet set, exact search, mean and 95 % interval "
         f"over anchor seeds; {facts['date']}, {versions}.\n\n"
-        + table("Recall by anchors", ["task", "anchors", "strategy", "method"], in_order(by_size))
+        + table(
+            "Recall by anchors", ["task", "anchors", "strategy", "method"], in_order(rows["size"])
+        )
         + "\n"
         + table(
-            "Re-embedded vectors kept beside translated ones (uniform anchors)",
+            "Anchors' true vectors kept beside translated ones (uniform anchors)",
             ["task", "share kept", "method", "collection", "seeds"],
-            {(*key, seeds[key]): scores for key, scores in in_order(by_budget).items()},
+            with_seeds(in_order(rows["budget"])),
+        )
+        + "\n"
+        + table(
+            f"More re-embedded beside a map of {REEMBEDDED_BESIDE:,} k-means anchors that stays",
+            ["task", "share re-embedded", "method", "seeds"],
+            with_seeds(in_order(rows["later"])),
         )
     )
+
+
+def with_seeds(rows: Scores) -> Scores:
+    return {(*key, len(scores)): scores for key, scores in rows.items()}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from vecmigrate.batches import Vectors
 NEIGHBOURS = 10
 """Scores are matched where a corpus's ten nearest end."""
 
+LEAST_RANK = 3
+
 MAX_QUERIES = 2000
 
 
@@ -18,8 +20,8 @@ def mixing_scale(held_out: Vectors, true: Vectors, population: int, seed: int = 
     A query's nearest translated vectors score on another scale than its nearest true ones. With
     anchors' true vectors as queries, both are ranked by dot product, and the scale is the ratio of
     the mean scores at rank k, which among ``n`` anchors stands for rank ``NEIGHBOURS`` among the
-    population: :math:`k = 10 n / N`. With k below 2 that rank cannot be told apart from the
-    nearest one's luck, and the scale is 1, which spectral matching already makes nearly fair.
+    population: :math:`k = 10 n / N`. With k below ``LEAST_RANK`` that rank cannot be told apart
+    from the nearest ones' luck, and the scale is 1, which spectral matching makes nearly fair.
 
     Parameters
     ----------
@@ -29,7 +31,7 @@ def mixing_scale(held_out: Vectors, true: Vectors, population: int, seed: int = 
         Points in the collection.
     """
     rank = round(NEIGHBOURS * len(true) / population)
-    if rank < 2:
+    if rank < LEAST_RANK:
         return 1.0
     rows = np.random.default_rng(seed).permutation(len(true))[:MAX_QUERIES]
     at_rank = []
