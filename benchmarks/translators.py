@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from models import token_table
 from scipy import stats
-from wordnet import ENCODERS, TEXTS_READ, Task
+from wordnet import TEXTS_READ, Task
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator
 from vecmigrate.translators.landmarks import spread_rows
