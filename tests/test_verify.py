@@ -103,7 +103,7 @@ def test_every_kind_of_index_passes(
 def test_kept_anchors_pass_with_their_file_only(corpus: Corpus) -> None:
     folder = corpus.folder
     for arguments in (
-        ["anchors", corpus.source, "--encoder", corpus.encoder, "--size", "100", "--out",
+        ["anchors", corpus.source, "--encoder", corpus.encoder, "--size", "200", "--out",
          f"{folder}/a.parquet"],
         ["fit", "--anchors", f"{folder}/a.parquet", "--out", f"{folder}/t.safetensors"],
     ):  # fmt: skip
