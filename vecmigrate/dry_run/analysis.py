@@ -86,9 +86,7 @@ class Analysis:
         """Estimate a metric of the ranking, with its interval."""
         return self.resampler.estimate(metric(None), self.refitted(metric))
 
-    def refitted(
-        self, metric: Callable[[NDArray[np.intp] | None], PerDraw]
-    ) -> NDArray[np.float64]:
+    def refitted(self, metric: Callable[[NDArray[np.intp] | None], PerDraw]) -> NDArray[np.float64]:
         """``(g, probes)`` values of a metric under each refit, means over the draws."""
         return np.stack([metric(order).mean(axis=0) for order in self.orders])
 
