@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from vecmigrate.state.file import transaction
+from vecmigrate.state.table import StateTable
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -50,24 +49,15 @@ class Run(BaseModel):
     counts: dict[str, int]
 
 
-class RunLog:
-    """The runs that a state file knows of.
+class RunLog(StateTable):
+    """The runs that a state file knows of."""
 
-    Parameters
-    ----------
-    connection
-        To the state file.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        with transaction(connection):
-            connection.execute(_TABLE)
+    schema = _TABLE
 
     def begin(self, command: str, source: str | None, target: str | None) -> int:
         """Note a run that begins now, and return its number."""
-        with transaction(self._connection) as connection:
-            row = connection.execute(
+        with self._transaction() as begun:
+            row = begun.execute(
                 "INSERT INTO runs (command, source, target, begun_at) VALUES (?, ?, ?, ?)",
                 (command, source, target, _now()),
             )
@@ -82,16 +72,16 @@ class RunLog:
         counts: Mapping[str, int] | None = None,
     ) -> None:
         """Note that a run ends now."""
-        with transaction(self._connection) as connection:
-            connection.execute(
+        with self._transaction() as begun:
+            begun.execute(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, message = ?, counts = ? WHERE id = ?",
                 (_now(), int(exit_code), message, json.dumps(dict(counts or {})), number),
             )
 
     def latest(self, count: int) -> list[Run]:
         """Return the last runs, the latest first."""
-        with transaction(self._connection) as connection:
-            rows = connection.execute(
+        with self._transaction() as begun:
+            rows = begun.execute(
                 "SELECT id, command, source, target, begun_at, ended_at, exit_code, message, "
                 "counts FROM runs ORDER BY id DESC LIMIT ?",
                 (count,),
