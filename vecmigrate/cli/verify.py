@@ -15,6 +15,7 @@ from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
     TranslatorOption,
+    state_again,
 )
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import ExitCode, UsageError
@@ -116,4 +117,11 @@ def run(
             raise typer.Exit(int(ExitCode.VERIFICATION))
         if any(check.outcome is Outcome.WARNING for check in found.checks):
             out.say("Verified, with a warning above")
-        out.say(f"Next: vecmigrate cutover NAME --to '{target}', NAME being what readers open")
+        out.say(
+            f"What it costs in recall: vecmigrate evaluate --source '{source}' --target '{target}' "
+            "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"
+        )
+        out.say(
+            f"Next: vecmigrate cutover NAME --to '{target}'{state_again(state)}, NAME being what "
+            "readers open"
+        )
