@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -16,7 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from vecmigrate.cli.logs import RUNS, report_error
 from vecmigrate.errors import ExitCode, VecmigrateError
+from vecmigrate.events import log_event
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_A_TERMINAL_WIDTH = 200
@@ -62,15 +65,22 @@ class Output:
         if self._for_person:
             self._console.print(text, markup=False)
 
-    def table(self, columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
-        """Print a table for a person; all columns but the first are numbers."""
+    def table(
+        self,
+        columns: list[str],
+        rows: list[list[str]],
+        title: str | None = None,
+        *,
+        texts: Collection[int] = (0,),
+    ) -> None:
+        """Print a table for a person; all columns but ``texts``, by position, are numbers."""
         if not self._for_person:
             return
         table = Table(
             title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
         )
         for position, column in enumerate(columns):
-            table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+            table.add_column(column, justify="left" if position in texts else "right", no_wrap=True)
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
@@ -102,11 +112,16 @@ class Output:
     ) -> None:
         self._warnings.__exit__(exc_type, exc, traceback)
         if isinstance(exc, VecmigrateError):
+            report_error(exc, str(exc), exc.exit_code)
             self._fail(exc.exit_code, exc.message, exc.remedy)
         if isinstance(exc, KeyboardInterrupt):
+            report_error(exc, "interrupted", ExitCode.INTERRUPTED)
             self._fail(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
         if isinstance(exc, OSError) and exc.errno in DISK_FULL:
+            report_error(exc, str(exc), ExitCode.WRITE_FAILED)
             self._fail(ExitCode.WRITE_FAILED, f"the disk is full ({exc.filename})", "Make room.")
+        if exc is not None and not isinstance(exc, typer.Exit):
+            report_error(exc, f"{type(exc).__name__}: {exc}", ExitCode.INTERNAL)
 
     def _fail(self, code: ExitCode, message: str, remedy: str) -> None:
         if self.as_json:
@@ -125,5 +140,14 @@ class Output:
         line: str | None = None,
     ) -> None:
         # Libraries' warnings to programmers are not a user's concern.
-        if not self.quiet and category.__module__.startswith("vecmigrate"):
+        if not category.__module__.startswith("vecmigrate"):
+            return
+        log_event(
+            RUNS,
+            logging.WARNING,
+            "vecmigrate.warning",
+            str(message),
+            {"vecmigrate.warning_type": category.__name__},
+        )
+        if not self.quiet:
             typer.echo(f"warning: {message}", err=True)

@@ -18,7 +18,7 @@ from vecmigrate.cli.options import (
     state_again,
 )
 from vecmigrate.cli.output import Output
-from vecmigrate.errors import ExitCode, UsageError
+from vecmigrate.errors import ExitCode, UsageError, VerificationError
 from vecmigrate.screening import OnBadVector
 
 EXAMPLES = """
@@ -75,14 +75,21 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Compare a new collection with the old one, translated, and measure its index."""
+    from vecmigrate.cli.recording import recorded
     from vecmigrate.records import open_records
     from vecmigrate.registry import open_source
+    from vecmigrate.state import state_path
     from vecmigrate.verification import Outcome, VerifySettings, verify
     from vecmigrate.verification.log import VerificationLog
     from vecmigrate.verification.naming import spelled
     from vecmigrate.verification.settings import SAMPLE
 
-    with Output(as_json=json_, quiet=quiet) as out, ExitStack() as held:
+    where = state_path(state)
+    with (
+        Output(as_json=json_, quiet=quiet) as out,
+        recorded(where, "verify", source, target) as counts,
+        ExitStack() as held,
+    ):
         if full and sample is not None:
             raise UsageError("--full and --sample exclude one another", remedy="Give one of them.")
         # Held open: embedded storage is loaded anew where nobody else has it open.
@@ -106,6 +113,8 @@ def run(
             )
         with open_records(state) as records:
             VerificationLog(records).add(spelled(target), found)
+        [compared] = [check.figures for check in found.checks if check.name == "vectors"]
+        counts.update({name: int(str(compared[name])) for name in ("compared", "wrong")})
         width = max(len(check.name) for check in found.checks)
         for check in found.checks:
             out.say(f"{check.name:<{width}}  {check.outcome.value:<8} {check.summary}")
@@ -114,7 +123,10 @@ def run(
             typer.echo(f"error: {target}: {check.name}: {check.summary}", err=True)
         if not found.passed:
             out.say("Next: do not let readers have it; mend what failed, or migrate again")
-            raise typer.Exit(int(ExitCode.VERIFICATION))
+            raise typer.Exit(int(ExitCode.VERIFICATION)) from VerificationError(
+                f"{target} failed: {', '.join(check.name for check in found.failures)}",
+                remedy="Do not let readers have it; mend what failed, or migrate again.",
+            )
         if any(check.outcome is Outcome.WARNING for check in found.checks):
             out.say("Verified, with a warning above")
         out.say(

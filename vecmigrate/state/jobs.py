@@ -107,11 +107,12 @@ class Job(BaseModel):
 
 def job_key(source: str, target: str) -> str:
     """Name the job that moves ``source`` to ``target``, the same from any directory."""
-    both = "\0".join(map(_spelled, (source, target)))
+    both = "\0".join(map(spelled, (source, target)))
     return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
 
-def _spelled(uri: str) -> str:
+def spelled(uri: str) -> str:
+    """Return a collection's URI in its one spelling, the same from any directory."""
     switcher = find_switcher(uri)
     if switcher is None:
         return uri
