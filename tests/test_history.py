@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -124,7 +123,6 @@ def test_one_run_is_shown_whole(folder: Path) -> None:
 
 def test_a_run_is_running_then_killed(folder: Path) -> None:
     with at_work(folder) as (process, state):
-        process.send_signal(signal.SIGSTOP)
         [there] = history("--state", state)["runs"]
         assert (there["outcome"], there["process"]["pid"]) == (RUNNING, process.pid)
         assert history("--state", state, "--failed")["runs"] == []
