@@ -145,6 +145,26 @@ def test_sigterm_is_an_outcome_of_its_own(folder: Path) -> None:
     [seen] = history("--state", state)["runs"]
     assert (seen["outcome"], seen["exit_code"]) == ("TERMINATED", 143)
     assert seen["remedy"] == "Run the same command to continue."
+    assert 0 < seen["counts"]["written"] < 20_000
+    assert f"stopped after {seen['counts']['written']:,} points" in seen["message"]
+
+
+def test_sigterm_stops_a_verification_too(folder: Path) -> None:
+    source = make_source("faiss", folder, 20_000)
+    run("migrate", source, "faiss:new.faiss", "--translator", "translator", "-q")
+    command = ["verify", source, "faiss:new.faiss", "--translator", "translator", "--full"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vecmigrate", *command, "--batch-size", "1"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while len(history()["runs"]) < 2:
+        assert process.poll() is None
+    time.sleep(0.1)
+    process.terminate()
+    _, err = process.communicate()
+    assert process.returncode == ExitCode.TERMINATED
+    assert err == "error: stopped by SIGTERM. Run the same command again.\n"
+    assert history(2)["outcome"] == "TERMINATED"
 
 
 def test_a_process_is_not_taken_for_a_later_one_or_another_machine_s() -> None:

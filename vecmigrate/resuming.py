@@ -180,21 +180,18 @@ class Kept:
     def _checkpoint(self, sink: Sink) -> None:
         # First the data, then the record of it: a kill between the two writes the data again.
         token = sink.checkpoint()
-        if token is not None:
-            self._save(token=token)
         self._last = time.monotonic()
+        if token is None:
+            return
+        self._save(token=token)
         points, seconds = self.written.count, self._last - self._begun
+        rate = round((points - self._before) / seconds, 1) if seconds else None
         log_event(
             _log,
             logging.INFO,
             CHECKPOINT,
             f"{points:,} points are durable",
-            {
-                POINTS: points,
-                "vecmigrate.points_per_second": round((points - self._before) / seconds, 1)
-                if seconds
-                else None,
-            },
+            {POINTS: points, "vecmigrate.points_per_second": rate},
         )
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import sys
@@ -17,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from vecmigrate.cli.ending import Ending, ending_of
 from vecmigrate.cli.logs import RUNS, report_error
-from vecmigrate.errors import ExitCode, VecmigrateError
+from vecmigrate.errors import ExitCode
 from vecmigrate.events import log_event
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_A_TERMINAL_WIDTH = 200
 """Columns of a table in a file or pipe, where nothing need be cut."""
 
@@ -111,24 +110,23 @@ class Output:
         traceback: TracebackType | None,
     ) -> None:
         self._warnings.__exit__(exc_type, exc, traceback)
-        if isinstance(exc, VecmigrateError):
-            report_error(exc, str(exc), exc.exit_code)
-            self._fail(exc.exit_code, exc.message, exc.remedy)
-        if isinstance(exc, KeyboardInterrupt):
-            report_error(exc, "interrupted", ExitCode.INTERRUPTED)
-            self._fail(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
-        if isinstance(exc, OSError) and exc.errno in DISK_FULL:
-            report_error(exc, str(exc), ExitCode.WRITE_FAILED)
-            self._fail(ExitCode.WRITE_FAILED, f"the disk is full ({exc.filename})", "Make room.")
-        if exc is not None and not isinstance(exc, typer.Exit):
-            report_error(exc, f"{type(exc).__name__}: {exc}", ExitCode.INTERNAL)
+        if exc is None or isinstance(exc, typer.Exit):
+            return
+        ending = ending_of(exc)
+        report_error(exc, ending.line, ending.code)
+        if ending.code != ExitCode.INTERNAL:
+            self._fail(ending)
 
-    def _fail(self, code: ExitCode, message: str, remedy: str) -> None:
+    def _fail(self, ending: Ending) -> None:
         if self.as_json:
-            error = {"message": message, "remedy": remedy, "exit_code": int(code)}
+            error = {
+                "message": ending.message,
+                "remedy": ending.remedy,
+                "exit_code": int(ending.code),
+            }
             typer.echo(json.dumps({"error": error}, ensure_ascii=False))
-        typer.echo(f"error: {message}. {remedy}", err=True)
-        raise typer.Exit(int(code))
+        typer.echo(f"error: {ending.line}", err=True)
+        raise typer.Exit(int(ending.code))
 
     def _show_warning(
         self,

@@ -6,16 +6,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
-from vecmigrate.cli.logs import RUNS, report_error, run_attributes
-from vecmigrate.cli.output import DISK_FULL
+from vecmigrate.cli.ending import ending_of
+from vecmigrate.cli.logs import LIBRARY, RUNS, handling, report_error, run_attributes
 from vecmigrate.cli.run_metrics import RunMetrics
-from vecmigrate.errors import ExitCode, VecmigrateError, WriteError
-from vecmigrate.events import log_event
+from vecmigrate.cli.termination import termination_raises
+from vecmigrate.errors import ExitCode, VecmigrateError
+from vecmigrate.events import CHECKPOINT, POINTS, log_event
 from vecmigrate.redaction import redacted
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import spelled
@@ -45,13 +43,15 @@ def recorded(state: Path, command: str, source: str, target: str) -> Iterator[di
         "vecmigrate.source": source,
         "vecmigrate.target": target,
     }
-    ending = _Ending(ExitCode.OK)
-    with run_attributes(attributes), metrics.following():
+    ending = ending_of(None)
+    metrics.begin()
+    with run_attributes(attributes), handling(LIBRARY, _Checkpoints(counts, metrics)):
         log_event(RUNS, logging.INFO, "vecmigrate.run.started", f"{command} started", {})
         try:
-            yield counts
+            with termination_raises():
+                yield counts
         except BaseException as error:
-            ending = _ending(error)
+            ending = ending_of(error)
             if ending.code != ExitCode.OK:
                 report_error(error, ending.line, ending.code)
             raise
@@ -61,8 +61,8 @@ def recorded(state: Path, command: str, source: str, target: str) -> Iterator[di
                 RunLog(connection).end(
                     number,
                     ending.code,
-                    message=ending.message,
-                    remedy=ending.remedy,
+                    message=ending.message and redacted(ending.message),
+                    remedy=ending.remedy and redacted(ending.remedy),
                     counts=counts,
                 )
             metrics.end(ending.code, counts)
@@ -79,34 +79,23 @@ def recorded(state: Path, command: str, source: str, target: str) -> Iterator[di
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    code: int
-    message: str | None = None
-    remedy: str | None = None
-
-    @property
-    def line(self) -> str:
-        return ". ".join(filter(None, (self.message, self.remedy)))
-
-
-def _ending(error: BaseException) -> _Ending:
-    if isinstance(error, typer.Exit) and error.__cause__ is None:
-        return _Ending(error.exit_code)
-    if isinstance(error, typer.Exit):
-        return _ending(error.__cause__ or error)
-    if isinstance(error, VecmigrateError):
-        return _Ending(error.exit_code, redacted(error.message), redacted(error.remedy))
-    if isinstance(error, KeyboardInterrupt):
-        return _Ending(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return _Ending(WriteError.exit_code, redacted(str(error)), "Make room.")
-    return _Ending(ExitCode.INTERNAL, redacted(f"{type(error).__name__}: {error}"))
-
-
 def spelling_of(uri: str) -> str | None:
     """Return a collection's one spelling, None for what is no URI: others refuse that."""
     try:
         return spelled(uri)
     except VecmigrateError:
         return None
+
+
+class _Checkpoints(logging.Handler):
+    """Counts what is durable, so that it is known of a run that goes no further."""
+
+    def __init__(self, counts: dict[str, int], metrics: RunMetrics) -> None:
+        super().__init__(logging.INFO)
+        self._counts = counts
+        self._metrics = metrics
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == CHECKPOINT:
+            self._counts["written"] = int(record.__dict__["attributes"][POINTS])
+            self._metrics.reached(self._counts["written"])

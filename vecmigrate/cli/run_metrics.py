@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,8 +9,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from vecmigrate import events
-from vecmigrate.cli.logs import LIBRARY, handling
 from vecmigrate.errors import VecmigrateError
 from vecmigrate.metrics_file import (
     DURATION,
@@ -56,15 +53,12 @@ class RunMetrics:
         self._begun = time.time()
         self._file = _asked.get()
 
-    @contextmanager
-    def following(self) -> Iterator[None]:
-        """Note that the run begins, and its checkpoints meanwhile."""
+    def begin(self) -> None:
+        """Note that the run begins."""
         self._note({IN_PROGRESS: 1, LAST_START: self._begun}, anew=True)
-        with handling(LIBRARY, _Checkpoints(self)):
-            yield
 
     def reached(self, points: int) -> None:
-        """Note a checkpoint."""
+        """Note how many points are durable."""
         self._note({f"{POINTS}written": points})
 
     def end(self, exit_code: int, counts: Mapping[str, int]) -> None:
@@ -89,13 +83,3 @@ class RunMetrics:
         except VecmigrateError as error:
             # What is done is no failure because nobody could be told of it.
             warnings.warn(str(error), MetricsFileWarning, stacklevel=2)
-
-
-class _Checkpoints(logging.Handler):
-    def __init__(self, metrics: RunMetrics) -> None:
-        super().__init__(logging.INFO)
-        self._metrics = metrics
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) == events.CHECKPOINT:
-            self._metrics.reached(int(record.__dict__["attributes"][events.POINTS]))
