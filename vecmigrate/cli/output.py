@@ -71,15 +71,29 @@ class Output:
         title: str | None = None,
         *,
         texts: Collection[int] = (0,),
+        folded: int | None = None,
     ) -> None:
-        """Print a table for a person; all columns but ``texts``, by position, are numbers."""
+        """Print a table for a person.
+
+        Parameters
+        ----------
+        texts
+            Positions of the columns that do not hold numbers.
+        folded
+            Position of the column that goes on in more lines where the terminal is too narrow.
+        """
         if not self._for_person:
             return
         table = Table(
             title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
         )
         for position, column in enumerate(columns):
-            table.add_column(column, justify="left" if position in texts else "right", no_wrap=True)
+            table.add_column(
+                column,
+                justify="left" if position in texts else "right",
+                no_wrap=position != folded,
+                overflow="fold" if position == folded else "ellipsis",
+            )
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
