@@ -96,6 +96,18 @@ def test_a_failure_leaves_the_last_success_and_no_points(job: list[str]) -> None
     assert not [name for name in seen if name.startswith("points")]
 
 
+def test_the_environment_names_the_file_too(
+    job: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECMIGRATE_METRICS_FILE", str(FILE))
+    run(*job[:-2])
+    assert figures("migrate", job[2])["points_written"] == 60
+    monkeypatch.setenv("VECMIGRATE_METRICS_FILE", "")
+    FILE.unlink()
+    run(*job[:-2])
+    assert not FILE.exists()
+
+
 def test_others_in_the_file_stay(job: list[str]) -> None:
     run(*job)
     first = figures("migrate", job[2])
