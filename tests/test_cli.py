@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import termios
@@ -88,10 +89,17 @@ def test_each_step_names_the_next_one(corpus: Corpus) -> None:
         ["fit", "--anchors", folder / "a.parquet", "--out", folder / "t.safetensors"],
         ["migrate", corpus.source, f"qdrant:{folder}/q/new", "--translator",
          folder / "t.safetensors"],
+        ["verify", corpus.source, f"qdrant:{folder}/q/new", "--translator",
+         folder / "t.safetensors"],
     ]  # fmt: skip
-    for step, following in zip(steps, [*COMMANDS[1:3], *COMMANDS[4:]], strict=True):
+    order = ["anchors", "fit", "migrate", "verify", "cutover"]
+    for step, following in zip(steps, order, strict=True):
         out, _ = run(*step)
         assert out.splitlines()[-1].startswith(f"Next: vecmigrate {following} ")
+        if following == "verify":
+            assert shlex.split(out.splitlines()[-1].removeprefix("Next: vecmigrate ")) == [
+                str(a) for a in steps[4]
+            ]
 
 
 def test_fit_and_translate_plain_arrays(corpus: Corpus) -> None:

@@ -236,6 +236,19 @@ def test_passing_failures_are_retried(server: EmbeddingServer) -> None:
     assert len(server.seen) == 1 + 4
 
 
+def test_retries_are_logged_with_their_cause(
+    server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    encoder = open_encoder(server.name())
+    server.script = [Reply(500, {"error": {"message": f"not with {SECRET}"}}, {"Retry-After": "0"})]
+    with caplog.at_level("INFO", "vecmigrate"):
+        encoder.encode(["a"])
+    [record] = [r for r in caplog.records if getattr(r, "event", None) == "vecmigrate.retry"]
+    assert "answers 500: not with ***" in record.getMessage()
+    assert record.__dict__["attributes"]["vecmigrate.attempt"] == 1
+
+
 def test_a_failure_without_retry_after_is_backed_off_from(server: EmbeddingServer) -> None:
     server.script = [Reply(500, b"", {"Retry-After": "soon"})]
     started = time.monotonic()

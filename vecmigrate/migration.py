@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from vecmigrate.anchors import AnchorSet, load_anchors
 from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.description import CollectionDescription, EncoderIdentity, Provenance, TargetSpec
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
+from vecmigrate.events import Steps
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.prefetch import prefetch
@@ -31,6 +33,8 @@ from vecmigrate.translators import (
     read_card,
 )
 from vecmigrate.translators import translator_sha256 as file_sha256
+
+_log = logging.getLogger(__name__)
 
 BATCH_SIZE = 4096
 CHECKPOINT_SECONDS = 5.0
@@ -184,6 +188,7 @@ def migrate(
             provenance=job.provenance if job else provenance,
         )
         begun = time.perf_counter()
+        steps = Steps(_log)
         here = 0
         if not kept.is_published():
             sink = stack.enter_context(kept.open_sink(target, spec, restart=restart))
@@ -206,14 +211,17 @@ def migrate(
                         progress(len(batch))
                     if stop():
                         raise kept.stopped(sink)
+                steps.ended("write", points=here)
                 kept.publishing(sink)
                 sink.finish()
+                steps.ended("publish")
         else:
             announce("an earlier run has published the target already")
             kept.tidy(target, spec)
             written, skipped = kept.written, Skipped(ids=job.skipped_ids if job else [])
         seconds = time.perf_counter() - begun
         found = verify_ids(target, written, batch_size)
+        steps.ended("verify", points=written.count)
         kept.done()
     # What was read ahead of a kill is read, and may be skipped, again.
     left_out = list(dict.fromkeys(skipped.ids))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from vecmigrate.errors import WriteError
 from vecmigrate.state import open_state, state_path
 
 
@@ -23,15 +22,7 @@ def open_records(given: Path | None = None) -> Iterator[sqlite3.Connection]:
     Raises
     ------
     InputError, MismatchError, WriteError
-        As :func:`vecmigrate.state.open_state`; the last one also where the file is no longer
-        writable when something is to be recorded.
+        As :func:`vecmigrate.state.open_state`.
     """
-    path = state_path(given)
-    try:
-        with closing(open_state(path)) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise WriteError(
-            f"the state file {path} cannot be written ({error})",
-            remedy="Check its folder's permissions and free space, then run this again.",
-        ) from error
+    with closing(open_state(state_path(given))) as connection:
+        yield connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -19,6 +20,7 @@ from vecmigrate.errors import (
     VerificationError,
     WriteError,
 )
+from vecmigrate.events import CHECKPOINT, POINTS, log_event
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
 from vecmigrate.registry import open_sink, open_source, resume_sink
@@ -27,6 +29,8 @@ from vecmigrate.sink import Sink
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import Job, JobStatus, JobTable
 from vecmigrate.state.lock import job_lock
+
+_log = logging.getLogger(__name__)
 
 
 class Progressing(Protocol):
@@ -126,7 +130,8 @@ class Kept:
         self._kept = job
         self._table = table
         self._every = every
-        self._last = time.monotonic()
+        self._begun = self._last = time.monotonic()
+        self._before = job.written
         self._cursor = job.cursor
         self._skipped = Skipped(ids=list(job.skipped_ids))
 
@@ -175,9 +180,19 @@ class Kept:
     def _checkpoint(self, sink: Sink) -> None:
         # First the data, then the record of it: a kill between the two writes the data again.
         token = sink.checkpoint()
-        if token is not None:
-            self._save(token=token)
         self._last = time.monotonic()
+        if token is None:
+            return
+        self._save(token=token)
+        points, seconds = self.written.count, self._last - self._begun
+        rate = round((points - self._before) / seconds, 1) if seconds else None
+        log_event(
+            _log,
+            logging.INFO,
+            CHECKPOINT,
+            f"{points:,} points are durable",
+            {POINTS: points, "vecmigrate.points_per_second": rate},
+        )
 
     @contextmanager
     def suspending(self, sink: Sink) -> Iterator[None]:

@@ -51,22 +51,20 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
     """Turn an error of the client into the one that the user gets."""
     if is_passing(error):
         return UnreachableError(
-            f"the Qdrant server {server} does not answer ({_reason(error)})",
+            f"the Qdrant server {server} does not answer ({reason(error)})",
             remedy="Check that it runs and that host and port are right, then run this again.",
         )
     if _is_denied(error):
         return refusal(f"the Qdrant server {server} denies access", remedy=key_hint)
     if isinstance(error, ResponseHandlingException | json.JSONDecodeError):
         return refusal(
-            f"{server} does not answer as a Qdrant server ({_reason(error)})",
+            f"{server} does not answer as a Qdrant server ({reason(error)})",
             remedy="Check host and port; the REST port is 6333 by default.",
         )
     remedy = "Check the request against the server's limits and its version."
     if isinstance(error, ValueError):
         remedy = "Check the payloads; over gRPC integers have 64 bits, which ?grpc=false lifts."
-    return refusal(
-        f"the Qdrant server {server} refused a request ({_reason(error)})", remedy=remedy
-    )
+    return refusal(f"the Qdrant server {server} refused a request ({reason(error)})", remedy=remedy)
 
 
 def _is_denied(error: Exception) -> bool:
@@ -75,7 +73,7 @@ def _is_denied(error: Exception) -> bool:
     return isinstance(error, grpc.RpcError) and error.code() in DENIED_GRPC
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException | None) -> str:
     """One line without the request, whose headers may hold a key."""
     if isinstance(error, UnexpectedResponse):
         try:

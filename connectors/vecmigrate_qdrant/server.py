@@ -18,7 +18,14 @@ from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import UsageError
 from vecmigrate_qdrant.access import Access, Refusal, T
-from vecmigrate_qdrant.faults import CLIENT_ERRORS, DENIED_GRPC, asked_pause, explain, is_passing
+from vecmigrate_qdrant.faults import (
+    CLIENT_ERRORS,
+    DENIED_GRPC,
+    asked_pause,
+    explain,
+    is_passing,
+    reason,
+)
 from vecmigrate_qdrant.location import (
     DEFAULT_GRPC_PORT,
     DEFAULT_KEY_VARIABLE,
@@ -82,7 +89,22 @@ class ServerAccess(Access):
             raise explain(error, self.place, _key_hint(self._location), self._refusal) from error
 
     def _report(self, state: tenacity.RetryCallState) -> None:
-        _log.info("%s: try %d failed; trying again", self.place, state.attempt_number)
+        error = state.outcome.exception() if state.outcome is not None else None
+        _log.info(
+            "%s: try %d failed (%s); trying again",
+            self.place,
+            state.attempt_number,
+            reason(error),
+            extra={
+                "event": "vecmigrate.retry",
+                "attributes": {
+                    "error.type": type(error).__name__,
+                    "vecmigrate.attempt": state.attempt_number,
+                    "server.address": self._location.host,
+                    "server.port": self._location.port,
+                },
+            },
+        )
 
     def begin_writes(self, collection: str) -> None:
         """A server needs no preparation."""

@@ -14,14 +14,16 @@ from vecmigrate.cli import (
     dry_run,
     evaluate,
     fit,
+    history,
     inspect,
     migrate,
     rollback,
     translate,
     verify,
 )
+from vecmigrate.cli.observing import ObservedTyper, before_commands
 
-app = typer.Typer(
+app = ObservedTyper(
     name="vecmigrate",
     help="Move a vector index into a new encoder's space without re-embedding the corpus.",
     epilog="The usual order: **inspect**, **dry-run**, **anchors**, **fit**, **migrate**, "
@@ -45,6 +47,7 @@ for command in (
     cutover,
     rollback,
     drop_source,
+    history,
 ):
     command.register(app)
 
@@ -58,6 +61,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
+@before_commands
 def _options(
     version: Annotated[
         bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -38,10 +39,16 @@ def run(
 ) -> None:
     """Lead readers of a name to a new collection in one step; the old one is kept."""
     from vecmigrate.cli.moving import show_move
+    from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import cut_over
     from vecmigrate.records import open_records
+    from vecmigrate.state import state_path
 
-    with Output(as_json=json_, quiet=quiet) as out, open_records(state) as records:
+    with (
+        Output(as_json=json_, quiet=quiet) as out,
+        nullcontext() if dry_run else recorded(state_path(state), "cutover", name, to),
+        open_records(state) as records,
+    ):
         move = cut_over(name, to, records, unverified=unverified, dry_run=dry_run)
         show_move(move, out)
         out.result(move.model_dump(mode="json"))

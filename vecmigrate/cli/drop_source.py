@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -48,10 +49,18 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Delete an old collection, once readers have a verified new one in its place."""
+    from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import drop_source, plan_drop
     from vecmigrate.records import open_records
+    from vecmigrate.state import state_path
 
-    with Output(as_json=json_, quiet=quiet) as out, open_records(state) as records:
+    with (
+        Output(as_json=json_, quiet=quiet) as out,
+        recorded(state_path(state), "drop-source", collection or name, name)
+        if yes
+        else nullcontext(),
+        open_records(state) as records,
+    ):
         with out.progress("reading the old collection", None) as advance:
             plan = (drop_source if yes else plan_drop)(
                 name, collection, records, target_changed=target_changed, progress=advance

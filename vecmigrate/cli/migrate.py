@@ -13,6 +13,7 @@ from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
     TranslatorOption,
+    state_again,
 )
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import recorded
@@ -115,8 +116,10 @@ def run(
         )
         if result.kept_anchors:
             out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")
-        out.say(
-            f"Next: vecmigrate evaluate --source '{source}' --target '{target}' "
-            "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"
-        )
+        following = f"vecmigrate verify '{source}' '{target}' --translator '{translator}'"
+        if keep_anchors is not None:
+            following += f" --keep-anchors '{keep_anchors}'"
+        if on_bad_vector is OnBadVector.SKIP:
+            following += " --on-bad-vector skip"
+        out.say(f"Next: {following}{state_again(state)}")
         out.result(result.model_dump(mode="json"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
+
+from vecmigrate.state import STATE_VARIABLE
 
 SOURCE_HELP = "Collection to read: faiss:PATH, qdrant:DIR/NAME or qdrant://HOST/NAME."
 
@@ -25,10 +28,18 @@ StateOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--state",
-        envvar="VECMIGRATE_STATE",
+        envvar=STATE_VARIABLE,
         help="File of jobs, verifications and cutovers; unsaid, .vecmigrate/state.sqlite here.",
     ),
 ]
+
+
+def state_again(state: Path | None) -> str:
+    """Return the option to add to a following command; "" where it finds the same file itself."""
+    named_here = state is not None and str(state) != os.environ.get(STATE_VARIABLE)
+    return f" --state '{state}'" if named_here else ""
+
+
 SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 TranslatorOption: TypeAlias = Annotated[

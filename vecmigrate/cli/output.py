@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -16,9 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from vecmigrate.errors import ExitCode, VecmigrateError
+from vecmigrate.cli.ending import Ending, ending_of
+from vecmigrate.cli.logs import RUNS, report_error
+from vecmigrate.errors import ExitCode
+from vecmigrate.events import log_event
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_A_TERMINAL_WIDTH = 200
 """Columns of a table in a file or pipe, where nothing need be cut."""
 
@@ -62,15 +64,36 @@ class Output:
         if self._for_person:
             self._console.print(text, markup=False)
 
-    def table(self, columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
-        """Print a table for a person; all columns but the first are numbers."""
+    def table(
+        self,
+        columns: list[str],
+        rows: list[list[str]],
+        title: str | None = None,
+        *,
+        texts: Collection[int] = (0,),
+        folded: int | None = None,
+    ) -> None:
+        """Print a table for a person.
+
+        Parameters
+        ----------
+        texts
+            Positions of the columns that do not hold numbers.
+        folded
+            Position of the column that goes on in more lines where the terminal is too narrow.
+        """
         if not self._for_person:
             return
         table = Table(
             title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
         )
         for position, column in enumerate(columns):
-            table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+            table.add_column(
+                column,
+                justify="left" if position in texts else "right",
+                no_wrap=position != folded,
+                overflow="fold" if position == folded else "ellipsis",
+            )
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
@@ -101,19 +124,23 @@ class Output:
         traceback: TracebackType | None,
     ) -> None:
         self._warnings.__exit__(exc_type, exc, traceback)
-        if isinstance(exc, VecmigrateError):
-            self._fail(exc.exit_code, exc.message, exc.remedy)
-        if isinstance(exc, KeyboardInterrupt):
-            self._fail(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
-        if isinstance(exc, OSError) and exc.errno in DISK_FULL:
-            self._fail(ExitCode.WRITE_FAILED, f"the disk is full ({exc.filename})", "Make room.")
+        if exc is None or isinstance(exc, typer.Exit):
+            return
+        ending = ending_of(exc)
+        report_error(exc, ending.line, ending.code)
+        if ending.code != ExitCode.INTERNAL:
+            self._fail(ending)
 
-    def _fail(self, code: ExitCode, message: str, remedy: str) -> None:
+    def _fail(self, ending: Ending) -> None:
         if self.as_json:
-            error = {"message": message, "remedy": remedy, "exit_code": int(code)}
+            error = {
+                "message": ending.message,
+                "remedy": ending.remedy,
+                "exit_code": int(ending.code),
+            }
             typer.echo(json.dumps({"error": error}, ensure_ascii=False))
-        typer.echo(f"error: {message}. {remedy}", err=True)
-        raise typer.Exit(int(code))
+        typer.echo(f"error: {ending.line}", err=True)
+        raise typer.Exit(int(ending.code))
 
     def _show_warning(
         self,
@@ -125,5 +152,14 @@ class Output:
         line: str | None = None,
     ) -> None:
         # Libraries' warnings to programmers are not a user's concern.
-        if not self.quiet and category.__module__.startswith("vecmigrate"):
+        if not category.__module__.startswith("vecmigrate"):
+            return
+        log_event(
+            RUNS,
+            logging.WARNING,
+            "vecmigrate.warning",
+            str(message),
+            {"vecmigrate.warning_type": category.__name__},
+        )
+        if not self.quiet:
             typer.echo(f"warning: {message}", err=True)

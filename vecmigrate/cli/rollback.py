@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -33,10 +34,16 @@ def run(
 ) -> None:
     """Lead readers of a name back to what they had before the last cutover."""
     from vecmigrate.cli.moving import show_move
+    from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import roll_back
     from vecmigrate.records import open_records
+    from vecmigrate.state import state_path
 
-    with Output(as_json=json_, quiet=quiet) as out, open_records(state) as records:
+    with (
+        Output(as_json=json_, quiet=quiet) as out,
+        nullcontext() if dry_run else recorded(state_path(state), "rollback", name, name),
+        open_records(state) as records,
+    ):
         move = roll_back(name, records, dry_run=dry_run)
         show_move(move, out)
         out.result(move.model_dump(mode="json"))

@@ -15,9 +15,10 @@ from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
     TranslatorOption,
+    state_again,
 )
 from vecmigrate.cli.output import Output
-from vecmigrate.errors import ExitCode, UsageError
+from vecmigrate.errors import ExitCode, UsageError, VerificationError
 from vecmigrate.screening import OnBadVector
 
 EXAMPLES = """
@@ -74,14 +75,21 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Compare a new collection with the old one, translated, and measure its index."""
+    from vecmigrate.cli.recording import recorded
     from vecmigrate.records import open_records
     from vecmigrate.registry import open_source
+    from vecmigrate.state import state_path
     from vecmigrate.verification import Outcome, VerifySettings, verify
     from vecmigrate.verification.log import VerificationLog
     from vecmigrate.verification.naming import spelled
     from vecmigrate.verification.settings import SAMPLE
 
-    with Output(as_json=json_, quiet=quiet) as out, ExitStack() as held:
+    where = state_path(state)
+    with (
+        Output(as_json=json_, quiet=quiet) as out,
+        recorded(where, "verify", source, target) as counts,
+        ExitStack() as held,
+    ):
         if full and sample is not None:
             raise UsageError("--full and --sample exclude one another", remedy="Give one of them.")
         # Held open: embedded storage is loaded anew where nobody else has it open.
@@ -105,6 +113,12 @@ def run(
             )
         with open_records(state) as records:
             VerificationLog(records).add(spelled(target), found)
+        [figures] = [check.figures for check in found.checks if check.name == "vectors"]
+        counts.update(
+            (name, count)
+            for name, count in figures.items()
+            if name in ("compared", "wrong") and isinstance(count, int)
+        )
         width = max(len(check.name) for check in found.checks)
         for check in found.checks:
             out.say(f"{check.name:<{width}}  {check.outcome.value:<8} {check.summary}")
@@ -113,7 +127,17 @@ def run(
             typer.echo(f"error: {target}: {check.name}: {check.summary}", err=True)
         if not found.passed:
             out.say("Next: do not let readers have it; mend what failed, or migrate again")
-            raise typer.Exit(int(ExitCode.VERIFICATION))
+            raise typer.Exit(int(ExitCode.VERIFICATION)) from VerificationError(
+                f"{target} failed: {', '.join(check.name for check in found.failures)}",
+                remedy="Do not let readers have it; mend what failed, or migrate again.",
+            )
         if any(check.outcome is Outcome.WARNING for check in found.checks):
             out.say("Verified, with a warning above")
-        out.say(f"Next: vecmigrate cutover NAME --to '{target}', NAME being what readers open")
+        out.say(
+            f"What it costs in recall: vecmigrate evaluate --source '{source}' --target '{target}' "
+            "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"
+        )
+        out.say(
+            f"Next: vecmigrate cutover NAME --to '{target}'{state_again(state)}, NAME being what "
+            "readers open"
+        )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
+
+from vecmigrate.state.table import StateTable
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS cutovers (
@@ -55,19 +56,10 @@ class Entry(BaseModel):
     dropped_at: str | None = None
 
 
-class CutoverLog:
-    """The cutovers that a state file knows of.
+class CutoverLog(StateTable):
+    """The cutovers that a state file knows of."""
 
-    Parameters
-    ----------
-    connection
-        To the state file.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        with connection:
-            connection.execute(_TABLE)
+    schema = _TABLE
 
     def begin(
         self,
@@ -78,8 +70,8 @@ class CutoverLog:
         verification: int | None,
     ) -> int:
         """Write an entry before readers are led over; returns its number."""
-        with self._connection:
-            cursor = self._connection.execute(
+        with self._transaction() as begun:
+            cursor = begun.execute(
                 "INSERT INTO cutovers (name, previous, target, target_spelled, verification, "
                 "begun_at) VALUES (?, ?, ?, ?, ?, ?)",
                 (name, previous, target, target_spelled, verification, _now()),
@@ -100,18 +92,19 @@ class CutoverLog:
 
     def of(self, name: str) -> list[Entry]:
         """Return the entries of a name that were not undone, the latest first."""
-        rows = self._connection.execute(
-            "SELECT id, name, previous, target, target_spelled, verification, begun_at, done_at, "
-            "rolled_back_at, dropped_at FROM cutovers "
-            "WHERE name = ? AND rolled_back_at IS NULL ORDER BY id DESC",
-            (name,),
-        )
+        with self._transaction() as begun:
+            rows = begun.execute(
+                "SELECT id, name, previous, target, target_spelled, verification, begun_at, "
+                "done_at, rolled_back_at, dropped_at FROM cutovers "
+                "WHERE name = ? AND rolled_back_at IS NULL ORDER BY id DESC",
+                (name,),
+            ).fetchall()
         fields = list(Entry.model_fields)
         return [Entry.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
 
     def _stamp(self, column: str, number: int) -> None:
-        with self._connection:
-            self._connection.execute(
+        with self._transaction() as begun:
+            begun.execute(
                 f"UPDATE cutovers SET {column} = ? WHERE id = ?",
                 (_now(), number),
             )

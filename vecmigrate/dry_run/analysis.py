@@ -37,7 +37,7 @@ class Analysis:
     rows
         The probes, as rows of ``probes`` and of the survey.
     orders
-        ``(g, len(rows), depth)`` rankings under the refits; None where they were not refitted for.
+        ``(g, len(rows), depth)`` rankings under the refits.
     """
 
     probes: Probes
@@ -46,7 +46,7 @@ class Analysis:
     known: Known
     true: TrueScores
     truth: Truth
-    orders: NDArray[np.intp] | None
+    orders: NDArray[np.intp]
     resampler: Resampler
     seed: int
 
@@ -58,7 +58,7 @@ class Analysis:
         survey: Survey,
         known: Known,
         metric: Metric,
-        orders: NDArray[np.intp] | None,
+        orders: NDArray[np.intp],
         seed: int,
     ) -> Analysis:
         """Impute the true scores of the probes at ``rows``."""
@@ -86,12 +86,8 @@ class Analysis:
         """Estimate a metric of the ranking, with its interval."""
         return self.resampler.estimate(metric(None), self.refitted(metric))
 
-    def refitted(
-        self, metric: Callable[[NDArray[np.intp] | None], PerDraw]
-    ) -> NDArray[np.float64] | None:
+    def refitted(self, metric: Callable[[NDArray[np.intp] | None], PerDraw]) -> NDArray[np.float64]:
         """``(g, probes)`` values of a metric under each refit, means over the draws."""
-        if self.orders is None:
-            return None
         return np.stack([metric(order).mean(axis=0) for order in self.orders])
 
     def recall_at(self) -> dict[int, Estimate]:
@@ -129,12 +125,11 @@ class Analysis:
         )
         ids = self.survey.candidates.ids[self.rows[which]]
         old = None if self.survey.old is None else self.survey.old.ids[self.rows[which]]
-        refits = [] if self.orders is None else list(self.orders[:, which])
         return compare_labelled(
             labels,
             old,
             ids,
-            [np.take_along_axis(ids, order, axis=1) for order in refits] or [ids],
+            [np.take_along_axis(ids, order, axis=1) for order in self.orders[:, which]],
             reembedded_metrics(ranks, local, labels),
             Resampler(len(which), self.seed),
         )
@@ -149,7 +144,6 @@ class Analysis:
         """The cost curve on these probes."""
         candidates = self.survey.candidates.of(self.rows)
         refits = self.refitted(lambda order: self.truth.recall(10, order))
-        assert refits is not None
         return cost_curve(
             Pool(
                 truth=self.truth,

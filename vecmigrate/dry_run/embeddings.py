@@ -39,8 +39,8 @@ class EmbeddingStore:
 
     Attributes
     ----------
-    encoded, reused
-        Texts that this run encoded, and found stored.
+    reused
+        Texts that this run found stored.
     timed, seconds
         Texts encoded by this run, those asked for twice included, and what that took.
 
@@ -55,7 +55,7 @@ class EmbeddingStore:
         self._header = _Header(encoder=encoder.identity, role=role)
         self._stored: dict[str, Vectors] = {}
         self._parts = 0
-        self.encoded = self.reused = self.timed = 0
+        self.reused = self.timed = 0
         self.seconds = 0.0
         for path in sorted(folder.glob(f"{role}-*.parquet")):
             columns, header = read_table(path, "a file of bought embeddings")
@@ -84,7 +84,6 @@ class EmbeddingStore:
         """
         ids = id_array(ids)
         if not self._encoder.needs_texts:
-            self.encoded += len(ids)
             return self._encoder.encode(None, ids=ids, role=self._role)
         keys = self._keys(ids, texts)
         absent = [row for row, key in enumerate(keys) if key not in self._stored]
@@ -92,7 +91,6 @@ class EmbeddingStore:
         for start in range(0, len(absent), BATCH):
             rows = absent[start : start + BATCH]
             vectors = self.encode(ids[rows], [texts[row] for row in rows])
-            self.encoded += len(rows)
             self._keep([keys[row] for row in rows], vectors)
             if progress is not None:
                 progress(len(rows))
@@ -121,9 +119,9 @@ class EmbeddingStore:
         self._parts += 1
         self._stored.update(zip(keys, vectors, strict=True))
 
-    def _keys(self, ids: Sequence[PointId] | IdArray, texts: Sequence[str | None]) -> list[str]:
+    def _keys(self, ids: IdArray, texts: Sequence[str | None]) -> list[str]:
         """A key of id and text: a text that changed since is another one."""
         return [
             hashlib.blake2b(f"{point!r}\0{text}".encode(), digest_size=16).hexdigest()
-            for point, text in zip(id_array(ids).tolist(), texts, strict=True)
+            for point, text in zip(ids.tolist(), texts, strict=True)
         ]

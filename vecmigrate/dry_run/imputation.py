@@ -2,10 +2,11 @@ r"""True scores that nobody paid for, drawn from what the paid ones show.
 
 A probe's candidates are known by their translated score z; their true score s, under the new
 encoder's own vector, is known for those re-embedded. For the others s is imputed several times
-(multiple imputation, Rubin 1987): :math:`s = z + \delta` with :math:`\delta` drawn from the
-differences seen, over all probes, at the same translated rank; each counts for as many documents as
-it stands for, since near ones are bought with higher odds. Every metric is then computed on
-whole lists, and its mean over the draws is the estimate.
+(multiple imputation, Rubin 1987): :math:`s = z + \delta`, with :math:`\delta` made of the level of
+the differences seen in the same stretch of translated ranks and a deviation from it. Deviations are
+drawn from those seen there, over all probes, each standardised by its own probe's spread and scaled
+to the spread of the probe that it is drawn for. Every metric is then computed on whole lists, and
+its mean over the draws is the estimate.
 
 True neighbours beyond the candidates are counted, not named. Each doubling of the rank holds fewer
 of them than the one before, by a factor that falls in its turn; both are read off the last three

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from vecmigrate.batches import IdArray
 from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
-from vecmigrate.evaluation.metrics import Labels, labelled_recall, ndcg, reciprocal_rank
+from vecmigrate.evaluation.metrics import (
+    Labels,
+    ideal_discounted_gain,
+    labelled_recall,
+    ndcg,
+    reciprocal_rank,
+)
 from vecmigrate.report.schema import LabelledMetric
 
 CUTOFF = 10
@@ -75,13 +81,8 @@ def reembedded_metrics(
         reciprocal[:, probe] = np.maximum(reciprocal[:, probe], here / at)
         gained[:, probe] += here * relevant.gain[pair] / np.log2(at + 1)
     counts = np.array([len(own) for own in labels])
-    ideal = np.array([_ideal_gain(list(own.values())) for own in labels])
+    ideal = np.array([ideal_discounted_gain(own.values(), CUTOFF) for own in labels])
     return dict(zip(LABELLED, (hits / counts, reciprocal, gained / ideal), strict=True))
-
-
-def _ideal_gain(gains: Sequence[float]) -> float:
-    best = np.sort(np.array(gains))[::-1][:CUTOFF]
-    return float(best @ (1 / np.log2(np.arange(2, len(best) + 2))))
 
 
 def compare_labelled(

@@ -13,7 +13,7 @@ from vecmigrate.description import Metric
 from vecmigrate.dry_run.candidates import Candidates, Column
 from vecmigrate.dry_run.probes import Probes
 from vecmigrate.dry_run.scores import score_matrix
-from vecmigrate.id_lookup import lookup_of
+from vecmigrate.id_lookup import IdLookup, lookup_of
 from vecmigrate.translators import Translator
 
 DEPTH = 1024
@@ -70,7 +70,7 @@ def survey(
 ) -> Survey:
     """Translate ``count`` points batch by batch; memory is that of a batch and the candidates."""
     log_rows = np.flatnonzero([probe.own is None for probe in probes.asked])
-    own = _own_ids(probes)
+    own = _OwnPoints.of(probes)
     found = Survey(
         candidates=Candidates(DEPTH),
         old=None if probes.old_queries is None else Candidates(OLD_DEPTH),
@@ -93,11 +93,11 @@ def survey(
             found.values.setdefault(TRAFFIC, []).append(overall[sampled])
         if VARIANCE in columns:
             found.values.setdefault(VARIANCE, []).append(columns[VARIANCE][sampled])
-        _leave_out_own(scores, batch.ids, own)
+        own.leave_out(scores, batch.ids)
         found.candidates.add(batch.ids, scores, **columns)
         if found.old is not None and probes.old_queries is not None:
             scores = score_matrix(probes.old_queries, batch.vectors, metric)
-            _leave_out_own(scores, batch.ids, own)
+            own.leave_out(scores, batch.ids)
             found.old.add(batch.ids, scores)
         found.unknown_labels.difference_update(batch.ids.tolist())
         found.population += len(batch)
@@ -123,16 +123,22 @@ def _traffic(scores: Column, log_rows: NDArray[np.intp]) -> tuple[Column, Column
     return overall, others
 
 
-def _own_ids(probes: Probes) -> tuple[IdArray, NDArray[np.intp]]:
-    rows = np.flatnonzero([probe.own is not None for probe in probes.asked])
-    return id_array(probes.asked[row].own or 0 for row in rows), rows
+@dataclass(frozen=True, slots=True)
+class _OwnPoints:
+    """The documents that probes are; none is an answer to itself."""
 
+    lookup: IdLookup | None
+    rows: NDArray[np.intp]
 
-def _leave_out_own(scores: Column, ids: IdArray, own: tuple[IdArray, NDArray[np.intp]]) -> None:
-    """A document is no answer to itself."""
-    own_ids, rows = own
-    if not len(own_ids):
-        return
-    at = lookup_of(own_ids).rows(ids)
-    met = np.flatnonzero(at >= 0)
-    scores[rows[at[met]], met] = -np.inf
+    @classmethod
+    def of(cls, probes: Probes) -> _OwnPoints:
+        rows = np.flatnonzero([probe.own is not None for probe in probes.asked])
+        ids = id_array(probes.asked[row].own or 0 for row in rows)
+        return cls(lookup_of(ids) if len(ids) else None, rows)
+
+    def leave_out(self, scores: Column, ids: IdArray) -> None:
+        if self.lookup is None:
+            return
+        at = self.lookup.rows(ids)
+        met = np.flatnonzero(at >= 0)
+        scores[self.rows[at[met]], met] = -np.inf

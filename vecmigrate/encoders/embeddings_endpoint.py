@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,10 @@ from tenacity import (
 
 from vecmigrate.batches import Vectors
 from vecmigrate.errors import InputError, UnreachableError
+from vecmigrate.events import log_event
 from vecmigrate.wording import reason_of
+
+_log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 120.0
 """Seconds a server may ask us to wait before we give up at once."""
@@ -100,6 +104,7 @@ class EmbeddingsEndpoint:
             retry=retry_if_exception_type(_PassingError),
             stop=self._gives_up,
             wait=_wait,
+            before_sleep=self._report,
             reraise=True,
         )
         try:
@@ -118,6 +123,16 @@ class EmbeddingsEndpoint:
                 f"the answer of {self._settings.url} is not usable: {error}",
                 remedy="Check that base_url is that of an OpenAI-compatible embeddings server.",
             ) from error
+
+    def _report(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        log_event(
+            _log,
+            logging.INFO,
+            "vecmigrate.retry",
+            f"{self._settings.url} {error}; trying again",
+            {"error.type": type(error).__name__, "vecmigrate.attempt": state.attempt_number},
+        )
 
     def _gives_up(self, state: RetryCallState) -> bool:
         asked = _retry_after(state)

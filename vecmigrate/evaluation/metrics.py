@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -52,13 +52,23 @@ def reciprocal_rank(found: IdArray, labels: Labels, k: int) -> NDArray[np.float6
 
 def ndcg(found: IdArray, labels: Labels, k: int) -> NDArray[np.float64]:
     """Return for each labelled query nDCG@k with linear gain (Järvelin and Kekäläinen 2002)."""
-    discounts = 1 / np.log2(np.arange(2, k + 2))
-    values = []
-    for ranked, relevant in _labelled(found, labels, k):
-        gains = np.array([relevant.get(i, 0.0) for i in ranked])
-        ideal = np.sort(np.array(list(relevant.values())))[::-1][:k]
-        values.append(gains @ discounts[: len(gains)] / (ideal @ discounts[: len(ideal)]))
-    return np.array(values)
+    return np.array(
+        [
+            _discounted([relevant.get(i, 0.0) for i in ranked])
+            / ideal_discounted_gain(relevant.values(), k)
+            for ranked, relevant in _labelled(found, labels, k)
+        ]
+    )
+
+
+def ideal_discounted_gain(gains: Iterable[float], k: int) -> float:
+    """Return the greatest discounted gain that ``k`` ranks can have with these gains."""
+    return _discounted(sorted(gains, reverse=True)[:k])
+
+
+def _discounted(gains: Sequence[float]) -> float:
+    """Discounted sum of gains by rank, the first not discounted."""
+    return float(np.array(gains) @ (1 / np.log2(np.arange(2, len(gains) + 2))))
 
 
 def _labelled(

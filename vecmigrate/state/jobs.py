@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from enum import StrEnum
 
 from pydantic import BaseModel
@@ -12,7 +11,7 @@ from vecmigrate.batches import PointId
 from vecmigrate.description import Provenance
 from vecmigrate.errors import MismatchError
 from vecmigrate.registry import find_switcher
-from vecmigrate.state.file import transaction
+from vecmigrate.state.table import StateTable
 from vecmigrate.uri import parse_uri
 
 _TABLE = """
@@ -108,11 +107,12 @@ class Job(BaseModel):
 
 def job_key(source: str, target: str) -> str:
     """Name the job that moves ``source`` to ``target``, the same from any directory."""
-    both = "\0".join(map(_spelled, (source, target)))
+    both = "\0".join(map(spelled, (source, target)))
     return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
 
-def _spelled(uri: str) -> str:
+def spelled(uri: str) -> str:
+    """Return a collection's URI in its one spelling, the same from any directory."""
     switcher = find_switcher(uri)
     if switcher is None:
         return uri
@@ -120,19 +120,10 @@ def _spelled(uri: str) -> str:
     return switcher.spelled(parse_uri(uri)) + question + options
 
 
-class JobTable:
-    """The jobs that a state file knows of.
+class JobTable(StateTable):
+    """The jobs that a state file knows of."""
 
-    Parameters
-    ----------
-    connection
-        To the state file.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        with transaction(connection):
-            connection.execute(_TABLE)
+    schema = _TABLE
 
     def find(self, source: str, target: str) -> Job | None:
         """Return the job, or None where it was never begun.
@@ -142,8 +133,8 @@ class JobTable:
         MismatchError
             Where another version of vecmigrate wrote it.
         """
-        with transaction(self._connection) as connection:
-            row = connection.execute(
+        with self._transaction() as begun:
+            row = begun.execute(
                 "SELECT job FROM jobs WHERE key = ?", (job_key(source, target),)
             ).fetchone()
         if row is None:
@@ -158,13 +149,13 @@ class JobTable:
 
     def save(self, job: Job) -> None:
         """Store how far a job has come; on the disk when this returns."""
-        with transaction(self._connection) as connection:
-            connection.execute(
+        with self._transaction() as begun:
+            begun.execute(
                 "INSERT OR REPLACE INTO jobs (key, source, target, job) VALUES (?, ?, ?, ?)",
                 (job.key, job.source, job.target, job.model_dump_json()),
             )
 
     def forget(self, source: str, target: str) -> None:
         """Remove a job's record."""
-        with transaction(self._connection) as connection:
-            connection.execute("DELETE FROM jobs WHERE key = ?", (job_key(source, target),))
+        with self._transaction() as begun:
+            begun.execute("DELETE FROM jobs WHERE key = ?", (job_key(source, target),))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from pydantic import BaseModel, ConfigDict
 
+from vecmigrate.state.table import StateTable
 from vecmigrate.verification.record import Verification
 
 _TABLE = """
@@ -28,24 +27,15 @@ class Kept(BaseModel):
     verification: Verification
 
 
-class VerificationLog:
-    """The verifications that a state file knows of.
+class VerificationLog(StateTable):
+    """The verifications that a state file knows of."""
 
-    Parameters
-    ----------
-    connection
-        To the state file.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        with connection:
-            connection.execute(_TABLE)
+    schema = _TABLE
 
     def add(self, target: str, verification: Verification) -> int:
         """Keep a verification of the collection ``target``, in its one spelling."""
-        with self._connection:
-            cursor = self._connection.execute(
+        with self._transaction() as begun:
+            cursor = begun.execute(
                 "INSERT INTO verifications "
                 "(target, source_contents, passed, record) VALUES (?, ?, ?, ?)",
                 (
@@ -70,10 +60,11 @@ class VerificationLog:
         return self._one("id = ?", number)
 
     def _one(self, condition: str, value: str | int) -> Kept | None:
-        row = self._connection.execute(
-            f"SELECT id, record FROM verifications WHERE {condition} ORDER BY id DESC LIMIT 1",
-            (value,),
-        ).fetchone()
+        with self._transaction() as begun:
+            row = begun.execute(
+                f"SELECT id, record FROM verifications WHERE {condition} ORDER BY id DESC LIMIT 1",
+                (value,),
+            ).fetchone()
         if row is None:
             return None
         return Kept(number=row[0], verification=Verification.model_validate_json(row[1]))

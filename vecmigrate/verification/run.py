@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from vecmigrate.anchors import load_anchors
 from vecmigrate.batches import VectorBatch
 from vecmigrate.errors import MismatchError
+from vecmigrate.events import Steps
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator, translated
 from vecmigrate.registry import open_source
@@ -27,6 +29,8 @@ from vecmigrate.verification.retranslation import Retranslation
 from vecmigrate.verification.settings import Progress, VerifySettings
 from vecmigrate.verification.soundness import Soundness
 from vecmigrate.verification.tally import Tally
+
+_log = logging.getLogger(__name__)
 
 
 def verify(
@@ -62,6 +66,7 @@ def verify(
     asked = settings or VerifySettings()
     report = progress or (lambda count: None)
     begun = time.perf_counter()
+    steps = Steps(_log)
     card, fitted = read_card(translator), load_translator(translator)
     with open_source(source) as old, open_source(target) as new:
         described = old.describe(), new.describe()
@@ -89,12 +94,14 @@ def verify(
         )
         ours, theirs, sound = SourcePass(), Tally(), Soundness()
         ours.run(old, vectors, asked, report)
+        steps.ended("read source", points=ours.tally.count)
         probes = given or ours.probes
         truth = exact_answers(
             sound.usable(target_pass(new, theirs, asked.batch_size, report)),
             probes,
             described[1].metric,
         )
+        steps.ended("read target", points=theirs.count)
         again = partial(usable_again, old, asked), _again(new, asked.batch_size)
         checks = [
             check_counts(ours.tally, theirs, len(ours.skipped)),
@@ -106,6 +113,7 @@ def verify(
             # Opened anew: an open source may go on to show what it was when it was opened.
             _check_unchanged(prints, (fingerprint_of(source), fingerprint_of(target))),
         ]
+    steps.ended("compare")
     return Verification(
         vecmigrate_version=version("vecmigrate"),
         source=lasting(source),

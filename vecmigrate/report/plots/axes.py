@@ -45,6 +45,16 @@ def mark_mean(axes: Axes, mean: float) -> None:
     axes.axvline(mean, color=INK, linestyle="--", linewidth=1.4, label=f"mean {mean:.3f}")
 
 
+def recall_by_k(axes: Axes, cutoffs: Sequence[int]) -> None:
+    """Scales and names of recall@k, upwards, against k."""
+    axes.set_xscale("log")
+    axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("k, neighbours asked for")
+    axes.set_ylabel("recall@k")
+
+
 def legend_above(axes: Axes, columns: int) -> None:
     """A legend that covers no data."""
     figure = axes.get_figure()

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from vecmigrate.report.comparison import ComparedReport
 from vecmigrate.report.formatting import ABSENT, counted, estimate, trimmed
-from vecmigrate.report.plots.axes import dot_with_interval, legend_above, line_with_band
+from vecmigrate.report.plots.axes import (
+    dot_with_interval,
+    legend_above,
+    line_with_band,
+    recall_by_k,
+)
 from vecmigrate.report.plots.canvas import draw
 from vecmigrate.report.plots.palette import series
 from vecmigrate.report.plots.plot import Plot
@@ -62,12 +67,7 @@ def curves_plot(reports: Sequence[ComparedReport]) -> Plot:
                 axes, ks, [report.recall[k] for k in ks], series(position),
                 _name(position + 1, report, _LEGEND_LABEL),
             )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
-        axes.minorticks_off()
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("k, neighbours asked for")
-        axes.set_ylabel("recall@k")
+        recall_by_k(axes, cutoffs)
         legend_above(axes, columns=1)
 
     return Plot(

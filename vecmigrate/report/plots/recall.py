@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vecmigrate.report.formatting import estimate, signed
-from vecmigrate.report.plots.axes import legend_above, line_with_band
+from vecmigrate.report.plots.axes import legend_above, line_with_band, recall_by_k
 from vecmigrate.report.plots.canvas import draw
 from vecmigrate.report.plots.palette import ALERT, ONE, PAPER, THREE
 from vecmigrate.report.plots.plot import Plot
@@ -38,12 +38,7 @@ def recall_plot(recall: RecallFigures, probes: ProbeSample) -> Plot:
             markerfacecolor=PAPER, markeredgewidth=1.8, linestyle="none",
             label="within the anchors, as others report it",
         )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
-        axes.minorticks_off()
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("k, neighbours asked for")
-        axes.set_ylabel("recall@k")
+        recall_by_k(axes, cutoffs)
         legend_above(axes, columns=1)
 
     return Plot(

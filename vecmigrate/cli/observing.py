@@ -1,0 +1,122 @@
+"""Options of every command for those who watch it from outside: logs and metrics.
+
+They may stand before the command or after it, where they win, or in the environment.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import typer
+
+from vecmigrate.cli.logs import LogFormat, LogLevel, logging_to
+from vecmigrate.cli.output import Output
+from vecmigrate.cli.run_metrics import metrics_to
+
+_PANEL = "Logs and metrics"
+_OPTIONS: dict[str, tuple[type, str]] = {
+    "log_format": (LogFormat, "Log, one line for each event."),
+    "log_file": (Path, "File to append logs to; unsaid, standard error."),
+    "log_level": (LogLevel, "What to log, at least; unsaid, info."),
+    "metrics_file": (Path, "File of figures for Prometheus's textfile collector."),
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was asked for."""
+
+    log_format: LogFormat | None = None
+    log_file: Path | None = None
+    log_level: LogLevel | None = None
+    metrics_file: Path | None = None
+
+    @classmethod
+    def taken_from(cls, given: dict[str, Any]) -> Self:
+        """Take the options out of what typer gives to a command."""
+        return cls(**{option.name: given.pop(option.name) for option in fields(cls)})
+
+    def or_else(self, before: Self) -> Self:
+        """Return these, and what was said before where nothing was."""
+        named = {o.name: getattr(self, o.name) or getattr(before, o.name) for o in fields(self)}
+        return type(self)(**named)
+
+
+class ObservedTyper(typer.Typer):
+    """An app whose commands all have the options of :class:`Observed`."""
+
+    def command(self, *args: Any, **options: Any) -> Callable[..., Any]:
+        """As :meth:`typer.Typer.command`."""
+        add = super().command(*args, **options)
+        return lambda run: add(_observed(run))
+
+
+def before_commands(callback: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to an app's callback; they are found in the environment too."""
+
+    def taking(context: typer.Context, given: dict[str, Any]) -> None:
+        context.obj = Observed.taken_from(given)
+        callback(**given)
+
+    return _with_options(callback, taking, from_environment=True)
+
+
+def _observed(run: Callable[..., None]) -> Callable[..., None]:
+    def taking(context: typer.Context, given: dict[str, Any]) -> None:
+        asked = Observed.taken_from(given).or_else(context.obj or Observed())
+        with ExitStack() as stack:
+            with Output(as_json=given.get("json_", False), quiet=given.get("quiet", False)):
+                stack.enter_context(logging_to(asked.log_format, asked.log_file, asked.log_level))
+                stack.enter_context(metrics_to(asked.metrics_file))
+            run(**given)
+
+    return _with_options(run, taking, from_environment=False)
+
+
+def _with_options(
+    function: Callable[..., None],
+    taking: Callable[[typer.Context, dict[str, Any]], None],
+    *,
+    from_environment: bool,
+) -> Callable[..., None]:
+    """Return a function of the same parameters and ours, as typer reads them."""
+
+    @functools.wraps(function)
+    def wrapped(typer_context: typer.Context, **given: Any) -> None:
+        taking(typer_context, given)
+
+    own = inspect.signature(function, eval_str=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("typer_context", keyword, annotation=typer.Context),
+        *(p.replace(kind=keyword) for p in own.parameters.values()),
+        *(
+            inspect.Parameter(
+                name,
+                keyword,
+                default=None,
+                annotation=Annotated[kind | None, _option(name, said, from_environment)],
+            )
+            for name, (kind, said) in _OPTIONS.items()
+        ),
+    ]
+    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def _option(name: str, said: str, from_environment: bool) -> Any:
+    variable = f"VECMIGRATE_{name.upper()}"
+    return typer.Option(
+        f"--{name.replace('_', '-')}",
+        envvar=variable if from_environment else None,
+        help=said if from_environment else f"{said} Or {variable}.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    )

@@ -1,0 +1,63 @@
+"""Which process a run is, and whether it is still there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_STATE, _START = 0, 19
+"""Fields of /proc/PID/stat after the command's name: see proc(5), where they are 3 and 22."""
+
+
+class Process(BaseModel):
+    """A process.
+
+    Attributes
+    ----------
+    started
+        When it began, in the system's own terms, so that a later process of the same number is not
+        taken for it; None where the system does not tell.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    host: str
+    started: str | None
+
+    @classmethod
+    def this(cls) -> Self:
+        """The process that runs this."""
+        pid = os.getpid()
+        return cls(pid=pid, host=socket.gethostname(), started=_started(pid))
+
+    def is_there(self) -> bool | None:
+        """Tell whether it still runs; None where it is another machine's."""
+        if self.host != socket.gethostname():
+            return None
+        if self.started is not None:
+            return _started(self.pid) == self.started
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
+
+
+def _started(pid: int) -> str | None:
+    """The boot and the tick of it at which a process began; None for one that has ended."""
+    with suppress(OSError, IndexError):
+        # The command's name, in parentheses, may hold anything.
+        _, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+        fields = rest.split()
+        if fields[_STATE] not in "ZX":
+            return f"{_BOOT.read_text().strip()}:{fields[_START]}"
+    return None
