@@ -19,6 +19,7 @@ from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.events import Steps
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
+from vecmigrate.pacing import Pace
 from vecmigrate.prefetch import prefetch
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
@@ -85,6 +86,7 @@ def migrate(
     restart: bool = False,
     state: str | Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    max_rate: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     announce: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
@@ -117,6 +119,9 @@ def migrate(
         goes on from the last durable batch, with the same outcome. Needs a translator file.
     checkpoint_seconds
         How often to make durable what was written, at most.
+    max_rate
+        Points a second to write at most, for a server that has readers too; batches then hold no
+        more than a second's.
     stop
         Asked after each batch; True saves, leaves the target unfinished and raises.
     announce
@@ -198,7 +203,10 @@ def migrate(
                     progress(job.written)
             skipped = Skipped(ids=list(job.skipped_ids) if job else [])
             written = kept.written
-            batches = reader.batches(batch_size, cursor=job.cursor if job else None)
+            pace = Pace(max_rate, stop)
+            batches = reader.batches(
+                pace.batch_size(batch_size), cursor=job.cursor if job else None
+            )
             usable = screen(batches, description.uri, policy, skipped)
             done = translated(prefetch(usable), translator, description.text_field)
             with kept.suspending(sink):
@@ -209,6 +217,7 @@ def migrate(
                     kept.wrote(sink, batch, skipped)
                     if progress is not None:
                         progress(len(batch))
+                    pace.passed(len(batch))
                     if stop():
                         raise kept.stopped(sink)
                 steps.ended("write", points=here)

@@ -44,7 +44,12 @@ def is_passing(error: BaseException) -> bool:
 
 def asked_pause(error: BaseException | None) -> float:
     """Seconds that the server asked to wait before the next try; 0 where it did not say."""
-    return float(error.retry_after_s) if isinstance(error, ResourceExhaustedResponse) else 0.0
+    if isinstance(error, ResourceExhaustedResponse):
+        return float(error.retry_after_s)
+    if isinstance(error, UnexpectedResponse):
+        asked = error.headers.get("retry-after", "")
+        return float(asked) if asked.isascii() and asked.isdecimal() else 0.0
+    return 0.0
 
 
 def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> VecmigrateError:

@@ -16,8 +16,9 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as messages
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import UsageError
+from vecmigrate.connector import UnreachableError, UsageError
 from vecmigrate_qdrant.access import Access, Refusal, T
+from vecmigrate_qdrant.circuit import Circuit
 from vecmigrate_qdrant.faults import (
     CLIENT_ERRORS,
     DENIED_GRPC,
@@ -55,6 +56,7 @@ class ServerAccess(Access):
         self.place = str(location)
         self._location = location
         self._refusal = refusal
+        self._circuit = Circuit()
         key = api_key(location)
         grpc_port, self.notes = _choose_grpc(location)
         with warnings.catch_warnings():
@@ -77,16 +79,31 @@ class ServerAccess(Access):
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing),
+            retry=tenacity.retry_if_exception(self._may_pass),
             stop=tenacity.stop_after_attempt(self._location.retries + 1),
             wait=_pause,
             before_sleep=self._report,
             reraise=True,
         )
         try:
-            return retrying(request, self._client)
+            answer = retrying(request, self._client)
         except CLIENT_ERRORS as error:
+            if is_passing(error) and self._circuit.is_open:
+                raise UnreachableError(
+                    f"the Qdrant server {self.place} failed {self._circuit.failed:,} of "
+                    f"{self._circuit.tried:,} requests and is left alone now, the last one by "
+                    f"{reason(error)}",
+                    remedy="See to the server, then run the same command again.",
+                ) from error
             raise explain(error, self.place, _key_hint(self._location), self._refusal) from error
+        self._circuit.succeeded()
+        return answer
+
+    def _may_pass(self, error: BaseException) -> bool:
+        if not is_passing(error):
+            return False
+        self._circuit.failed_once()
+        return not self._circuit.is_open
 
     def _report(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None

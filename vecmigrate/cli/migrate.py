@@ -65,6 +65,10 @@ def run(
         float,
         typer.Option(min=0, help="How often to make durable what was written, at most."),
     ] = CHECKPOINT_SECONDS,
+    max_rate: Annotated[
+        float | None,
+        typer.Option(min=1, help="Points a second to write at most; for a server with readers."),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away an earlier, unfinished run's target.")
     ] = False,
@@ -94,6 +98,7 @@ def run(
                 restart=restart,
                 state=where,
                 checkpoint_seconds=checkpoint_seconds,
+                max_rate=max_rate,
                 stop=stop,
                 announce=out.say,
                 progress=advance,

@@ -1,0 +1,218 @@
+"""Faults of the network and the server: a migration ends whole, or with one clear error."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crash import make_source, make_translator
+from qdrant_loopback import Engine, RestServer
+from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, passed, reset
+from vecmigrate_qdrant.circuit import MOST, Circuit
+
+from vecmigrate import migrate, open_source
+from vecmigrate.errors import ExitCode, UnreachableError, WriteError
+from vecmigrate.pacing import Pace
+from vecmigrate.source import Source
+
+COUNT = 60
+Places = tuple[Path, str, Proxy]
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def places(tmp_path: Path, engine: Engine) -> Iterator[Places]:
+    """A folder with a source and a translator, a target's URI behind a proxy, and the proxy."""
+    make_source("faiss", tmp_path, COUNT)
+    make_translator(tmp_path)
+    with RestServer(engine) as server, Proxy(server.port) as proxy:
+        yield tmp_path, f"qdrant://127.0.0.1:{proxy.port}/new?grpc=false&timeout=1&retries=2", proxy
+
+
+def move(folder: Path, target: str, **more: object) -> None:
+    migrate(
+        f"faiss:{folder}/old.faiss", target, folder / "translator",
+        state=folder / "state.sqlite", batch_size=10, checkpoint_seconds=0, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def held(engine: Engine, name: str = "new") -> tuple[dict[int, str], np.ndarray]:
+    """Payloads by id, and the vectors in the order of the ids."""
+    records, _ = engine.local.scroll(name, limit=COUNT + 1, with_vectors=True)
+    records.sort(key=lambda record: record.id)
+    vectors = np.array([r.vector for r in records], dtype=np.float32)
+    return {int(r.id): str(r.payload) for r in records}, vectors
+
+
+def same(found: tuple[dict[int, str], np.ndarray], folder: Path) -> bool:
+    """True where it is what a migration of the same writes where nothing fails.
+
+    The local engine, unlike a server, moves the last bit of a vector that is written twice.
+    """
+    payloads, vectors = undisturbed(folder)
+    return found[0] == payloads and np.allclose(found[1], vectors, rtol=0, atol=1e-6)
+
+
+def undisturbed(folder: Path) -> tuple[dict[int, str], np.ndarray]:
+    engine = Engine()
+    with RestServer(engine) as server:
+        migrate(
+            f"faiss:{folder}/old.faiss",
+            f"qdrant://127.0.0.1:{server.port}/new?grpc=false",
+            folder / "translator",
+            batch_size=10,
+        )
+    return held(engine)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(reset, id="reset"),
+        pytest.param(half_answered, id="half an answer"),
+        pytest.param(delayed(1.3), id="delayed beyond the timeout"),
+        pytest.param(delayed(0.3), id="delayed"),
+        pytest.param(answered("503 Service Unavailable"), id="503"),
+        pytest.param(answered("429 Too Many Requests", "Retry-After: 1"), id="429"),
+    ],
+)
+def test_a_fault_that_passes_leaves_no_trace(places: Places, engine: Engine, fault: Fault) -> None:
+    folder, target, proxy = places
+    before = (folder / "old.faiss").read_bytes()
+
+    def spoil(count: int) -> None:
+        if not spoiled:
+            spoiled.append(count)
+            proxy.faults.append(fault)
+
+    spoiled: list[int] = []
+    move(folder, target, progress=spoil)
+    assert spoiled
+    assert not proxy.faults
+    assert same(held(engine), folder)
+    assert (folder / "old.faiss").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [reset, half_answered, answered("503 Service Unavailable"), answered("429 Too Many Requests")],
+    ids=["reset", "half an answer", "503", "429"],
+)
+def test_a_fault_that_stays_ends_the_run_and_the_next_one_continues(
+    places: Places, engine: Engine, fault: Fault
+) -> None:
+    folder, target, proxy = places
+    before = (folder / "old.faiss").read_bytes()
+
+    def spoil(count: int) -> None:
+        proxy.always = fault
+
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1") as caught:
+        move(folder, target, progress=spoil)
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+    assert (folder / "old.faiss").read_bytes() == before
+
+    proxy.always = passed
+    with open_source(target) as source:
+        assert any("unfinished" in note for note in source.describe().notes)
+    said: list[str] = []
+    move(folder, target, announce=said.append)
+    assert "continuing" in said[0]
+    assert same(held(engine), folder)
+
+
+def test_what_does_not_pass_is_not_asked_again(places: Places) -> None:
+    folder, target, proxy = places
+    asked: list[int] = []
+
+    def spoil(count: int) -> None:
+        if not asked:
+            asked.append(proxy.connections)
+            proxy.always = answered("403 Forbidden")
+
+    with pytest.raises(WriteError, match="denies access"):
+        move(folder, target, progress=spoil)
+    # One request was refused; what comes after is the end of the run, and asks once each.
+    assert proxy.connections - asked[0] <= 3
+
+
+def test_a_server_says_how_long_to_wait(places: Places, engine: Engine) -> None:
+    folder, target, proxy = places
+    times: list[float] = []
+
+    def spoil(count: int) -> None:
+        if not times:
+            times.append(time.monotonic())
+            proxy.faults.append(answered("503 Service Unavailable", "Retry-After: 2"))
+        elif len(times) == 1:
+            times.append(time.monotonic())
+
+    move(folder, target, progress=spoil)
+    assert times[1] - times[0] >= 2
+
+
+def test_a_flapping_server_is_left_alone(places: Places, engine: Engine) -> None:
+    folder, target, proxy = places
+    odd = answered("503 Service Unavailable")
+
+    def flap(client: socket.socket, server: socket.socket) -> None:
+        (odd if proxy.connections % 2 else passed)(client, server)
+
+    move(folder, target)  # Whole, so that the circuit alone is what ends the reading below.
+    proxy.always = flap
+    asked: list[int] = []
+
+    def ask(source: Source) -> None:
+        for number in range(200):
+            asked.append(number)
+            source.fetch([1])
+
+    with (
+        open_source(target) as source,
+        pytest.raises(UnreachableError, match=r"failed \d+ of \d+ requests and is left alone"),
+    ):
+        ask(source)
+    assert len(asked) < 2 * MOST
+
+
+def test_a_circuit_stands_a_failure_now_and_then() -> None:
+    circuit = Circuit()
+    for _ in range(1000):
+        circuit.failed_once()
+        for _ in range(11):
+            circuit.succeeded()
+    assert not circuit.is_open
+    for _ in range(int(MOST)):
+        circuit.failed_once()
+    assert circuit.is_open
+    circuit.succeeded()
+    assert circuit.is_open
+
+
+def test_a_rate_is_kept(tmp_path: Path) -> None:
+    make_source("faiss", tmp_path, COUNT)
+    make_translator(tmp_path)
+    begun = time.monotonic()
+    move(tmp_path, f"faiss:{tmp_path}/new.faiss", max_rate=40)
+    assert time.monotonic() - begun >= COUNT / 40 - 0.01
+    with open_source(f"faiss:{tmp_path}/new.faiss") as target:
+        assert target.describe().count == COUNT
+
+
+def test_a_pace_lets_go_of_a_run_that_is_to_end() -> None:
+    begun = time.monotonic()
+    Pace(1, lambda: True).passed(1000)
+    assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize(("rate", "size"), [(None, 4096), (100.0, 100), (0.5, 1), (1e6, 4096)])
+def test_a_batch_is_no_more_than_a_second(rate: float | None, size: int) -> None:
+    assert Pace(rate).batch_size(4096) == size
