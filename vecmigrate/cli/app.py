@@ -17,6 +17,8 @@ from vecmigrate.cli import (
     inspect,
     migrate,
     rollback,
+    status,
+    sync,
     translate,
     verify,
 )
@@ -45,6 +47,8 @@ for command in (
     cutover,
     rollback,
     drop_source,
+    sync,
+    status,
 ):
     command.register(app)
 
