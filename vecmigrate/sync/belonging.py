@@ -22,8 +22,10 @@ def check_belongs(
     state: sqlite3.Connection,
     *,
     source_moved: bool,
-) -> None:
+) -> bool:
     """Raise :class:`MismatchError` unless all of these made ``target``.
+
+    Returns whether it is on record with which anchors that was.
 
     Parameters
     ----------
@@ -64,6 +66,7 @@ def check_belongs(
             "scale of translated vectors",
             remedy="Give the same --keep-anchors as to migrate.",
         )
+    return mine
 
 
 def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> set[str]:

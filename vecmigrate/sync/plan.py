@@ -58,6 +58,8 @@ class Plan(BaseModel):
         The latest value of the field that tells of changes.
     marked
         True where points at the target say where their vectors come from.
+    encoded_marks
+        True where the ledger is new and some say that the new encoder made theirs.
     """
 
     arrived: int

@@ -114,7 +114,7 @@ class _Run:
         with open_source(target) as opened:
             before = opened.describe()
         check_translator(described, self._translator, self._card)
-        check_belongs(
+        self._anchors_known = check_belongs(
             source, before, translator_sha256(translator), self._anchors, ledger, records,
             source_moved=asked.source_moved,
         )  # fmt: skip
@@ -179,7 +179,8 @@ class _Run:
                 remedy="Check that the source is the right one and whole; if it is, allow it with "
                 "--max-vanished 1.",
             )
-        if plan.encoded_marks and self._keeper is None and (self._card.mixing_scale or 1) < 1:
+        unsaid = self._keeper is None and not self._anchors_known
+        if plan.encoded_marks and unsaid and (self._card.mixing_scale or 1) < 1:
             raise MismatchError(
                 f"{self._target_uri} holds true vectors beside translated ones, and its ledger is "
                 "not here to tell their scale",
