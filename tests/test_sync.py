@@ -19,6 +19,7 @@ import faiss
 import numpy as np
 import pytest
 from corpus import unit
+from qdrant_places import open_place
 from typer.testing import CliRunner
 
 from vecmigrate import KernelRidge, Procrustes, migrate, open_source, save_translator
@@ -190,6 +191,23 @@ def test_a_target_follows_its_source(old: str, new: str, tmp_path: Path) -> None
     assert found.passed, found.failures
     again = job.run()
     assert (again.wrote, again.adopted, again.left_alone) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_a_target_on_a_server_follows_and_becomes_native(kind: str, tmp_path: Path) -> None:
+    job = make(tmp_path)
+    with open_place(kind, tmp_path) as there:
+        job = replace(job, target=there.uri(there.name()))
+        migrate(job.source, job.target, job.translator, state=job.state)
+        assert job.run().adopted == N
+        change_the_source(job)
+        done = job.run()
+        assert (done.arrived, done.changed, done.vanished) == (5, 3, 3)
+        found = verify(job.source, job.target, job.translator, VerifySettings(sample=None))
+        assert found.passed, found.failures
+        assert job.run(reembed="20", encoder=job.encoder).reembedded == 20
+        assert job.run().wrote == 0
+        assert job.status().encoded == 20
 
 
 def test_nothing_to_do_touches_nothing(tmp_path: Path) -> None:
