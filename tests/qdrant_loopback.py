@@ -214,6 +214,9 @@ def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) 
                 name, body["ids"], body.get("with_payload"), body.get("with_vector")
             )
         ],
+        ("POST", "points", "delete"): lambda: local.delete(
+            name, models.PointIdsList.model_validate(body)
+        ),
         ("POST", "points", "count"): lambda: local.count(name),
         ("POST", "points", "scroll"): lambda: _scroll(local, name, body),
         ("POST", "points", "query", "batch"): lambda: [

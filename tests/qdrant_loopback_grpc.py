@@ -122,6 +122,12 @@ class Points(q.PointsServicer):
         return _completed()
 
     @_served
+    def Delete(self, request: Any) -> Any:  # noqa: N802
+        ids = [GrpcToRest.convert_point_id(i) for i in request.points.points.ids]
+        self.engine.local.delete(request.collection_name, models.PointIdsList(points=ids))
+        return _completed()
+
+    @_served
     def CreateFieldIndex(self, request: Any) -> Any:  # noqa: N802
         name = q.FieldType.Name(request.field_type).removeprefix("FieldType").lower()
         schema: Any = models.PayloadSchemaType(name)

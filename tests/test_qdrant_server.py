@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import vecmigrate_qdrant.sink
+import vecmigrate_qdrant.upserting
 from qdrant_client import models
 from qdrant_loopback import Engine, RestServer
 from qdrant_loopback_grpc import GrpcServer
@@ -228,7 +229,7 @@ def test_grpc_is_used_where_it_is_offered_and_rest_elsewhere_with_a_note(engine:
 def test_requests_stay_below_the_servers_limit(
     engine: Engine, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vecmigrate_qdrant.sink, "REQUEST_BYTES", 20_000)
+    monkeypatch.setattr(vecmigrate_qdrant.upserting, "REQUEST_BYTES", 20_000)
     batch = points(list(range(40)))
     payloads: list[dict[str, Any]] = [
         {"text": "é" * 3000 if i % 10 == 0 else "é"} for i in range(40)

@@ -25,11 +25,20 @@ from vecmigrate.connector import (
     MismatchError,
     MissingIdsError,
     TargetExistsError,
+    UpdatableConnector,
     UsageError,
     VecmigrateError,
 )
 from vecmigrate.description import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
-from vecmigrate.registry import find_switcher, open_sink, open_source, resume_sink
+from vecmigrate.registry import (
+    CONNECTORS,
+    find_switcher,
+    load_plugin,
+    open_sink,
+    open_source,
+    open_updater,
+    resume_sink,
+)
 from vecmigrate.uri import parse_uri
 
 DIMENSION = 12
@@ -202,6 +211,43 @@ class ConnectorConformance:
         found = _by_id(self._read(uri))
         assert len(found) == len(batch)
         assert all(payload == {} for _, payload in found.values())
+
+    def test_points_of_a_finished_collection_change(self, uri: str, batch: VectorBatch) -> None:
+        """Where the connector changes finished collections."""
+        made = Provenance(vecmigrate_version="0", source="faiss:old", created_at="2026-01-01")
+        if not isinstance(load_plugin(CONNECTORS, parse_uri(uri).scheme), UpdatableConnector):
+            pytest.skip("this connector changes no finished collection")
+        kept, new = batch.take(np.arange(6)), batch.take(np.arange(6, 10))
+        self._write(uri, kept, provenance=made)
+        with open_updater(uri, made):
+            pass
+        assert len(_ids(self._read(uri))) == 6
+        later = made.model_copy(update={"updated_at": "2026-02-02"})
+        with open_updater(uri, later) as updater:
+            changed = batch.take(np.array([2]))
+            updater.upsert(VectorBatch(changed.ids, -changed.vectors, [{"text": "another text"}]))
+            updater.upsert(new)
+            updater.delete(batch.ids[[0, 6]])
+            updater.delete(batch.ids[[0]])
+            described = updater.finish()
+        assert described.count == 8
+        assert described.provenance == later
+        found = _by_id(self._read(uri))
+        ids = batch.ids.tolist()
+        assert found.keys() == {i for row, i in enumerate(ids) if row not in (0, 6)}
+        for row, point_id in enumerate(ids):
+            if row in (0, 6):
+                continue
+            sign = -1 if row == 2 else 1
+            np.testing.assert_allclose(found[point_id][0], sign * batch.vectors[row], atol=1e-6)
+            expected = {"text": "another text"} if row == 2 else PAYLOADS[row]
+            assert found[point_id][1] == expected
+        with (
+            open_updater(uri, later) as updater,
+            pytest.raises(MismatchError),
+        ):
+            updater.upsert(VectorBatch(batch.ids, np.ones((10, DIMENSION + 1), np.float32)))
+        assert len(_ids(self._read(uri))) == 8
 
     def test_nothing_is_published_before_finish(self, uri: str, batch: VectorBatch) -> None:
         spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)

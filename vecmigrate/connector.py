@@ -33,6 +33,7 @@ from vecmigrate.errors import (
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
+from vecmigrate.updater import Updater
 from vecmigrate.uri import StoreURI
 from vecmigrate.wording import name_some
 
@@ -59,6 +60,8 @@ __all__ = [
     "TargetExistsError",
     "TargetSpec",
     "UnreachableError",
+    "UpdatableConnector",
+    "Updater",
     "UsageError",
     "VecmigrateError",
     "VectorBatch",
@@ -87,6 +90,32 @@ class ResumableConnector(Protocol):
             Where the target is there, finished, or is another run's.
         MismatchError
             Where nothing of that checkpoint is left.
+        UsageError, UnreachableError, WriteError
+        """
+        ...
+
+
+@runtime_checkable
+class UpdatableConnector(Protocol):
+    """What a connector offers beyond :class:`Connector` where finished collections can change."""
+
+    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+        """Open a finished collection that vecmigrate wrote, to change points of it.
+
+        Parameters
+        ----------
+        provenance
+            What the collection is to say of itself. Where points change in place it says so before
+            the first one does, so that a change is noticed even if the run is killed.
+
+        What an earlier update left when it was killed is completed or removed.
+
+        Raises
+        ------
+        InputError
+            Where the collection is not there.
+        MismatchError
+            Where it is unfinished, or cannot be changed without losing something.
         UsageError, UnreachableError, WriteError
         """
         ...

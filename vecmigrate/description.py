@@ -81,7 +81,13 @@ class EncoderIdentity(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What vecmigrate leaves with a collection that it wrote."""
+    """What vecmigrate leaves with a collection that it wrote.
+
+    Attributes
+    ----------
+    updated_at
+        When it was last brought in step with its source; None where it never was.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,10 +96,13 @@ class Provenance(BaseModel):
     encoder: EncoderIdentity | None = None
     translator_sha256: str | None = None
     created_at: str
+    updated_at: str | None = None
 
     def run(self) -> str:
         """Name the run that this is of; two have the same where all is, the date included."""
-        return hashlib.blake2b(self.model_dump_json().encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(
+            self.model_dump_json(exclude={"updated_at"}).encode(), digest_size=16
+        ).hexdigest()
 
 
 class CollectionDescription(BaseModel):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.batches import VectorBatch
+from vecmigrate.batches import VectorBatch, Vectors
 from vecmigrate.errors import MismatchError
-from vecmigrate.id_lookup import lookup_of
+from vecmigrate.id_lookup import Rows, lookup_of
 from vecmigrate.norms import normalize_rows
 from vecmigrate.translators import TranslatorCard
 from vecmigrate.translators.mixing import lowest_direction
@@ -29,6 +30,11 @@ class AnchorKeeper:
     its score with a query is s times what it was, under cosine, dot product and Euclidean distance
     alike.
 
+    Parameters
+    ----------
+    text_field
+        Where a point's text is: an anchor whose text is not that any more is translated.
+
     Attributes
     ----------
     kept : int
@@ -40,7 +46,9 @@ class AnchorKeeper:
         Where the anchors are of another target encoder or dimension than the translator.
     """
 
-    def __init__(self, anchors: AnchorSet, card: TranslatorCard) -> None:
+    def __init__(
+        self, anchors: AnchorSet, card: TranslatorCard, text_field: str | None = None
+    ) -> None:
         encoder = card.target_encoder
         if (
             encoder is not None and not encoder.same_as(anchors.card.target_encoder)
@@ -54,17 +62,34 @@ class AnchorKeeper:
         self._lookup = lookup_of(anchors.ids)
         self._scale = np.float32(min(card.mixing_scale or 1.0, 1.0))
         self._tilt = np.sqrt(1 - self._scale**2) * lowest_direction(anchors.target_vectors)
+        self._texts = anchors.texts
+        self._text_field = text_field
         self.kept = 0
+
+    def mixed(self, vectors: Vectors) -> Vectors:
+        """Return ``(n, d)`` translated vectors as they are to stand beside true ones."""
+        if self._scale < 1:
+            vectors = vectors * self._scale + self._tilt
+            normalize_rows(vectors)
+        return vectors
+
+    def _has_its_text(self, batch: VectorBatch, rows: Rows) -> NDArray[np.bool_]:
+        """Tell which points have the text that their anchor was embedded from, or none known."""
+        texts = batch.texts(self._text_field)
+        same = np.ones(len(batch), dtype=np.bool_)
+        if self._texts is None or texts is None:
+            return same
+        for at in np.flatnonzero(rows >= 0):
+            embedded = self._texts[rows[at]]
+            same[at] = not embedded or embedded == texts[at]
+        return same
 
     def apply(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
         """Yield translated batches with the anchors' true vectors, and each point's origin."""
         for batch in batches:
-            vectors = batch.vectors
-            if self._scale < 1:
-                vectors = vectors * self._scale + self._tilt
-                normalize_rows(vectors)
+            vectors = self.mixed(batch.vectors)
             rows = self._lookup.rows(batch.ids)
-            known = rows >= 0
+            known = (rows >= 0) & self._has_its_text(batch, rows)
             if known.any():
                 vectors = vectors if self._scale < 1 else vectors.copy()
                 vectors[known] = self._vectors[rows[known]]

@@ -157,7 +157,7 @@ def migrate(
         anchors = keep_anchors
         if isinstance(anchors, (str, Path)):
             anchors = load_anchors(anchors)
-        keeper = _keeper(anchors, card)
+        keeper = _keeper(anchors, card, description.text_field)
         provenance = Provenance(
             vecmigrate_version=version("vecmigrate"),
             source=description.uri,
@@ -256,7 +256,9 @@ def _require_file(sha256: str | None) -> str:
     return sha256
 
 
-def _keeper(anchors: AnchorSet | None, card: TranslatorCard | None) -> AnchorKeeper | None:
+def _keeper(
+    anchors: AnchorSet | None, card: TranslatorCard | None, text_field: str | None
+) -> AnchorKeeper | None:
     if anchors is None:
         return None
     if card is None:
@@ -265,7 +267,7 @@ def _keeper(anchors: AnchorSet | None, card: TranslatorCard | None) -> AnchorKee
             "scale of their scores",
             remedy="Save the translator, and give its file.",
         )
-    return AnchorKeeper(anchors, card)
+    return AnchorKeeper(anchors, card, text_field)
 
 
 def translated(

@@ -6,12 +6,18 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from vecmigrate.connector import Connector, ResumableConnector, SwitchingConnector
-from vecmigrate.description import TargetSpec
+from vecmigrate.connector import (
+    Connector,
+    ResumableConnector,
+    SwitchingConnector,
+    UpdatableConnector,
+)
+from vecmigrate.description import Provenance, TargetSpec
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
+from vecmigrate.updater import Updater
 from vecmigrate.uri import parse_uri
 
 CONNECTORS = "vecmigrate.connectors"
@@ -69,6 +75,24 @@ def resume_sink(uri: str, spec: TargetSpec, token: str) -> Sink:
             remedy="Start over with --restart.",
         )
     return connector.resume_sink(parsed, spec, token)
+
+
+def open_updater(uri: str, provenance: Provenance) -> Updater:
+    """Open the collection at ``uri`` for changes; see :meth:`UpdatableConnector.open_updater`.
+
+    Raises
+    ------
+    UsageError
+        Where the store's connector cannot change a finished collection.
+    """
+    parsed = parse_uri(uri)
+    connector = load_plugin(CONNECTORS, parsed.scheme)
+    if not isinstance(connector, UpdatableConnector):
+        raise UsageError(
+            f"the connector {parsed.scheme} cannot change a finished collection",
+            remedy="Migrate again, to a new collection.",
+        )
+    return connector.open_updater(parsed, provenance)
 
 
 def find_switcher(uri: str) -> Switcher | None:

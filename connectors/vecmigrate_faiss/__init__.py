@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import Sink, Source, StoreURI, Switcher, SwitchingConnector, TargetSpec
+from vecmigrate.connector import (
+    Provenance,
+    Sink,
+    Source,
+    StoreURI,
+    Switcher,
+    SwitchingConnector,
+    TargetSpec,
+    Updater,
+)
+from vecmigrate_faiss.generations import followed
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.sink import FaissSink
 from vecmigrate_faiss.source import FaissSource
 from vecmigrate_faiss.switcher import FaissSwitcher
+from vecmigrate_faiss.updater import FaissUpdater
 
 __all__ = ["FaissConnector", "FaissSink", "FaissSource", "connector"]
 
@@ -26,8 +37,7 @@ class FaissConnector:
         InputError
             Where the index or its sidecar is not there, cannot be read or is of an unknown kind.
         """
-        location = Location.parse(uri, SOURCE_OPTIONS).resolved()
-        return FaissSource(uri, location)
+        return FaissSource(uri, followed(Location.parse(uri, SOURCE_OPTIONS)))
 
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
         """Begin a new index file; it appears at its name when the sink finishes.
@@ -49,6 +59,10 @@ class FaissConnector:
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
         """Continue what an earlier sink staged; see :class:`ResumableConnector`."""
         return FaissSink(uri, Location.parse(uri, ()), spec, token=token)
+
+    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+        """Open an index for changes; see :class:`UpdatableConnector`."""
+        return FaissUpdater(uri, followed(Location.parse(uri, ("text",))), provenance)
 
     def switcher(self) -> Switcher:
         """Return what moves readers of an index's name to another index."""

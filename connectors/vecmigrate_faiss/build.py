@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector import Metric, Vectors, WriteError
 from vecmigrate_faiss.faults import faiss_reason
 from vecmigrate_faiss.flat_file import write_flat
-from vecmigrate_faiss.kinds import FlatKind, IndexKind, IndexSettings
+from vecmigrate_faiss.kinds import FlatKind, IndexKind, IndexSettings, IvfFlatKind
 from vecmigrate_faiss.lookup import Int64s
 
 _CHUNK_BYTES = 1 << 26
@@ -75,12 +75,21 @@ class Points:
 
 
 def build_index(
-    path: Path, points: Points, settings: IndexSettings, metric: Metric
+    path: Path,
+    points: Points,
+    settings: IndexSettings,
+    metric: Metric,
+    centroids: Vectors | None = None,
 ) -> tuple[str, ...]:
     """Write an index with these settings, as far as the points allow, to ``path``.
 
     Returns notes on where they did not. The vectors of a Flat index pass through; any other kind
     is built in memory.
+
+    Parameters
+    ----------
+    centroids
+        ``(nlist, d)`` of an IVF index, instead of training; where they still fit its lists.
 
     Raises
     ------
@@ -99,7 +108,7 @@ def build_index(
         id_map = "IDMap2"
         notes.append("IDMap2 added: the ids are not 0, 1, 2 and so on")
     try:
-        _build(path, points, kind, id_map, metric)
+        _build(path, points, kind, id_map, metric, centroids)
     except (RuntimeError, MemoryError) as error:
         raise WriteError(
             f"FAISS cannot build {kind.words}: {faiss_reason(error)}",
@@ -108,13 +117,22 @@ def build_index(
     return tuple(notes)
 
 
-def _build(path: Path, points: Points, kind: IndexKind, id_map: str | None, metric: Metric) -> None:
+def _build(
+    path: Path,
+    points: Points,
+    kind: IndexKind,
+    id_map: str | None,
+    metric: Metric,
+    centroids: Vectors | None,
+) -> None:
     index = kind.make(points.vectors.shape[1], metric)
     wrapped = _WRAPPERS[id_map](index) if id_map else index
     if isinstance(kind, FlatKind):
         write_flat(path, wrapped, points.count, points.chunks())
         return
-    if kind.training_rows and points.count:
+    if centroids is not None and isinstance(kind, IvfFlatKind) and len(centroids) == kind.nlist:
+        kind.reuse(index, centroids)
+    elif kind.training_rows and points.count:
         kind.train(index, points.sample(kind.training_rows))
     for vectors, ids in points.chunks():
         if id_map or kind.keeps_ids:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vecmigrate.connector import InputError, Provenance
+from vecmigrate_faiss.exchange import belonging
 from vecmigrate_faiss.location import Location
 
 FORMAT = 1
@@ -44,7 +45,7 @@ def read_companion(location: Location) -> Companion | None:
     InputError
         Where it cannot be read or was written by a later version.
     """
-    path = location.companion
+    _, path = belonging(location)
     try:
         companion = Companion.model_validate_json(path.read_bytes())
     except FileNotFoundError:

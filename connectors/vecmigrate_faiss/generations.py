@@ -187,6 +187,14 @@ class Generations:
         return number
 
 
+def followed(location: Location) -> Location:
+    """Follow a name that cutovers move, once, to the collection that its readers get."""
+    resolved = location.resolved()
+    if resolved == location:
+        return location
+    return Generations(location).collection(resolved.index.parent.name)
+
+
 def canonical(location: Location) -> Location:
     """Return a location by the one path that all ways to its directory share."""
     return Location(_real(location.index.parent) / location.index.name)

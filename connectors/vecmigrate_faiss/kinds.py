@@ -167,6 +167,14 @@ class IvfFlatKind(IndexKind):
     def training_rows(self) -> int:
         return TRAINING_ROWS_PER_LIST * self.nlist
 
+    def reuse(self, index: FaissIndex, centroids: Vectors) -> None:
+        """Give an index made by :meth:`make` these ``(nlist, d)`` centroids, in place of training.
+
+        Each point then stays in the list in which it was.
+        """
+        index.quantizer.add(centroids)
+        index.is_trained = True
+
     def complete(self, index: FaissIndex) -> None:
         if self.direct_map == "array":
             # An array serves ids 0 to n-1 only; FAISS refuses it for any others.

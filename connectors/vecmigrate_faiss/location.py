@@ -76,6 +76,11 @@ class Location:
         """The directory in which a sink collects what it is given."""
         return self._beside(f".{self.index.name}.vecmigrate-staging")
 
+    @property
+    def update(self) -> Path:
+        """The directory in which changes of a finished index are made ready."""
+        return self._beside(f".{self.index.name}.vecmigrate-update")
+
     def sidecar_candidates(self) -> list[Path]:
         """Where a user's sidecar is looked for."""
         stems = dict.fromkeys((self.index.stem, self.index.name))

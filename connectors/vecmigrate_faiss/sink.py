@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import compress
 from pathlib import Path
 
 import faiss
@@ -22,15 +21,11 @@ from vecmigrate.connector import (
     VectorBatch,
     WriteError,
 )
-from vecmigrate_faiss.build import Points, build_index
-from vecmigrate_faiss.companion import Companion
-from vecmigrate_faiss.jsonl import sidecar_lines
+from vecmigrate_faiss.files import build_files
 from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.source import FaissSource
 from vecmigrate_faiss.staging import Staging, remove_spent, sync_directory
-
-_BUFFER = 1 << 20
 
 
 class FaissSink(Sink):
@@ -58,7 +53,7 @@ class FaissSink(Sink):
             raise UsageError(
                 f"{uri}: there is no directory {location.index.parent}", remedy="Create it first."
             )
-        with _writing(location.index):
+        with writing(location.index):
             if token is not None and os.path.lexists(location.index):
                 remove_spent(location.staging)
             _refuse_existing(location.index)
@@ -89,11 +84,11 @@ class FaissSink(Sink):
         if self._spec.metric is Metric.COSINE:
             vectors = vectors.copy()
             faiss.normalize_L2(vectors)
-        with _writing(self._location.staging):
+        with writing(self._location.staging):
             self._staging.append(batch, vectors)
 
     def finish(self) -> CollectionDescription:
-        with _writing(self._location.index):
+        with writing(self._location.index):
             self._prepare()
             self._publish()
         self._staging.discard()
@@ -104,7 +99,7 @@ class FaissSink(Sink):
         self._staging.discard()
 
     def checkpoint(self) -> str:
-        with _writing(self._location.staging):
+        with writing(self._location.staging):
             return self._staging.checkpoint()
 
     def suspend(self) -> None:
@@ -119,27 +114,8 @@ class FaissSink(Sink):
         self._staging.clear_mark()
 
     def _prepare(self) -> None:
-        staging = self._staging
-        staging.sync()
-        kept = staging.kept()
-        points = Points(staging.vectors(), None if staging.named else staging.ids(), kept)
-        notes = build_index(staging.index, points, self._settings, self._spec.metric)
-        has_sidecar = staging.named or staging.has_payloads
-        if has_sidecar:
-            ids, payloads = staging.id_lines(), staging.payload_lines()
-            if kept is not None:
-                ids, payloads = compress(ids, kept), compress(payloads, kept)
-            _write_lines(staging.sidecar, sidecar_lines(ids, payloads, numbered=staging.named))
-        companion = Companion(
-            dimension=self._spec.dimension,
-            cosine=self._spec.metric is Metric.COSINE,
-            sidecar=has_sidecar,
-            text_field=self._spec.text_field,
-            notes=notes,
-            provenance=self._spec.provenance,
-        )
-        _write_lines(staging.companion, [companion.model_dump_json(indent=2).encode(), b"\n"])
-        _sync_file(staging.index)
+        spec = self._spec
+        build_files(self._staging, self._settings, spec.metric, spec.text_field, spec.provenance)
 
     def _publish(self) -> None:
         """Give the files their names, the index last: before it, a reader sees no collection."""
@@ -164,19 +140,8 @@ def _refuse_existing(path: Path) -> None:
         )
 
 
-def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
-    with path.open("wb", _BUFFER) as file:
-        file.writelines(lines)
-    _sync_file(path)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

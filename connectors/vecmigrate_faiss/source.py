@@ -27,6 +27,7 @@ from vecmigrate.connector import (
     name_some,
 )
 from vecmigrate_faiss.companion import Companion, read_companion
+from vecmigrate_faiss.exchange import belonging, edition
 from vecmigrate_faiss.jsonl import JsonlSidecar
 from vecmigrate_faiss.layout import open_layout, reading
 from vecmigrate_faiss.location import Location
@@ -48,12 +49,26 @@ class FaissSource(Source):
     def __init__(self, uri: StoreURI, location: Location) -> None:
         self._uri = uri
         self._path = location.index
+        self._sidecar: Sidecar | None = None
+        while True:
+            before = edition(location)
+            try:
+                self._open(uri, location)
+            except InputError:
+                # Files of two editions may not fit; those of the new one are opened instead.
+                if edition(location) == before:
+                    raise
+            if edition(location) == before:
+                break
+            self.close()
+        self._table: IdTable | None = None
+        self._description = self._describe()
+
+    def _open(self, uri: StoreURI, location: Location) -> None:
         self._layout = open_layout(location.index)
         self._rows = self._layout.rows
         self._companion = _companion_of(location, self._rows.dimension)
         self._sidecar = _open_sidecar(uri, location, self._companion)
-        self._table: IdTable | None = None
-        self._description = self._describe()
 
     def fingerprint(self) -> str:
         """Sizes and times of the index and its sidecar, beside the description."""
@@ -278,7 +293,7 @@ def _sidecar_path(uri: StoreURI, location: Location, companion: Companion | None
     if "sidecar" in uri.options:
         return Path(uri.options["sidecar"])
     if companion and companion.sidecar:
-        return location.sidecar
+        return belonging(location)[0]
     found = [path for path in location.sidecar_candidates() if path.is_file()]
     if len(found) > 1:
         raise UsageError(

@@ -165,6 +165,11 @@ class Staging:
         """True where a batch had payloads."""
         return self._payloads in self._files
 
+    @property
+    def payload_file(self) -> Path:
+        """The payloads as JSON lines; there only where :attr:`has_payloads`."""
+        return self._payloads
+
     def append(self, batch: VectorBatch, vectors: Vectors) -> None:
         """Add a batch's points with ``vectors`` in place of its own.
 

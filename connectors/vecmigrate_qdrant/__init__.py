@@ -10,7 +10,16 @@ the key).
 
 from __future__ import annotations
 
-from vecmigrate.connector import Sink, Source, StoreURI, Switcher, SwitchingConnector, TargetSpec
+from vecmigrate.connector import (
+    Provenance,
+    Sink,
+    Source,
+    StoreURI,
+    Switcher,
+    SwitchingConnector,
+    TargetSpec,
+    Updater,
+)
 
 __all__ = ["connector"]
 
@@ -33,6 +42,11 @@ class _QdrantConnector:
         from vecmigrate_qdrant.sink import QdrantSink
 
         return QdrantSink(uri, spec, token=token)
+
+    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+        from vecmigrate_qdrant.updater import QdrantUpdater
+
+        return QdrantUpdater(uri, provenance)
 
     def switcher(self) -> Switcher:
         from vecmigrate_qdrant.switcher import QdrantSwitcher

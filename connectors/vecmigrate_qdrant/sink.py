@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -15,15 +14,12 @@ from qdrant_client import models
 from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
-    Payload,
-    PointId,
     Sink,
     StoreURI,
     TargetExistsError,
     TargetSpec,
     VecmigrateError,
     VectorBatch,
-    Vectors,
     WriteError,
 )
 from vecmigrate_qdrant.access import open_access
@@ -32,11 +28,9 @@ from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark
 from vecmigrate_qdrant.settings import creation_arguments, payload_indexes, strict_mode
+from vecmigrate_qdrant.upserting import upsert
 from vecmigrate_qdrant.vectors import UNNAMED
 
-# A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
-REQUEST_BYTES = 24 * 2**20
-BYTES_PER_COMPONENT = 24
 INDEXING_SECONDS = 300.0
 POLL_SECONDS = 0.5
 
@@ -110,10 +104,7 @@ class QdrantSink(Sink):
         ids = storable_ids(batch.ids, self._where)
         if not ids:
             return
-        if self._access.embedded:
-            self._upsert(ids, batch.vectors, batch.payloads)
-        else:
-            self._upsert_in_requests(ids, batch.vectors, batch.payloads)
+        upsert(self._access, self._collection, self._vector, ids, batch.vectors, batch.payloads)
 
     def finish(self) -> CollectionDescription:
         if self._description is not None:
@@ -246,33 +237,6 @@ class QdrantSink(Sink):
                 self._collection, name, field_schema=schema, wait=True
             )
         )
-
-    def _upsert_in_requests(
-        self, ids: Sequence[PointId], vectors: Vectors, payloads: Sequence[Payload] | None
-    ) -> None:
-        """Upsert in as many requests as their size calls for."""
-        estimate = vectors.size * BYTES_PER_COMPONENT
-        if payloads is not None:
-            estimate += len(json.dumps(list(map(dict, payloads)), default=str))
-        if estimate <= REQUEST_BYTES or len(ids) == 1:
-            self._upsert(ids, vectors, payloads)
-            return
-        half = len(ids) // 2
-        for part in (slice(None, half), slice(half, None)):
-            self._upsert_in_requests(
-                ids[part], vectors[part], None if payloads is None else payloads[part]
-            )
-
-    def _upsert(
-        self, ids: Sequence[PointId], vectors: Vectors, payloads: Sequence[Payload] | None
-    ) -> None:
-        rows = vectors.tolist()
-        points = models.Batch(
-            ids=list(ids),
-            vectors=rows if self._vector == UNNAMED else {self._vector: rows},
-            payloads=None if payloads is None else list(map(dict, payloads)),
-        )
-        self._access.run(lambda client: client.upsert(self._collection, points, wait=True))
 
     def _await_index(self) -> tuple[str, ...]:
         """Wait for the server to index what was written, within bounds."""

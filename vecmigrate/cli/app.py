@@ -18,6 +18,8 @@ from vecmigrate.cli import (
     inspect,
     migrate,
     rollback,
+    status,
+    sync,
     translate,
     verify,
 )
@@ -47,6 +49,8 @@ for command in (
     cutover,
     rollback,
     drop_source,
+    sync,
+    status,
     history,
 ):
     command.register(app)

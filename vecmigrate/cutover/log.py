@@ -102,6 +102,16 @@ class CutoverLog(StateTable):
         fields = list(Entry.model_fields)
         return [Entry.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
 
+    def leading_to(self, target_spelled: str) -> list[Entry]:
+        """Return the entries that led readers to a collection, not undone, the latest first."""
+        rows = self._connection.execute(
+            f"SELECT {', '.join(Entry.model_fields)} FROM cutovers "
+            "WHERE target_spelled = ? AND rolled_back_at IS NULL ORDER BY id DESC",
+            (target_spelled,),
+        )
+        fields = list(Entry.model_fields)
+        return [Entry.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
+
     def _stamp(self, column: str, number: int) -> None:
         with self._transaction() as begun:
             begun.execute(

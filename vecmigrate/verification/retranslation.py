@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.batches import PointId, VectorBatch, Vectors
 from vecmigrate.description import Metric
@@ -55,7 +56,7 @@ class Retranslation:
         self._keeps_anchors = keeps_anchors
         self._expect = expect
         self._cosine = target.describe().metric is Metric.COSINE
-        self.tolerance = max(TOLERANCE, _ROUNDINGS * target.rounding())
+        self.tolerance = tolerance_of(target)
         self.compared = self.native = self.missing = self.wrong = 0
         self.worst = 0.0
         self._wrong_ids: list[PointId] = []
@@ -141,11 +142,7 @@ class Retranslation:
         )
 
     def _measure(self, expected: VectorBatch, found: VectorBatch) -> None:
-        ours, theirs = expected.vectors, found.vectors
-        if self._cosine:
-            ours, theirs = _unit(ours), _unit(theirs)
-        with np.errstate(invalid="ignore", over="ignore"):
-            off = row_norms(ours - theirs) / np.maximum(row_norms(ours), np.finfo(np.float32).tiny)
+        off = distances(expected.vectors, found.vectors, cosine=self._cosine)
         # A NaN compares false: written so that it counts as wrong.
         wrong = ~(off <= self.tolerance)
         self.compared += len(off)
@@ -153,6 +150,27 @@ class Retranslation:
         self.worst = max(self.worst, float(np.nan_to_num(off, nan=np.inf).max()))
         if len(self._wrong_ids) < _NAMED:
             self._wrong_ids += found.ids[wrong].tolist()[: _NAMED - len(self._wrong_ids)]
+
+
+def tolerance_of(target: Source) -> float:
+    """Return how far a vector of ``target`` may lie from what was written there."""
+    return max(TOLERANCE, _ROUNDINGS * target.rounding())
+
+
+def distances(ours: Vectors, theirs: Vectors, *, cosine: bool) -> NDArray[np.floating]:
+    """Return the ``(n,)`` distances of ``(n, d)`` vectors, relative to the length of ``ours``.
+
+    Parameters
+    ----------
+    cosine
+        Compare directions alone.
+    """
+    if cosine:
+        ours, theirs = _unit(ours), _unit(theirs)
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.maximum(row_norms(ours), np.finfo(np.float32).tiny)
+        off: NDArray[np.floating] = row_norms(ours - theirs) / length
+    return off
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -79,7 +79,7 @@ def verify(
             )
         keeper = None
         if asked.keep_anchors is not None:
-            keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card)
+            keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card, described[0].text_field)
         given = None if asked.queries is None else read_queries(asked.queries, described[1])
         prints = old.fingerprint(), new.fingerprint()
         vectors = Retranslation(

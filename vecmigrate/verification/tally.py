@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import Payload, VectorBatch
+from vecmigrate.batches import Payload, VectorBatch, Vectors
 from vecmigrate.id_fingerprint import id_hashes
 from vecmigrate.keeping import ORIGIN_FIELD
 
@@ -48,7 +48,7 @@ class Tally:
         self.count += len(batch)
         np.add.at(self.ids, buckets, hashes)
         np.add.at(self.contents, buckets, content_hashes(hashes, batch.payloads))
-        rows = _hashes_with(hashes, map(memoryview, batch.vectors))
+        rows = vector_hashes(hashes, batch.vectors)
         self._vectors = (self._vectors + int(rows.sum(dtype=np.uint64))) & _MASK
 
     def digest(self) -> str:
@@ -71,6 +71,11 @@ def content_hashes(
     """
     given: Sequence[Payload] = [{}] * len(hashes) if payloads is None else payloads
     return _hashes_with(hashes, map(_plain, given))
+
+
+def vector_hashes(hashes: NDArray[np.uint64], vectors: Vectors) -> NDArray[np.uint64]:
+    """Return ``(n,)`` hashes of points' id hashes with their ``(n, d)`` float32 vectors."""
+    return _hashes_with(hashes, map(memoryview, vectors))
 
 
 def _hashes_with(

@@ -1,0 +1,83 @@
+"""Puts new files in the place of a collection's old ones, by the one renaming of its index.
+
+The new files lie ready in the update directory. ``exchange`` there holds the new index's inode:
+while the index at the collection's name has that inode, the sidecar and companion that belong to it
+are those in the update directory, or, once moved, those at their names. So a reader, and who
+completes an exchange that was killed, can tell at every instant which files belong together.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vecmigrate_faiss.location import Location
+from vecmigrate_faiss.staging import Staging, sync_directory
+
+_NEW = "new"
+_NOTE = "exchange"
+
+
+def new_files(location: Location) -> Path:
+    """Where the new files are made ready."""
+    return location.update / _NEW
+
+
+def exchange(location: Location, made: Staging) -> None:
+    """Give the new files their names; the index's renaming is what counts."""
+    note = location.update / _NOTE
+    unfinished = note.with_suffix(".part")
+    unfinished.write_text(str(made.index.stat().st_ino), encoding="ascii")
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(note)
+    sync_directory(location.update)
+    made.index.replace(location.index)
+    sync_directory(location.index.parent)
+    complete(location)
+
+
+def complete(location: Location) -> None:
+    """Move what belongs to the index now; nothing to do where no exchange was begun."""
+    if not _is_exchanged(location):
+        return
+    staged = new_files(location)
+    moved = [
+        (staged / "sidecar.jsonl", location.sidecar),
+        (staged / "companion.json", location.companion),
+    ]
+    for part, name in moved:
+        if part.exists():
+            part.replace(name)
+    sync_directory(location.index.parent)
+    (location.update / _NOTE).unlink()
+    sync_directory(location.update)
+
+
+def belonging(location: Location) -> tuple[Path, Path]:
+    """Return the sidecar and the companion that belong to the index at the name now."""
+    if _is_exchanged(location):
+        staged = new_files(location)
+        sidecar, companion = staged / "sidecar.jsonl", staged / "companion.json"
+        return (
+            sidecar if sidecar.exists() else location.sidecar,
+            companion if companion.exists() else location.companion,
+        )
+    return location.sidecar, location.companion
+
+
+def edition(location: Location) -> tuple[int, int] | None:
+    """Return what changes when another index gets the name; None where there is none."""
+    try:
+        stat = location.index.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def _is_exchanged(location: Location) -> bool:
+    try:
+        inode = int((location.update / _NOTE).read_text(encoding="ascii"))
+        return location.index.stat().st_ino == inode
+    except (OSError, ValueError):
+        return False

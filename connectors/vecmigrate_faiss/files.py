@@ -1,0 +1,69 @@
+"""Makes an index file, its sidecar and its companion from staged points."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import compress
+from pathlib import Path
+
+from vecmigrate.connector import Metric, Provenance, Vectors
+from vecmigrate_faiss.build import Points, build_index
+from vecmigrate_faiss.companion import Companion
+from vecmigrate_faiss.jsonl import sidecar_lines
+from vecmigrate_faiss.kinds import IndexSettings
+from vecmigrate_faiss.staging import Staging
+
+_BUFFER = 1 << 20
+
+
+def build_files(
+    staging: Staging,
+    settings: IndexSettings,
+    metric: Metric,
+    text_field: str | None,
+    provenance: Provenance | None,
+    *,
+    notes: tuple[str, ...] = (),
+    centroids: Vectors | None = None,
+) -> None:
+    """Write the three files into the staging directory, all of them durable.
+
+    Parameters
+    ----------
+    notes
+        That the collection has already.
+    centroids
+        Of an IVF index's lists, to be used again.
+    """
+    staging.sync()
+    kept = staging.kept()
+    points = Points(staging.vectors(), None if staging.named else staging.ids(), kept)
+    made = build_index(staging.index, points, settings, metric, centroids)
+    has_sidecar = staging.named or staging.has_payloads
+    if has_sidecar:
+        ids, payloads = staging.id_lines(), staging.payload_lines()
+        if kept is not None:
+            ids, payloads = compress(ids, kept), compress(payloads, kept)
+        _write_lines(staging.sidecar, sidecar_lines(ids, payloads, numbered=staging.named))
+    companion = Companion(
+        dimension=points.vectors.shape[1],
+        cosine=metric is Metric.COSINE,
+        sidecar=has_sidecar,
+        text_field=text_field,
+        notes=tuple(dict.fromkeys((*notes, *made))),
+        provenance=provenance,
+    )
+    _write_lines(staging.companion, [companion.model_dump_json(indent=2).encode(), b"\n"])
+    _sync_file(staging.index)
+
+
+def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    with path.open("wb", _BUFFER) as file:
+        file.writelines(lines)
+    _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

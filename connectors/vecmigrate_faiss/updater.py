@@ -1,0 +1,152 @@
+"""Changes points of an index file."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from contextlib import suppress
+from typing import IO
+
+import faiss
+import numpy as np
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    Metric,
+    MismatchError,
+    Provenance,
+    StoreURI,
+    Updater,
+    VectorBatch,
+    Vectors,
+    WriteError,
+)
+from vecmigrate_faiss.changes import Changes
+from vecmigrate_faiss.exchange import complete, exchange, new_files
+from vecmigrate_faiss.files import build_files
+from vecmigrate_faiss.kinds import IndexSettings
+from vecmigrate_faiss.layout import read_index
+from vecmigrate_faiss.location import Location
+from vecmigrate_faiss.sink import writing
+from vecmigrate_faiss.source import FaissSource
+from vecmigrate_faiss.staging import Staging
+
+_READ = 8192
+
+
+class FaissUpdater(Updater):
+    """Changes that become a new index file at :meth:`finish`, in the place of the old one.
+
+    All kinds of index are written anew by streaming the old file: Flat passes through, IVF keeps
+    its centroids, HNSW builds its graph again. Beside the index there must be room for the
+    collection twice.
+    """
+
+    def __init__(self, uri: StoreURI, location: Location, provenance: Provenance) -> None:
+        self._uri = uri
+        self._location = location
+        self._provenance = provenance
+        self._done = False
+        self._lock: IO[bytes] | None = None
+        with FaissSource(uri, location) as source:
+            self._description = source.describe()
+        if self._description.provenance is None:
+            raise MismatchError(
+                f"{location.index} was not written by vecmigrate migrate",
+                remedy="Name a collection that it wrote.",
+            )
+        with writing(location.index):
+            location.update.mkdir(exist_ok=True)
+            self._lock = self._take_lock()
+            try:
+                complete(location)
+                for path in location.update.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                self._changes = Changes(location.update / "changes", self._description.dimension)
+            except BaseException:
+                self._lock.close()
+                raise
+
+    def upsert(self, batch: VectorBatch) -> None:
+        dimension = batch.vectors.shape[1]
+        if dimension != self._description.dimension:
+            raise MismatchError(
+                f"vectors of {dimension} dimensions for {self._uri}, which has "
+                f"{self._description.dimension}",
+                remedy="Use the translator that the collection was written with.",
+            )
+        vectors = batch.vectors
+        if self._description.metric is Metric.COSINE:
+            vectors = vectors.copy()
+            faiss.normalize_L2(vectors)
+        with writing(self._location.update):
+            self._changes.upsert(batch, vectors)
+
+    def delete(self, ids: IdArray) -> None:
+        self._changes.delete(ids)
+
+    def finish(self) -> CollectionDescription:
+        with writing(self._location.index):
+            if len(self._changes):
+                self._publish()
+        self._let_go()
+        self._done = True
+        with FaissSource(self._uri, self._location) as source:
+            return source.describe()
+
+    def abort(self) -> None:
+        if not self._done:
+            self._let_go()
+
+    def _publish(self) -> None:
+        described = self._description
+        made = Staging(new_files(self._location), described.dimension)
+        try:
+            with FaissSource(self._uri, self._location) as old:
+                for batch in self._changes.applied_to(old.batches(_READ)):
+                    made.append(batch, np.ascontiguousarray(batch.vectors))
+            build_files(
+                made,
+                IndexSettings.model_validate(described.settings),
+                described.metric,
+                described.text_field,
+                self._provenance,
+                notes=described.notes,
+                centroids=_centroids(self._location),
+            )
+            exchange(self._location, made)
+        finally:
+            made.discard()
+
+    def _take_lock(self) -> IO[bytes]:
+        lock = (self._location.update / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise WriteError(
+                f"another run is changing {self._location.index}", remedy="Let it finish."
+            ) from error
+        return lock
+
+    def _let_go(self) -> None:
+        if self._lock is None or self._lock.closed:
+            return
+        self._changes.discard()
+        with suppress(OSError):
+            # Last and only where it is empty otherwise: an exchange that failed is to be completed.
+            if [path.name for path in self._location.update.iterdir()] == ["lock"]:
+                (self._location.update / "lock").unlink()
+                self._location.update.rmdir()
+        self._lock.close()
+
+
+def _centroids(location: Location) -> Vectors | None:
+    index = read_index(location.index)
+    inner = faiss.downcast_index(index.index) if hasattr(index, "id_map") else index
+    if not isinstance(inner, faiss.IndexIVF) or not inner.quantizer.ntotal:
+        return None
+    found: Vectors = inner.quantizer.reconstruct_n(0, inner.nlist)
+    return found

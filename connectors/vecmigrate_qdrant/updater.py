@@ -1,0 +1,123 @@
+"""Changes points of a Qdrant collection, each in its place."""
+
+from __future__ import annotations
+
+from qdrant_client import models
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    MismatchError,
+    Provenance,
+    StoreURI,
+    Updater,
+    VectorBatch,
+    WriteError,
+    id_array,
+)
+from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.ids import canonical_ids, storable_ids
+from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.marks import Mark, State, read_mark
+from vecmigrate_qdrant.upserting import upsert
+from vecmigrate_qdrant.vectors import choose_vector, dense_params, other_vectors
+
+
+class QdrantUpdater(Updater):
+    """A whole collection whose points are upserted and deleted by id.
+
+    A point changes in one step, vector and payload together. The collection keeps its mark as
+    whole; its new provenance is written first.
+
+    Raises
+    ------
+    InputError
+        Where the collection is not there.
+    MismatchError
+        Where it is unfinished or not vecmigrate's, or has other vectors, which an upsert would
+        take from its points.
+    WriteError, UnreachableError
+        Where Qdrant refuses or is not to be reached.
+    """
+
+    def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
+        location = parse_location(uri)
+        self._uri = uri
+        self._open = True
+        self._access = open_access(location, refusal=WriteError)
+        self._collection = location.collection
+        self._where = f"{self._access.place}/{self._collection}"
+        try:
+            aliases = self._access.run(lambda client: client.get_aliases()).aliases
+            led = {alias.alias_name: alias.collection_name for alias in aliases}
+            # Followed once, so that an alias that is moved meanwhile does not lead writes astray.
+            self._collection = led.get(self._collection, self._collection)
+            info = existing_collection(self._access, self._collection)
+            mark = read_mark(info)
+            if mark is None or mark.state is not State.COMPLETE:
+                raise MismatchError(
+                    f"{self._where} is no finished collection of vecmigrate migrate",
+                    remedy="Name one that it wrote; an unfinished one is completed by migrate.",
+                )
+            params = info.config.params
+            self._vector = choose_vector(params, uri.options.get("vector"), self._where)
+            if others := other_vectors(params, self._vector):
+                raise MismatchError(
+                    f"{self._where} has other vectors ({', '.join(map(repr, others))}), which "
+                    "changed points would lose",
+                    remedy="Keep them in a collection of their own.",
+                )
+            self._dimension = dense_params(params)[self._vector].size
+            self._metadata = Mark(State.COMPLETE, mark.run, provenance).as_metadata()
+            self._access.run(
+                lambda client: client.update_collection(self._collection, metadata=self._metadata)
+            )
+            self._access.begin_writes(self._collection)
+        except BaseException:
+            self._access.close()
+            raise
+
+    def upsert(self, batch: VectorBatch) -> None:
+        if batch.vectors.shape[1] != self._dimension:
+            raise MismatchError(
+                f"vectors of {batch.vectors.shape[1]} dimensions for {self._where}, which has "
+                f"{self._dimension}",
+                remedy="Use the translator that the collection was written with.",
+            )
+        ids = storable_ids(batch.ids, self._where)
+        if ids:
+            upsert(self._access, self._collection, self._vector, ids, batch.vectors, batch.payloads)
+
+    def delete(self, ids: IdArray) -> None:
+        known = [i for i in canonical_ids(id_array(ids)) if i is not None]
+        if known:
+            points = models.PointIdsList(points=list(known))
+            self._access.run(lambda client: client.delete(self._collection, points, wait=True))
+
+    def flush(self) -> bool:
+        self._access.sync_writes(self._collection)
+        return True
+
+    def finish(self) -> CollectionDescription:
+        self._access.publish(self._collection, self._metadata, None)
+        self._open = False
+        try:
+            return describe(
+                self._access,
+                self._uri,
+                self._collection,
+                self._vector,
+                text_field=self._uri.options.get("text"),
+            )
+        finally:
+            self._access.close()
+
+    def abort(self) -> None:
+        # What was written is there: each point as it was or as it is to be.
+        if self._open:
+            self._open = False
+            try:
+                self._access.publish(self._collection, self._metadata, None)
+            finally:
+                self._access.close()

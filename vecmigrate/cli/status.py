@@ -1,0 +1,112 @@
+"""``vecmigrate status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vecmigrate.cli.options import JsonFlag, QuietFlag, StateOption
+from vecmigrate.cli.output import Output
+
+if TYPE_CHECKING:
+    from vecmigrate.sync.status import Status
+
+EXAMPLES = """
+**Examples**
+
+    vecmigrate status faiss:new.faiss
+    vecmigrate status qdrant://localhost:6333/articles-live \\
+        --source qdrant://localhost:6333/articles --json
+"""
+
+_BAR = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("status", epilog=EXAMPLES)(run)
+
+
+def run(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Translated collection, or a name of it.")
+    ],
+    source: Annotated[
+        str | None, typer.Option(help="The old collection: tells what is pending, by ids.")
+    ] = None,
+    state: StateOption = None,
+    json_: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Show how much of a collection is translated, and whether it is in step."""
+    from vecmigrate.cli.recording import recorded
+    from vecmigrate.records import open_records
+    from vecmigrate.state import state_path
+    from vecmigrate.sync.status import status_of
+
+    where = state_path(state)
+    with (
+        Output(as_json=json_, quiet=quiet) as out,
+        recorded(where, "status", source or "", target),
+        open_records(state) as records,
+    ):
+        found = status_of(target, where, records, source)
+        _show(found, out)
+        out.result({**found.model_dump(mode="json"), "native": found.is_native})
+
+
+def _show(found: Status, out: Output) -> None:
+    other = "somebody's own" if found.last_sync else "without a mark"
+    shares = {
+        "translated": found.translated,
+        "new encoder's own": found.encoded,
+        other: found.other,
+    }
+    out.say(_bar(found))
+    facts: dict[str, str | None] = {"collection": found.target, "points": f"{found.count:,}"}
+    for name, count in shares.items():
+        facts[name] = f"{count:,} ({count / max(found.count, 1):.1%})"
+    if found.removed:
+        facts["deleted by others"] = f"{found.removed:,}"
+    facts["encoder"] = None if found.encoder is None else str(found.encoder)
+    last = found.last_sync
+    facts["last sync"] = "none"
+    if last is not None:
+        done = ", ".join(
+            f"{last[name]:,} {name}" for name in ("arrived", "changed", "vanished", "reembedded")
+        )
+        facts["last sync"] = f"{last['finished_at']}: {done}"
+    if found.pending is not None:
+        facts["pending"] = (
+            f"{found.pending.arrived:,} arrived, {found.pending.vanished:,} vanished, by ids"
+        )
+    facts["verified"] = _verified(found)
+    facts["readers"] = ", ".join(found.readers) or "none led here"
+    out.facts(facts)
+    pending = found.pending is not None and (found.pending.arrived or found.pending.vanished)
+    if last is None or pending:
+        out.say(f"Next: vecmigrate sync SOURCE '{found.target}' --translator FILE")
+    elif found.is_native:
+        out.say("Native: no translated vector is left. Next: write to it with the new encoder")
+    else:
+        out.say(
+            f"Next: vecmigrate sync SOURCE '{found.target}' --translator FILE --encoder NEW "
+            "--reembed-budget N"
+        )
+
+
+def _bar(found: Status) -> str:
+    total = max(found.count, 1)
+    encoded = round(_BAR * found.encoded / total)
+    other = round(_BAR * found.other / total)
+    rest = max(_BAR - encoded - other, 0)
+    return "█" * encoded + "▒" * other + "░" * rest + "  █ new encoder  ▒ other  ░ translated"
+
+
+def _verified(found: Status) -> str:
+    if found.verified is None:
+        return "never"
+    outcome = "passed" if found.verified.passed else "failed"
+    since = ", changed since" if found.verified.changed_since else ""
+    return f"{outcome} at {found.verified.finished_at}{since}"

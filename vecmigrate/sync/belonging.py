@@ -1,0 +1,91 @@
+"""Whether a target was written with this translator, from this source."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from vecmigrate.anchors import AnchorSet
+from vecmigrate.cutover.log import CutoverLog
+from vecmigrate.description import CollectionDescription
+from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
+from vecmigrate.state.jobs import JobTable
+from vecmigrate.sync.ledger import Ledger
+from vecmigrate.verification.naming import spelled
+
+
+def check_belongs(
+    source: str,
+    target: CollectionDescription,
+    translator_sha256: str,
+    anchors: AnchorSet | None,
+    ledger: Ledger,
+    state: sqlite3.Connection,
+    *,
+    source_moved: bool,
+) -> bool:
+    """Raise :class:`MismatchError` unless all of these made ``target``.
+
+    Returns whether it is on record with which anchors that was.
+
+    Parameters
+    ----------
+    source_moved
+        The source is not where it was when the target was written.
+    """
+    found = target.provenance
+    if found is None or found.translator_sha256 is None:
+        raise MismatchError(
+            f"{target.uri} was not written by vecmigrate migrate with a translator file",
+            remedy="Name a collection that it wrote; readers of a name may have been led elsewhere "
+            "by a cutover or rollback.",
+        )
+    if found.translator_sha256 != translator_sha256:
+        raise MismatchError(
+            f"{target.uri} was written with another translator "
+            f"({found.translator_sha256[:12]}, not {translator_sha256[:12]})",
+            remedy="Give the translator that it was written with.",
+        )
+    if spelled(source) == spelled(target.uri):
+        raise MismatchError(
+            f"{source} and {target.uri} are the same collection now",
+            remedy="A cutover or rollback has led one of the names there: name the old collection.",
+        )
+    job = JobTable(state).find(source, target.uri)
+    mine = job is not None and job.provenance.run() == found.run()
+    if not (mine or source_moved or spelled(source) in _known_sources(found.source, ledger, state)):
+        raise MismatchError(
+            f"{target.uri} was written from {found.source}, not from {source}",
+            remedy="Name that source; where it is the same collection under another name, add "
+            "--source-moved.",
+        )
+    kept = job.belongings.kept_anchors if mine and job else ledger.fact("anchors")
+    given = None if anchors is None else anchors.sha256()
+    if kept is not None and given != kept:
+        raise MismatchError(
+            f"{target.uri} was written with {'other' if given else 'kept'} anchors, which set the "
+            "scale of translated vectors",
+            remedy="Give the same --keep-anchors as to migrate.",
+        )
+    return mine
+
+
+def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> set[str]:
+    """Return the spellings of where the recorded source is, or was led from by cutovers."""
+    known = {ledger.fact("source")}
+    try:
+        name = spelled(recorded)
+        known |= {name}
+        before = [entry.previous for entry in CutoverLog(state).of(_name(recorded))]
+        known |= {spelled(uri) for uri in before if uri}
+    except (VecmigrateError, UsageError):
+        # A source that is gone, or in a directory that is not here, has no spelling.
+        pass
+    return known
+
+
+def _name(uri: str) -> str:
+    from vecmigrate.registry import find_switcher
+    from vecmigrate.uri import parse_uri
+
+    switcher = find_switcher(uri)
+    return switcher.spelled(parse_uri(uri)) if switcher else uri

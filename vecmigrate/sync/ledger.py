@@ -1,0 +1,261 @@
+"""What a sync knows of a target's points, in a SQLite file beside the state file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.batches import IdArray, PointId, id_array
+from vecmigrate.state import open_state, transaction
+from vecmigrate.verification.naming import spelled
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS points (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
+    "origin INTEGER, variance REAL, has_text INTEGER, target INTEGER) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS writing (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
+    "origin INTEGER, variance REAL, has_text INTEGER, wrote INTEGER, run INTEGER) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)",
+    "CREATE TEMP TABLE asked (position INTEGER PRIMARY KEY, id)",
+)
+
+Hashes = NDArray[np.uint64]
+"""``(n,)`` 64-bit hashes."""
+
+
+class Origin(IntEnum):
+    """Whose a point's vector at the target is."""
+
+    TRANSLATED = 0
+    ENCODED = 1
+    FOREIGN = 2
+    DELETED = 3
+
+
+@dataclass(slots=True)
+class Entry:
+    """A point as it was when it was last brought in step.
+
+    Attributes
+    ----------
+    vector, payload
+        Hashes of what the source held.
+    target
+        Hash of the vector that the target held afterwards, by which it is known to be ours still.
+    wrote
+        Hash of the payload that is being written; while that is not known to have arrived.
+    """
+
+    id: PointId
+    vector: int
+    payload: int
+    origin: Origin
+    variance: float | None = None
+    has_text: bool = False
+    target: int | None = None
+    wrote: int | None = None
+
+
+def signed(hashes: Hashes) -> list[int]:
+    """Return hashes as SQLite keeps integers."""
+    listed: list[int] = np.ascontiguousarray(hashes).view(np.int64).tolist()
+    return listed
+
+
+def stored(point_id: PointId) -> int | str | bytes:
+    """Return an id as SQLite can keep it: integers beyond its 64 bits as bytes."""
+    if isinstance(point_id, str) or -(2**63) <= point_id < 2**63:
+        return point_id
+    return point_id.to_bytes(16, "big", signed=True)
+
+
+def restored(value: Any) -> PointId:
+    """Undo :func:`stored`."""
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "big", signed=True)
+    point_id: PointId = value
+    return point_id
+
+
+def ledger_path(state: Path, target: str) -> Path:
+    """Return where the ledger of a target is kept, by whichever name the target is reached."""
+    return state.parent / "ledgers" / f"{ledger_key(target)}.sqlite"
+
+
+def ledger_key(target: str) -> str:
+    """Name a target's ledger."""
+    return hashlib.blake2b(spelled(target).encode(), digest_size=16).hexdigest()
+
+
+@contextmanager
+def open_ledger(path: Path, *, keep: bool = True) -> Iterator[Ledger]:
+    """Open a ledger, made where it is not there; with ``keep`` False in memory then.
+
+    Raises
+    ------
+    InputError, MismatchError, WriteError
+        As :func:`open_state`.
+    """
+    here: str | Path = path if keep or path.exists() else ":memory:"
+    with closing(open_state(here)) as connection:
+        yield Ledger(connection)
+
+
+class Ledger:
+    """The points that a sync has written, or found to be its own, or another's.
+
+    Parameters
+    ----------
+    connection
+        To the ledger's file.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        with transaction(connection):
+            for table in _TABLES:
+                connection.execute(table)
+        self.run = int(self.fact("run") or 0) + 1
+
+    def fact(self, name: str) -> Any:
+        """Return what was noted under a name, or None."""
+        row = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def note(self, **facts: Any) -> None:
+        """Note JSON-like values by name."""
+        with transaction(self.connection) as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?)",
+                [(name, json.dumps(value)) for name, value in facts.items()],
+            )
+
+    def is_new(self) -> bool:
+        """True where no point is known."""
+        return self._one("SELECT NOT EXISTS (SELECT 1 FROM points)") == 1
+
+    def was_interrupted(self) -> bool:
+        """True where an earlier run was writing when it ended."""
+        return self._one("SELECT EXISTS (SELECT 1 FROM writing)") == 1
+
+    def origins(self, where: str = "1") -> dict[Origin, int]:
+        """Count the points of each origin."""
+        rows = self.connection.execute(
+            f"SELECT origin, count(*) FROM points WHERE {where} GROUP BY origin"
+        )
+        counted = {Origin(origin): count for origin, count in rows}
+        return {origin: counted.get(origin, 0) for origin in Origin}
+
+    def entries(self, ids: IdArray) -> list[Entry | None]:
+        """Return what is known of each point."""
+        rows = self._asked(
+            ids,
+            "SELECT asked.position, points.id, vector, payload, origin, variance, has_text, target "
+            "FROM asked JOIN points ON points.id = asked.id",
+        )
+        found: list[Entry | None] = [None] * len(ids)
+        for position, point_id, vector, payload, origin, variance, has_text, target in rows:
+            found[position] = Entry(
+                restored(point_id), vector, payload, Origin(origin), variance,
+                bool(has_text), target,
+            )  # fmt: skip
+        return found
+
+    def interrupted(self, ids: IdArray) -> set[PointId]:
+        """Return those that an earlier run was writing when it ended."""
+        rows = self._asked(
+            ids,
+            "SELECT asked.id FROM asked JOIN writing ON writing.id = asked.id WHERE run < ?",
+            self.run,
+        )
+        return {restored(point_id) for (point_id,) in rows}
+
+    def intend(self, entries: Iterable[Entry]) -> None:
+        """Note what is about to be written or deleted, so that a kill leaves it known as ours."""
+        with transaction(self.connection) as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO writing VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (stored(e.id), e.vector, e.payload, e.origin, e.variance, e.has_text,
+                     e.wrote, self.run)
+                    for e in entries
+                ],
+            )  # fmt: skip
+
+    def intended(self, size: int) -> list[Entry]:
+        """Return some of what this run intended and has not settled."""
+        rows = self.connection.execute(
+            "SELECT id, vector, payload, origin, variance, has_text, NULL, wrote FROM writing "
+            "WHERE run = ? LIMIT ?",
+            (self.run, size),
+        )
+        return [Entry(restored(i), v, p, Origin(o), *rest) for i, v, p, o, *rest in rows]
+
+    def settle(self, entries: Iterable[Entry]) -> None:
+        """Note what the target holds now."""
+        entries = list(entries)
+        keys = [(stored(entry.id),) for entry in entries]
+        with transaction(self.connection) as connection:
+            connection.executemany("DELETE FROM writing WHERE id = ?", keys)
+            connection.executemany(
+                "INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (stored(e.id), e.vector, e.payload, e.origin, e.variance, e.has_text, e.target)
+                    for e in entries
+                    if e.origin is not Origin.DELETED
+                ],
+            )
+            connection.executemany(
+                "DELETE FROM points WHERE id = ?",
+                [(stored(e.id),) for e in entries if e.origin is Origin.DELETED],
+            )
+
+    def forget(self, ids: Iterable[PointId]) -> None:
+        """Know nothing of points any more."""
+        keys = [(stored(i),) for i in ids]
+        with transaction(self.connection) as connection:
+            connection.executemany("DELETE FROM points WHERE id = ?", keys)
+            connection.executemany("DELETE FROM writing WHERE id = ?", keys)
+
+    def there(self, ids: IdArray) -> NDArray[np.bool_]:
+        """Tell which ids the target holds, by the scan of it."""
+        mask = np.zeros(len(ids), dtype=np.bool_)
+        rows = self._asked(
+            ids, "SELECT asked.position FROM asked JOIN there ON there.id = asked.id"
+        )
+        mask[[position for (position,) in rows]] = True
+        return mask
+
+    def listed(self, table: str, size: int) -> Iterator[IdArray]:
+        """Yield the ids of a temporary table that has positions, some at a time."""
+        last = 0
+        while True:
+            rows = self.connection.execute(
+                f"SELECT position, id FROM {table} WHERE position > ? ORDER BY position LIMIT ?",
+                (last, size),
+            ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield id_array([restored(point_id) for _, point_id in rows])
+
+    def _asked(self, ids: IdArray, query: str, *values: object) -> list[Any]:
+        with transaction(self.connection) as connection:
+            connection.execute("DELETE FROM asked")
+            connection.executemany(
+                "INSERT INTO asked VALUES (?, ?)", enumerate(map(stored, ids.tolist()))
+            )
+            return connection.execute(query, values).fetchall()
+
+    def _one(self, query: str) -> int:
+        (value,) = self.connection.execute(query).fetchone()
+        return int(value)

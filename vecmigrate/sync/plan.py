@@ -1,0 +1,215 @@
+"""Tells what arrived, changed or vanished in a source, by one pass over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from vecmigrate.batches import IdArray, PointId, VectorBatch
+from vecmigrate.errors import InputError
+from vecmigrate.id_fingerprint import id_hashes
+from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED
+from vecmigrate.prefetch import prefetch
+from vecmigrate.source import Source
+from vecmigrate.state import transaction
+from vecmigrate.sync.ledger import Ledger, Origin, signed, stored
+from vecmigrate.verification.tally import content_hashes, vector_hashes
+
+BY_HASH, BY_IDS = "hash", "ids"
+
+_SCANS = (
+    "DROP TABLE IF EXISTS temp.seen",
+    "DROP TABLE IF EXISTS temp.there",
+    "CREATE TEMP TABLE seen (id PRIMARY KEY, vector INTEGER, payload INTEGER) WITHOUT ROWID",
+    "CREATE TEMP TABLE there (id PRIMARY KEY, mark TEXT) WITHOUT ROWID",
+)
+
+_ARRIVING = "SELECT id FROM seen WHERE id NOT IN (SELECT id FROM points)"
+_CHANGED = """
+SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
+WHERE (seen.vector IS NOT NULL
+       AND (seen.vector IS NOT points.vector OR seen.payload IS NOT points.payload))
+   OR seen.id IN (SELECT id FROM writing)
+"""
+_VANISHED = """
+SELECT id FROM (SELECT id FROM points UNION SELECT id FROM writing
+                UNION SELECT id FROM there WHERE mark IS NOT NULL)
+WHERE id NOT IN (SELECT id FROM seen)
+"""
+
+
+class Plan(BaseModel):
+    """What a sync would do.
+
+    Attributes
+    ----------
+    arrived, changed, vanished
+        Points of the source that the target lacks; that differ from when they were last brought
+        in step; and of ours at the target that the source lacks.
+    unknown
+        Points that are at the target and not in the ledger: each is compared.
+    ours
+        Points at the target that a sync knows or a mark shows to be ours.
+    latest
+        The latest value of the field that tells of changes.
+    marked
+        True where points at the target say where their vectors come from.
+    encoded_marks
+        True where the ledger is new and some say that the new encoder made theirs.
+    """
+
+    arrived: int
+    changed: int
+    vanished: int
+    unknown: int
+    ours: int
+    latest: float | None = None
+    marked: bool = False
+    encoded_marks: bool = False
+
+
+def make_plan(
+    source: Source, target: Source, ledger: Ledger, changed_by: str, batch_size: int
+) -> Plan:
+    """Read the source, and the target's ids, and compare both with the ledger.
+
+    The ids wait in temporary tables of SQLite's, on disk where they are many.
+
+    Parameters
+    ----------
+    changed_by
+        ``hash``, ``ids``, or the payload field with a point's time of change.
+
+    Raises
+    ------
+    InputError
+        Where that field holds no time.
+    """
+    connection = ledger.connection
+    with transaction(connection):
+        for statement in _SCANS:
+            connection.execute(statement)
+    latest = _scan_source(source, ledger, changed_by, batch_size)
+    _scan_target(target, ledger, batch_size)
+    with transaction(connection):
+        for name, query in (("arriving", _ARRIVING), ("changed", _CHANGED), ("gone", _VANISHED)):
+            connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+            connection.execute(f"CREATE TEMP TABLE {name} (position INTEGER PRIMARY KEY, id)")
+            connection.execute(f"INSERT INTO {name} (id) {query}")
+
+    def count(query: str, *values: object) -> int:
+        return int(connection.execute(f"SELECT count(*) FROM {query}", values).fetchone()[0])
+
+    unknown = count("arriving WHERE id IN (SELECT id FROM there)")
+    foreign = "SELECT id FROM points WHERE origin = ?"
+    return Plan(
+        arrived=count("arriving") - unknown,
+        changed=count("changed"),
+        vanished=count(
+            f"gone WHERE id IN (SELECT id FROM there) AND id NOT IN ({foreign})", Origin.FOREIGN
+        ),
+        unknown=unknown,
+        ours=count(
+            "(SELECT id FROM points WHERE origin != ? "
+            "UNION SELECT id FROM there WHERE mark IS NOT NULL)",
+            Origin.FOREIGN,
+        ),
+        latest=latest,
+        marked=count("there WHERE mark IS NOT NULL") > 0 or bool(ledger.fact("marked")),
+        encoded_marks=count("there WHERE mark = ?", ENCODED) > 0,
+    )
+
+
+def hashes_of(batch: VectorBatch) -> tuple[list[int], list[int]]:
+    """Return the hashes of points' vectors and payloads, by which a change is told."""
+    hashes = id_hashes(batch.ids)
+    return (
+        signed(vector_hashes(hashes, batch.vectors)),
+        signed(content_hashes(hashes, batch.payloads)),
+    )
+
+
+def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: int) -> float | None:
+    latest: float | None = None
+    since = ledger.fact("latest") or {}
+    least = since.get("value") if since.get("field") == changed_by else None
+    if changed_by == BY_IDS:
+        for ids in source.ids(batch_size):
+            _saw(ledger, [(stored(i), None, None) for i in ids.tolist()])
+        return None
+    for batch in prefetch(source.batches(batch_size)):
+        keys = list(map(stored, batch.ids.tolist()))
+        if changed_by == BY_HASH:
+            _saw(ledger, list(zip(keys, *hashes_of(batch), strict=True)))
+            continue
+        times = _times(batch, changed_by)
+        known = times[~np.isnan(times)]
+        if len(known):
+            latest = max(float(known.max()), latest if latest is not None else -np.inf)
+        # At the very time of the last one, another may have been written after it was read.
+        read = np.flatnonzero(times >= (-np.inf if least is None else least))
+        rows: list[tuple[Any, int | None, int | None]] = [(key, None, None) for key in keys]
+        later = batch.take(read)
+        for at, vector, payload in zip(read.tolist(), *hashes_of(later), strict=True):
+            rows[at] = (keys[at], vector, payload)
+        _saw(ledger, rows)
+    return latest if latest is not None else least
+
+
+def _saw(ledger: Ledger, rows: list[tuple[Any, int | None, int | None]]) -> None:
+    with transaction(ledger.connection) as connection:
+        connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", rows)
+
+
+def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:
+    """Note the target's ids; where the ledger is new, with the marks that show what is ours."""
+    for ids, marks in _marked(target, ledger.is_new(), batch_size):
+        with transaction(ledger.connection) as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO there VALUES (?, ?)",
+                zip(map(stored, ids.tolist()), marks, strict=True),
+            )
+
+
+def _marked(
+    target: Source, marks: bool, batch_size: int
+) -> Iterator[tuple[IdArray, list[str | None]]]:
+    if not marks:
+        for ids in target.ids(batch_size):
+            yield ids, [None] * len(ids)
+        return
+    for batch in prefetch(target.batches(batch_size)):
+        yield batch.ids, [mark_of(payload) for payload in batch.payloads or [{}] * len(batch)]
+
+
+def mark_of(payload: Any) -> str | None:
+    """Return a point's origin as its payload tells it, or None."""
+    mark = payload.get(ORIGIN_FIELD)
+    return mark if mark in (ENCODED, TRANSLATED) else None
+
+
+def _times(batch: VectorBatch, field: str) -> Any:
+    given = [payload.get(field) for payload in batch.payloads or [{}] * len(batch)]
+    return np.array(
+        [_time(value, field, i) for value, i in zip(given, batch.ids.tolist(), strict=True)],
+        dtype=np.float64,
+    )
+
+
+def _time(value: Any, field: str, point_id: PointId) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the field {field!r} of point {point_id!r} holds no time ({value!r})",
+            remedy="Name a field with numbers or ISO 8601 times, or use --changed-by hash.",
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

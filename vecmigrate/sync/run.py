@@ -1,0 +1,278 @@
+"""Brings a target in step with its source."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vecmigrate.anchors import load_anchors
+from vecmigrate.batches import IdArray, PointId
+from vecmigrate.dry_run.budget import Budget
+from vecmigrate.encoders import open_encoder
+from vecmigrate.errors import MismatchError, TerminatedError, UsageError
+from vecmigrate.keeping import AnchorKeeper
+from vecmigrate.migration import check_translator
+from vecmigrate.registry import open_source
+from vecmigrate.screening import Skipped, screen
+from vecmigrate.state import open_state
+from vecmigrate.state.jobs import job_key
+from vecmigrate.state.lock import job_lock
+from vecmigrate.sync.belonging import check_belongs
+from vecmigrate.sync.fetching import fetch_existing
+from vecmigrate.sync.judging import Judge, target_hashes
+from vecmigrate.sync.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
+from vecmigrate.sync.plan import Plan, make_plan, mark_of
+from vecmigrate.sync.reembedding import check_encoder, choose, query_vectors, reembedded
+from vecmigrate.sync.settings import SyncResult, SyncSettings
+from vecmigrate.sync.writing import Writing
+from vecmigrate.translators import load_translator, read_card, translator_sha256
+from vecmigrate.verification.naming import lasting, spelled
+
+
+def sync(
+    source: str,
+    target: str,
+    translator: str | Path,
+    state: str | Path,
+    settings: SyncSettings | None = None,
+) -> SyncResult:
+    """Bring ``target`` in step with ``source``, and re-embed some of it where asked to.
+
+    What arrived or changed is translated and written, what vanished is deleted; points that
+    somebody else wrote at the target are left alone. Nothing to do writes nothing. Memory is that
+    of a batch; what is known of the points is in a ledger beside the state file.
+
+    Parameters
+    ----------
+    target
+        A collection that :func:`migrate` wrote, or a name that leads there; that is followed once.
+    translator
+        The file that it was written with.
+    state
+        The state file.
+
+    Raises
+    ------
+    LockedError
+        Where another run is at work on these.
+    MismatchError
+        Where the target was not written from this source by this translator, or more vanished
+        than ``max_vanished``; nothing was changed.
+    BadVectorError
+        Where a vector is not usable and ``on_bad_vector`` is ``fail``.
+    TerminatedError
+        Where ``stop`` said so.
+    VerificationError
+        Where the target does not hold what was written.
+    InputError, UsageError, UnreachableError, WriteError
+        From the stores and the encoder.
+    """
+    asked, state = settings or SyncSettings(), Path(state)
+    if (asked.reembed is None) != (asked.encoder is None):
+        raise UsageError(
+            "a budget of re-embedding and the encoder belong together",
+            remedy="Give both --reembed-budget and --encoder, or neither.",
+        )
+    with ExitStack() as stack:
+        # Held open: embedded storage is loaded anew where nobody else has it open.
+        stack.enter_context(open_source(target))
+        place = lasting(target)
+        locks = state.parent / "locks"
+        what = f"{source} to {target}"
+        stack.enter_context(job_lock(locks, job_key(source, place), what))
+        stack.enter_context(job_lock(locks, ledger_key(place), what))
+        records = stack.enter_context(closing(open_state(state)))
+        ledger = stack.enter_context(open_ledger(ledger_path(state, place), keep=not asked.dry_run))
+        run = _Run(source, place, Path(translator), ledger, records, asked, stack)
+        return run.go()
+
+
+class _Run:
+    """One run, with everything open."""
+
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        translator: Path,
+        ledger: Ledger,
+        records: sqlite3.Connection,
+        asked: SyncSettings,
+        stack: ExitStack,
+    ) -> None:
+        self._begun = time.perf_counter()
+        self._source_uri, self._target_uri = source, target
+        self._ledger, self._asked, self._stack = ledger, asked, stack
+        self._card, self._translator = read_card(translator), load_translator(translator)
+        self._anchors = None if asked.keep_anchors is None else load_anchors(asked.keep_anchors)
+        self._source = stack.enter_context(open_source(source))
+        described = self._source.describe()
+        self._text_field = described.text_field
+        with open_source(target) as opened:
+            before = opened.describe()
+        check_translator(described, self._translator, self._card)
+        self._anchors_known = check_belongs(
+            source, before, translator_sha256(translator), self._anchors, ledger, records,
+            source_moved=asked.source_moved,
+        )  # fmt: skip
+        assert before.provenance is not None
+        self._keeper = None
+        if self._anchors is not None:
+            self._keeper = AnchorKeeper(self._anchors, self._card, self._text_field)
+        self._budget = None if asked.reembed is None else Budget.parse(asked.reembed)
+        self._encoder = None if asked.encoder is None else open_encoder(asked.encoder)
+        if self._encoder is not None:
+            check_encoder(self._encoder, self._card, before)
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        provenance = before.provenance.model_copy(update={"updated_at": now})
+        self._writing = Writing(target, ledger, provenance)
+        self._skipped = Skipped()
+        self._counts = dict.fromkeys(
+            ("arrived", "changed", "vanished", "adopted", "left_alone", "reembedded"), 0
+        )
+
+    def go(self) -> SyncResult:
+        asked, ledger = self._asked, self._ledger
+        if not asked.dry_run:
+            self._writing.complete_interrupted()
+        self._target = self._stack.enter_context(open_source(self._target_uri))
+        plan = make_plan(self._source, self._target, ledger, asked.changed_by, asked.batch_size)
+        self._check(plan)
+        if asked.dry_run:
+            self._counts.update(arrived=plan.arrived, changed=plan.changed, vanished=plan.vanished)
+            return self._result(plan.unknown)
+        marks = plan.marked or self._keeper is not None or self._budget is not None
+        ledger.note(
+            run=ledger.run, source=spelled(self._source_uri), marked=marks,
+            anchors=None if self._anchors is None else self._anchors.sha256(),
+        )  # fmt: skip
+        self._judge = Judge(
+            self._translator, self._keeper, self._target, ledger, self._text_field,
+            marks=marks, adopt=asked.adopt,
+        )  # fmt: skip
+        try:
+            for table in ("arriving", "changed"):
+                for ids in ledger.listed(table, asked.batch_size):
+                    self._bring(ids)
+                    self._stop_if_asked()
+            for ids in ledger.listed("gone", asked.batch_size):
+                self._remove(ids)
+                self._stop_if_asked()
+            self._reembed()
+            self._writing.finish()
+        finally:
+            self._writing.let_go()
+        if plan.latest is not None and not self._skipped:
+            ledger.note(latest={"field": asked.changed_by, "value": plan.latest})
+        result = self._result()
+        ledger.note(last=result.model_dump(mode="json", exclude={"skipped_ids"}))
+        return result
+
+    def _check(self, plan: Plan) -> None:
+        if plan.vanished > self._asked.max_vanished * plan.ours:
+            raise MismatchError(
+                f"{plan.vanished:,} of {plan.ours:,} points would be deleted from "
+                f"{self._target_uri}, since {self._source_uri} does not have them",
+                remedy="Check that the source is the right one and whole; if it is, allow it with "
+                "--max-vanished 1.",
+            )
+        unsaid = self._keeper is None and not self._anchors_known
+        if plan.encoded_marks and unsaid and (self._card.mixing_scale or 1) < 1:
+            raise MismatchError(
+                f"{self._target_uri} holds true vectors beside translated ones, and its ledger is "
+                "not here to tell their scale",
+                remedy="Give --keep-anchors with the file that migrate had.",
+            )
+
+    def _bring(self, ids: IdArray) -> None:
+        """Bring points of the source in step."""
+        batches = fetch_existing(self._source, ids)
+        policy = self._asked.on_bad_vector
+        for batch in screen(batches, self._source_uri, policy, self._skipped):
+            judged = self._judge.judge(batch)
+            self._ledger.settle(judged.settled)
+            if judged.writes is not None:
+                self._writing.write(judged.writes, judged.intended)
+                self._counts["arrived"] += judged.new
+                self._counts["changed"] += len(judged.intended) - judged.new
+            self._counts["left_alone"] += judged.foreign
+            self._counts["adopted"] += len(judged.settled) - judged.foreign
+            self._asked.progress(len(batch))
+
+    def _remove(self, ids: IdArray) -> None:
+        """Delete what vanished, as far as it is ours still."""
+        ledger = self._ledger
+        known = dict(zip(ids.tolist(), ledger.entries(ids), strict=True))
+        interrupted = ledger.interrupted(ids)
+        ours: set[PointId] = set()
+        for found in fetch_existing(self._target, ids[ledger.there(ids)]):
+            payloads = found.payloads or [{}] * len(found)
+            for point, now, payload in zip(
+                found.ids.tolist(), target_hashes(found), payloads, strict=True
+            ):
+                entry = known[point]
+                if entry is None:
+                    mine = point in interrupted or mark_of(payload) is not None
+                else:
+                    mine = point in interrupted or (
+                        entry.origin is not Origin.FOREIGN and entry.target == now
+                    )
+                if mine:
+                    ours.add(point)
+        gone = [row for row, point in enumerate(ids.tolist()) if point in ours]
+        ledger.forget(point for point in ids.tolist() if point not in ours)
+        if gone:
+            self._writing.delete(ids[gone])
+            self._counts["vanished"] += len(gone)
+
+    def _reembed(self) -> None:
+        """Spend the budget."""
+        if self._budget is None or self._encoder is None:
+            return
+        if not self._translator.tells_variance:
+            self._asked.announce(
+                f"a translator of method {self._card.method} tells no variance: points are chosen "
+                + ("by queries alone" if self._asked.queries else "to be spread over all")
+            )
+        queries = None
+        if self._asked.queries is not None:
+            queries = query_vectors(self._asked.queries, self._encoder, self._target.describe())
+        field = self._text_field or self._target.describe().text_field
+        needs_texts = self._encoder.needs_texts
+        if not choose(self._ledger, self._target, queries, needs_texts=needs_texts):
+            return
+        for batch, entries in reembedded(
+            self._ledger, self._target, self._encoder, self._budget, field
+        ):
+            self._writing.write(batch, entries)
+            self._counts["reembedded"] += len(batch)
+            self._asked.progress(len(batch))
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._asked.stop():
+            raise TerminatedError(
+                f"stopped before {self._target_uri} was in step",
+                remedy="Run the same command to continue.",
+            )
+
+    def _result(self, compared: int = 0) -> SyncResult:
+        with open_source(self._target_uri) as target:
+            count = target.describe().count
+        origins = self._ledger.origins()
+        return SyncResult(
+            source=self._source_uri,
+            target=self._target_uri,
+            **self._counts,
+            skipped_ids=tuple(dict.fromkeys(self._skipped.ids)),
+            compared=compared,
+            translated=origins[Origin.TRANSLATED],
+            encoded=origins[Origin.ENCODED],
+            count=count,
+            dry_run=self._asked.dry_run,
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - self._begun,
+        )

@@ -1,0 +1,196 @@
+"""How much of a collection is the new encoder's own, and whether it is in step."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from vecmigrate.cutover.log import CutoverLog
+from vecmigrate.description import EncoderIdentity
+from vecmigrate.keeping import ENCODED, TRANSLATED
+from vecmigrate.registry import find_switcher, open_source
+from vecmigrate.source import Source
+from vecmigrate.state import transaction
+from vecmigrate.sync.ledger import Ledger, Origin, ledger_path, open_ledger, stored
+from vecmigrate.sync.plan import mark_of
+from vecmigrate.uri import parse_uri
+from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.naming import lasting, spelled
+
+
+class Pending(BaseModel):
+    """What the source has that the target lacks, told by ids alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arrived: int
+    vanished: int
+
+
+class Verified(BaseModel):
+    """The last verification."""
+
+    model_config = ConfigDict(frozen=True)
+
+    finished_at: str
+    passed: bool
+    changed_since: bool
+
+
+class Status(BaseModel):
+    """A collection's state.
+
+    Attributes
+    ----------
+    translated, encoded
+        Points of ours: mapped from old vectors; with the new encoder's own ones.
+    other
+        Points of others, or (where no sync was run) without a mark: they may be either.
+    removed
+        Points that a sync knows and somebody else has deleted at the target.
+    last_sync
+        What the last sync did, as it printed it; None where there was none.
+    readers
+        Names that lead here by cutovers.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    count: int
+    translated: int
+    encoded: int
+    other: int
+    removed: int
+    encoder: EncoderIdentity | None
+    last_sync: dict[str, Any] | None
+    pending: Pending | None
+    verified: Verified | None
+    readers: tuple[str, ...]
+
+    @property
+    def is_native(self) -> bool:
+        """True where no translated vector is left, and that is known."""
+        return self.translated == 0 and (self.encoded > 0 or self.last_sync is not None)
+
+
+def status_of(
+    target: str, state: Path, records: sqlite3.Connection, source: str | None = None
+) -> Status:
+    """Look at a collection and at what is recorded of it; changes nothing.
+
+    Parameters
+    ----------
+    source
+        Where given, its ids are compared.
+
+    Raises
+    ------
+    InputError, UsageError, UnreachableError
+        From the stores.
+    """
+    with (
+        open_source(target) as opened,
+        open_ledger(ledger_path(state, target), keep=False) as ledger,
+    ):
+        described = opened.describe()
+        known = not ledger.is_new()
+        translated, encoded, other = _by_ledger(opened, ledger) if known else _by_marks(opened)
+        removed = 0
+        if known:
+            removed = _count(
+                ledger,
+                "points WHERE origin != ? AND id NOT IN (SELECT id FROM there)",
+                Origin.FOREIGN,
+            )
+        pending = None
+        if source is not None:
+            with open_source(source) as old:
+                pending = _pending(old, opened, ledger, known)
+        kept = VerificationLog(records).latest(spelled(target))
+        verified = None
+        if kept is not None:
+            record = kept.verification
+            verified = Verified(
+                finished_at=record.finished_at,
+                passed=record.passed,
+                changed_since=opened.fingerprint() != record.target_fingerprint,
+            )
+        return Status(
+            target=lasting(target),
+            count=described.count,
+            translated=translated,
+            encoded=encoded,
+            other=other,
+            removed=removed,
+            encoder=described.provenance.encoder if described.provenance else None,
+            last_sync=ledger.fact("last"),
+            pending=pending,
+            verified=verified,
+            readers=_readers(target, records),
+        )
+
+
+_BATCH = 8192
+
+
+def _by_ledger(target: Source, ledger: Ledger) -> tuple[int, int, int]:
+    _list_ids(ledger, "there", target)
+    here = ledger.origins("id IN (SELECT id FROM there)")
+    other = _count(
+        ledger, "there WHERE id NOT IN (SELECT id FROM points WHERE origin != ?)", Origin.FOREIGN
+    )
+    return here[Origin.TRANSLATED], here[Origin.ENCODED], other
+
+
+def _by_marks(target: Source) -> tuple[int, int, int]:
+    counted = {ENCODED: 0, TRANSLATED: 0, None: 0}
+    for batch in target.batches(_BATCH):
+        for payload in batch.payloads or [{}] * len(batch):
+            counted[mark_of(payload)] += 1
+    return counted[TRANSLATED], counted[ENCODED], counted[None]
+
+
+def _pending(source: Source, target: Source, ledger: Ledger, known: bool) -> Pending:
+    _list_ids(ledger, "seen", source)
+    if not known:
+        _list_ids(ledger, "there", target)
+    ours = "points" if known else "there"
+    lacking = f"seen WHERE id NOT IN (SELECT id FROM {ours})"
+    gone = f"{ours} WHERE id NOT IN (SELECT id FROM seen)"
+    if known:
+        gone += f" AND origin != {Origin.FOREIGN:d} AND id IN (SELECT id FROM there)"
+    return Pending(arrived=_count(ledger, lacking), vanished=_count(ledger, gone) if known else 0)
+
+
+def _list_ids(ledger: Ledger, table: str, source: Source) -> None:
+    with transaction(ledger.connection) as connection:
+        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        connection.execute(f"CREATE TEMP TABLE {table} (id PRIMARY KEY) WITHOUT ROWID")
+    for ids in source.ids(_BATCH):
+        with transaction(ledger.connection) as connection:
+            connection.executemany(
+                f"INSERT OR REPLACE INTO {table} VALUES (?)",
+                [(stored(i),) for i in ids.tolist()],
+            )
+
+
+def _count(ledger: Ledger, what: str, *values: object) -> int:
+    (count,) = ledger.connection.execute(f"SELECT count(*) FROM {what}", values).fetchone()
+    return int(count)
+
+
+def _readers(target: str, records: sqlite3.Connection) -> tuple[str, ...]:
+    switcher = find_switcher(target)
+    if switcher is None:
+        return ()
+    here = spelled(target)
+    led = dict.fromkeys(entry.name for entry in CutoverLog(records).leading_to(here))
+    return tuple(
+        name
+        for name in led
+        if (now := switcher.current(parse_uri(name))) and switcher.spelled(parse_uri(now)) == here
+    )

@@ -1,0 +1,88 @@
+"""Changes a target and its ledger, so that a kill in between costs nothing but work."""
+
+from __future__ import annotations
+
+from vecmigrate.batches import IdArray, VectorBatch
+from vecmigrate.description import CollectionDescription, Provenance
+from vecmigrate.errors import VerificationError
+from vecmigrate.registry import open_source, open_updater
+from vecmigrate.sync.judging import read_back
+from vecmigrate.sync.ledger import Entry, Ledger, Origin
+from vecmigrate.updater import Updater
+from vecmigrate.wording import name_some
+
+_SETTLED_AT_ONCE = 4096
+
+
+class Writing:
+    """Writes to a target, which is opened when the first point is to be written.
+
+    What is about to be written is noted in the ledger first, then written, then read back, then
+    noted as done.
+    """
+
+    def __init__(self, target: str, ledger: Ledger, provenance: Provenance) -> None:
+        self._target = target
+        self._ledger = ledger
+        self._provenance = provenance
+        self._updater: Updater | None = None
+
+    def complete_interrupted(self) -> None:
+        """Let the store complete or remove what a killed run left."""
+        if self._ledger.was_interrupted():
+            open_updater(self._target, self._provenance).abort()
+
+    def write(self, batch: VectorBatch, entries: list[Entry]) -> None:
+        """Write points of which ``entries`` tell."""
+        self._ledger.intend(entries)
+        updater = self._opened()
+        updater.upsert(batch)
+        if updater.flush():
+            self._settle()
+
+    def delete(self, ids: IdArray) -> None:
+        """Delete points."""
+        self._ledger.intend(Entry(point_id, 0, 0, Origin.DELETED) for point_id in ids.tolist())
+        updater = self._opened()
+        updater.delete(ids)
+        if updater.flush():
+            self._settle()
+
+    def finish(self) -> CollectionDescription | None:
+        """Make everything durable and known; None where nothing was written.
+
+        Raises
+        ------
+        VerificationError
+            Where the target does not hold what was written.
+        """
+        if self._updater is None:
+            return None
+        described = self._updater.finish()
+        self._settle()
+        return described
+
+    def let_go(self) -> None:
+        """End without what was not flushed."""
+        if self._updater is not None:
+            self._updater.abort()
+
+    def _opened(self) -> Updater:
+        if self._updater is None:
+            self._updater = open_updater(self._target, self._provenance)
+        return self._updater
+
+    def _settle(self) -> None:
+        with open_source(self._target) as target:
+            while entries := self._ledger.intended(_SETTLED_AT_ONCE):
+                written = [e for e in entries if e.origin is not Origin.DELETED]
+                good = read_back(target, written)
+                if len(good) < len(written):
+                    arrived = {entry.id for entry in good}
+                    lost = [entry.id for entry in written if entry.id not in arrived]
+                    raise VerificationError(
+                        f"{self._target} does not hold what was written of {name_some(lost)}",
+                        remedy="See whether another writer is at work there, then run the same "
+                        "command.",
+                    )
+                self._ledger.settle(entries)
