@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from faiss_indexes import COUNT, make_index, save, sparse_ids, write_jsonl
 
-from vecmigrate import open_source
-from vecmigrate.connector import InputError, UsageError
+from vecmigrate import open_sink, open_source
+from vecmigrate.connector import InputError, Metric, TargetSpec, UsageError, VectorBatch
 
 IDS = sparse_ids()
 Write = Callable[[Path, list[dict[str, Any]]], Path]
@@ -313,3 +313,16 @@ def test_parquet_asked_for_out_of_order_leaves_no_file_behind(
         for point_id in IDS[:40].tolist():
             assert source.fetch([point_id]).payloads == [payload(point_id)]
         assert list(spill.iterdir()) == []
+
+
+def test_ids_whose_hashes_python_gives_alike_are_told_apart(tmp_path: Path) -> None:
+    """hash(0) is hash(""), and hash(-1) is hash(-2)."""
+    ids = np.array([0, "", -1, -2], dtype=object)
+    rows = np.eye(4, dtype=np.float32)
+    spec = TargetSpec(dimension=4, metric=Metric.DOT)
+    with open_sink(f"faiss:{tmp_path}/a.faiss", spec) as sink:
+        sink.write(VectorBatch(ids, rows, [{"n": n} for n in range(4)]))
+        sink.finish()
+    with open_source(f"faiss:{tmp_path}/a.faiss") as source:
+        found = source.fetch([-2, 0, "", -1])
+    assert np.array_equal(found.vectors, rows[[3, 0, 1, 2]])

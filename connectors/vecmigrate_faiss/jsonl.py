@@ -79,14 +79,14 @@ class JsonlSidecar(Sidecar):
 
     def lookup_originals(self, ids: Sequence[PointId]) -> Sequence[Record | None]:
         if self._by_original is None:
-            table = self._table(lambda *at: hash(self._record(*at).id))
+            table = self._table(lambda *at: _hash_of(self._record(*at).id))
             if table.repeated():
                 raise InputError(
                     f"{self.path} has more than one record of the same id",
                     remedy="Use the sidecar as it was written.",
                 )
             self._by_original = table
-        hashes = np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
+        hashes = np.fromiter(map(_hash_of, ids), dtype=np.int64, count=len(ids))
         found = self._at(self._by_original.find(hashes))
         # Another id may have the same hash, and 1 == 1.0 == True.
         return [
@@ -206,3 +206,8 @@ def sidecar_lines(
     for number, (point_id, payload) in enumerate(zip(ids, payloads, strict=True)):
         faiss_id = b'"faiss_id":%d,' % number if numbered else b""
         yield b'{%b"id":%b,"payload":%b}\n' % (faiss_id, point_id, payload)
+
+
+def _hash_of(point_id: PointId) -> int:
+    # Of the text: hash(0) is hash(""), and hash(-1) is hash(-2).
+    return hash(repr(point_id))
