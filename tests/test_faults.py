@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from crash import make_source, make_translator
+from qdrant_client import models
 from qdrant_loopback import Engine, RestServer
 from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, passed, reset
 from vecmigrate_qdrant.circuit import MOST, Circuit
 
 from vecmigrate import migrate, open_source
-from vecmigrate.errors import ExitCode, UnreachableError, WriteError
+from vecmigrate.batches import VectorBatch
+from vecmigrate.errors import (
+    ExitCode,
+    InputError,
+    RefusedError,
+    TerminatedError,
+    UnreachableError,
+    WriteError,
+)
 from vecmigrate.pacing import Pace
+from vecmigrate.quarantine import DeadLetters
 from vecmigrate.source import Source
+from vecmigrate.verification import VerifySettings, verify
 
 COUNT = 60
 Places = tuple[Path, str, Proxy]
@@ -216,3 +229,95 @@ def test_a_pace_lets_go_of_a_run_that_is_to_end() -> None:
 @pytest.mark.parametrize(("rate", "size"), [(None, 4096), (100.0, 100), (0.5, 1), (1e6, 4096)])
 def test_a_batch_is_no_more_than_a_second(rate: float | None, size: int) -> None:
     assert Pace(rate).batch_size(4096) == size
+
+
+REFUSED = {31, 34, 100}  # Two of one batch, and one of another.
+
+
+@pytest.fixture
+def picky(engine: Engine) -> Engine:
+    """An engine that refuses some points for what they hold, as a schema check would."""
+    upsert = engine.local.upsert
+
+    def refusing(name: str, points: models.Batch) -> models.UpdateResult:
+        if refused := REFUSED & set(points.ids):
+            raise ValueError(f"Wrong input: {len(refused)} payloads are not allowed")
+        return upsert(name, points)
+
+    engine.local.upsert = refusing  # type: ignore[method-assign, assignment]
+    return engine
+
+
+def test_a_refused_point_is_named(places: Places, picky: Engine) -> None:
+    folder, target, _ = places
+    with pytest.raises(RefusedError, match=r"point 31 was refused.*not allowed"):
+        move(folder, target)
+    with open_source(target) as source:
+        assert any("unfinished" in note for note in source.describe().notes)
+
+
+@pytest.mark.parametrize("stop_first", [False, True])
+def test_refused_points_are_set_aside_and_the_rest_arrives(
+    places: Places, picky: Engine, stop_first: bool
+) -> None:
+    folder, target, _ = places
+    source = f"faiss:{folder}/old.faiss"
+    if stop_first:
+        with pytest.raises(RefusedError):
+            move(folder, target)
+        with pytest.raises(TerminatedError):
+            move(
+                folder, target, on_bad_point="quarantine", stop=lambda: len(letters_of(folder)) > 1
+            )
+        assert [letter["id"] for letter in letters_of(folder)] == [31, 34]
+    move(folder, target, on_bad_point="quarantine")
+    letters = letters_of(folder)
+    assert [letter["id"] for letter in letters] == sorted(REFUSED)
+    assert all("not allowed" in letter["reason"] for letter in letters)
+    assert [letter["payload"].get("n") for letter in letters] == [None, 11, 33]
+    payloads, _ = held(picky)
+    assert set(payloads) == {i * 3 + 1 for i in range(COUNT)} - REFUSED
+
+    translator = folder / "translator"
+    assert not verify(source, target, translator).passed
+    [path] = (folder / "dead-letters").iterdir()
+    found = verify(source, target, translator, VerifySettings(sample=None, dead_letters=path))
+    assert found.passed, found.checks
+    assert any(str(len(REFUSED)) in check.summary for check in found.checks)
+
+
+def letters_of(folder: Path) -> list[dict[str, Any]]:
+    return [
+        json.loads(line)
+        for path in (folder / "dead-letters").glob("*.jsonl")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def test_a_store_that_refuses_everything_is_at_fault_itself(places: Places, engine: Engine) -> None:
+    folder, target, proxy = places
+
+    def refuse(name: str, points: models.Batch) -> models.UpdateResult:
+        raise ValueError("Wrong input: nothing is allowed")
+
+    engine.local.upsert = refuse  # type: ignore[method-assign, assignment]
+    with pytest.raises(RefusedError, match="more than 5 points were refused"):
+        move(folder, target, on_bad_point="quarantine", max_dead_letters=5)
+    assert len(letters_of(folder)) == 5
+    assert proxy.connections < 60
+
+
+def test_a_letter_that_a_kill_cut_short_is_written_again(tmp_path: Path) -> None:
+    point = VectorBatch(np.array([7]), np.ones((1, 3), np.float32), [{"text": "ü"}])
+    path = tmp_path / "letters.jsonl"
+    DeadLetters(path, "a").add(point, "no")
+    with path.open("ab") as file:
+        file.write(b'{"run": "a", "id": 8')
+    letters = DeadLetters(path, "a")
+    assert letters.ids == [7]
+    letters.add(point.take(np.array([0])), "again")
+    assert [json.loads(line)["reason"] for line in path.read_text().splitlines()] == ["no", "again"]
+    assert DeadLetters(path, "b").ids == []
+    path.write_text("something else\n")
+    with pytest.raises(InputError, match="dead letters"):
+        DeadLetters(path, "a")

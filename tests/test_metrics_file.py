@@ -76,7 +76,8 @@ def test_a_run_that_ends_well(job: list[str]) -> None:
     assert 0 < seen["run_duration_seconds"] <= time.time() - before
     assert (seen["run_last_exit_code"], seen["run_in_progress"]) == (0, 0)
     assert {name: value for name, value in seen.items() if name.startswith("points")} == {
-        "points_read": 60, "points_written": 60, "points_skipped": 0, "points_kept_anchors": 0
+        "points_read": 60, "points_written": 60, "points_skipped": 0, "points_quarantined": 0,
+        "points_kept_anchors": 0,
     }  # fmt: skip
     for family in text_string_to_metric_families(FILE.read_text()):
         assert (family.type, bool(family.documentation)) == ("gauge", True)

@@ -122,6 +122,10 @@ class WriteError(VecmigrateError):
     exit_code = ExitCode.WRITE_FAILED
 
 
+class RefusedError(WriteError):
+    """The store refuses points for what they hold; the others of the batch are not at fault."""
+
+
 class NotVerifiedError(VecmigrateError):
     """A collection that readers are to depend on without a passing, fresh verification."""
 

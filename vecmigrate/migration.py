@@ -21,6 +21,7 @@ from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.pacing import Pace
 from vecmigrate.prefetch import prefetch
+from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
 from vecmigrate.screening import OnBadVector, Skipped, screen
@@ -57,6 +58,8 @@ class MigrationResult(BaseModel):
         Points whose vector is the new encoder's own.
     skipped_ids
         Points left out for a bad vector.
+    quarantined_ids, dead_letters
+        Points that the target's store refused, and the file that holds them.
     seconds, vectors_per_second
         From the first read to the publication, of this run; verification not counted.
     target
@@ -70,6 +73,8 @@ class MigrationResult(BaseModel):
     continued_after: int = 0
     kept_anchors: int
     skipped_ids: list[PointId]
+    quarantined_ids: list[PointId] = []
+    dead_letters: str | None = None
     seconds: float
     vectors_per_second: float
 
@@ -83,6 +88,9 @@ def migrate(
     source_encoder: EncoderIdentity | str | None = None,
     batch_size: int = BATCH_SIZE,
     on_bad_vector: OnBadVector | str = OnBadVector.FAIL,
+    on_bad_point: OnBadPoint | str = OnBadPoint.FAIL,
+    dead_letters: str | Path | None = None,
+    max_dead_letters: int = MAX_DEAD_LETTERS,
     restart: bool = False,
     state: str | Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -112,6 +120,13 @@ def migrate(
         translator's.
     on_bad_vector
         ``fail`` stops at NaN, infinite or zero vectors; ``skip`` leaves them out and lists them.
+    on_bad_point
+        ``fail`` stops at a point that the target's store refuses; ``quarantine`` puts it into the
+        file ``dead_letters`` and goes on.
+    dead_letters
+        By default named by the job, in ``dead-letters/`` beside the state file.
+    max_dead_letters
+        Refused points beyond which the run stops all the same.
     restart
         Throw away what an earlier, unfinished run left at the target.
     state
@@ -137,6 +152,8 @@ def migrate(
         Where the translator was fitted for another dimension or encoder; nothing is written.
     TargetExistsError
         Where the target is there.
+    RefusedError
+        Where the target's store refuses a point; names it.
     BadVectorError
         Where a vector is not usable; nothing is published.
     VerificationError
@@ -192,6 +209,10 @@ def migrate(
             dimension=translator.target_dim_,
             provenance=job.provenance if job else provenance,
         )
+        letters = DeadLetters(
+            Path(dead_letters) if dead_letters else _letters_of(state, job),
+            (spec.provenance or provenance).run(),
+        )
         begun = time.perf_counter()
         steps = Steps(_log)
         here = 0
@@ -203,6 +224,7 @@ def migrate(
                     progress(job.written)
             skipped = Skipped(ids=list(job.skipped_ids) if job else [])
             written = kept.written
+            writer = PointWriter(sink, letters, OnBadPoint(on_bad_point), max_dead_letters)
             pace = Pace(max_rate, stop)
             batches = reader.batches(
                 pace.batch_size(batch_size), cursor=job.cursor if job else None
@@ -211,10 +233,10 @@ def migrate(
             done = translated(prefetch(usable), translator, description.text_field)
             with kept.suspending(sink):
                 for batch in prefetch(keeper.apply(done) if keeper else done):
-                    sink.write(batch)
-                    written.add(batch.ids)
-                    here += len(batch)
-                    kept.wrote(sink, batch, skipped)
+                    taken = writer.write(batch)
+                    written.add(taken.ids)
+                    here += len(taken)
+                    kept.wrote(sink, taken, skipped)
                     if progress is not None:
                         progress(len(batch))
                     pace.passed(len(batch))
@@ -237,14 +259,22 @@ def migrate(
     return MigrationResult(
         source=description,
         target=found,
-        read=written.count + len(left_out),
+        read=written.count + len(left_out) + len(letters.ids),
         written=written.count,
         continued_after=written.count - here,
         kept_anchors=kept.kept_anchors,
         skipped_ids=left_out,
+        quarantined_ids=letters.ids,
+        dead_letters=str(letters.path) if letters.ids else None,
         seconds=seconds,
         vectors_per_second=here / seconds if seconds else 0.0,
     )
+
+
+def _letters_of(state: str | Path | None, job: Job | None) -> Path:
+    if state is None or job is None:
+        return Path("dead-letters.jsonl")
+    return Path(state).parent / "dead-letters" / f"{job.key}.jsonl"
 
 
 def _require_file(sha256: str | None) -> str:

@@ -25,6 +25,9 @@ class Sink(ABC):
         ------
         MismatchError
             Where the vectors' dimension is not the collection's, or the store cannot hold an id.
+        RefusedError
+            Where the store refuses some of the points for what they hold; the same points in
+            smaller batches then show which.
         WriteError, UnreachableError
             Where the disk is full or the server refuses or is gone.
         """

@@ -17,7 +17,7 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
 
-from vecmigrate.connector import InputError
+from vecmigrate.connector import InputError, RefusedError, WriteError
 from vecmigrate_qdrant.access import Access, Refusal, T
 
 
@@ -110,7 +110,8 @@ class EmbeddedAccess(Access):
             try:
                 return request(self._client)
             except (OSError, ValueError, sqlite3.Error) as error:
-                raise self._refusal(
+                content = self._refusal is WriteError and isinstance(error, ValueError)
+                raise (RefusedError if content else self._refusal)(
                     f"the Qdrant storage {self.place} refused a request ({error})",
                     remedy="Check the request, the disk's free space and the directory's "
                     "permissions.",

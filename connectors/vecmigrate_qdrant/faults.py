@@ -9,7 +9,7 @@ import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from vecmigrate.connector import UnreachableError, VecmigrateError
+from vecmigrate.connector import RefusedError, UnreachableError, VecmigrateError, WriteError
 from vecmigrate_qdrant.access import Refusal
 
 CLIENT_ERRORS: tuple[type[Exception], ...] = (
@@ -69,7 +69,17 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
     remedy = "Check the request against the server's limits and its version."
     if isinstance(error, ValueError):
         remedy = "Check the payloads; over gRPC integers have 64 bits, which ?grpc=false lifts."
-    return refusal(f"the Qdrant server {server} refused a request ({reason(error)})", remedy=remedy)
+    kind = RefusedError if refusal is WriteError and _is_for_its_content(error) else refusal
+    return kind(f"the Qdrant server {server} refused a request ({reason(error)})", remedy=remedy)
+
+
+def _is_for_its_content(error: Exception) -> bool:
+    """True where other points in the request's place may be taken."""
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code in (400, 413, 422)
+    if isinstance(error, grpc.RpcError):
+        return bool(error.code() is grpc.StatusCode.INVALID_ARGUMENT)
+    return isinstance(error, ValueError)
 
 
 def _is_denied(error: Exception) -> bool:

@@ -19,6 +19,7 @@ from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import recorded
 from vecmigrate.cli.termination import termination_asked
 from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, migrate
+from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.registry import open_source
 from vecmigrate.screening import OnBadVector
 from vecmigrate.state import state_path
@@ -60,6 +61,17 @@ def run(
     on_bad_vector: Annotated[
         OnBadVector, typer.Option(help="NaN, infinite or zero vectors: refuse, or leave out.")
     ] = OnBadVector.FAIL,
+    on_bad_point: Annotated[
+        OnBadPoint,
+        typer.Option(help="A point that TARGET's store refuses: stop and name it, or set aside."),
+    ] = OnBadPoint.FAIL,
+    dead_letters: Annotated[
+        Path | None,
+        typer.Option(help="Where refused points go, JSON lines; unsaid, beside the state file."),
+    ] = None,
+    max_dead_letters: Annotated[
+        int, typer.Option(min=1, help="Stop where the store refuses more points than this.")
+    ] = MAX_DEAD_LETTERS,
     state: StateOption = None,
     checkpoint_seconds: Annotated[
         float,
@@ -95,6 +107,9 @@ def run(
                 source_encoder=source_encoder,
                 batch_size=batch_size,
                 on_bad_vector=on_bad_vector,
+                on_bad_point=on_bad_point,
+                dead_letters=dead_letters,
+                max_dead_letters=max_dead_letters,
                 restart=restart,
                 state=where,
                 checkpoint_seconds=checkpoint_seconds,
@@ -107,6 +122,7 @@ def run(
             read=result.read,
             written=result.written,
             skipped=len(result.skipped_ids),
+            quarantined=len(result.quarantined_ids),
             kept_anchors=result.kept_anchors,
         )
         for note in (*description.notes, *result.target.notes):
@@ -121,10 +137,18 @@ def run(
         )
         if result.kept_anchors:
             out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")
+        if result.quarantined_ids:
+            names = name_some(result.quarantined_ids)
+            out.say(
+                f"{len(result.quarantined_ids):,} points were refused, ids {names}: "
+                f"{result.dead_letters}"
+            )
         following = f"vecmigrate verify '{source}' '{target}' --translator '{translator}'"
         if keep_anchors is not None:
             following += f" --keep-anchors '{keep_anchors}'"
         if on_bad_vector is OnBadVector.SKIP:
             following += " --on-bad-vector skip"
+        if result.dead_letters is not None:
+            following += f" --dead-letters '{result.dead_letters}'"
         out.say(f"Next: {following}{state_again(state)}")
         out.result(result.model_dump(mode="json"))

@@ -68,6 +68,9 @@ def run(
     on_bad_vector: Annotated[
         OnBadVector, typer.Option(help="As `migrate` had it: with skip they are left out.")
     ] = OnBadVector.FAIL,
+    dead_letters: Annotated[
+        Path | None, typer.Option(help="The file of points that `migrate` set aside, if it did.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Points held at a time.")] = 4096,
     seed: SeedOption = 0,
     state: StateOption = None,
@@ -107,6 +110,7 @@ def run(
                     least_index_recall=min_index_recall,
                     batch_size=batch_size,
                     on_bad_vector=on_bad_vector,
+                    dead_letters=dead_letters,
                     seed=seed,
                 ),
                 progress=advance,

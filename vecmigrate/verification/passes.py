@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vecmigrate.batches import PointId, VectorBatch, Vectors
 from vecmigrate.norms import row_norms
 from vecmigrate.prefetch import prefetch
+from vecmigrate.quarantine import DeadLetters, without
 from vecmigrate.screening import Skipped, screen
 from vecmigrate.source import Source
 from vecmigrate.verification.index_recall import Probes
@@ -25,6 +26,8 @@ class SourcePass:
 
     Attributes
     ----------
+    letters
+        Points that the target's store refused, which are not looked for.
     tally, skipped
         What was read, and what was left out for a bad vector, as the migration did.
     probes
@@ -33,6 +36,7 @@ class SourcePass:
 
     tally: Tally = field(default_factory=Tally)
     skipped: Skipped = field(default_factory=Skipped)
+    letters: DeadLetters | None = None
     probes: Probes = field(default_factory=lambda: Probes(np.empty((0, 1), np.float32), ()))
 
     def run(
@@ -44,7 +48,7 @@ class SourcePass:
         vectors: list[Vectors] = []
         own: list[PointId] = []
         start = 0
-        batches = prefetch(source.batches(asked.batch_size))
+        batches = prefetch(without(self.letters, source.batches(asked.batch_size)))
         for batch in screen(batches, description.uri, asked.on_bad_vector, self.skipped):
             self.tally.add(batch)
             rows = None if sample is None else _within(sample, start, len(batch))
@@ -71,9 +75,11 @@ def target_pass(
         yield batch
 
 
-def usable_again(source: Source, asked: VerifySettings, payloads: bool) -> Iterator[VectorBatch]:
+def usable_again(
+    source: Source, asked: VerifySettings, letters: DeadLetters | None, payloads: bool
+) -> Iterator[VectorBatch]:
     """Yield the old collection's usable batches a second time."""
-    batches = source.batches(asked.batch_size, payloads=payloads)
+    batches = without(letters, source.batches(asked.batch_size, payloads=payloads))
     yield from screen(batches, source.describe().uri, asked.on_bad_vector, Skipped())
 
 

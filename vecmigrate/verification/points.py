@@ -17,19 +17,29 @@ Again = Callable[[bool], Iterable[VectorBatch]]
 """Reads a collection a second time, with payloads or without."""
 
 
-def check_counts(source: Tally, target: Tally, left_out: int) -> Check:
-    """Compare how many points there are; ``left_out`` were bad vectors of the source."""
+def check_counts(source: Tally, target: Tally, left_out: int, refused: int = 0) -> Check:
+    """Compare how many points there are.
+
+    Of the source's, ``left_out`` were bad vectors, and the target's store ``refused`` others.
+    """
     same = source.count == target.count
     summary = f"{target.count:,} points"
     if not same:
         summary += f", the source has {source.count:,}"
     if left_out:
         summary += f" and {left_out:,} bad vectors, left out"
+    if refused:
+        summary += f" and {refused:,} refused points, set aside"
     return Check(
         name="count",
         outcome=Outcome.PASSED if same else Outcome.FAILED,
         summary=summary,
-        figures={"source": source.count, "target": target.count, "left_out": left_out},
+        figures={
+            "source": source.count,
+            "target": target.count,
+            "left_out": left_out,
+            "refused": refused,
+        },
     )
 
 

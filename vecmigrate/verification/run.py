@@ -12,10 +12,12 @@ from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
 from vecmigrate.batches import VectorBatch
+from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError
 from vecmigrate.events import Steps
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator, translated
+from vecmigrate.quarantine import DeadLetters
 from vecmigrate.registry import open_source
 from vecmigrate.source import Source
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
@@ -92,7 +94,8 @@ def verify(
             ),
             keeps_anchors=keeper is not None,
         )
-        ours, theirs, sound = SourcePass(), Tally(), Soundness()
+        letters = _letters(asked.dead_letters, described[1])
+        ours, theirs, sound = SourcePass(letters=letters), Tally(), Soundness()
         ours.run(old, vectors, asked, report)
         steps.ended("read source", points=ours.tally.count)
         probes = given or ours.probes
@@ -102,9 +105,10 @@ def verify(
             described[1].metric,
         )
         steps.ended("read target", points=theirs.count)
-        again = partial(usable_again, old, asked), _again(new, asked.batch_size)
+        refused = len(letters.ids) if letters else 0
+        again = partial(usable_again, old, asked, letters), _again(new, asked.batch_size)
         checks = [
-            check_counts(ours.tally, theirs, len(ours.skipped)),
+            check_counts(ours.tally, theirs, len(ours.skipped), refused),
             check_ids(ours.tally, theirs, *again),
             check_payloads(ours.tally, theirs, *again),
             vectors.check(full=asked.sample is None),
@@ -141,6 +145,17 @@ def _expected(
 ) -> Iterator[VectorBatch]:
     done = translated(batches, translator, text_field)
     return keeper.apply(done) if keeper else done
+
+
+def _letters(path: Path | None, target: CollectionDescription) -> DeadLetters | None:
+    if path is None:
+        return None
+    if target.provenance is None:
+        raise MismatchError(
+            f"{target.uri} does not say which run wrote it, so no dead letter is known to be its",
+            remedy="Verify it without --dead-letters.",
+        )
+    return DeadLetters(path, target.provenance.run())
 
 
 def _again(source: Source, batch_size: int) -> Callable[[bool], Iterator[VectorBatch]]:

@@ -34,6 +34,8 @@ class VerifySettings:
         Points held at a time.
     on_bad_vector
         As the migration had it: ``skip`` expects the source's bad vectors to be left out.
+    dead_letters
+        The file of points that the target's store had refused; they are expected to be missing.
     seed
         Of the sample.
     """
@@ -44,4 +46,5 @@ class VerifySettings:
     least_index_recall: float | None = None
     batch_size: int = 4096
     on_bad_vector: OnBadVector = OnBadVector.FAIL
+    dead_letters: Path | None = None
     seed: int = 0
