@@ -512,10 +512,6 @@ def test_killed_while_it_writes_and_run_again_is_the_same(
     assert landed >= least
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="a reader that opens between two of the exchange's renames may miss the sidecar",
-)
 def test_a_reader_meets_files_that_belong_together(tmp_path: Path) -> None:
     job = make(tmp_path)
     reader = """

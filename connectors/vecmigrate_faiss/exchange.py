@@ -66,13 +66,16 @@ def belonging(location: Location) -> tuple[Path, Path]:
     return location.sidecar, location.companion
 
 
-def edition(location: Location) -> tuple[int, int] | None:
-    """Return what changes when another index gets the name; None where there is none."""
+def edition(location: Location) -> tuple[int, int, Path, Path] | None:
+    """Return what changes when another index gets the name, or its files get theirs.
+
+    None where there is no index.
+    """
     try:
         stat = location.index.stat()
     except OSError:
         return None
-    return stat.st_ino, stat.st_mtime_ns
+    return stat.st_ino, stat.st_mtime_ns, *belonging(location)
 
 
 def _is_exchanged(location: Location) -> bool:

@@ -54,8 +54,9 @@ class FaissSource(Source):
             before = edition(location)
             try:
                 self._open(uri, location)
-            except InputError:
-                # Files of two editions may not fit; those of the new one are opened instead.
+            except (InputError, FileNotFoundError):
+                # Files of two editions may not fit, and a file may get its name between being
+                # looked for and being opened; what is there now is opened instead.
                 if edition(location) == before:
                     raise
             if edition(location) == before:
