@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -21,6 +22,8 @@ import pytest
 from corpus import unit
 from qdrant_places import open_place
 from typer.testing import CliRunner
+from vecmigrate_faiss.exchange import belonging, complete
+from vecmigrate_faiss.location import Location
 
 from vecmigrate import KernelRidge, Procrustes, migrate, open_source, save_translator
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
@@ -36,6 +39,7 @@ from vecmigrate.errors import (
     NotVerifiedError,
     TerminatedError,
     UsageError,
+    WriteError,
 )
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED
@@ -543,6 +547,52 @@ print(len(seen), flush=True)
                 target.upsert(points(job.new, list(range(N)), version=version))
         assert int(process.stdout.readline()) >= 2
     assert process.returncode == 0
+
+
+@pytest.fixture
+def half_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A target whose new index has the name while its sidecar could not be given its own."""
+    job = make(tmp_path)
+
+    def full(location: Location) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with open_updater(job.target, MADE) as target, monkeypatch.context() as patch:
+        target.upsert(points(job.new, [3], version=7))
+        patch.setattr("vecmigrate_faiss.exchange.complete", full)
+        with pytest.raises(WriteError):
+            target.finish()
+    return job
+
+
+def test_an_exchange_that_fails_after_the_index_has_its_name_loses_nothing(
+    half_exchanged: Job,
+) -> None:
+    target = half_exchanged.target
+    assert contents(target)[3][1]["version"] == 7
+
+    with editing(target) as edited:
+        edited.delete(np.array([4]))
+    after = contents(target)
+    assert after[3][1]["version"] == 7
+    assert after.keys() == set(range(N)) - {4}
+
+
+def test_files_that_get_their_names_while_they_are_opened_are_opened_again(
+    half_exchanged: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[Location] = []
+
+    def moved_meanwhile(location: Location) -> tuple[Path, Path]:
+        found = belonging(location)
+        if not moved:
+            complete(location)
+            moved.append(location)
+        return found
+
+    monkeypatch.setattr("vecmigrate_faiss.source.belonging", moved_meanwhile)
+    assert contents(half_exchanged.target)[3][1]["version"] == 7
+    assert moved
 
 
 def recall(job: Job) -> float:

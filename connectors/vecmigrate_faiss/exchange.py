@@ -39,7 +39,7 @@ def exchange(location: Location, made: Staging) -> None:
 
 def complete(location: Location) -> None:
     """Move what belongs to the index now; nothing to do where no exchange was begun."""
-    if not _is_exchanged(location):
+    if not is_exchanged(location):
         return
     staged = new_files(location)
     moved = [
@@ -56,7 +56,7 @@ def complete(location: Location) -> None:
 
 def belonging(location: Location) -> tuple[Path, Path]:
     """Return the sidecar and the companion that belong to the index at the name now."""
-    if _is_exchanged(location):
+    if is_exchanged(location):
         staged = new_files(location)
         sidecar, companion = staged / "sidecar.jsonl", staged / "companion.json"
         return (
@@ -78,7 +78,8 @@ def edition(location: Location) -> tuple[int, int, Path, Path] | None:
     return stat.st_ino, stat.st_mtime_ns, *belonging(location)
 
 
-def _is_exchanged(location: Location) -> bool:
+def is_exchanged(location: Location) -> bool:
+    """True while an exchange has its index at the name, and not yet all that belongs to it."""
     try:
         inode = int((location.update / _NOTE).read_text(encoding="ascii"))
         return location.index.stat().st_ino == inode

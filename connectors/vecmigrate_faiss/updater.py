@@ -23,7 +23,7 @@ from vecmigrate.connector import (
     WriteError,
 )
 from vecmigrate_faiss.changes import Changes
-from vecmigrate_faiss.exchange import complete, exchange, new_files
+from vecmigrate_faiss.exchange import complete, exchange, is_exchanged, new_files
 from vecmigrate_faiss.files import build_files
 from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.layout import read_index
@@ -118,7 +118,11 @@ class FaissUpdater(Updater):
             )
             exchange(self._location, made)
         finally:
-            made.discard()
+            if is_exchanged(self._location):
+                # The index has the name already: what lies here belongs to it.
+                made.suspend()
+            else:
+                made.discard()
 
     def _take_lock(self) -> IO[bytes]:
         lock = (self._location.update / "lock").open("ab")
