@@ -78,6 +78,16 @@ class MigrationResult(BaseModel):
     seconds: float
     vectors_per_second: float
 
+    def counts(self) -> dict[str, int]:
+        """Return the points by what was done with them, as a record of the run keeps it."""
+        return {
+            "read": self.read,
+            "written": self.written,
+            "skipped": len(self.skipped_ids),
+            "quarantined": len(self.quarantined_ids),
+            "kept_anchors": self.kept_anchors,
+        }
+
 
 def migrate(
     source: str | Source,

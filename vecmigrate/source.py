@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.description import CollectionDescription
@@ -17,7 +17,14 @@ class Source(ABC):
     """A collection open for reading; a context manager. It is never modified.
 
     A source may be read from a thread other than the one that opened it, one thread at a time.
+
+    Attributes
+    ----------
+    fingerprint_tells_all
+        True where :meth:`fingerprint` changes with every change, a vector's in its place too.
     """
+
+    fingerprint_tells_all: ClassVar[bool] = False
 
     @abstractmethod
     def describe(self) -> CollectionDescription:

@@ -46,6 +46,8 @@ class FaissSource(Source):
     they are by :meth:`batches`, which does not look for them; :meth:`fetch` refuses such an index.
     """
 
+    fingerprint_tells_all = True
+
     def __init__(self, uri: StoreURI, location: Location) -> None:
         self._uri = uri
         self._path = location.index

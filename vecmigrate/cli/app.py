@@ -18,6 +18,7 @@ from vecmigrate.cli import (
     inspect,
     migrate,
     rollback,
+    run,
     status,
     sync,
     translate,
@@ -51,6 +52,7 @@ for command in (
     drop_source,
     sync,
     status,
+    run,
     history,
 ):
     command.register(app)

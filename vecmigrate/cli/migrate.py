@@ -118,13 +118,7 @@ def run(
                 announce=out.say,
                 progress=advance,
             )
-        counts.update(
-            read=result.read,
-            written=result.written,
-            skipped=len(result.skipped_ids),
-            quarantined=len(result.quarantined_ids),
-            kept_anchors=result.kept_anchors,
-        )
+        counts.update(result.counts())
         for note in (*description.notes, *result.target.notes):
             out.say(f"note: {note}")
         if result.skipped_ids:

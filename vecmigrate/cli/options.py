@@ -40,6 +40,9 @@ def state_again(state: Path | None) -> str:
     return f" --state '{state}'" if named_here else ""
 
 
+JobArgument: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="[JOB]", help="A job's file, TOML: docs/jobs.md.")
+]
 SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 TranslatorOption: TypeAlias = Annotated[

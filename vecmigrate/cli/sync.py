@@ -139,14 +139,7 @@ def run(
                 progress=advance,
             ),
         )
-        counts.update(
-            arrived=result.arrived,
-            changed=result.changed,
-            vanished=result.vanished,
-            reembedded=result.reembedded,
-            left_alone=result.left_alone,
-            skipped=len(result.skipped_ids),
-        )
+        counts.update(result.counts())
         would = "would be " if dry_run else ""
         out.say(
             f"{result.arrived:,} arrived, {result.changed:,} changed, {result.vanished:,} vanished"

@@ -117,12 +117,7 @@ def run(
             )
         with open_records(state) as records:
             VerificationLog(records).add(spelled(target), found)
-        [figures] = [check.figures for check in found.checks if check.name == "vectors"]
-        counts.update(
-            (name, count)
-            for name, count in figures.items()
-            if name in ("compared", "wrong") and isinstance(count, int)
-        )
+        counts.update(found.counts())
         width = max(len(check.name) for check in found.checks)
         for check in found.checks:
             out.say(f"{check.name:<{width}}  {check.outcome.value:<8} {check.summary}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from vecmigrate.dry_run.job import Job
 from vecmigrate.dry_run.purchases import MIN_PROBES, Shares
 from vecmigrate.dry_run.refits import GROUPS, refit_orders
 from vecmigrate.dry_run.sample import Sample
-from vecmigrate.dry_run.settings import Settings, Stage, anchor_count, budget_of
+from vecmigrate.dry_run.settings import Settings, Stage, anchor_count, budget_of, silent
 from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
 from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
@@ -52,11 +52,6 @@ SAMPLE = 3000
 """Points of the uniform sample: the map, tokens of a text, documents as probes."""
 
 
-@contextmanager
-def _silent(what: str, total: int | None, *, unit: str = "vec") -> Iterator[Callable[[int], None]]:
-    yield lambda count: None
-
-
 def dry_run(
     source: str | Source,
     encoder: str | Encoder,
@@ -68,7 +63,7 @@ def dry_run(
     queries: Sequence[Query] | None = None,
     labels: Mapping[PointId, Mapping[PointId, float]] | None = None,
     settings: Settings | None = None,
-    stage: Stage = _silent,
+    stage: Stage = silent,
     announce: Callable[[str], None] = lambda line: None,
 ) -> DryRunReport:
     """Estimate what moving ``source`` to a new encoder costs, writing no collection.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,12 @@ class Stage(Protocol):
     def __call__(
         self, what: str, total: int | None, *, unit: str = ...
     ) -> AbstractContextManager[Callable[[int], None]]: ...
+
+
+@contextmanager
+def silent(what: str, total: int | None, *, unit: str = "vec") -> Iterator[Callable[[int], None]]:
+    """Show no progress."""
+    yield lambda count: None
 
 
 @dataclass(frozen=True, slots=True)

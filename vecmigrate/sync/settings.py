@@ -105,3 +105,14 @@ class SyncResult(BaseModel):
     def wrote(self) -> int:
         """Points of the target that were changed."""
         return self.arrived + self.changed + self.vanished + self.reembedded
+
+    def counts(self) -> dict[str, int]:
+        """Return the points by what was done with them, as a record of the run keeps it."""
+        return {
+            "arrived": self.arrived,
+            "changed": self.changed,
+            "vanished": self.vanished,
+            "reembedded": self.reembedded,
+            "left_alone": self.left_alone,
+            "skipped": len(self.skipped_ids),
+        }

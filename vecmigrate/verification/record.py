@@ -86,3 +86,12 @@ class Verification(BaseModel):
     def failures(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
+
+    def counts(self) -> dict[str, int]:
+        """Return the vectors compared and found wrong, as a record of the run keeps it."""
+        [figures] = [check.figures for check in self.checks if check.name == "vectors"]
+        return {
+            name: count
+            for name, count in figures.items()
+            if name in ("compared", "wrong") and isinstance(count, int)
+        }

@@ -1,0 +1,53 @@
+"""Leads readers to the target, where the user says so."""
+
+from __future__ import annotations
+
+from vecmigrate.cutover import cut_over
+from vecmigrate.cutover.naming import name_uri
+from vecmigrate.jobs.moving import Moving
+from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.verification.naming import spelled
+
+
+class CutoverStep:
+    """The cutover; it rests on the verification, and is done only when asked for.
+
+    Parameters
+    ----------
+    name
+        What readers open.
+    asked
+        True where this run is to do it.
+    """
+
+    name = "cutover"
+
+    def __init__(self, moving: Moving, name: str, *, asked: bool) -> None:
+        self._moving = moving
+        self._readers = name_uri(name, moving.target)
+        self._asked = asked
+
+    def look(self) -> Look:
+        target = self._moving.target
+        if self._moving.published() and spelled(self._readers) == spelled(target):
+            return Look(standing=Standing.DONE, reason=f"readers of {self._readers} have {target}")
+        if not self._asked:
+            return Look(
+                standing=Standing.LEFT,
+                reason=f"leads readers of {self._readers} to {target}; done with --cutover alone",
+            )
+        return Look(standing=Standing.DUE, reason=f"leads readers of {self._readers} to {target}")
+
+    def do(self, around: Surroundings) -> Look:
+        target = self._moving.target
+        with around.recorded(self.name, self._readers, target):
+            move = cut_over(self._readers, target, self._moving.records)
+        for note in move.notes:
+            around.announce(f"note: {note}")
+        if move.kept is not None:
+            around.announce(f"{move.kept} is kept; back with: vecmigrate rollback '{move.name}'")
+        encoder = move.after.encoder or "the encoder of that collection"
+        return Look(
+            standing=Standing.DONE,
+            reason=f"readers of {move.name} have {target}, and must ask it with {encoder}",
+        )

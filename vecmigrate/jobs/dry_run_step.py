@@ -1,0 +1,156 @@
+"""Measures the move, fits the map and holds the figures against the gates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vecmigrate.dry_run import Budget, Settings, dry_run
+from vecmigrate.dry_run.verdict import EXIT_CODES
+from vecmigrate.errors import ExitCode, MismatchError
+from vecmigrate.evaluation import read_queries
+from vecmigrate.evaluation.labels import read_labels
+from vecmigrate.jobs.digests import changed, facts_digest, file_digest, files_digests
+from vecmigrate.jobs.moving import Moving
+from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.report.file import REPORT_JSON, save_report
+from vecmigrate.report.html import REPORT_HTML, write_html
+from vecmigrate.state.steps import StepRecord
+
+_MAP = {
+    "map": "encoders or options of the map are other ones",
+    "anchors": "the anchor file is another one",
+}
+_MEASURED = {
+    "source": "the source has changed",
+    "measuring": "gates or options of the dry run are other ones",
+    "queries": "the queries are other ones",
+    "labels": "the labels are other ones",
+}
+_WORDS = {
+    ExitCode.OK: "go",
+    ExitCode.NO_GO: "no-go: a gate is not met",
+    ExitCode.TOO_SMALL: "too few probes to tell whether the gates are met",
+}
+
+
+class DryRunStep:
+    """The dry run; what it spent on the encoder is not spent again."""
+
+    name = "dry-run"
+
+    def __init__(self, moving: Moving) -> None:
+        self._moving = moving
+        self._spec = moving.spec
+
+    def look(self) -> Look:
+        record = self._moving.find(self.name)
+        job = self._moving.published()
+        now = self._inputs()
+        if record is None:
+            if job is not None:
+                raise MismatchError(
+                    f"{self._moving.target} was migrated before this job was",
+                    remedy="Keep it in step with `vecmigrate sync`, or name another target.",
+                )
+            return Look(standing=Standing.DUE, reason="not done yet")
+        other = changed(record.inputs, now, _MAP)
+        if job is not None:
+            # Its map is in use: a source that grew, or other gates, are no reason to change it.
+            if other:
+                raise MismatchError(
+                    f"{self._moving.target} was made before the job was changed ({other})",
+                    remedy="Name another target in the job for a new migration, or change it back.",
+                )
+            self._moving.check_made_by(job)
+            return Look(
+                standing=Standing.DONE, reason=f"{self._moving.target} was made by its translator"
+            )
+        other = changed(record.inputs, now, {**_MAP, **_MEASURED})
+        if not other and files_digests(map(Path, record.outputs)) != record.outputs:
+            other = f"files in {self._spec.dry_run.out} are gone or other ones"
+        if other:
+            return Look(standing=Standing.DUE, reason=other)
+        return self._ended(record)
+
+    def do(self, around: Surroundings) -> Look:
+        spec, given = self._spec, self._spec.dry_run
+        inputs = self._inputs()
+        report = dry_run(
+            spec.source.uri,
+            spec.target.encoder,
+            given.out,
+            old_encoder=spec.source.encoder,
+            query_encoder=spec.target.query_encoder,
+            queries=None if given.queries is None else read_queries(given.queries),
+            labels=None if given.labels is None else read_labels(given.labels),
+            settings=self.settings(),
+            stage=around.stage,
+            announce=around.announce,
+        )
+        save_report(report, given.out)
+        write_html(report, given.out)
+        for line in report.headline:
+            around.announce(line)
+        made = [given.out / REPORT_JSON, given.out / REPORT_HTML, self._moving.translator]
+        if self._moving.anchors is not None:
+            made.append(self._moving.anchors)
+        record = StepRecord(
+            inputs=inputs,
+            outputs=files_digests(made),
+            exit_code=EXIT_CODES[report.verdict.outcome],
+        )
+        self._moving.save(self.name, record)
+        return self._ended(record)
+
+    def settings(self) -> Settings:
+        """The job's options as those of a dry run."""
+        given = self._spec.dry_run
+        return Settings(
+            anchors=given.anchors,
+            strategy=given.strategy,
+            method=given.method,
+            budget=None if given.budget is None else Budget.parse(str(given.budget)),
+            thresholds=dict(self._spec.gates.items()),
+            target_recall=given.target_recall,
+            order=None if given.order == "best" else given.order,
+            price=given.price_per_million_tokens,
+            read_texts=given.texts,
+            seed=given.seed,
+            on_bad_vector=self._spec.on_bad_vector,
+        )
+
+    def _inputs(self) -> dict[str, str]:
+        spec, given = self._spec, self._spec.dry_run
+        of_map = {"method", "texts", "strategy", "anchors", "seed"}
+        files = {"queries": given.queries, "labels": given.labels}
+        anchors = given.anchors if isinstance(given.anchors, Path) else None
+        return {
+            "source": self._moving.fingerprint(),
+            "map": facts_digest(
+                {
+                    "encoder": spec.target.encoder,
+                    "on_bad_vector": spec.on_bad_vector,
+                    "options": given.model_dump(mode="json", include=of_map),
+                }
+            ),
+            "measuring": facts_digest(
+                {
+                    "old_encoder": spec.source.encoder,
+                    "query_encoder": spec.target.query_encoder,
+                    "options": given.model_dump(mode="json", exclude=of_map),
+                    "gates": spec.gates,
+                }
+            ),
+            **{name: file_digest(path) for name, path in files.items() if path is not None},
+            **({} if anchors is None else {"anchors": file_digest(anchors)}),
+        }
+
+    def _ended(self, record: StepRecord) -> Look:
+        code = ExitCode(record.exit_code)
+        gates = "" if self._spec.gates else ", no gates given"
+        page = self._spec.dry_run.out / REPORT_HTML
+        return Look(
+            standing=Standing.DONE if code is ExitCode.OK else Standing.FAILED,
+            reason=f"{_WORDS[code]}{gates} ({record.finished_at:%Y-%m-%d %H:%M} UTC, {page})",
+            exit_code=code,
+        )

@@ -1,0 +1,64 @@
+"""Writes the target."""
+
+from __future__ import annotations
+
+from vecmigrate.jobs.moving import Moving
+from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.migration import migrate
+from vecmigrate.registry import open_source
+from vecmigrate.wording import name_some
+
+
+class MigrateStep:
+    """The migration; one that was killed is continued."""
+
+    name = "migrate"
+
+    def __init__(self, moving: Moving) -> None:
+        self._moving = moving
+
+    def look(self) -> Look:
+        job = self._moving.published()
+        if job is not None:
+            reason = f"{job.written:,} points were written ({job.provenance.created_at[:16]})"
+            return Look(standing=Standing.DONE, reason=reason)
+        begun = self._moving.migration()
+        if begun is not None and begun.written:
+            return Look(
+                standing=Standing.CONTINUES,
+                reason=f"{begun.written:,} points are written of an unfinished target",
+            )
+        return Look(standing=Standing.DUE, reason=f"nothing is at {self._moving.target}")
+
+    def do(self, around: Surroundings) -> Look:
+        moving, spec = self._moving, self._moving.spec
+        with (
+            around.recorded(self.name, moving.source, moving.target) as counts,
+            open_source(moving.source) as source,
+            around.stoppable() as stop,
+            around.stage("migrating", source.describe().count) as advance,
+        ):
+            result = migrate(
+                source,
+                moving.target,
+                moving.translator,
+                keep_anchors=moving.anchors,
+                batch_size=spec.migrate.batch_size,
+                on_bad_vector=spec.on_bad_vector,
+                on_bad_point=spec.migrate.on_bad_point,
+                dead_letters=spec.migrate.dead_letters,
+                max_dead_letters=spec.migrate.max_dead_letters,
+                state=moving.state,
+                checkpoint_seconds=spec.migrate.checkpoint_seconds,
+                max_rate=spec.migrate.max_rate,
+                stop=stop,
+                announce=around.announce,
+                progress=advance,
+            )
+            counts.update(result.counts())
+        if result.skipped_ids:
+            around.announce(f"left out for bad vectors: ids {name_some(result.skipped_ids)}")
+        if result.quarantined_ids:
+            refused = name_some(result.quarantined_ids)
+            around.announce(f"refused by the store: ids {refused}, see {result.dead_letters}")
+        return Look(standing=Standing.DONE, reason=f"{result.written:,} points were written")

@@ -1,0 +1,124 @@
+"""Does what is left to do of a job, step by step."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from vecmigrate.jobs.cutover_step import CutoverStep
+from vecmigrate.jobs.dry_run_step import DryRunStep
+from vecmigrate.jobs.migrate_step import MigrateStep
+from vecmigrate.jobs.moving import Moving
+from vecmigrate.jobs.spec import JobSpec
+from vecmigrate.jobs.step import Look, Standing, Step, Surroundings
+from vecmigrate.jobs.sync_step import SyncStep
+from vecmigrate.jobs.verify_step import VerifyStep
+from vecmigrate.state import open_state
+from vecmigrate.state.lock import job_lock
+
+
+class StepOutcome(BaseModel):
+    """What a run made of a step.
+
+    Attributes
+    ----------
+    done_now
+        False where an earlier result holds, or nothing was to be done.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    done_now: bool
+    look: Look
+
+
+class JobResult(BaseModel):
+    """What a run made of a job.
+
+    Attributes
+    ----------
+    steps
+        In their order, as far as it came.
+    exit_code
+        0, or that of the step that stopped it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    target: str
+    steps: tuple[StepOutcome, ...]
+    exit_code: int
+
+
+def steps_of(moving: Moving, *, cutover: bool) -> list[Step]:
+    """Return a job's steps in their order."""
+    steps: list[Step] = [
+        DryRunStep(moving),
+        MigrateStep(moving),
+        SyncStep(moving),
+        VerifyStep(moving),
+    ]
+    if moving.spec.cutover is not None:
+        steps.append(CutoverStep(moving, moving.spec.cutover.name, asked=cutover))
+    return steps
+
+
+def run_job(
+    spec: JobSpec,
+    state: str | Path,
+    *,
+    cutover: bool = False,
+    around: Surroundings | None = None,
+) -> JobResult:
+    """Measure, judge, migrate, keep in step, verify and, where asked for, cut over.
+
+    Each step is passed over where its result still holds. A run that was killed is continued by the
+    same call. Paths are seen from the working directory.
+
+    Parameters
+    ----------
+    state
+        The state file.
+    cutover
+        Lead readers over to the target, once it is verified.
+    around
+        See :class:`Surroundings`.
+
+    Raises
+    ------
+    LockedError
+        Where another run has the job.
+    MismatchError, TargetExistsError
+        Where the target was made otherwise than the job says, or by somebody else.
+    VecmigrateError
+        From the steps.
+    """
+    around, state = around or Surroundings(), Path(state)
+    with closing(open_state(state)) as records:
+        moving = Moving(spec, state, records)
+        what = f"the job {moving.source} to {moving.target}"
+        with job_lock(state.parent / "locks", f"{moving.key}-run", what):
+            return _run(moving, steps_of(moving, cutover=cutover), around)
+
+
+def _run(moving: Moving, steps: list[Step], around: Surroundings) -> JobResult:
+    outcomes: list[StepOutcome] = []
+    for step in steps:
+        look = step.look()
+        if done_now := look.is_due:
+            around.announce(f"{step.name}: {look.reason}")
+            look = step.do(around)
+        around.announce(f"{step.name}: {look.standing.value}, {look.reason}")
+        outcomes.append(StepOutcome(step=step.name, done_now=done_now, look=look))
+        if look.standing is Standing.FAILED:
+            break
+    return JobResult(
+        source=moving.source,
+        target=moving.target,
+        steps=tuple(outcomes),
+        exit_code=outcomes[-1].look.exit_code,
+    )

@@ -1,0 +1,95 @@
+"""Brings a target that is there in step with its source."""
+
+from __future__ import annotations
+
+from vecmigrate.jobs.moving import Moving
+from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.registry import open_source
+from vecmigrate.state.jobs import Job
+from vecmigrate.state.steps import StepRecord
+from vecmigrate.sync.run import sync
+from vecmigrate.sync.settings import SyncResult, SyncSettings
+
+
+class SyncStep:
+    """The sync; due where the source may have changed since it was last read."""
+
+    name = "sync"
+
+    def __init__(self, moving: Moving) -> None:
+        self._moving = moving
+        self._asked = moving.spec.sync
+
+    def look(self) -> Look:
+        job = self._moving.published()
+        if job is None:
+            return Look(standing=Standing.NOTHING, reason="migrate writes all of the source")
+        self._moving.check_made_by(job)
+        if self._asked.reembed_budget is not None:
+            return Look(
+                standing=Standing.DUE,
+                reason=f"re-embeds up to {self._budget()}, and what the source changed",
+            )
+        with open_source(self._moving.source) as source:
+            now, tells_all = source.fingerprint(), source.fingerprint_tells_all
+        if now != self._read_before(job):
+            return Look(standing=Standing.DUE, reason="the source has changed")
+        if not tells_all:
+            return Look(
+                standing=Standing.DUE,
+                reason="the source's store does not tell what was changed in its place",
+            )
+        return Look(standing=Standing.DONE, reason="the source is as it was read")
+
+    def do(self, around: Surroundings) -> Look:
+        moving = self._moving
+        job = moving.published()
+        before = moving.fingerprint()
+        with (
+            around.recorded(self.name, moving.source, moving.target) as counts,
+            around.stoppable() as stop,
+            around.stage("syncing", None) as advance,
+        ):
+            result = sync(
+                moving.source,
+                moving.target,
+                moving.translator,
+                moving.state,
+                SyncSettings(
+                    changed_by=self._asked.changed_by,
+                    keep_anchors=moving.anchors,
+                    on_bad_vector=moving.spec.on_bad_vector,
+                    batch_size=moving.spec.migrate.batch_size,
+                    max_vanished=self._asked.max_vanished,
+                    reembed=self._budget(),
+                    encoder=None if self._budget() is None else moving.spec.target.encoder,
+                    queries=self._asked.queries,
+                    stop=stop,
+                    announce=around.announce,
+                    progress=advance,
+                ),
+            )
+            counts.update(result.counts())
+        if job is not None:
+            moving.save(
+                self.name,
+                StepRecord(inputs={"source": before, "migration": job.provenance.run()}),
+            )
+        return Look(standing=Standing.DONE, reason=_told(result))
+
+    def _budget(self) -> str | None:
+        budget = self._asked.reembed_budget
+        return None if budget is None else str(budget)
+
+    def _read_before(self, job: Job) -> str:
+        record = self._moving.find(self.name)
+        if record is not None and record.inputs["migration"] == job.provenance.run():
+            return record.inputs["source"]
+        return job.belongings.source_fingerprint
+
+
+def _told(result: SyncResult) -> str:
+    if not result.wrote:
+        return f"nothing to write, {result.count:,} points are in step"
+    told = f"{result.arrived:,} arrived, {result.changed:,} changed, {result.vanished:,} vanished"
+    return f"{told}, {result.reembedded:,} re-embedded" if result.reembedded else told

@@ -1,0 +1,131 @@
+"""Holds the target against the source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vecmigrate.errors import ExitCode
+from vecmigrate.jobs.digests import changed, facts_digest, file_digest
+from vecmigrate.jobs.moving import Moving
+from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.registry import open_source
+from vecmigrate.state.steps import StepRecord
+from vecmigrate.verification import Outcome, Verification, VerifySettings, verify
+from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.naming import spelled
+
+_INPUTS = {
+    "options": "options of the verification are other ones",
+    "queries": "the queries are other ones",
+    "translator": "the translator is another one",
+    "source": "the source has changed",
+    "target": "the target has changed",
+}
+
+
+class VerifyStep:
+    """The verification; one that failed is done again."""
+
+    name = "verify"
+
+    def __init__(self, moving: Moving) -> None:
+        self._moving = moving
+        self._asked = moving.spec.verify
+
+    def look(self) -> Look:
+        if self._moving.published() is None:
+            return Look(standing=Standing.DUE, reason="after the migration")
+        record = self._moving.find(self.name)
+        if record is None:
+            return Look(standing=Standing.DUE, reason="not done yet")
+        if record.exit_code:
+            return Look(standing=Standing.DUE, reason="it failed the last time")
+        other = changed(record.inputs, self._inputs(), _INPUTS)
+        if other:
+            return Look(standing=Standing.DUE, reason=other)
+        passed = VerificationLog(self._moving.records).latest(spelled(self._moving.target))
+        if passed is None or not passed.verification.passed:
+            return Look(standing=Standing.DUE, reason="a later verification did not pass")
+        return Look(
+            standing=Standing.DONE,
+            reason=f"passed, and nothing has changed ({passed.verification.finished_at[:16]})",
+        )
+
+    def do(self, around: Surroundings) -> Look:
+        moving = self._moving
+        job = moving.migration()
+        letters = None if job is None else self._dead_letters(job.key)
+        with (
+            around.recorded(self.name, moving.source, moving.target) as counts,
+            # Held open: embedded storage is loaded anew where nobody else has it open.
+            open_source(moving.source) as source,
+            open_source(moving.target) as target,
+            around.stage("verifying", source.describe().count + target.describe().count) as advance,
+        ):
+            found = verify(
+                moving.source,
+                moving.target,
+                moving.translator,
+                VerifySettings(
+                    sample=None if self._asked.full else self._asked.sample,
+                    keep_anchors=moving.anchors,
+                    queries=self._asked.queries,
+                    least_index_recall=self._asked.min_index_recall,
+                    on_bad_vector=moving.spec.on_bad_vector,
+                    dead_letters=letters,
+                ),
+                progress=advance,
+            )
+            VerificationLog(moving.records).add(spelled(moving.target), found)
+            counts.update(found.counts())
+        for check in found.checks:
+            if check.outcome is not Outcome.PASSED:
+                around.announce(f"{check.name}: {check.outcome.value}: {check.summary}")
+        look = _told(found)
+        moving.save(
+            self.name,
+            StepRecord(
+                inputs={
+                    **self._inputs(),
+                    "source": found.source_fingerprint,
+                    "target": found.target_fingerprint,
+                },
+                exit_code=look.exit_code,
+            ),
+        )
+        return look
+
+    def _inputs(self) -> dict[str, str]:
+        moving, queries = self._moving, self._asked.queries
+        with open_source(moving.target) as target:
+            fingerprint = target.fingerprint()
+        return {
+            "options": facts_digest(
+                {
+                    **self._asked.model_dump(mode="json"),
+                    "keep_anchors": moving.anchors is not None,
+                    "on_bad_vector": moving.spec.on_bad_vector,
+                }
+            ),
+            "translator": file_digest(moving.translator),
+            "source": moving.fingerprint(),
+            "target": fingerprint,
+            **({} if queries is None else {"queries": file_digest(queries)}),
+        }
+
+    def _dead_letters(self, key: str) -> Path | None:
+        given = self._moving.spec.migrate.dead_letters
+        path = given or self._moving.state.parent / "dead-letters" / f"{key}.jsonl"
+        return path if path.exists() else None
+
+
+def _told(found: Verification) -> Look:
+    if not found.passed:
+        failed = ", ".join(check.name for check in found.failures)
+        return Look(
+            standing=Standing.FAILED, reason=f"failed: {failed}", exit_code=ExitCode.VERIFICATION
+        )
+    warned = any(check.outcome is Outcome.WARNING for check in found.checks)
+    return Look(
+        standing=Standing.DONE, reason="passed, with a warning above" if warned else "passed"
+    )
