@@ -17,6 +17,7 @@ from vecmigrate.cli import (
     history,
     inspect,
     migrate,
+    plan,
     rollback,
     run,
     status,
@@ -52,6 +53,7 @@ for command in (
     drop_source,
     sync,
     status,
+    plan,
     run,
     history,
 ):

@@ -11,9 +11,9 @@ from vecmigrate.errors import InputError, MismatchError, TargetExistsError
 from vecmigrate.jobs.digests import file_digest
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.registry import open_source
-from vecmigrate.state.jobs import Job, JobStatus, JobTable, job_key
+from vecmigrate.state.jobs import Job, JobStatus, JobTable, job_key, spelled
 from vecmigrate.state.steps import StepRecord, StepTable
-from vecmigrate.verification.naming import spelled
+from vecmigrate.verification.naming import lasting
 
 
 class Moving:
@@ -34,7 +34,7 @@ class Moving:
         self.source, self.target = spec.source.uri, spec.target.uri
         self.key = job_key(self.source, self.target)
         self._steps = StepTable(records)
-        if spelled(self.source) == spelled(self.target):
+        if spelled(lasting(self.source)) == spelled(self.target):
             raise MismatchError(
                 f"{self.source} leads to {self.target} itself",
                 remedy="The move is done where readers were cut over from it; name what was kept "
