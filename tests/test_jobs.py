@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -17,20 +17,16 @@ import pytest
 from click.testing import Result
 from crash import contents
 from dry_run_corpus import DryRunCorpus, N, make_dry_run_corpus
+from job_table import PAGE, SCHEMA, page_with_table, schema
 from typer.testing import CliRunner
 
 from vecmigrate.cli import app
 from vecmigrate.description import TargetSpec
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.jobs import JobSpec, load_job
+from vecmigrate.jobs import load_job
 from vecmigrate.registry import open_sink, open_source
 from vecmigrate.state import STATE_VARIABLE
 
-SCHEMA = Path(__file__).parents[1] / "docs" / "job.schema.json"
-MAKE_SCHEMA = (
-    "import json; from vecmigrate.jobs import JobSpec; "
-    "print(json.dumps(JobSpec.model_json_schema(), indent=1))"
-)
 JOB = """
 [source]
 uri = "faiss:old.faiss"
@@ -198,7 +194,7 @@ def test_qdrant_is_synced_each_time_since_it_does_not_tell_changes(corpus: DryRu
             sink.finish()
     job = write_job(corpus.folder)
     job.write_text(job.read_text().replace("faiss:old.faiss", "qdrant:storage/old"))
-    assert done_now(job) == ["dry-run", "migrate", "sync", "verify"]
+    assert done_now(job) == ["dry-run", "migrate", "verify"]
     assert done_now(job) == ["sync"]
 
 
@@ -391,13 +387,19 @@ def test_a_job_that_is_not_there(tmp_path: Path) -> None:
         load_job(tmp_path / "none.toml")
 
 
-def test_the_schema_in_the_docs_is_that_of_the_model() -> None:
-    again = f".venv/bin/python -c '{MAKE_SCHEMA}' > docs/job.schema.json"
-    assert json.loads(SCHEMA.read_text()) == JobSpec.model_json_schema(), f"make it again: {again}"
+def test_the_docs_have_the_model_s_schema_and_keys() -> None:
+    again = "make them again: .venv/bin/python tests/job_table.py"
+    assert json.loads(SCHEMA.read_text()) == schema(), again
+    assert page_with_table(PAGE.read_text()) == PAGE.read_text(), again
+
+
+def test_the_docs_job_is_one(tmp_path: Path) -> None:
+    [text] = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "job.toml").write_text(text)
+    assert load_job(tmp_path / "job.toml").gates == {"min-recall@10": 0.6}
 
 
 def test_every_field_of_a_job_is_described() -> None:
-    schema: dict[str, Any] = JobSpec.model_json_schema()
-    for name, section in schema["$defs"].items():
+    for name, section in schema()["$defs"].items():
         for field, facts in section.get("properties", {}).items():
             assert "description" in facts, f"{name}.{field}"

@@ -26,7 +26,8 @@ EXAMPLES = """
     vecmigrate history --failed --target qdrant://localhost:6333/articles-minilm --limit 5
     vecmigrate history --failed --json
 
-Recorded are migrate, verify, cutover, rollback and drop-source; no rehearsals (--dry-run).
+Recorded are run, migrate, sync, verify, cutover, rollback and drop-source; no rehearsals
+(--dry-run).
 """
 _COLUMNS = ["run", "began (UTC)", "took", "command", "outcome", "points", "source → target"]
 

@@ -25,6 +25,11 @@ class Moving:
         The state file.
     records
         A connection to it.
+
+    Attributes
+    ----------
+    just_migrated
+        True where this run has migrated, and so read all of the source.
     """
 
     def __init__(self, spec: JobSpec, state: Path, records: sqlite3.Connection) -> None:
@@ -33,6 +38,7 @@ class Moving:
         self.records = records
         self.source, self.target = spec.source.uri, spec.target.uri
         self.key = job_key(self.source, self.target)
+        self.just_migrated = False
         self._steps = StepTable(records)
         if spelled(lasting(self.source)) == spelled(self.target):
             raise MismatchError(

@@ -34,7 +34,7 @@ class SyncStep:
             now, tells_all = source.fingerprint(), source.fingerprint_tells_all
         if now != self._read_before(job):
             return Look(standing=Standing.DUE, reason="the source has changed")
-        if not tells_all:
+        if not tells_all and not self._moving.just_migrated:
             return Look(
                 standing=Standing.DUE,
                 reason="the source's store does not tell what was changed in its place",
