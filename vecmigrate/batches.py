@@ -83,6 +83,10 @@ class VectorBatch:
         """Return the same points with other vectors."""
         return VectorBatch(self.ids, vectors, self.payloads, self.cursor)
 
+    def each_payload(self) -> Sequence[Payload]:
+        """Return one payload a point, empty ones where there are none."""
+        return [{}] * len(self) if self.payloads is None else self.payloads
+
     def texts(self, field: str | None) -> list[str | None] | None:
         """Return each point's text, None for one that is missing or blank.
 

@@ -373,7 +373,7 @@ def _ids(batches: list[VectorBatch]) -> list[PointId]:
 def _by_id(batches: list[VectorBatch]) -> dict[PointId, tuple[Any, dict[str, Any]]]:
     found: dict[PointId, tuple[Any, dict[str, Any]]] = {}
     for batch in batches:
-        payloads = batch.payloads or [{}] * len(batch)
+        payloads = batch.each_payload()
         for row, point_id in enumerate(batch.ids.tolist()):
             assert point_id not in found, f"{point_id} came twice"
             found[point_id] = (batch.vectors[row], dict(payloads[row]))

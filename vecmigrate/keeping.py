@@ -96,8 +96,6 @@ class AnchorKeeper:
                 self.kept += int(known.sum())
             payloads = [
                 {**payload, ORIGIN_FIELD: ENCODED if is_known else TRANSLATED}
-                for payload, is_known in zip(
-                    batch.payloads or [{}] * len(batch), known.tolist(), strict=True
-                )
+                for payload, is_known in zip(batch.each_payload(), known.tolist(), strict=True)
             ]
             yield VectorBatch(batch.ids, vectors, payloads, batch.cursor)

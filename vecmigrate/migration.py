@@ -214,14 +214,12 @@ def migrate(
                 )
             )
         job = kept.job
-        spec = TargetSpec.like(
-            description,
-            dimension=translator.target_dim_,
-            provenance=job.provenance if job else provenance,
-        )
+        if job is not None:
+            provenance = job.provenance
+        spec = TargetSpec.like(description, dimension=translator.target_dim_, provenance=provenance)
         letters = DeadLetters(
             Path(dead_letters) if dead_letters else _letters_of(state, job),
-            (spec.provenance or provenance).run(),
+            provenance.run(),
         )
         begun = time.perf_counter()
         steps = Steps(_log)

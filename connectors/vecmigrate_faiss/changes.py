@@ -114,7 +114,7 @@ def _replaced(
     changed[rows] = vectors[at]
     fields = None
     if batch.payloads is not None or payloads.there:
-        fields = list(batch.payloads or [{}] * len(batch))
+        fields = list(batch.each_payload())
         for row, place in zip(rows.tolist(), at.tolist(), strict=True):
             fields[row] = payloads[place]
     return VectorBatch(batch.ids, changed, fields)

@@ -92,24 +92,20 @@ class CutoverLog(StateTable):
 
     def of(self, name: str) -> list[Entry]:
         """Return the entries of a name that were not undone, the latest first."""
-        with self._transaction() as begun:
-            rows = begun.execute(
-                "SELECT id, name, previous, target, target_spelled, verification, begun_at, "
-                "done_at, rolled_back_at, dropped_at FROM cutovers "
-                "WHERE name = ? AND rolled_back_at IS NULL ORDER BY id DESC",
-                (name,),
-            ).fetchall()
-        fields = list(Entry.model_fields)
-        return [Entry.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
+        return self._standing("name", name)
 
     def leading_to(self, target_spelled: str) -> list[Entry]:
         """Return the entries that led readers to a collection, not undone, the latest first."""
-        rows = self._connection.execute(
-            f"SELECT {', '.join(Entry.model_fields)} FROM cutovers "
-            "WHERE target_spelled = ? AND rolled_back_at IS NULL ORDER BY id DESC",
-            (target_spelled,),
-        )
+        return self._standing("target_spelled", target_spelled)
+
+    def _standing(self, column: str, value: str) -> list[Entry]:
         fields = list(Entry.model_fields)
+        with self._transaction() as begun:
+            rows = begun.execute(
+                f"SELECT {', '.join(fields)} FROM cutovers "
+                f"WHERE {column} = ? AND rolled_back_at IS NULL ORDER BY id DESC",
+                (value,),
+            ).fetchall()
         return [Entry.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
 
     def _stamp(self, column: str, number: int) -> None:

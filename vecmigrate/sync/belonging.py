@@ -8,8 +8,10 @@ from vecmigrate.anchors import AnchorSet
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
+from vecmigrate.registry import find_switcher
 from vecmigrate.state.jobs import JobTable
 from vecmigrate.sync.ledger import Ledger
+from vecmigrate.uri import parse_uri
 from vecmigrate.verification.naming import spelled
 
 
@@ -84,8 +86,5 @@ def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> 
 
 
 def _name(uri: str) -> str:
-    from vecmigrate.registry import find_switcher
-    from vecmigrate.uri import parse_uri
-
     switcher = find_switcher(uri)
     return switcher.spelled(parse_uri(uri)) if switcher else uri

@@ -81,7 +81,8 @@ class Judge:
         expected, variances = self._expected(batch)
         vectors, payloads = hashes_of(batch)
         texts = batch.texts(self._text_field) or [None] * len(batch)
-        fields: list[Payload] = list(expected.payloads or [{}] * len(batch))
+        given = batch.each_payload()
+        fields: list[Payload] = list(expected.each_payload())
         entries = [
             Entry(i, v, p, _origin(mark_of(field)), variance, text is not None)
             for i, v, p, field, variance, text in zip(
@@ -102,12 +103,11 @@ class Judge:
             same = distances(made[rows], found.vectors, cosine=self._cosine) <= self._tolerance
             holds = _payload_hashes(found)
             theirs = found.texts(self._text_field) or [None] * len(found)
+            points = found.each_payload()
             for at, row in enumerate(rows.tolist()):
                 entry, before = entries[row], known[row]
-                point = (found.payloads or [{}] * len(found))[at]
-                ours = self._ours(
-                    before, hashes[at], bool(same[at]), mark_of(point), entry.id in interrupted
-                )
+                mark = mark_of(points[at])
+                ours = self._ours(before, hashes[at], bool(same[at]), mark, entry.id in interrupted)
                 if ours is None:
                     entry.origin, entry.target = Origin.FOREIGN, hashes[at]
                     settled.append(entry)
@@ -120,8 +120,7 @@ class Judge:
                         made = made.copy()
                     made[row] = found.vectors[at]
                     entry.origin = Origin.ENCODED
-                    fields[row] = {**(batch.payloads or [{}] * len(batch))[row],
-                                   ORIGIN_FIELD: ENCODED}  # fmt: skip
+                    fields[row] = {**given[row], ORIGIN_FIELD: ENCODED}
                 if (kept or same[at]) and holds[at] == entry.payload:
                     entry.target = hashes[at]
                     settled.append(entry)
@@ -153,8 +152,7 @@ class Judge:
             # Without texts nothing tells whether an anchor's vector is still that of its point.
             done = done.with_vectors(self._keeper.mixed(vectors))
         if self._marks:
-            given = batch.payloads or [{}] * len(batch)
-            marked = [{**payload, ORIGIN_FIELD: TRANSLATED} for payload in given]
+            marked = [{**payload, ORIGIN_FIELD: TRANSLATED} for payload in batch.each_payload()]
             done = VectorBatch(done.ids, done.vectors, marked)
         return done, variances
 

@@ -183,7 +183,7 @@ def _marked(
             yield ids, [None] * len(ids)
         return
     for batch in prefetch(target.batches(batch_size)):
-        yield batch.ids, [mark_of(payload) for payload in batch.payloads or [{}] * len(batch)]
+        yield batch.ids, [mark_of(payload) for payload in batch.each_payload()]
 
 
 def mark_of(payload: Any) -> str | None:
@@ -193,7 +193,7 @@ def mark_of(payload: Any) -> str | None:
 
 
 def _times(batch: VectorBatch, field: str) -> Any:
-    given = [payload.get(field) for payload in batch.payloads or [{}] * len(batch)]
+    given = [payload.get(field) for payload in batch.each_payload()]
     return np.array(
         [_time(value, field, i) for value, i in zip(given, batch.ids.tolist(), strict=True)],
         dtype=np.float64,

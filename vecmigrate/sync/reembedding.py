@@ -108,12 +108,11 @@ def reembedded(
                 entries = [entry for entry, kept in zip(entries, there, strict=True) if kept]
                 texts = [text for text in texts if text is not None]
             if budget.tokens is not None and len(batch):
-                within = np.cumsum(count_tokens(encoder, texts)) <= left
-                spent = int(sum(count_tokens(encoder, texts[: int(within.sum())])))
-                stop = not within.all()
-                batch, entries = batch.take(within), entries[: int(within.sum())]
-                texts = texts[: len(entries)]
-                left = 0 if stop else left - spent
+                spent = np.cumsum(count_tokens(encoder, texts))
+                fitting = int(np.searchsorted(spent, left, side="right"))
+                left = left - int(spent[-1]) if fitting == len(batch) else 0
+                batch, entries = batch.take(np.arange(fitting)), entries[:fitting]
+                texts = texts[:fitting]
             elif budget.texts is not None:
                 left -= len(batch)
             if len(batch):
@@ -123,9 +122,7 @@ def reembedded(
 def _encoded(batch: VectorBatch, texts: list[str | None], encoder: Encoder) -> VectorBatch:
     given = [text or "" for text in texts] if encoder.needs_texts else None
     vectors = encoder.encode(given, ids=batch.ids, role="document")
-    payloads = [
-        {**payload, ORIGIN_FIELD: ENCODED} for payload in batch.payloads or [{}] * len(batch)
-    ]
+    payloads = [{**payload, ORIGIN_FIELD: ENCODED} for payload in batch.each_payload()]
     return VectorBatch(batch.ids, vectors, payloads)
 
 

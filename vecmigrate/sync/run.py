@@ -209,7 +209,7 @@ class _Run:
         interrupted = ledger.interrupted(ids)
         ours: set[PointId] = set()
         for found in fetch_existing(self._target, ids[ledger.there(ids)]):
-            payloads = found.payloads or [{}] * len(found)
+            payloads = found.each_payload()
             for point, now, payload in zip(
                 found.ids.tolist(), target_hashes(found), payloads, strict=True
             ):

@@ -149,7 +149,7 @@ def _by_ledger(target: Source, ledger: Ledger) -> tuple[int, int, int]:
 def _by_marks(target: Source) -> tuple[int, int, int]:
     counted = {ENCODED: 0, TRANSLATED: 0, None: 0}
     for batch in target.batches(_BATCH):
-        for payload in batch.payloads or [{}] * len(batch):
+        for payload in batch.each_payload():
             counted[mark_of(payload)] += 1
     return counted[TRANSLATED], counted[ENCODED], counted[None]
 

@@ -131,7 +131,7 @@ class Retranslation:
         """Return the rows whose vectors are to be translations, or anchors that were kept."""
         if found.payloads is None:
             return np.arange(len(found))
-        kept = expected.payloads or [{}] * len(expected)
+        kept = expected.each_payload()
         return np.array(
             [
                 row
