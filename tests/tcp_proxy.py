@@ -16,9 +16,11 @@ Fault = Callable[[socket.socket, socket.socket], None]
 _CHUNK = 1 << 16
 
 
-def passed(client: socket.socket, server: socket.socket) -> None:
-    """Carry all bytes both ways until either side closes."""
-    back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+def passed(
+    client: socket.socket, server: socket.socket, halving: threading.Event | None = None
+) -> None:
+    """Carry all bytes both ways until either side closes, or an answer is to be halved."""
+    back = threading.Thread(target=_pump, args=(server, client, halving), daemon=True)
     back.start()
     _pump(client, server)
     back.join()
@@ -37,7 +39,7 @@ def delayed(seconds: float) -> Fault:
 def reset(client: socket.socket, server: socket.socket) -> None:
     """Take the request, then answer with a reset."""
     client.recv(_CHUNK)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _close_with_reset(client)
 
 
 def answered(status: str, *headers: str) -> Fault:
@@ -69,12 +71,17 @@ class Proxy:
         What to do with each connection once ``faults`` is empty.
     connections
         How many there were.
+    halving
+        While set, an answer on a connection that is passed on is cut in half, and the connection
+        is reset: the work is done and nobody knows it. Unset by the answer.
     """
 
     def __init__(self, server_port: int) -> None:
         self.faults: deque[Fault] = deque()
-        self.always: Fault = passed
+        self.always: Fault = self.passed
         self.connections = 0
+        self.halving = threading.Event()
+        self._live: set[socket.socket] = set()
         self._server_port = server_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -88,6 +95,16 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def passed(self, client: socket.socket, server: socket.socket) -> None:
+        """Carry all bytes both ways."""
+        passed(client, server, self.halving)
+
+    def cut(self) -> None:
+        """Reset the connections that there are, as those of gRPC, which stay open."""
+        for client in list(self._live):
+            with suppress(OSError):
+                _close_with_reset(client)
 
     def _accept(self) -> None:
         while True:
@@ -105,12 +122,30 @@ class Proxy:
             client,
             socket.create_connection(("127.0.0.1", self._server_port)) as server,
         ):
-            fault(client, server)
+            self._live.add(client)
+            try:
+                fault(client, server)
+            finally:
+                self._live.discard(client)
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _close_with_reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # A thread that reads from it would keep it open otherwise.
+    connection.shutdown(socket.SHUT_RD)
+    connection.close()
+
+
+def _pump(
+    source: socket.socket, sink: socket.socket, halving: threading.Event | None = None
+) -> None:
     with suppress(OSError):
         while part := source.recv(_CHUNK):
+            if halving is not None and halving.is_set():
+                halving.clear()
+                sink.sendall(part[: len(part) // 2])
+                _close_with_reset(sink)
+                return
             sink.sendall(part)
     with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)

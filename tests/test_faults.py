@@ -14,7 +14,8 @@ import pytest
 from crash import make_source, make_translator
 from qdrant_client import models
 from qdrant_loopback import Engine, RestServer
-from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, passed, reset
+from qdrant_loopback_grpc import GrpcServer
+from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, reset
 from vecmigrate_qdrant.circuit import MOST, Circuit
 
 from vecmigrate import migrate, open_source
@@ -34,6 +35,7 @@ from vecmigrate.verification import VerifySettings, verify
 
 COUNT = 60
 Places = tuple[Path, str, Proxy]
+Held = tuple[dict[int, dict[str, Any] | None], np.ndarray]
 
 
 @pytest.fixture
@@ -57,15 +59,15 @@ def move(folder: Path, target: str, **more: object) -> None:
     )  # fmt: skip
 
 
-def held(engine: Engine, name: str = "new") -> tuple[dict[int, str], np.ndarray]:
+def held(engine: Engine, name: str = "new") -> Held:
     """Payloads by id, and the vectors in the order of the ids."""
     records, _ = engine.local.scroll(name, limit=COUNT + 1, with_vectors=True)
     records.sort(key=lambda record: record.id)
     vectors = np.array([r.vector for r in records], dtype=np.float32)
-    return {int(r.id): str(r.payload) for r in records}, vectors
+    return {int(r.id): r.payload for r in records}, vectors
 
 
-def same(found: tuple[dict[int, str], np.ndarray], folder: Path) -> bool:
+def same(found: Held, folder: Path) -> bool:
     """True where it is what a migration of the same writes where nothing fails.
 
     The local engine, unlike a server, moves the last bit of a vector that is written twice.
@@ -74,7 +76,7 @@ def same(found: tuple[dict[int, str], np.ndarray], folder: Path) -> bool:
     return found[0] == payloads and np.allclose(found[1], vectors, rtol=0, atol=1e-6)
 
 
-def undisturbed(folder: Path) -> tuple[dict[int, str], np.ndarray]:
+def undisturbed(folder: Path) -> Held:
     engine = Engine()
     with RestServer(engine) as server:
         migrate(
@@ -133,12 +135,105 @@ def test_a_fault_that_stays_ends_the_run_and_the_next_one_continues(
     assert caught.value.exit_code is ExitCode.UNREACHABLE
     assert (folder / "old.faiss").read_bytes() == before
 
-    proxy.always = passed
+    proxy.always = proxy.passed
     with open_source(target) as source:
         assert any("unfinished" in note for note in source.describe().notes)
     said: list[str] = []
     move(folder, target, announce=said.append)
     assert "continuing" in said[0]
+    assert same(held(engine), folder)
+
+
+@pytest.fixture
+def grpc_places(tmp_path: Path, engine: Engine) -> Iterator[Places]:
+    """The same over gRPC, whose one connection stays open from request to request."""
+    make_source("faiss", tmp_path, COUNT)
+    make_translator(tmp_path)
+    with (
+        RestServer(engine) as rest,
+        GrpcServer(engine) as server,
+        Proxy(server.port) as proxy,
+    ):
+        options = f"grpc=true&grpc_port={proxy.port}&timeout=1&retries=4"
+        yield tmp_path, f"qdrant://127.0.0.1:{rest.port}/new?{options}", proxy
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(None, id="cut"),
+        pytest.param(reset, id="cut, then reset"),
+        pytest.param(half_answered, id="cut, then half an answer"),
+        pytest.param(delayed(0.3), id="cut, then delayed"),
+        pytest.param(delayed(1.3), id="cut, then delayed beyond the timeout"),
+    ],
+)
+def test_a_connection_of_grpc_that_is_cut_is_opened_again(
+    grpc_places: Places, engine: Engine, fault: Fault | None
+) -> None:
+    folder, target, proxy = grpc_places
+    before = (folder / "old.faiss").read_bytes()
+    met: list[int] = []
+
+    def spoil(count: int) -> None:
+        if not met:
+            met.append(proxy.connections)
+            if fault is not None:
+                proxy.faults.append(fault)
+            proxy.cut()
+
+    move(folder, target, progress=spoil)
+    assert proxy.connections > met[0]
+    assert not proxy.faults
+    assert same(held(engine), folder)
+    assert (folder / "old.faiss").read_bytes() == before
+
+
+def test_an_answer_over_grpc_that_is_lost_is_asked_for_again(
+    grpc_places: Places, engine: Engine
+) -> None:
+    folder, target, proxy = grpc_places
+    asked: list[int] = []
+
+    def spoil(count: int) -> None:
+        asked.append(proxy.connections)
+        if len(asked) in (1, 3):
+            proxy.halving.set()
+
+    move(folder, target, progress=spoil)
+    assert not proxy.halving.is_set()
+    assert proxy.connections >= asked[0] + 2
+    assert same(held(engine), folder)
+
+
+@pytest.mark.parametrize("fault", [reset, half_answered], ids=["reset", "half an answer"])
+def test_a_fault_of_grpc_that_stays_ends_the_run_and_the_next_one_continues(
+    grpc_places: Places, engine: Engine, fault: Fault
+) -> None:
+    folder, target, proxy = grpc_places
+    before = (folder / "old.faiss").read_bytes()
+
+    def spoil(count: int) -> None:
+        proxy.always = fault
+        proxy.cut()
+
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1"):
+        move(folder, target, progress=spoil)
+    assert (folder / "old.faiss").read_bytes() == before
+
+    proxy.always = proxy.passed
+    with open_source(target) as source:
+        assert any("unfinished" in note for note in source.describe().notes)
+    said: list[str] = []
+    move(folder, target, announce=said.append)
+    assert "continuing" in said[0]
+    assert same(held(engine), folder)
+
+
+def test_a_flapping_connection_of_grpc_ends_whole(grpc_places: Places, engine: Engine) -> None:
+    folder, target, proxy = grpc_places
+    move(folder, target, progress=lambda count: proxy.cut())
+    assert proxy.connections > COUNT // 10
     assert same(held(engine), folder)
 
 
@@ -177,7 +272,7 @@ def test_a_flapping_server_is_left_alone(places: Places, engine: Engine) -> None
     odd = answered("503 Service Unavailable")
 
     def flap(client: socket.socket, server: socket.socket) -> None:
-        (odd if proxy.connections % 2 else passed)(client, server)
+        (odd if proxy.connections % 2 else proxy.passed)(client, server)
 
     move(folder, target)  # Whole, so that the circuit alone is what ends the reading below.
     proxy.always = flap
