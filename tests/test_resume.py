@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from crash import (
@@ -26,8 +29,9 @@ from crash import (
     step_through,
     stepper,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from qdrant_loopback import Engine, RestServer
 
 from vecmigrate import load_translator, migrate, open_sink, open_source
 from vecmigrate.batches import VectorBatch, id_array
@@ -365,7 +369,10 @@ def test_state_files_of_others_and_of_the_future_are_refused(tmp_path: Path) -> 
         open_state(tmp_path / "ours")
 
 
-IDS = st.one_of(st.integers(0, 2**62), st.text(max_size=12))
+IDS = {
+    "faiss": st.one_of(st.integers(0, 2**62), st.text(max_size=12)),
+    "qdrant": st.one_of(st.integers(0, 2**62), st.uuids().map(str)),
+}
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=8)),
     lambda inner: st.one_of(
@@ -375,57 +382,141 @@ JSON = st.recursive(
 )
 
 
-@given(
-    ids=st.lists(IDS, min_size=1, max_size=25, unique=True),
-    payloads=st.lists(st.dictionaries(st.text(max_size=6), JSON, max_size=3), min_size=25,
-                      max_size=25),
-    after=st.integers(0, 30),
-)  # fmt: skip
-@settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_any_collection_is_continued(
-    folder: Path, ids: list[int | str], payloads: list[dict[str, Any]], after: int
-) -> None:
-    made = folder / "made"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir()
-    shutil.copyfile(folder / "translator", made / "translator")
-    rng = np.random.default_rng(len(ids))
-    source = f"faiss:{made}/old.faiss"
-    with open_sink(source, TargetSpec(dimension=OLD_DIM, metric=Metric.DOT)) as sink:
-        vectors = rng.standard_normal((len(ids), OLD_DIM)).astype(np.float32)
-        sink.write(VectorBatch(id_array(ids), vectors, payloads[: len(ids)]))
+def collections(ids: str) -> Any:
+    """Points of a random collection: their ids, and payloads that may lack a text."""
+    texts = st.one_of(st.none(), st.text(max_size=8), st.integers(0, 9))
+    payloads = st.tuples(st.dictionaries(st.text(max_size=6), JSON, max_size=3), texts).map(
+        lambda drawn: drawn[0] if drawn[1] is None else {**drawn[0], "text": drawn[1]}
+    )
+    return st.lists(
+        st.tuples(IDS[ids], payloads), min_size=1, max_size=25, unique_by=lambda point: point[0]
+    )
+
+
+def write_points(uri: str, points: list[tuple[int | str, dict[str, Any]]]) -> None:
+    ids, payloads = [i for i, _ in points], [payload for _, payload in points]
+    vectors = np.random.default_rng(len(ids)).standard_normal((len(ids), OLD_DIM))
+    with open_sink(uri, TargetSpec(dimension=OLD_DIM, metric=Metric.DOT)) as sink:
+        sink.write(VectorBatch(id_array(ids), vectors.astype(np.float32), payloads))
         sink.finish()
-    whole, target = f"faiss:{made}/whole.faiss", f"faiss:{made}/new.faiss"
-    options = {"batch_size": 3, "checkpoint_seconds": 0.0}
-    migrate(source, whole, made / "translator", batch_size=3)
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_any_collection_is_continued(old: str, new: str, folder: Path) -> None:
+    numbers = itertools.count()
+
+    @given(
+        points=collections("qdrant" if "qdrant" in (old, new) else "faiss"),
+        after=st.integers(1, 30),
+    )
+    @settings(deadline=None, max_examples=25 if old == new == "faiss" else 8)
+    def continued(points: list[tuple[int | str, dict[str, Any]]], after: int) -> None:
+        made = folder / str(next(numbers))
+        made.mkdir()
+        shutil.copyfile(folder / "translator", made / "translator")
+        source, whole, target = (
+            place(old, made, "old"), place(new, made, "whole"), place(new, made, "new")
+        )  # fmt: skip
+        write_points(source, points)
+        options = {"batch_size": 3, "checkpoint_seconds": 0.0}
+        migrate(source, whole, made / "translator", batch_size=3)
+        assert len(contents(whole)) == len(points)
+        try:
+            migrate(source, target, made / "translator", state=made / "state.sqlite",
+                    progress=stopping_after(after), **options)  # fmt: skip
+        except StoppedError:
+            migrate(source, target, made / "translator", state=made / "state.sqlite", **options)
+        assert contents(target) == contents(whole)
+        shutil.rmtree(made)
+
+    continued()
+
+
+def test_points_that_are_deleted_while_it_runs_are_never_half_published(folder: Path) -> None:
+    numbers = itertools.count()
+
+    @given(gone=st.integers(0, 19), after=st.integers(1, 20), on_server=st.booleans())
+    @settings(deadline=None, max_examples=10)
+    def told(gone: int, after: int, on_server: bool) -> None:
+        made = folder / str(next(numbers))
+        made.mkdir()
+        source = make_source("faiss", made, 20)
+        engine = Engine()
+        with RestServer(engine) as server:
+            if on_server:
+                copy = f"qdrant://127.0.0.1:{server.port}/old?grpc=false"
+                with (
+                    open_source(source) as opened,
+                    open_sink(copy, TargetSpec.like(opened.describe())) as sink,
+                ):
+                    for batch in opened.batches(20):
+                        sink.write(batch)
+                    sink.finish()
+                source = copy
+            target, seen = f"faiss:{made}/new.faiss", 0
+            point = gone * 3 + 1
+
+            def delete(count: int) -> None:
+                nonlocal seen
+                if seen < after <= seen + count:
+                    if on_server:
+                        engine.local.delete("old", [point])
+                    else:
+                        lose(made / "old.faiss", point)
+                seen += count
+
+            options = {"state": made / "state.sqlite", "batch_size": 4}
+            with pytest.raises(VerificationError, match="changed while it was read"):
+                migrate(source, target, folder / "translator", progress=delete, **options)
+            assert not (made / "new.faiss").exists()
+            migrate(source, target, folder / "translator", **options)
+            assert set(contents(target)) == {i * 3 + 1 for i in range(20)} - {point}
+        shutil.rmtree(made)
+
+    told()
+
+
+def lose(path: Path, point: int) -> None:
+    """Delete a point of an index file as an application does: a new file in its place."""
+    index = faiss.read_index(str(path))
+    index.remove_ids(np.array([point]))
+    faiss.write_index(index, str(path.with_suffix(".part")))
+    path.with_suffix(".part").replace(path)
+
+
+def is_published(target: str) -> bool:
     try:
-        migrate(source, target, made / "translator", state=made / "state.sqlite",
-                progress=stopping_after(after or 1), **options)  # fmt: skip
-    except StoppedError:
-        migrate(source, target, made / "translator", state=made / "state.sqlite", **options)
-    assert contents(target) == contents(whole)
+        with open_source(target) as opened:
+            return not any("unfinished" in note for note in opened.describe().notes)
+    except InputError:
+        return False
 
 
-def test_a_full_disk_leaves_all_for_the_next_run(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("store", "points", "size"), [("faiss", 6000, "300k"), ("qdrant", 1000, "1m")]
+)
+def test_a_full_disk_leaves_all_for_the_next_run(
+    store: str, points: int, size: str, folder: Path
+) -> None:
     disk = folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("a small tmpfs cannot be mounted here")
     try:
-        source = make_source("faiss", folder, 6000)
-        whole, target = place("faiss", folder, "whole"), place("faiss", disk, "new")
+        source = make_source("faiss", folder, points)
+        whole, target = place(store, folder, "whole"), place(store, disk, "new")
         migrate(source, whole, folder / "translator", batch_size=100)
         before = contents(source)
         command = start(source, target, folder / "translator", folder / "state.sqlite", 100)
         out, _ = command.communicate()
         assert command.returncode == 9, out
-        assert "free disk space" in json.loads(out)["error"]["remedy"]
-        assert not (disk / "new.faiss").exists()
+        assert re.search("free disk space|disk.s free space", json.loads(out)["error"]["remedy"])
+        assert not is_published(target)
         assert contents(source) == before
         subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
         result = migrate(source, target, folder / "translator", state=folder / "state.sqlite",
