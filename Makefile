@@ -8,7 +8,7 @@ demo: $(VENV)/installed
 	$(BIN)/python benchmarks/demo/main_job.py
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -531,9 +531,8 @@ while True:
             count = len(batch)
         assert len(versions) == 1, versions
         seen |= versions
-    if versions == {8}:
+    if len(seen) == 4:
         break
-print(len(seen), flush=True)
 """
     with editing(job.target) as target:
         target.upsert(points(job.new, list(range(N)), version=0))
@@ -542,10 +541,12 @@ print(len(seen), flush=True)
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        for version in range(1, 9):
+        for version in range(1, 200):
+            if process.poll() is not None:
+                break
             with editing(job.target) as target:
                 target.upsert(points(job.new, list(range(N)), version=version))
-        assert int(process.stdout.readline()) >= 2
+        process.kill()
     assert process.returncode == 0
 
 
