@@ -77,6 +77,12 @@ def contents(uri: str) -> dict[object, tuple[bytes, str]]:
     return found
 
 
+def is_unfinished(uri: str) -> bool:
+    """True where a collection is there and marked as one that is still being written."""
+    with open_source(uri) as source:
+        return any("unfinished" in note for note in source.describe().notes)
+
+
 def arguments(source: str, target: str, translator: Path, state: Path, batch: int) -> list[str]:
     """A migration that makes every batch durable."""
     return [

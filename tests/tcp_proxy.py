@@ -16,7 +16,7 @@ Fault = Callable[[socket.socket, socket.socket], None]
 _CHUNK = 1 << 16
 
 
-def passed(
+def _carry(
     client: socket.socket, server: socket.socket, halving: threading.Event | None = None
 ) -> None:
     """Carry all bytes both ways until either side closes, or an answer is to be halved."""
@@ -31,7 +31,7 @@ def delayed(seconds: float) -> Fault:
 
     def carry(client: socket.socket, server: socket.socket) -> None:
         time.sleep(seconds)
-        passed(client, server)
+        _carry(client, server)
 
     return carry
 
@@ -98,7 +98,7 @@ class Proxy:
 
     def passed(self, client: socket.socket, server: socket.socket) -> None:
         """Carry all bytes both ways."""
-        passed(client, server, self.halving)
+        _carry(client, server, self.halving)
 
     def cut(self) -> None:
         """Reset the connections that there are, as those of gRPC, which stay open."""

@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from crash import (
     OLD_DIM,
     PAIRS,
     contents,
+    is_unfinished,
     make_source,
     make_translator,
     migrate_with_kills,
@@ -32,6 +32,7 @@ from crash import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_loopback import Engine, RestServer
+from small_disk import enlarge, small_disk
 
 from vecmigrate import load_translator, migrate, open_sink, open_source
 from vecmigrate.batches import VectorBatch, id_array
@@ -413,19 +414,18 @@ def test_any_collection_is_continued(old: str, new: str, folder: Path) -> None:
     def continued(points: list[tuple[int | str, dict[str, Any]]], after: int) -> None:
         made = folder / str(next(numbers))
         made.mkdir()
-        shutil.copyfile(folder / "translator", made / "translator")
         source, whole, target = (
             place(old, made, "old"), place(new, made, "whole"), place(new, made, "new")
         )  # fmt: skip
         write_points(source, points)
         options = {"batch_size": 3, "checkpoint_seconds": 0.0}
-        migrate(source, whole, made / "translator", batch_size=3)
+        migrate(source, whole, folder / "translator", batch_size=3)
         assert len(contents(whole)) == len(points)
         try:
-            migrate(source, target, made / "translator", state=made / "state.sqlite",
+            migrate(source, target, folder / "translator", state=made / "state.sqlite",
                     progress=stopping_after(after), **options)  # fmt: skip
         except StoppedError:
-            migrate(source, target, made / "translator", state=made / "state.sqlite", **options)
+            migrate(source, target, folder / "translator", state=made / "state.sqlite", **options)
         assert contents(target) == contents(whole)
         shutil.rmtree(made)
 
@@ -486,8 +486,7 @@ def lose(path: Path, point: int) -> None:
 
 def is_published(target: str) -> bool:
     try:
-        with open_source(target) as opened:
-            return not any("unfinished" in note for note in opened.describe().notes)
+        return not is_unfinished(target)
     except InputError:
         return False
 
@@ -498,16 +497,7 @@ def is_published(target: str) -> bool:
 def test_a_full_disk_leaves_all_for_the_next_run(
     store: str, points: int, size: str, folder: Path
 ) -> None:
-    disk = folder / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("a small tmpfs cannot be mounted here")
-    try:
+    with small_disk(folder, size) as disk:
         source = make_source("faiss", folder, points)
         whole, target = place(store, folder, "whole"), place(store, disk, "new")
         migrate(source, whole, folder / "translator", batch_size=100)
@@ -518,10 +508,8 @@ def test_a_full_disk_leaves_all_for_the_next_run(
         assert re.search("free disk space|disk.s free space", json.loads(out)["error"]["remedy"])
         assert not is_published(target)
         assert contents(source) == before
-        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        enlarge(disk, "20m")
         result = migrate(source, target, folder / "translator", state=folder / "state.sqlite",
                          batch_size=100)  # fmt: skip
         assert result.continued_after > 0
         assert contents(target) == contents(whole)
-    finally:
-        subprocess.run(["umount", disk], check=False)

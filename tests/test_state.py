@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from crash import make_source, make_translator, place, start
 from qdrant_loopback import Engine, RestServer
+from small_disk import small_disk
 
 from vecmigrate import migrate
 from vecmigrate.errors import UnreachableError, WriteError
@@ -117,14 +117,7 @@ def test_a_job_is_continued_from_another_directory(
 
 
 def test_a_state_file_on_a_full_disk_is_one_clear_error(folder: Path) -> None:
-    disk = folder / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small tmpfs cannot be mounted here")
-    try:
+    with small_disk(folder, "100k") as disk:
         source, target = make_source("faiss", folder, 300), place("faiss", folder, "new")
         state, filled = disk / "state.sqlite", False
         options = {"state": state, "batch_size": 10, "checkpoint_seconds": 0.0}
@@ -147,8 +140,6 @@ def test_a_state_file_on_a_full_disk_is_one_clear_error(folder: Path) -> None:
         result = migrate(source, target, folder / "translator", **options)
         assert result.continued_after > 0
         assert result.written == 300
-    finally:
-        subprocess.run(["umount", disk], check=False)
 
 
 def test_a_transaction_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:

@@ -528,7 +528,6 @@ while True:
         versions = set()
         for batch in source.batches(1000):
             versions |= {payload["version"] for payload in batch.payloads}
-            count = len(batch)
         assert len(versions) == 1, versions
         seen |= versions
     if len(seen) == 4:
