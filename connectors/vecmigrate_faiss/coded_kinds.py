@@ -1,4 +1,4 @@
-"""Kinds of index that store codes of vectors: scalar (SQ) and product quantisers (PQ)."""
+"""Kinds of index that store codes of vectors: scalar (SQ) and product quantizers (PQ)."""
 
 from __future__ import annotations
 
