@@ -96,11 +96,18 @@ def build_index(
     OSError, WriteError
         Where the file cannot be written, or FAISS cannot build the index.
     """
-    kind = settings.index.fitted(points.count)
+    dimension = points.vectors.shape[1]
+    scaled = settings.index.scaled(dimension)
     notes = []
-    if kind != settings.index:
+    if scaled.words != settings.index.words:
         notes.append(
-            f"{kind.words} in place of the source's {settings.index.words}: "
+            f"{scaled.words} in place of the source's {settings.index.words}: "
+            f"there are {dimension} dimensions"
+        )
+    kind = scaled.fitted(points.count)
+    if kind != scaled:
+        notes.append(
+            f"{kind.words} in place of the source's {scaled.words}: "
             f"there are {points.count} vectors"
         )
     id_map = settings.id_map

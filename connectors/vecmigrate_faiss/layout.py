@@ -20,7 +20,7 @@ from vecmigrate_faiss.faults import faiss_reason
 from vecmigrate_faiss.kinds import KINDS, FaissIndex, IndexSettings
 from vecmigrate_faiss.lookup import Int64s
 
-_READABLE = "Flat, IVF-Flat and HNSW-Flat can be read, with or without IDMap or IDMap2"
+_READABLE = "Flat, SQ and PQ can be read, plain or in IVF or HNSW, with or without IDMap or IDMap2"
 _METRICS = {
     faiss.METRIC_INNER_PRODUCT: Metric.DOT,
     faiss.METRIC_L2: Metric.EUCLID,
@@ -88,7 +88,7 @@ class IvfRows(Rows):
 
     def vectors(self, start: int, stop: int) -> Vectors:
         parts = [
-            self._list_vectors(i)[first:last] for i, first, last in self._segments(start, stop)
+            self._list_vectors(i, first, last) for i, first, last in self._segments(start, stop)
         ]
         return _joined(parts, np.empty((0, self.dimension), dtype=np.float32))
 
@@ -100,7 +100,7 @@ class IvfRows(Rows):
         by_list = np.argsort(lists, kind="stable")
         for wanted in np.split(by_list, np.flatnonzero(np.diff(lists[by_list])) + 1):
             number = int(lists[wanted[0]])
-            out[wanted] = self._list_vectors(number)[rows[wanted] - self._bounds[number]]
+            out[wanted] = self._take_from(number, rows[wanted] - self._bounds[number])
         return out
 
     def last_stored_id(self) -> int | None:
@@ -125,11 +125,60 @@ class IvfRows(Rows):
         ids = _view(partial(self._lists.get_ids, number), self._size(number), self._owner)
         return ids.view(np.int64)
 
-    def _list_vectors(self, number: int) -> Vectors:
+    def _list_codes(self, number: int, code_size: int) -> NDArray[np.uint8]:
         size = self._size(number)
         read = partial(self._lists.get_codes, number)
-        codes = _view(read, size * self.dimension * 4, self._owner)
-        return codes.view(np.float32).reshape(size, self.dimension)
+        codes = _view(read, size * code_size, self._owner)
+        return codes.view(np.uint8).reshape(size, code_size)
+
+    def _list_vectors(self, number: int, first: int, last: int) -> Vectors:
+        codes = self._list_codes(number, self.dimension * 4)
+        return codes[first:last].view(np.float32)
+
+    def _take_from(self, number: int, offsets: Int64s) -> Vectors:
+        return self._list_vectors(number, 0, self._size(number))[offsets]
+
+
+class IvfCodedRows(IvfRows):
+    """Codes and ids in inverted lists, decoded a part of a list at a time."""
+
+    def __init__(self, index: FaissIndex, owner: FaissIndex) -> None:
+        super().__init__(index, owner)
+        self._index = index
+
+    def _list_vectors(self, number: int, first: int, last: int) -> Vectors:
+        return self._decoded(number, self._list_codes(number, self._index.code_size)[first:last])
+
+    def _take_from(self, number: int, offsets: Int64s) -> Vectors:
+        return self._decoded(number, self._list_codes(number, self._index.code_size)[offsets])
+
+    def _decoded(self, number: int, codes: NDArray[np.uint8]) -> Vectors:
+        # A whole code is the list's number, little endian, before the code within the list.
+        width = self._index.sa_code_size() - self._index.code_size
+        whole = np.empty((len(codes), width + self._index.code_size), dtype=np.uint8)
+        whole[:, :width] = np.frombuffer(number.to_bytes(width, "little"), dtype=np.uint8)
+        whole[:, width:] = codes
+        vectors: Vectors = self._index.sa_decode(whole)
+        return vectors
+
+
+class CodedRows(Rows):
+    """Codes in a row, decoded as they are read, their ids being their positions."""
+
+    def __init__(self, storage: FaissIndex, owner: FaissIndex) -> None:
+        super().__init__(storage.ntotal, storage.d)
+        self._storage, self._owner = storage, owner
+
+    def ids(self, start: int, stop: int) -> Int64s:
+        return np.arange(start, stop, dtype=np.int64)
+
+    def vectors(self, start: int, stop: int) -> Vectors:
+        vectors: Vectors = self._storage.reconstruct_n(start, stop - start)
+        return vectors
+
+    def take(self, rows: Int64s) -> Vectors:
+        vectors: Vectors = self._storage.reconstruct_batch(rows)
+        return vectors
 
 
 class MappedRows(Rows):
@@ -143,7 +192,7 @@ class MappedRows(Rows):
         self._id_map: Int64s = _view(index.id_map.data, inner.count, index).view(np.int64)
 
     def ids(self, start: int, stop: int) -> Int64s:
-        if isinstance(self._inner, FlatRows):
+        if isinstance(self._inner, FlatRows | CodedRows):
             return _aligned(self._id_map[start:stop])
         positions = self._inner.ids(start, stop)
         if len(positions) and not 0 <= positions.min() <= positions.max() < self.count:
@@ -236,20 +285,25 @@ def _walk(path: Path, index: FaissIndex) -> Layout:
     rows = MappedRows(own, index) if id_map else own
     _check_end(path, rows)
     settings = IndexSettings.model_validate({"index": kind.of(inner), "id_map": id_map})
-    return Layout(rows, settings, metric, _notes(inner))
+    notes = _notes(inner)
+    if settings.index.lossy:
+        notes += (f"{settings.index.words} is lossy: its vectors are decoded from codes",)
+    return Layout(rows, settings, metric, notes)
 
 
 def _rows(path: Path, index: FaissIndex, owner: FaissIndex) -> Rows:
-    if isinstance(index, faiss.IndexIVF):
+    if isinstance(index, faiss.IndexIVFFlat):
         return IvfRows(index, owner)
-    if not isinstance(index, faiss.IndexHNSW):
-        return FlatRows(index, owner)
-    storage = faiss.downcast_index(index.storage)
-    if not isinstance(storage, faiss.IndexFlat):
-        raise InputError(
-            f"{path} is an HNSW index over {type(storage).__name__}", remedy=f"{_READABLE}."
-        )
-    return FlatRows(storage, owner)
+    if isinstance(index, faiss.IndexIVF):
+        return IvfCodedRows(index, owner)
+    storage = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
+    if isinstance(storage, faiss.IndexFlat):
+        return FlatRows(storage, owner)
+    if isinstance(storage, faiss.IndexScalarQuantizer | faiss.IndexPQ):
+        return CodedRows(storage, owner)
+    raise InputError(
+        f"{path} is an HNSW index over {type(storage).__name__}", remedy=f"{_READABLE}."
+    )
 
 
 def _check_end(path: Path, rows: Rows) -> None:

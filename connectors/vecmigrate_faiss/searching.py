@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 
 from vecmigrate.connector import Metric, Vectors
+from vecmigrate_faiss.coded_kinds import HnswCodedKind, IvfCodedKind
 from vecmigrate_faiss.kinds import HnswFlatKind, IndexKind, IvfFlatKind
 from vecmigrate_faiss.layout import read_index, reading
 from vecmigrate_faiss.lookup import Int64s
@@ -40,8 +41,8 @@ def search_index(path: Path, queries: Vectors, k: int, metric: Metric) -> list[I
 
 def parameter_of(kind: IndexKind) -> str | None:
     """Name what raises the recall of a kind of index, with its value; None where it is exact."""
-    if isinstance(kind, IvfFlatKind):
+    if isinstance(kind, IvfFlatKind | IvfCodedKind):
         return f"nprobe (now {kind.nprobe} of {kind.nlist} lists)"
-    if isinstance(kind, HnswFlatKind):
+    if isinstance(kind, HnswFlatKind | HnswCodedKind):
         return f"efSearch (now {kind.ef_search})"
     return None
