@@ -227,14 +227,6 @@ def test_an_id_that_is_there_twice_is_refused_at_fetch(tmp_path: Path) -> None:
         source.fetch([int(ids[0])])
 
 
-@pytest.mark.parametrize("words", ["LSH", "L2norm,Flat", "RQ2x4", "NSG8,Flat", "IVF9,PQ4x4fs"])
-def test_other_kinds_are_refused_by_name(tmp_path: Path, words: str) -> None:
-    index = make_index(words, data=vectors(400))
-    uri = save(index, tmp_path / "a.faiss")
-    with pytest.raises(InputError, match=type(index).__name__):
-        open_source(uri)
-
-
 def test_a_kind_is_refused_inside_an_id_map_too(tmp_path: Path) -> None:
     uri = save(make_index("IDMap,LSH", ids=sparse_ids()), tmp_path / "a.faiss")
     with pytest.raises(InputError, match="IndexLSH"):

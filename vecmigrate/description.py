@@ -118,6 +118,8 @@ class CollectionDescription(BaseModel):
         In the store's own words, as ``IVF256,Flat`` or ``HNSW(m=16)``.
     count, dimension
         Points, and length of the vector that is migrated.
+    lossy
+        True where vectors are stored as codes, from which they come back changed.
     settings
         What a sink of the same store needs to make a collection alike; JSON.
     notes
@@ -137,6 +139,7 @@ class CollectionDescription(BaseModel):
     id_kind: IdKind
     payload_fields: tuple[str, ...] = ()
     text_field: str | None = None
+    lossy: bool = False
     settings: dict[str, JsonValue] = {}
     notes: tuple[str, ...] = ()
     provenance: Provenance | None = None

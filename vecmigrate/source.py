@@ -124,6 +124,14 @@ class Source(ABC):
         """
         return 0.0
 
+    def as_stored(self, vectors: Vectors) -> Vectors:
+        """Return ``(n, d)`` vectors as they would come back if they were written here.
+
+        Themselves where the store keeps float32; override where it encodes them, so that what its
+        own encoding loses is not taken for a wrong vector.
+        """
+        return vectors
+
     def __enter__(self) -> Self:
         return self
 

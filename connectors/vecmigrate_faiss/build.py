@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.connector import Metric, Vectors, WriteError
+from vecmigrate_faiss.carrying import Carried
 from vecmigrate_faiss.faults import faiss_reason
 from vecmigrate_faiss.flat_file import write_flat
-from vecmigrate_faiss.kinds import FlatKind, IndexKind, IndexSettings, IvfFlatKind
+from vecmigrate_faiss.index_kind import IndexKind
+from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.lookup import Int64s
+from vecmigrate_faiss.plain_kinds import FlatKind
 
 _CHUNK_BYTES = 1 << 26
 _SEED = 0
@@ -44,9 +47,11 @@ class Points:
         """How many rows are kept."""
         return len(self.vectors) if self.kept is None else int(np.count_nonzero(self.kept))
 
-    def chunks(self) -> Iterator[tuple[Vectors, Int64s]]:
-        """Yield vectors and ids in order, some megabytes at a time."""
+    def chunks(self, *, at_once: bool = False) -> Iterator[tuple[Vectors, Int64s]]:
+        """Yield vectors and ids in order, some megabytes or all at a time."""
         size = max(1, _CHUNK_BYTES // (4 * self.vectors.shape[1]))
+        if at_once:
+            size = max(1, len(self.vectors))
         done = 0
         for start in range(0, len(self.vectors), size):
             rows = slice(start, start + size)
@@ -79,7 +84,7 @@ def build_index(
     points: Points,
     settings: IndexSettings,
     metric: Metric,
-    centroids: Vectors | None = None,
+    carried: Carried | None = None,
 ) -> tuple[str, ...]:
     """Write an index with these settings, as far as the points allow, to ``path``.
 
@@ -88,34 +93,26 @@ def build_index(
 
     Parameters
     ----------
-    centroids
-        ``(nlist, d)`` of an IVF index, instead of training; where they still fit its lists.
+    carried
+        The index that this one replaces, with the same settings: its training is used again.
 
     Raises
     ------
     OSError, WriteError
         Where the file cannot be written, or FAISS cannot build the index.
     """
-    dimension = points.vectors.shape[1]
-    scaled = settings.index.scaled(dimension)
-    notes = []
-    if scaled.words != settings.index.words:
-        notes.append(
-            f"{scaled.words} in place of the source's {settings.index.words}: "
-            f"there are {dimension} dimensions"
-        )
-    kind = scaled.fitted(points.count)
-    if kind != scaled:
-        notes.append(
-            f"{kind.words} in place of the source's {scaled.words}: "
-            f"there are {points.count} vectors"
-        )
+    if isinstance(settings.index, FlatKind) or (carried and not carried.is_trained()):
+        carried = None
+    kind: IndexKind = settings.index
+    notes: list[str] = []
+    if carried is None:
+        kind, notes = _possible(settings.index, points)
     id_map = settings.id_map
     if id_map is None and not kind.keeps_ids and not points.are_numbered():
         id_map = "IDMap2"
         notes.append("IDMap2 added: the ids are not 0, 1, 2 and so on")
     try:
-        _build(path, points, kind, id_map, metric, centroids)
+        _build(path, points, kind, id_map, metric, carried)
     except (RuntimeError, MemoryError) as error:
         raise WriteError(
             f"FAISS cannot build {kind.words}: {faiss_reason(error)}",
@@ -124,25 +121,44 @@ def build_index(
     return tuple(notes)
 
 
+def _possible(wanted: IndexKind, points: Points) -> tuple[IndexKind, list[str]]:
+    """Return the kind that there can be of these points, and notes on where it differs."""
+    dimension = points.vectors.shape[1]
+    scaled = wanted.scaled(dimension)
+    notes = []
+    if scaled.words != wanted.words:
+        notes.append(
+            f"{scaled.words} in place of the source's {wanted.words}: "
+            f"there are {dimension} dimensions"
+        )
+    kind = scaled.fitted(points.count)
+    if kind != scaled:
+        notes.append(
+            f"{kind.words} in place of the source's {scaled.words}: "
+            f"there are {points.count} vectors"
+        )
+    return kind, notes
+
+
 def _build(
     path: Path,
     points: Points,
     kind: IndexKind,
     id_map: str | None,
     metric: Metric,
-    centroids: Vectors | None,
+    carried: Carried | None,
 ) -> None:
-    index = kind.make(points.vectors.shape[1], metric)
+    index = carried.emptied() if carried else kind.make(points.vectors.shape[1], metric)
     wrapped = _WRAPPERS[id_map](index) if id_map else index
     if isinstance(kind, FlatKind):
         write_flat(path, wrapped, points.count, points.chunks())
         return
-    if centroids is not None and isinstance(kind, IvfFlatKind) and len(centroids) == kind.nlist:
-        kind.reuse(index, centroids)
-    elif kind.training_rows and points.count:
-        kind.train(index, points.sample(kind.training_rows))
-    for vectors, ids in points.chunks():
-        if id_map or kind.keeps_ids:
+    if not carried and kind.training_rows and points.count:
+        index.train(points.sample(kind.training_rows))
+    for vectors, ids in points.chunks(at_once=kind.adds_at_once):
+        if carried:
+            carried.add(wrapped, kind, vectors, ids)
+        elif id_map or kind.keeps_ids:
             wrapped.add_with_ids(vectors, ids)
         else:
             wrapped.add(vectors)

@@ -45,15 +45,22 @@ class Changes:
         self._ids.append(ids.copy())
         self._values.append(np.full(len(ids), _DELETED, dtype=np.int64))
 
-    def applied_to(self, batches: Iterator[VectorBatch]) -> Iterator[VectorBatch]:
-        """Yield the batches with changed points in their places, and new ones at the end."""
+    def applied_to(self, batches: Iterator[VectorBatch]) -> Iterator[tuple[VectorBatch, Int64s]]:
+        """Yield the batches with changed points in their places, and new ones at the end.
+
+        With each comes ``(n,)`` int64: the number that a point has among all of ``batches``, -1
+        where it has a new vector.
+        """
         self._staging.sync()
         vectors, payloads = self._staging.vectors(), _Lines(self._staging)
         hashed = any(ids.dtype != np.int64 for ids in self._ids)
         table = self._table(hashed)
         # An index has ids of one kind; where its own are no integers, those of changes are hashed.
         left = np.ones(self._staging.count + 1, dtype=bool)
+        read = 0
         for batch in batches:
+            origins = np.arange(read, read + len(batch), dtype=np.int64)
+            read += len(batch)
             if not hashed and batch.ids.dtype != np.int64:
                 hashed, table = True, self._table(True)
             found = table.find(_keys(batch.ids, hashed))
@@ -61,7 +68,9 @@ class Changes:
             if len(rows):
                 batch = _replaced(batch, rows, found[rows] - 1, vectors, payloads)
                 left[found[rows]] = False
-            yield batch.take(found != _DELETED) if (found == _DELETED).any() else batch
+                origins[rows] = -1
+            stays = found != _DELETED
+            yield (batch, origins) if stays.all() else (batch.take(stays), origins[stays])
         for start in range(len(self._ids)):
             values = self._values[start]
             latest = (table.find(_keys(self._ids[start], hashed)) == values) & (values > _DELETED)
@@ -70,11 +79,12 @@ class Changes:
                 new = low + np.flatnonzero(latest[low : low + _CHUNK])
                 if len(new):
                     at = values[new] - 1
-                    yield VectorBatch(
+                    added = VectorBatch(
                         self._ids[start][new],
                         np.ascontiguousarray(vectors[at]),
                         [payloads[int(row)] for row in at] if payloads.there else None,
                     )
+                    yield added, np.full(len(new), -1, dtype=np.int64)
 
     def discard(self) -> None:
         """Remove them; may be called again."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from itertools import compress
 from pathlib import Path
 
-from vecmigrate.connector import Metric, Provenance, Vectors
+from vecmigrate.connector import Metric, Provenance
 from vecmigrate_faiss.build import Points, build_index
+from vecmigrate_faiss.carrying import Carried
 from vecmigrate_faiss.companion import Companion
 from vecmigrate_faiss.jsonl import sidecar_lines
 from vecmigrate_faiss.kinds import IndexSettings
@@ -25,7 +26,7 @@ def build_files(
     provenance: Provenance | None,
     *,
     notes: tuple[str, ...] = (),
-    centroids: Vectors | None = None,
+    carried: Carried | None = None,
 ) -> None:
     """Write the three files into the staging directory, all of them durable.
 
@@ -33,13 +34,13 @@ def build_files(
     ----------
     notes
         That the collection has already.
-    centroids
-        Of an IVF index's lists, to be used again.
+    carried
+        The index that this one replaces.
     """
     staging.sync()
     kept = staging.kept()
     points = Points(staging.vectors(), None if staging.named else staging.ids(), kept)
-    made = build_index(staging.index, points, settings, metric, centroids)
+    made = build_index(staging.index, points, settings, metric, carried)
     has_sidecar = staging.named or staging.has_payloads
     if has_sidecar:
         ids, payloads = staging.id_lines(), staging.payload_lines()

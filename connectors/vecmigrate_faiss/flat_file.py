@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 
 from vecmigrate.connector import Vectors
-from vecmigrate_faiss.kinds import FaissIndex
+from vecmigrate_faiss.index_kind import FaissIndex
 from vecmigrate_faiss.lookup import Int64s
 
 _COUNT_AT = 8  # after a magic of four bytes and the dimension, in every FAISS index

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import faiss
 from pydantic import BaseModel, ConfigDict, Field
 
-from vecmigrate.connector import Metric, Vectors
+from vecmigrate.connector import Metric
 
 FaissIndex: TypeAlias = Any
 """A ``faiss.Index``; the type hints of FAISS know no attributes of its kinds."""
@@ -24,47 +24,76 @@ METRICS = {
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
+class UnknownKindError(Exception):
+    """An index is of a kind that cannot be made anew; says what it "is" or "has"."""
+
+
 class IndexKind(BaseModel, ABC):
     """A kind of index with its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    keeps_ids: ClassVar[bool] = False
-    """True where such an index stores any ids given to it, without an IDMap."""
-
-    lossy: ClassVar[bool] = False
-    """True where such an index stores codes, from which vectors come back changed."""
 
     @property
     @abstractmethod
     def words(self) -> str:
         """The kind in FAISS's factory language."""
 
-    @classmethod
-    @abstractmethod
-    def of(cls, index: FaissIndex) -> Self:
-        """Read the parameters of an index."""
+    @property
+    def keeps_ids(self) -> bool:
+        """True where such an index stores any ids given to it, without an IDMap."""
+        return False
+
+    @property
+    def lossy(self) -> bool:
+        """True where vectors come back from such an index changed."""
+        return False
+
+    @property
+    def normalizes(self) -> bool:
+        """True where such an index itself scales vectors and queries to unit length."""
+        return False
+
+    @property
+    def copies_codes(self) -> bool:
+        """True where codes can go from one such index to another as they are."""
+        return False
+
+    @property
+    def encodes_again_alike(self) -> bool:
+        """True where a vector that was read back is stored exactly as it was before."""
+        return True
+
+    @property
+    def adds_at_once(self) -> bool:
+        """True where all vectors must be added in one call."""
+        return False
+
+    @property
+    def parts(self) -> int | None:
+        """Into how many parts a product quantizer cuts vectors, None where there is none."""
+        return None
+
+    @property
+    def search_parameter(self) -> str | None:
+        """Name what raises the recall of a search, with its value; None where it is exact."""
+        return None
 
     @abstractmethod
     def make(self, dimension: int, metric: Metric) -> FaissIndex:
         """Make an empty index."""
 
-    def fitted(self, count: int) -> Self:
+    def fitted(self, count: int) -> IndexKind:
         """Return the kind with the parameters that ``count`` vectors allow."""
         return self
 
-    def scaled(self, dimension: int) -> Self:
+    def scaled(self, dimension: int) -> IndexKind:
         """Return the kind with the parameters that follow the vectors' dimension."""
         return self
 
     @property
     def training_rows(self) -> int:
-        """How many vectors :meth:`train` needs; 0 where it needs none."""
+        """How many vectors training uses; 0 where there is none."""
         return 0
-
-    def train(self, index: FaissIndex, sample: Vectors) -> None:
-        """Train an index made by :meth:`make` on ``(n, d)`` float32 vectors."""
-        index.train(sample)
 
     def complete(self, index: FaissIndex) -> None:
         """Set what can be set only once the vectors are in."""

@@ -1,50 +1,130 @@
-"""The kinds of index by name, and the settings of an index made of one.
+"""From an index to the recipe that makes one like it, and back.
 
-A new kind is a class in ``plain_kinds`` or ``coded_kinds``, its name in :data:`KINDS` and
-:data:`Kind`, and its rows in ``layout``.
+A new kind is a class in one of the ``*_kinds`` modules, its name in :data:`KINDS` and
+:data:`~vecmigrate_faiss.wrapping_kinds.Kind`, and its rows in ``walking``.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+import faiss
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from vecmigrate.connector import MismatchError, TargetSpec
-from vecmigrate_faiss.coded_kinds import CodedKind, HnswCodedKind, IvfCodedKind
-from vecmigrate_faiss.index_kind import FaissIndex, IndexKind
+from vecmigrate_faiss.coded_kinds import CodedKind, HnswCodedKind, IvfCodedKind, NsgKind
+from vecmigrate_faiss.codes import SQ_TYPES, sq_words
+from vecmigrate_faiss.index_kind import FaissIndex, IndexKind, UnknownKindError
 from vecmigrate_faiss.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
+from vecmigrate_faiss.transforms import transform_of
+from vecmigrate_faiss.wrapping_kinds import Kind, PreTransformKind, RefineKind
 
-__all__ = [
-    "KINDS",
-    "FaissIndex",
-    "FlatKind",
-    "HnswFlatKind",
-    "IndexKind",
-    "IndexSettings",
-    "IvfFlatKind",
-    "Kind",
-]
+READABLE = (
+    "Flat, SQ, PQ and residual quantizers can be read, plain or in IVF, and Flat, SQ and PQ in "
+    "HNSW or NSG, also behind OPQ, PCA or L2norm, refined, and with IDMap"
+)
+_ID_MAPS = {"IndexIDMap": "IDMap", "IndexIDMap2": "IDMap2"}
 
-KINDS: dict[str, type[IndexKind]] = {
+
+class _Reader(Protocol):
+    def of(self, index: FaissIndex) -> IndexKind: ...
+
+
+KINDS: dict[str, _Reader] = {
     "IndexFlat": FlatKind,
     "IndexFlatL2": FlatKind,
     "IndexFlatIP": FlatKind,
     "IndexIVFFlat": IvfFlatKind,
     "IndexHNSWFlat": HnswFlatKind,
+    "IndexNSGFlat": NsgKind,
     "IndexScalarQuantizer": CodedKind,
     "IndexPQ": CodedKind,
+    "IndexPQFastScan": CodedKind,
+    "IndexResidualQuantizer": CodedKind,
+    "IndexProductResidualQuantizer": CodedKind,
     "IndexIVFScalarQuantizer": IvfCodedKind,
     "IndexIVFPQ": IvfCodedKind,
+    "IndexIVFPQFastScan": IvfCodedKind,
+    "IndexIVFResidualQuantizer": IvfCodedKind,
+    "IndexIVFProductResidualQuantizer": IvfCodedKind,
     "IndexHNSWSQ": HnswCodedKind,
     "IndexHNSWPQ": HnswCodedKind,
+    "IndexHNSW2Level": HnswCodedKind,
+    "IndexNSGSQ": NsgKind,
+    "IndexNSGPQ": NsgKind,
 }
 """Kinds by the FAISS class; a derived class has another layout and is not looked up by its base."""
 
-Kind = Annotated[
-    FlatKind | IvfFlatKind | HnswFlatKind | CodedKind | IvfCodedKind | HnswCodedKind,
-    Field(discriminator="kind"),
-]
+
+def settings_of(index: FaissIndex) -> IndexSettings:
+    """Read the recipe of an index.
+
+    Raises
+    ------
+    UnknownKindError
+        Where it is of a kind that cannot be read or made anew.
+    """
+    id_map = _ID_MAPS.get(type(index).__name__)
+    inner = faiss.downcast_index(index.index) if id_map else index
+    if isinstance(inner, faiss.IndexPreTransform):
+        # Ids that are mapped behind the transformations might as well be mapped before them.
+        id_map = id_map or _ID_MAPS.get(type(faiss.downcast_index(inner.index)).__name__)
+    return IndexSettings.model_validate({"index": _kind_of(inner), "id_map": id_map})
+
+
+def _kind_of(index: FaissIndex) -> IndexKind:
+    name = type(index).__name__
+    if name == "IndexPreTransform":
+        inner = faiss.downcast_index(index.index)
+        if type(inner).__name__ in _ID_MAPS:
+            inner = faiss.downcast_index(inner.index)
+        kind = _kind_of(inner)
+        chain = [index.chain.at(i) for i in range(index.chain.size())]
+        transforms = [transform_of(transform, kind.parts) for transform in chain]
+        return PreTransformKind.model_validate({"transforms": transforms, "index": kind})
+    if name in ("IndexRefine", "IndexRefineFlat"):
+        return RefineKind.model_validate(
+            {
+                "index": _kind_of(faiss.downcast_index(index.base_index)),
+                "refine": _kind_of(faiss.downcast_index(index.refine_index)),
+                "k_factor": index.k_factor,
+            }
+        )
+    if name == "IndexHNSW" and isinstance(faiss.downcast_index(index.storage), faiss.Index2Layer):
+        # FAISS's binding does not tell this class from its base.
+        name = "IndexHNSW2Level"
+    reader = KINDS.get(name)
+    if reader is None:
+        raise UnknownKindError(f"is of the FAISS type {name}")
+    return reader.of(index)
+
+
+def notes_on(index: FaissIndex) -> tuple[str, ...]:
+    """Return what a copy of an index will have otherwise."""
+    notes: list[str] = []
+    for part in _parts(index):
+        if isinstance(part, faiss.IndexIVF):
+            quantizer = faiss.downcast_index(part.quantizer)
+            if not isinstance(quantizer, faiss.IndexFlat | faiss.IndexHNSWFlat):
+                notes.append(
+                    f"its coarse quantizer {type(quantizer).__name__} becomes a Flat one in a "
+                    "copy, the list count being kept"
+                )
+            if isinstance(faiss.downcast_InvertedLists(part.invlists), faiss.OnDiskInvertedLists):
+                notes.append("its lists, which are in a file of their own, will be in the index")
+        qtype = part.sq.qtype if hasattr(part, "sq") else None
+        if qtype is not None and qtype not in SQ_TYPES.values():
+            notes.append(f"its scalar quantizer becomes {sq_words(qtype)} in a copy")
+    return tuple(notes)
+
+
+def _parts(index: FaissIndex) -> list[FaissIndex]:
+    inner = [getattr(index, name, None) for name in ("index", "base_index", "refine_index")]
+    inner.append(getattr(index, "storage", None))
+    return [
+        index,
+        *(part for i in inner if i is not None for part in _parts(faiss.downcast_index(i))),
+    ]
 
 
 class IndexSettings(BaseModel):

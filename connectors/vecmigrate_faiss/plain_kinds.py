@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import faiss
 
-from vecmigrate.connector import Metric, Vectors
+from vecmigrate.connector import Metric
 from vecmigrate_faiss.index_kind import METRICS, FaissIndex, IndexKind, PositiveInt
 
 TRAINING_ROWS_PER_LIST = 64
@@ -22,8 +22,13 @@ class FlatKind(IndexKind):
     def words(self) -> str:
         return "Flat"
 
+    @property
+    def copies_codes(self) -> bool:
+        return True
+
     @classmethod
     def of(cls, index: FaissIndex) -> Self:
+        """Read the parameters of an index."""
         return cls()
 
     def make(self, dimension: int, metric: Metric) -> FaissIndex:
@@ -42,8 +47,13 @@ class HnswFlatKind(IndexKind):
     def words(self) -> str:
         return f"HNSW{self.m},Flat"
 
+    @property
+    def search_parameter(self) -> str:
+        return f"efSearch (now {self.ef_search})"
+
     @classmethod
     def of(cls, index: FaissIndex) -> Self:
+        """Read the parameters of an index."""
         hnsw = index.hnsw
         return cls(
             m=hnsw.nb_neighbors(1), ef_construction=hnsw.efConstruction, ef_search=hnsw.efSearch
@@ -51,15 +61,17 @@ class HnswFlatKind(IndexKind):
 
     def make(self, dimension: int, metric: Metric) -> FaissIndex:
         index = faiss.IndexHNSWFlat(dimension, self.m, METRICS[metric])
+        self.configure(index)
+        return index
+
+    def configure(self, index: FaissIndex) -> None:
+        """Set what the factory's words do not tell."""
         index.hnsw.efConstruction = self.ef_construction
         index.hnsw.efSearch = self.ef_search
-        return index
 
 
 class IvfFlatKind(IndexKind):
     """Vectors in lists, one for each centroid."""
-
-    keeps_ids: ClassVar[bool] = True
 
     kind: Literal["ivf_flat"] = "ivf_flat"
     nlist: PositiveInt
@@ -69,11 +81,29 @@ class IvfFlatKind(IndexKind):
 
     @property
     def words(self) -> str:
+        return f"{self.list_words},Flat"
+
+    @property
+    def list_words(self) -> str:
+        """The lists, without what they hold, in FAISS's factory language."""
         graph = f"_HNSW{self.quantizer.m}" if isinstance(self.quantizer, HnswFlatKind) else ""
-        return f"IVF{self.nlist}{graph},Flat"
+        return f"IVF{self.nlist}{graph}"
+
+    @property
+    def keeps_ids(self) -> bool:
+        return True
+
+    @property
+    def copies_codes(self) -> bool:
+        return True
+
+    @property
+    def search_parameter(self) -> str:
+        return f"nprobe (now {self.nprobe} of {self.nlist} lists)"
 
     @classmethod
     def of(cls, index: FaissIndex) -> Self:
+        """Read the parameters of an index."""
         quantizer = faiss.downcast_index(index.quantizer)
         graph = isinstance(quantizer, faiss.IndexHNSWFlat)
         direct_map = index.direct_map
@@ -88,12 +118,17 @@ class IvfFlatKind(IndexKind):
         )
 
     def make(self, dimension: int, metric: Metric) -> FaissIndex:
-        quantizer = self.quantizer.make(dimension, metric)
-        index = faiss.IndexIVFFlat(quantizer, dimension, self.nlist, METRICS[metric])
+        index = faiss.index_factory(dimension, self.words, METRICS[metric])
+        self.configure(index)
+        return index
+
+    def configure(self, index: FaissIndex) -> None:
+        """Set what the factory's words do not tell."""
         index.nprobe = self.nprobe
         # The list count is the source's choice: FAISS's advice on it, printed to stderr, is noise.
         index.cp.min_points_per_centroid = 1
-        return index
+        if isinstance(self.quantizer, HnswFlatKind):
+            self.quantizer.configure(faiss.downcast_index(index.quantizer))
 
     def fitted(self, count: int) -> Self:
         if self.nlist <= count:
@@ -104,14 +139,6 @@ class IvfFlatKind(IndexKind):
     @property
     def training_rows(self) -> int:
         return TRAINING_ROWS_PER_LIST * self.nlist
-
-    def reuse(self, index: FaissIndex, centroids: Vectors) -> None:
-        """Give an index made by :meth:`make` these ``(nlist, d)`` centroids, in place of training.
-
-        Each point then stays in the list in which it was.
-        """
-        index.quantizer.add(centroids)
-        index.is_trained = True
 
     def complete(self, index: FaissIndex) -> None:
         if self.direct_map == "array":

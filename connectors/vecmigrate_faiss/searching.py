@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from vecmigrate.connector import Metric, Vectors
-from vecmigrate_faiss.coded_kinds import HnswCodedKind, IvfCodedKind
-from vecmigrate_faiss.kinds import HnswFlatKind, IndexKind, IvfFlatKind
 from vecmigrate_faiss.layout import read_index, reading
 from vecmigrate_faiss.lookup import Int64s
+from vecmigrate_faiss.unit_length import scaled_for
 
 _MOST_QUERIES = 1024
 
@@ -24,9 +22,7 @@ def search_index(path: Path, queries: Vectors, k: int, metric: Metric) -> list[I
     InputError
         Where the file cannot be read, or the queries are not of its dimension.
     """
-    if metric is Metric.COSINE:
-        queries = queries.copy()
-        faiss.normalize_L2(queries)
+    queries = scaled_for(metric, queries)
     index = read_index(path)
     found: list[Int64s] = []
     with reading(path):
@@ -37,12 +33,3 @@ def search_index(path: Path, queries: Vectors, k: int, metric: Metric) -> list[I
             _, ids = index.search(part, min(k, index.ntotal))
             found += [row[row >= 0] for row in ids]
     return found
-
-
-def parameter_of(kind: IndexKind) -> str | None:
-    """Name what raises the recall of a kind of index, with its value; None where it is exact."""
-    if isinstance(kind, IvfFlatKind | IvfCodedKind):
-        return f"nprobe (now {kind.nprobe} of {kind.nlist} lists)"
-    if isinstance(kind, HnswFlatKind | HnswCodedKind):
-        return f"efSearch (now {kind.ef_search})"
-    return None

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import faiss
-
 from vecmigrate.connector import (
     CollectionDescription,
-    Metric,
     MismatchError,
     Sink,
     StoreURI,
@@ -26,6 +23,7 @@ from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.source import FaissSource
 from vecmigrate_faiss.staging import Staging, remove_spent, sync_directory
+from vecmigrate_faiss.unit_length import scaled_for
 
 
 class FaissSink(Sink):
@@ -80,10 +78,7 @@ class FaissSink(Sink):
                 f"{self._spec.dimension}",
                 remedy="Use the translator that leads to the target's encoder.",
             )
-        vectors = batch.vectors
-        if self._spec.metric is Metric.COSINE:
-            vectors = vectors.copy()
-            faiss.normalize_L2(vectors)
+        vectors = scaled_for(self._spec.metric, batch.vectors)
         with writing(self._location.staging):
             self._staging.append(batch, vectors)
 

@@ -33,8 +33,9 @@ from vecmigrate_faiss.layout import open_layout, reading
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
 from vecmigrate_faiss.parquet import ParquetSidecar
-from vecmigrate_faiss.searching import parameter_of, search_index
+from vecmigrate_faiss.searching import search_index
 from vecmigrate_faiss.sidecar import Record, Sidecar
+from vecmigrate_faiss.unit_length import scaled_for
 
 _SAMPLE = 200
 
@@ -142,7 +143,10 @@ class FaissSource(Source):
         return found
 
     def search_parameter(self) -> str | None:
-        return parameter_of(self._layout.settings.index)
+        return self._layout.settings.index.search_parameter
+
+    def as_stored(self, vectors: Vectors) -> Vectors:
+        return self._rows.stored(scaled_for(self._description.metric, vectors))
 
     def close(self) -> None:
         """Close the sidecar; vectors already yielded stay valid."""
@@ -234,6 +238,7 @@ class FaissSource(Source):
             id_kind=id_kind,
             payload_fields=fields,
             text_field=self._text_field(payloads, fields),
+            lossy=layout.settings.index.lossy,
             settings=layout.settings.as_json(),
             notes=layout.notes + (companion.notes if companion else ()),
             provenance=companion.provenance if companion else None,

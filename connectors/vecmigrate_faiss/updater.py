@@ -7,30 +7,28 @@ import shutil
 from contextlib import suppress
 from typing import IO
 
-import faiss
 import numpy as np
 
 from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
-    Metric,
     MismatchError,
     Provenance,
     StoreURI,
     Updater,
     VectorBatch,
-    Vectors,
     WriteError,
 )
+from vecmigrate_faiss.carrying import Carried, can_carry
 from vecmigrate_faiss.changes import Changes
 from vecmigrate_faiss.exchange import complete, exchange, is_exchanged, new_files
 from vecmigrate_faiss.files import build_files
 from vecmigrate_faiss.kinds import IndexSettings
-from vecmigrate_faiss.layout import read_index
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.sink import writing
 from vecmigrate_faiss.source import FaissSource
 from vecmigrate_faiss.staging import Staging
+from vecmigrate_faiss.unit_length import scaled_for
 
 _READ = 8192
 
@@ -38,9 +36,9 @@ _READ = 8192
 class FaissUpdater(Updater):
     """Changes that become a new index file at :meth:`finish`, in the place of the old one.
 
-    All kinds of index are written anew by streaming the old file: Flat passes through, IVF keeps
-    its centroids, HNSW builds its graph again. Beside the index there must be room for the
-    collection twice.
+    All kinds of index are written anew by streaming the old file: Flat passes through, others keep
+    what they were trained to and the codes of points that stay, graphs are built again. Beside the
+    index there must be room for the collection twice.
     """
 
     def __init__(self, uri: StoreURI, location: Location, provenance: Provenance) -> None:
@@ -55,6 +53,13 @@ class FaissUpdater(Updater):
             raise MismatchError(
                 f"{location.index} was not written by vecmigrate migrate",
                 remedy="Name a collection that it wrote.",
+            )
+        self._settings = IndexSettings.model_validate(self._description.settings)
+        if not can_carry(self._settings.index):
+            raise MismatchError(
+                f"{location.index} is of the kind {self._settings.words}: where points change, the "
+                "vectors of others would too",
+                remedy="Migrate to a new target instead, or choose another kind with ?index=.",
             )
         with writing(location.index):
             location.update.mkdir(exist_ok=True)
@@ -77,10 +82,7 @@ class FaissUpdater(Updater):
                 f"{self._description.dimension}",
                 remedy="Use the translator that the collection was written with.",
             )
-        vectors = batch.vectors
-        if self._description.metric is Metric.COSINE:
-            vectors = vectors.copy()
-            faiss.normalize_L2(vectors)
+        vectors = scaled_for(self._description.metric, batch.vectors)
         with writing(self._location.update):
             self._changes.upsert(batch, vectors)
 
@@ -105,16 +107,18 @@ class FaissUpdater(Updater):
         made = Staging(new_files(self._location), described.dimension)
         try:
             with FaissSource(self._uri, self._location) as old:
-                for batch in self._changes.applied_to(old.batches(_READ)):
+                origins = []
+                for batch, rows in self._changes.applied_to(old.batches(_READ)):
                     made.append(batch, np.ascontiguousarray(batch.vectors))
+                    origins.append(rows)
             build_files(
                 made,
-                IndexSettings.model_validate(described.settings),
+                self._settings,
                 described.metric,
                 described.text_field,
                 self._provenance,
                 notes=described.notes,
-                centroids=_centroids(self._location),
+                carried=Carried(self._location.index, np.concatenate(origins)),
             )
             exchange(self._location, made)
         finally:
@@ -145,12 +149,3 @@ class FaissUpdater(Updater):
                 (self._location.update / "lock").unlink()
                 self._location.update.rmdir()
         self._lock.close()
-
-
-def _centroids(location: Location) -> Vectors | None:
-    index = read_index(location.index)
-    inner = faiss.downcast_index(index.index) if hasattr(index, "id_map") else index
-    if not isinstance(inner, faiss.IndexIVF) or not inner.quantizer.ntotal:
-        return None
-    found: Vectors = inner.quantizer.reconstruct_n(0, inner.nlist)
-    return found

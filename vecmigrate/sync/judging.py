@@ -15,7 +15,7 @@ from vecmigrate.sync.fetching import fetch_existing, rows_by_id
 from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
 from vecmigrate.sync.plan import hashes_of, mark_of
 from vecmigrate.translators import Translator
-from vecmigrate.verification.retranslation import distances, tolerance_of
+from vecmigrate.verification.retranslation import allowed_of, distances
 from vecmigrate.verification.tally import content_hashes, vector_hashes
 
 
@@ -74,7 +74,6 @@ class Judge:
         self._marks = marks
         self._adopt = adopt
         self._cosine = target.describe().metric is Metric.COSINE
-        self._tolerance = tolerance_of(target)
 
     def judge(self, batch: VectorBatch) -> Judged:
         """Judge usable points of the source."""
@@ -100,7 +99,9 @@ class Judge:
             rows = rows_by_id(batch, found.ids)
             there += len(found)
             hashes = target_hashes(found)
-            same = distances(made[rows], found.vectors, cosine=self._cosine) <= self._tolerance
+            same = distances(made[rows], found.vectors, cosine=self._cosine) <= allowed_of(
+                self._target, made[rows], cosine=self._cosine
+            )
             holds = _payload_hashes(found)
             theirs = found.texts(self._text_field) or [None] * len(found)
             points = found.each_payload()

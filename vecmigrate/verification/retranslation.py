@@ -144,7 +144,7 @@ class Retranslation:
     def _measure(self, expected: VectorBatch, found: VectorBatch) -> None:
         off = distances(expected.vectors, found.vectors, cosine=self._cosine)
         # A NaN compares false: written so that it counts as wrong.
-        wrong = ~(off <= self.tolerance)
+        wrong = ~(off <= allowed_of(self._target, expected.vectors, cosine=self._cosine))
         self.compared += len(off)
         self.wrong += int(wrong.sum())
         self.worst = max(self.worst, float(np.nan_to_num(off, nan=np.inf).max()))
@@ -155,6 +155,19 @@ class Retranslation:
 def tolerance_of(target: Source) -> float:
     """Return how far a vector of ``target`` may lie from what was written there."""
     return max(TOLERANCE, _ROUNDINGS * target.rounding())
+
+
+def allowed_of(target: Source, vectors: Vectors, *, cosine: bool) -> NDArray[np.floating]:
+    """Return how far ``target`` may hold each of ``(n, d)`` vectors from itself, relatively.
+
+    Where its store encodes vectors, as far as it would do so now: of codes that are equally near
+    it may have chosen another one before.
+    """
+    allowed = np.full(len(vectors), tolerance_of(target))
+    if target.describe().lossy:
+        coded = distances(vectors, target.as_stored(vectors), cosine=cosine)
+        allowed = np.maximum(allowed, coded + TOLERANCE)
+    return allowed
 
 
 def distances(ours: Vectors, theirs: Vectors, *, cosine: bool) -> NDArray[np.floating]:

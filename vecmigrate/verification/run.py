@@ -112,7 +112,7 @@ def verify(
             check_ids(ours.tally, theirs, *again),
             check_payloads(ours.tally, theirs, *again),
             vectors.check(full=asked.sample is None),
-            *sound.checks(unit=fitted.normalize_output_),
+            *sound.checks(unit=fitted.normalize_output_ and not described[1].lossy),
             check_index(new, probes, truth, asked.least_index_recall),
             # Opened anew: an open source may go on to show what it was when it was opened.
             _check_unchanged(prints, (fingerprint_of(source), fingerprint_of(target))),

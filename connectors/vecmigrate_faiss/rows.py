@@ -1,0 +1,198 @@
+"""An index as rows in storage order: FAISS ids and vectors, read from the mapped file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import ClassVar
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.connector import Vectors
+from vecmigrate_faiss.index_kind import FaissIndex
+from vecmigrate_faiss.lookup import Int64s
+from vecmigrate_faiss.memory import aligned, joined, view
+
+Codes = NDArray[np.uint8]
+
+
+class Rows(ABC):
+    """The points of an index by row, 0 to ``count`` - 1."""
+
+    numbered: ClassVar[bool] = False
+    """True where ids are the row numbers."""
+
+    def __init__(self, count: int, dimension: int) -> None:
+        self.count = count
+        self.dimension = dimension
+
+    @abstractmethod
+    def ids(self, start: int, stop: int) -> Int64s:
+        """Return ``(stop - start,)`` int64 FAISS ids."""
+
+    @abstractmethod
+    def vectors(self, start: int, stop: int) -> Vectors:
+        """Return ``(stop - start, d)`` float32, a read-only view of the index where it can be."""
+
+    @abstractmethod
+    def take(self, rows: Int64s) -> Vectors:
+        """Return ``(m, d)`` float32, a copy."""
+
+    def stored(self, vectors: Vectors) -> Vectors:
+        """Return ``(n, d)`` vectors as they would come back from this index."""
+        return vectors
+
+    def codes(self, rows: Int64s) -> Codes:
+        """Return ``(m, code size)`` uint8 that ``add_sa_codes`` of a like index takes.
+
+        Raises
+        ------
+        NotImplementedError
+            Where ``copies_codes`` of the kind says no.
+        """
+        raise NotImplementedError
+
+    def last_stored_id(self) -> int | None:
+        """Return the id whose eight bytes end the file; None where it ends with something else."""
+        return None
+
+
+class FlatRows(Rows):
+    """Vectors in a row, their ids being their positions."""
+
+    numbered = True
+
+    def __init__(self, storage: FaissIndex, owner: FaissIndex) -> None:
+        super().__init__(storage.ntotal, storage.d)
+        flat = view(storage.get_xb, self.count * self.dimension, owner)
+        self._vectors = flat.view(np.float32).reshape(self.count, self.dimension)
+
+    def ids(self, start: int, stop: int) -> Int64s:
+        return np.arange(start, stop, dtype=np.int64)
+
+    def vectors(self, start: int, stop: int) -> Vectors:
+        return aligned(self._vectors[start:stop])
+
+    def take(self, rows: Int64s) -> Vectors:
+        return self._vectors[rows]
+
+    def codes(self, rows: Int64s) -> Codes:
+        return self._vectors[rows].view(np.uint8)
+
+
+class IvfRows(Rows):
+    """Vectors and ids in inverted lists, one list after the other."""
+
+    def __init__(self, index: FaissIndex, owner: FaissIndex) -> None:
+        super().__init__(index.ntotal, index.d)
+        self._index, self._owner = index, owner
+        self._lists = faiss.downcast_InvertedLists(index.invlists)
+        sizes = [self._lists.list_size(i) for i in range(index.nlist)]
+        self._bounds = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+        if self._bounds[-1] != self.count:
+            raise RuntimeError(f"{self.count} vectors, but {self._bounds[-1]} in its lists")
+
+    def ids(self, start: int, stop: int) -> Int64s:
+        parts = [self._list_ids(i)[first:last] for i, first, last in self._segments(start, stop)]
+        return joined(parts, np.empty(0, dtype=np.int64))
+
+    def vectors(self, start: int, stop: int) -> Vectors:
+        parts = [
+            self._decoded(i, self._list_codes(i)[first:last])
+            for i, first, last in self._segments(start, stop)
+        ]
+        return joined(parts, np.empty((0, self.dimension), dtype=np.float32))
+
+    def take(self, rows: Int64s) -> Vectors:
+        out = np.empty((len(rows), self.dimension), dtype=np.float32)
+        for number, wanted, offsets in self._by_list(rows):
+            out[wanted] = self._decoded(number, self._list_codes(number)[offsets])
+        return out
+
+    def codes(self, rows: Int64s) -> Codes:
+        out = np.empty((len(rows), self._index.sa_code_size()), dtype=np.uint8)
+        for number, wanted, offsets in self._by_list(rows):
+            out[wanted] = self._whole(number, self._list_codes(number)[offsets])
+        return out
+
+    def last_stored_id(self) -> int | None:
+        if not self.count or not isinstance(self._lists, faiss.ArrayInvertedLists):
+            return None
+        return int(self.ids(self.count - 1, self.count)[0])
+
+    def _segments(self, start: int, stop: int) -> list[tuple[int, int, int]]:
+        first = int(np.searchsorted(self._bounds, start, side="right")) - 1
+        last = int(np.searchsorted(self._bounds, stop, side="left"))
+        segments = []
+        for number in range(first, last):
+            low, high = int(self._bounds[number]), int(self._bounds[number + 1])
+            if low < high:
+                segments.append((number, max(start, low) - low, min(stop, high) - low))
+        return segments
+
+    def _by_list(self, rows: Int64s) -> Iterator[tuple[int, NDArray[np.intp], Int64s]]:
+        """Yield each list's number, which of ``rows`` are in it, and where in it they are."""
+        if not len(rows):
+            return
+        lists = np.searchsorted(self._bounds, rows, side="right") - 1
+        by_list = np.argsort(lists, kind="stable")
+        for wanted in np.split(by_list, np.flatnonzero(np.diff(lists[by_list])) + 1):
+            number = int(lists[wanted[0]])
+            yield number, wanted, rows[wanted] - self._bounds[number]
+
+    def _size(self, number: int) -> int:
+        return int(self._bounds[number + 1] - self._bounds[number])
+
+    def _list_ids(self, number: int) -> Int64s:
+        ids = view(partial(self._lists.get_ids, number), self._size(number), self._owner)
+        return ids.view(np.int64)
+
+    def _list_codes(self, number: int) -> Codes:
+        size, width = self._size(number), self._index.code_size
+        codes = view(partial(self._lists.get_codes, number), size * width, self._owner)
+        return codes.view(np.uint8).reshape(size, width)
+
+    def _decoded(self, number: int, codes: Codes) -> Vectors:
+        return codes.view(np.float32)
+
+    def _whole(self, number: int, codes: Codes) -> Codes:
+        """Put the list's number, little endian, before each code within the list."""
+        width = self._index.sa_code_size() - self._index.code_size
+        whole = np.empty((len(codes), width + self._index.code_size), dtype=np.uint8)
+        whole[:, :width] = np.frombuffer(number.to_bytes(width, "little"), dtype=np.uint8)
+        whole[:, width:] = codes
+        return whole
+
+
+class MappedRows(Rows):
+    """Rows of another index under the ids of an IDMap."""
+
+    def __init__(self, inner: Rows, index: FaissIndex) -> None:
+        super().__init__(inner.count, inner.dimension)
+        if index.id_map.size() != inner.count:
+            raise RuntimeError(f"{inner.count} vectors, but {index.id_map.size()} ids")
+        self.inner = inner
+        self._id_map: Int64s = view(index.id_map.data, inner.count, index).view(np.int64)
+
+    def ids(self, start: int, stop: int) -> Int64s:
+        if self.inner.numbered:
+            return aligned(self._id_map[start:stop])
+        positions = self.inner.ids(start, stop)
+        if len(positions) and not 0 <= positions.min() <= positions.max() < self.count:
+            raise RuntimeError("its lists hold ids that its IDMap does not have")
+        return self._id_map[positions]
+
+    def vectors(self, start: int, stop: int) -> Vectors:
+        return self.inner.vectors(start, stop)
+
+    def take(self, rows: Int64s) -> Vectors:
+        return self.inner.take(rows)
+
+    def stored(self, vectors: Vectors) -> Vectors:
+        return self.inner.stored(vectors)
+
+    def last_stored_id(self) -> int | None:
+        return int(self._id_map[-1]) if self.count else None
