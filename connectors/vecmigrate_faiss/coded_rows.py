@@ -130,8 +130,10 @@ class TransformedRows(Rows):
             if inverse is None:
                 vectors = transform.reverse_transform(np.ascontiguousarray(vectors))
             else:
+                # In float64, since a product's last bits depend on how many rows it has, and what
+                # is read of a point is not to depend on the batch.
                 matrix, offset = inverse
-                vectors = (vectors - offset) @ matrix
+                vectors = ((vectors - offset) @ matrix).astype(np.float32)
         return vectors
 
 
@@ -159,14 +161,14 @@ class RefinedRows(Rows):
         return self._refine.stored(vectors)
 
 
-def _inverse(transform: FaissIndex) -> tuple[Vectors, Vectors] | None:
+def _inverse(transform: FaissIndex) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return what undoes a linear map; FAISS's own way is right for orthonormal ones only."""
     if not isinstance(transform, faiss.LinearTransform):
         return None
     matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
-    offset: Vectors = np.zeros(transform.d_out, dtype=np.float32)
+    offset = np.zeros(transform.d_out)
     if transform.have_bias:
-        offset = faiss.vector_to_array(transform.b)
+        offset = faiss.vector_to_array(transform.b).astype(np.float64)
     return np.ascontiguousarray(
         np.linalg.pinv(matrix.astype(np.float64)).T, dtype=np.float32
     ), offset

@@ -243,6 +243,9 @@ def _residual_codes(index: FaissIndex) -> ResidualCodes:
     quantizer = index.prq if hasattr(index, "prq") else index.rq
     splits = quantizer.nsplits if hasattr(index, "prq") else 1
     norm = _NORMS.get(quantizer.search_type)
+    if index.metric_type == faiss.METRIC_INNER_PRODUCT and norm == "_Nnone":
+        # What FAISS takes where nothing is said.
+        norm = ""
     if norm is None:
         raise UnknownKindError(f"has the additive search type {quantizer.search_type}")
     return ResidualCodes(
