@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/python benchmarks/demo/main_job.py
 
+# A thread a worker: those of FAISS otherwise wait for each other's processor.
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -149,7 +149,8 @@ def _build(
     carried: Carried | None,
 ) -> None:
     index = carried.emptied() if carried else kind.make(points.vectors.shape[1], metric)
-    wrapped = _WRAPPERS[id_map](index) if id_map else index
+    is_wrapped = isinstance(index, faiss.IndexIDMap)
+    wrapped = _WRAPPERS[id_map](index) if id_map and not is_wrapped else index
     if isinstance(kind, FlatKind):
         write_flat(path, wrapped, points.count, points.chunks())
         return
@@ -162,5 +163,5 @@ def _build(
             wrapped.add_with_ids(vectors, ids)
         else:
             wrapped.add(vectors)
-    kind.complete(index)
+    kind.complete(faiss.downcast_index(wrapped.index) if is_wrapped else index)
     faiss.write_index(wrapped, str(path))

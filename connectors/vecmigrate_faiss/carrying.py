@@ -50,17 +50,19 @@ class Carried:
         return bool(self._rows.count)
 
     def emptied(self) -> FaissIndex:
-        """Return the index without its points and without an IDMap, its training left."""
+        """Return the index, in its IDMap if it has one, without its points; its training is left."""
         index = faiss.read_index(str(self._path))
-        if isinstance(index, faiss.IndexIDMap):
-            mapped, index = index, faiss.downcast_index(index.index)
-            mapped.own_fields = False
-            index.this.own(True)
         index.reset()
+        inner = index
+        while hasattr(inner, "index"):
+            inner = faiss.downcast_index(inner.index)
+        if isinstance(inner, faiss.IndexNSGPQ):
+            # FAISS makes it in training and leaves it out of the file.
+            faiss.downcast_index(inner.storage).pq.compute_sdc_table()
         return index
 
     def add(self, wrapped: FaissIndex, kind: IndexKind, vectors: Vectors, ids: Int64s) -> None:
-        """Add the next points to :meth:`emptied`, which an IDMap may wrap.
+        """Add the next points to :meth:`emptied`, or to an IDMap around it.
 
         Parameters
         ----------
@@ -88,11 +90,5 @@ class Carried:
             target.add(vectors)
         index.ntotal = wrapped.ntotal = target.ntotal
         if mapped:
-            _add_names(wrapped, ids)
-
-
-def _add_names(id_map: FaissIndex, ids: Int64s) -> None:
-    known = faiss.vector_to_array(id_map.id_map)
-    faiss.copy_array_to_vector(np.concatenate([known, ids]), id_map.id_map)
-    if isinstance(id_map, faiss.IndexIDMap2):
-        id_map.construct_rev_map()
+            known = faiss.vector_to_array(wrapped.id_map)
+            faiss.copy_array_to_vector(np.concatenate([known, ids]), wrapped.id_map)
