@@ -50,7 +50,7 @@ class Carried:
         return bool(self._rows.count)
 
     def emptied(self) -> FaissIndex:
-        """Return the index, in its IDMap if it has one, without its points; its training is left."""
+        """Return the index without its points, in its IDMap if it has one; its training is left."""
         index = faiss.read_index(str(self._path))
         index.reset()
         inner = index

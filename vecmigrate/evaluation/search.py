@@ -62,9 +62,8 @@ def exact_search(
         held += len(batch)
         seen += len(batch)
     heap.finalize()
-    found = heap.I[:, : min(k, seen)]
-    all_ids = _concatenate(ids)
-    return all_ids[found]
+    found: NDArray[np.int64] = heap.I[:, : min(k, seen)]
+    return _concatenate(ids)[found]
 
 
 def _keep_best(places: NDArray[np.int64], ids: IdArray) -> IdArray:
