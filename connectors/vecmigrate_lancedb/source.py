@@ -1,0 +1,278 @@
+"""Reads a table, at the version that it had when it was opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    InputError,
+    Metric,
+    MissingIdsError,
+    PointId,
+    Source,
+    StoreURI,
+    UsageError,
+    VectorBatch,
+    Vectors,
+    detect_id_kind,
+    detect_text_field,
+    id_array,
+    name_some,
+)
+from vecmigrate_lancedb.columns import (
+    columns_of,
+    condition,
+    first_duplicate,
+    ids_in,
+    vectors_in,
+)
+from vecmigrate_lancedb.engine import open_table, reading
+from vecmigrate_lancedb.index import VectorIndex, read_index
+from vecmigrate_lancedb.marks import mark_of
+from vecmigrate_lancedb.payload_reading import PayloadReader
+from vecmigrate_lancedb.place import Place, place_of
+from vecmigrate_lancedb.settings import settings_of
+
+DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLID: "l2"}
+METRICS = {distance: metric for metric, distance in DISTANCES.items()}
+_SAMPLE = 100
+_IDS_A_QUERY = 1000
+_PROBES = 20  # LanceDB's, where a reader asks for no other
+
+
+class LanceSource(Source):
+    """A table as it was when opened: what is written to it meanwhile is not seen."""
+
+    fingerprint_tells_all: ClassVar[bool] = True
+
+    def __init__(self, uri: StoreURI) -> None:
+        self._place = place_of(uri)
+        self._table = open_pinned(self._place)
+        schema = self._table.schema
+        self._mark = mark_of(schema)
+        self._columns = columns_of(self._place, schema, self._mark)
+        self._payloads = PayloadReader(
+            schema,
+            {self._columns.id, self._columns.vector},
+            self._mark.rest if self._mark else None,
+        )
+        self._checked = self._mark is not None  # what vecmigrate writes has each id once
+        text = self._place.option("text")
+        if text is not None and text not in self.describe().payload_fields:
+            raise InputError(
+                f"{uri} has no payload field {text!r}",
+                remedy=f"There are {name_some(self.describe().payload_fields)}.",
+            )
+
+    def describe(self) -> CollectionDescription:
+        return self._description
+
+    @cached_property
+    def _description(self) -> CollectionDescription:
+        with reading(self._place.uri):
+            ids, payloads = self._sample()
+            index = read_index(self._table, self._columns.vector, self._columns.dimension)
+            names = [*self._payloads.fields, *(name for p in payloads for name in p)]
+            return CollectionDescription(
+                uri=str(self._place.uri),
+                store="lancedb",
+                index_type=str(index[0]) if index else "no index",
+                count=self._table.count_rows(),
+                dimension=self._columns.dimension,
+                metric=self._metric(index[1] if index else None),
+                id_kind=detect_id_kind(ids),
+                payload_fields=tuple(dict.fromkeys(names)),
+                text_field=self._place.option("text")
+                or (self._mark.text if self._mark else None)
+                or detect_text_field(payloads),
+                settings=settings_of(
+                    self._table.schema, self._columns, self._payloads, index[0] if index else None
+                ),
+                notes=self._notes(index[0] if index else None),
+                provenance=self._mark.provenance if self._mark else None,
+            )
+
+    def batches(
+        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        offset = self._offset(cursor)
+        self._check_ids()
+        columns = [self._columns.id, self._columns.vector]
+        for table in self._scan(columns + self._payloads.columns * payloads, batch_size, offset):
+            offset += table.num_rows
+            yield self._batch(table, payloads=payloads, cursor=str(offset))
+
+    def ids(self, batch_size: int) -> Iterator[IdArray]:
+        self._check_ids()
+        for table in self._scan([self._columns.id], batch_size, 0):
+            yield ids_in(table[self._columns.id], self._place.uri)
+
+    def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        wanted = id_array(ids).tolist()
+        name, type_ = self._columns.id, self._table.schema.field(self._columns.id).type
+        kind = int if pa.types.is_integer(type_) else str
+        possible = [i for i in dict.fromkeys(wanted) if isinstance(i, kind)]
+        columns = [name, self._columns.vector, *self._payloads.columns]
+        with reading(self._place.uri):
+            found = [
+                self._table.search().where(condition(name, part)).select(columns).to_arrow()
+                for part in _parts(possible)
+            ]
+            table = pa.concat_tables(found) if found else self._table.schema.empty_table()
+        rows = {point_id: row for row, point_id in enumerate(table[name].to_pylist())}
+        missing = [i for i in wanted if i not in rows]
+        if missing:
+            raise MissingIdsError(
+                f"{self._place.uri} lacks the ids {name_some(missing)}",
+                remedy="Check that they are of this table.",
+            )
+        order = pa.array([rows[i] for i in wanted], pa.int64())
+        return self._batch(table.take(order), payloads=True, cursor=None)
+
+    def search(self, queries: Vectors, k: int) -> list[IdArray]:
+        distance = DISTANCES[self.describe().metric]
+        if not self.describe().count:
+            return [id_array([]) for _ in queries]
+        with reading(self._place.uri):
+            return [
+                ids_in(
+                    self._table.search(query, vector_column_name=self._columns.vector)
+                    .distance_type(distance)
+                    .limit(k)
+                    .select([self._columns.id, "_distance"])
+                    .to_arrow()[self._columns.id],
+                    self._place.uri,
+                )
+                for query in queries
+            ]
+
+    def search_parameter(self) -> str | None:
+        if self.describe().index_type == "no index":
+            return None
+        return f"nprobes or refine_factor of a query (now {_PROBES} and none)"
+
+    def fingerprint(self) -> str:
+        """Hash the version and when it was made: a table made anew counts from 1 again."""
+        with reading(self._place.uri):
+            version = self._table.version
+            made = next(v for v in self._table.list_versions() if v["version"] == version)
+        return hashlib.blake2b(
+            f"{version} {made['timestamp'].isoformat()}".encode(), digest_size=16
+        ).hexdigest()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _scan(self, columns: list[str], size: int, offset: int) -> Iterator[Any]:
+        """Yield rows in the table's order as Arrow tables of ``size`` rows, the last one fewer."""
+        with reading(self._place.uri):
+            left = self._table.count_rows() - offset
+            if left <= 0:
+                return
+            query = self._table.search().select(columns).offset(offset).limit(left)
+            # A table that was written in small steps has small fragments, and yields small batches.
+            held: list[Any] = []
+            rows = 0
+            for read in query.to_batches(batch_size=size):
+                held.append(read)
+                rows += read.num_rows
+                while rows >= size:
+                    whole = pa.Table.from_batches(held)
+                    yield whole.slice(0, size)
+                    held, rows = whole.slice(size).to_batches(), rows - size
+            if rows:
+                yield pa.Table.from_batches(held)
+
+    def _batch(self, table: Any, *, payloads: bool, cursor: str | None) -> VectorBatch:
+        ids = ids_in(table[self._columns.id], self._place.uri)
+        vectors = vectors_in(
+            table[self._columns.vector], ids, self._columns.dimension, self._place.uri
+        )
+        return VectorBatch(ids, vectors, self._payloads.read(table) if payloads else None, cursor)
+
+    def _offset(self, cursor: str | None) -> int:
+        if cursor is None:
+            return 0
+        if not (cursor.isascii() and cursor.isdecimal()):
+            raise UsageError(f"{cursor!r} is no cursor of {self._place.uri}", remedy="Start anew.")
+        return int(cursor)
+
+    def _check_ids(self) -> None:
+        """Refuse ids that come twice, which LanceDB does not mind and a migration would lose."""
+        if self._checked:
+            return
+        with reading(self._place.uri):
+            column = self._table.search().select([self._columns.id]).to_arrow()[self._columns.id]
+            twice = first_duplicate(column)
+        if twice is not None:
+            raise InputError(
+                f"{self._place.uri} has the id {twice} twice",
+                remedy="Delete one of the rows, or name a column of distinct ids as ?id=COLUMN.",
+            )
+        self._checked = True
+
+    def _sample(self) -> tuple[list[PointId], list[dict[str, Any]]]:
+        columns = [self._columns.id, *self._payloads.columns]
+        head = self._table.search().select(columns).limit(_SAMPLE).to_arrow()
+        return ids_in(head[self._columns.id], self._place.uri).tolist(), self._payloads.read(head)
+
+    def _metric(self, distance: str | None) -> Metric:
+        asked = self._place.metric()
+        if distance is None:
+            return asked or (self._mark.metric if self._mark else Metric.EUCLID)
+        if distance not in METRICS:
+            raise InputError(
+                f"{self._place.uri} has an index by {distance} distance",
+                remedy="vecmigrate moves float vectors by l2, cosine or dot.",
+            )
+        if asked not in (None, METRICS[distance]):
+            raise UsageError(
+                f"{self._place.uri} has an index by {distance}", remedy="Take metric= out."
+            )
+        return METRICS[distance]
+
+    def _notes(self, index: VectorIndex | None) -> tuple[str, ...]:
+        notes = []
+        if index is None:
+            notes.append("no vector index: a search reads every vector")
+            if self._mark is None and self._place.metric() is None:
+                notes.append("no index tells the metric: taken as l2, LanceDB's own; or ?metric=")
+        if self._payloads.left_out:
+            notes.append(f"columns not carried over: {name_some(self._payloads.left_out)}")
+        return tuple(notes)
+
+
+def open_pinned(place: Place) -> Any:
+    """Open a table at its latest version, to stay there.
+
+    Raises
+    ------
+    InputError
+        Where it is not there, or is unfinished.
+    """
+    if not place.table.is_dir():
+        unfinished = place.staging.is_dir()
+        raise InputError(
+            f"{place.uri} is {'unfinished' if unfinished else 'not there'}",
+            remedy="Run its migration again, which continues it."
+            if unfinished
+            else f"Name a table of a LanceDB database, a folder {place.table.name} on the disk.",
+        )
+    with reading(place.uri):
+        table = open_table(place.database, place.name)
+        table.checkout(table.version)
+        return table
+
+
+def _parts(ids: list[PointId]) -> Iterator[list[PointId]]:
+    iterator = iter(ids)
+    while part := list(islice(iterator, _IDS_A_QUERY)):
+        yield part

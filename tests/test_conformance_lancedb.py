@@ -1,0 +1,10 @@
+"""The LanceDB connector passes the conformance suite that every connector is held to."""
+
+from pathlib import Path
+
+from vecmigrate.conformance import ConnectorConformance
+
+
+class TestLanceDB(ConnectorConformance):
+    def target_uri(self, tmp_path: Path, name: str) -> str:
+        return f"lancedb:{tmp_path}/database/{name}"
