@@ -167,7 +167,7 @@ def condition(column: str, ids: Iterable[PointId]) -> str:
 
 def first_duplicate(column: Any) -> PointId | None:
     """Return an id that two rows have; None where there is none."""
-    if pc.count_distinct(column).as_py() == len(column):
+    if pc.count_distinct(column).as_py() == len(column) - column.null_count:
         return None
     counted = pc.value_counts(column)
     twice = counted.filter(pc.greater(counted.field("counts"), 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ def load(module: str = "lancedb") -> Any:
     MissingDependencyError
         Where it is not installed.
     """
+    # Else Lance asks, on stderr, whether its statistics are to hold an index's centroids.
+    os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

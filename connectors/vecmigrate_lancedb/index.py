@@ -22,6 +22,7 @@ _CLASSES = {
     "IVF_HNSW_SQ": "HnswSq",
     "IVF_HNSW_PQ": "HnswPq",
 }
+_EIGHT_BITS = ("IVF_SQ", "IVF_HNSW_SQ")  # always, so that it is no parameter
 _ALL_PARTITIONS = 1_000_000_000
 _RANKED = re.compile(r"partitions_ranked=([\d.]+)( [KM])?[,\]]")
 _SEARCHED = re.compile(r"deltas_searched=(\d+)[,\]]")
@@ -76,7 +77,7 @@ def read_index(table: Any, column: str, dimension: int) -> tuple[VectorIndex, st
         m=graph.get("max_connections"),
         ef_construction=graph.get("construction_ef"),
         num_sub_vectors=code.get("num_sub_vectors"),
-        num_bits=code.get("num_bits"),
+        num_bits=None if stats.index_type in _EIGHT_BITS else code.get("num_bits"),
         dimension=dimension,
     )
     return index, stats.distance_type
@@ -129,8 +130,6 @@ def make_index(table: Any, column: str, index: VectorIndex, distance: str, place
     given = index.model_dump(exclude={"type", "dimension"}, exclude_none=True)
     if index.num_sub_vectors is not None and index.dimension is not None:
         given["num_sub_vectors"] = _sub_vectors(index.num_sub_vectors, index.dimension, dimension)
-    if index.type in ("IVF_SQ", "IVF_HNSW_SQ"):
-        given.pop("num_bits", None)  # always 8, and no parameter
     kind = getattr(load("lancedb.index"), _CLASSES.get(index.type, ""), None)
     try:
         if kind is None:

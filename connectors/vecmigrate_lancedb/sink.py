@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,8 @@ from vecmigrate.connector import (
     VectorBatch,
 )
 from vecmigrate_lancedb.columns import id_column
-from vecmigrate_lancedb.engine import FAILURES, load, open_table, writing
+from vecmigrate_lancedb.compaction import compact, delete_superseded, go_back
+from vecmigrate_lancedb.engine import load, writing
 from vecmigrate_lancedb.index import index_for, make_index
 from vecmigrate_lancedb.marks import Mark, mark_of
 from vecmigrate_lancedb.payload_writing import infer_fields
@@ -28,7 +26,6 @@ from vecmigrate_lancedb.rows import RowWriter, check_dimension
 from vecmigrate_lancedb.settings import Settings, parse_settings
 from vecmigrate_lancedb.source import DISTANCES, LanceSource
 from vecmigrate_lancedb.staging import Staging
-from vecmigrate_lancedb.superseded import delete_superseded
 
 REST = "vecmigrate_payload"
 _NO_TABLE = "0"
@@ -74,20 +71,14 @@ class LanceSink(Sink):
         if token == _NO_TABLE:
             self._staging.begin(self._spec, restart=True)
             return
-        try:
-            table = open_table(self._staging.path, self._place.name)
-            table.checkout(int(token))
-            table.restore()
-        except FAILURES as error:
-            raise MismatchError(
-                f"the checkpoint {token} of {self._place.uri} is not there any more",
-                remedy="Start over with --restart.",
-            ) from error
-        mark = mark_of(table.schema)
-        if mark is None:
-            raise MismatchError(
-                f"{self._staging.table} is not vecmigrate's", remedy="Start over with --restart."
-            )
+        with writing(self._place.uri):
+            table = self._staging.open_table()
+            mark = mark_of(table.schema) if table is not None else None
+            if table is None or mark is None or not go_back(table, int(token)):
+                raise MismatchError(
+                    f"the checkpoint {token} of {self._place.uri} is not there any more",
+                    remedy="Start over with --restart.",
+                )
         self._table, self._rows = table, RowWriter(self._place, table.schema, mark)
 
     def write(self, batch: VectorBatch) -> None:
@@ -113,7 +104,7 @@ class LanceSink(Sink):
         mark = self._mark()
         with writing(self._place.uri):
             delete_superseded(self._table, mark.id)
-            self._table.optimize()
+            compact(self._table)
             if self._table.count_rows():
                 if self._index is not None:
                     distance = DISTANCES[self._spec.metric]
@@ -121,13 +112,6 @@ class LanceSink(Sink):
                 self._table.create_index(mark.id, config=load("lancedb.index").BTree())
         self._staging.publish()
         self._done = True
-        # The steps by which it was written; the table is whole with them, and only larger. A reader
-        # has no older version than the last, which stays: there was no table before.
-        with suppress(*FAILURES), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            open_table(self._place.database, self._place.name).optimize(
-                cleanup_older_than=timedelta(0), delete_unverified=True
-            )
         return LanceSource(self._place.uri).describe()
 
     def abort(self) -> None:

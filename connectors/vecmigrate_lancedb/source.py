@@ -55,6 +55,7 @@ class LanceSource(Source):
 
     def __init__(self, uri: StoreURI) -> None:
         self._place = place_of(uri)
+        self._place.metric()
         self._table = open_pinned(self._place)
         schema = self._table.schema
         self._mark = mark_of(schema)

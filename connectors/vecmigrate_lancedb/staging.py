@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from vecmigrate.connector import MismatchError, TargetExistsError, TargetSpec
-from vecmigrate_lancedb.engine import writing
+from vecmigrate_lancedb.engine import open_table, writing
 from vecmigrate_lancedb.place import SUFFIX, Place
 
 _RUN = "run"
@@ -79,6 +80,10 @@ class Staging:
                 f"{self._place.uri} is there, unfinished, and of another run",
                 remedy="Continue that run, or throw it away with --restart.",
             )
+
+    def open_table(self) -> Any | None:
+        """Open the table, None where it is not made yet."""
+        return open_table(self.path, self.name) if self.table.is_dir() else None
 
     def sync(self) -> None:
         """Bring to the disk all that is not there yet.
