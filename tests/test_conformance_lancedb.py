@@ -6,5 +6,6 @@ from vecmigrate.conformance import ConnectorConformance
 
 
 class TestLanceDB(ConnectorConformance):
+    # With an option, since a target's URI is also what it is read by.
     def target_uri(self, tmp_path: Path, name: str) -> str:
-        return f"lancedb:{tmp_path}/database/{name}"
+        return f"lancedb:{tmp_path}/database/{name}?id=key"

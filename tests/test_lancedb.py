@@ -30,6 +30,9 @@ from vecmigrate.errors import (
     UsageError,
     WriteError,
 )
+from vecmigrate.registry import open_updater, resume_sink
+from vecmigrate.sync.run import sync
+from vecmigrate.sync.settings import SyncSettings
 
 COUNT, DIM = 2500, 16
 
@@ -266,6 +269,52 @@ def test_a_run_killed_just_after_publishing_is_known_to_be_done(
     assert [path.name for path in (tmp_path / "db").iterdir()] == ["new.lance"]
 
 
+def test_a_table_follows_its_source(tmp_path: Path) -> None:
+    old, new = uri(tmp_path, "docs"), uri(tmp_path, "new", "index=ivf_flat")
+    table, translator, state = make_table(tmp_path), tmp_path / "t", tmp_path / "s" / "state"
+    save_translator(identity(), translator)
+    migrate(old, new, translator, state=state)
+    assert sync(old, new, translator, state, SyncSettings()).adopted == COUNT
+    table.add(own_table(COUNT + 3).slice(COUNT))
+    table.delete("n in (4, 5)")
+    table.update(where="n = 7", values={"text": "another text"})
+    with open_source(new) as reader:
+        done = sync(old, new, translator, state, SyncSettings())
+        assert (done.arrived, done.changed, done.vanished) == (3, 1, 2)
+        assert sum(len(b) for b in reader.batches(1000)) == COUNT  # it has its own version
+    expected, found = contents(old), contents(new)
+    assert {i: p for i, (_, p) in found.items()} == {i: p for i, (_, p) in expected.items()}
+    for point, (vector, _) in expected.items():
+        np.testing.assert_allclose(
+            np.frombuffer(found[point][0], np.float32), np.frombuffer(vector, np.float32), atol=1e-6
+        )
+    with open_source(new) as source:
+        provenance = source.describe().provenance
+        assert source.describe().index_type.startswith("IVF_FLAT(")
+    assert provenance is not None
+    assert provenance.updated_at is not None
+    assert sync(old, new, translator, state, SyncSettings()).wrote == 0
+
+
+def test_what_an_update_would_damage_is_refused(tmp_path: Path) -> None:
+    provenance = Provenance(vecmigrate_version="0", source="faiss:x", created_at="2026-01-01")
+    make_table(tmp_path, table=arrow(unit_vectors(3), id=[1, 2, 3]))
+    with pytest.raises(MismatchError, match="not written by vecmigrate"):
+        open_updater(uri(tmp_path, "docs", ""), provenance)
+    target = uri(tmp_path, "t", "")
+    with open_sink(target, TargetSpec(dimension=DIM, metric=Metric.DOT)) as sink:
+        sink.write(VectorBatch(np.arange(3), unit_vectors(3)))
+        sink.finish()
+    batch = VectorBatch(np.array([2, 9, 2]), unit_vectors(3), [{"n": 1}, {"n": 2}, {"n": 3}])
+    with open_updater(target, provenance) as updater:
+        updater.upsert(batch)
+        assert updater.finish().count == 4
+    assert json.loads(contents(target)[2][1]) == {"n": 3}
+    lancedb.connect(tmp_path / "db").open_table("t").add_columns({"raw": "cast('x' as binary)"})
+    with pytest.raises(MismatchError, match="raw"):
+        open_updater(target, provenance)
+
+
 def test_a_table_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     target = uri(tmp_path, "new", "")
     with open_sink(target, TargetSpec(dimension=DIM, metric=Metric.DOT)) as sink:
@@ -364,8 +413,6 @@ def test_what_the_sink_cannot_hold_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_gone_and_another_run_s(tmp_path: Path) -> None:
-    from vecmigrate.registry import resume_sink
-
     target = uri(tmp_path, "t", "")
     mine, other = (
         TargetSpec(

@@ -259,7 +259,7 @@ class ConnectorConformance:
         assert len(_ids(self._read(uri))) == len(batch)
 
     def test_an_unfinished_target_is_continued_from_its_checkpoint(
-        self, uri: str, batch: VectorBatch
+        self, tmp_path: Path, uri: str, batch: VectorBatch
     ) -> None:
         """Where sinks give checkpoints: what came after one is written again."""
         spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
@@ -276,8 +276,9 @@ class ConnectorConformance:
             sink.finish()
         whole = _by_id(self._read(uri))
         assert len(whole) == len(batch)
-        self._write(f"{uri}2", batch)
-        assert str(whole) == str(_by_id(self._read(f"{uri}2")))
+        uninterrupted = self.target_uri(tmp_path, "uninterrupted")
+        self._write(uninterrupted, batch)
+        assert str(whole) == str(_by_id(self._read(uninterrupted)))
         with pytest.raises(TargetExistsError):
             resume_sink(uri, spec, token)
 

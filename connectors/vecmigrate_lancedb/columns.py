@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from vecmigrate.connector import (
 from vecmigrate_lancedb.marks import Mark
 from vecmigrate_lancedb.place import Place
 
+_IDS_A_CONDITION = 1000
 _INT64_MAX = np.iinfo(np.int64).max
 
 
@@ -163,6 +164,12 @@ def condition(column: str, ids: Iterable[PointId]) -> str:
         "'" + i.replace("'", "''") + "'" if isinstance(i, str) else str(i) for i in ids
     )
     return f"`{column}` IN ({listed})"
+
+
+def parts(ids: list[PointId]) -> Iterator[list[PointId]]:
+    """Yield ids in lists of a length that a condition may have."""
+    for start in range(0, len(ids), _IDS_A_CONDITION):
+        yield ids[start : start + _IDS_A_CONDITION]
 
 
 def first_duplicate(column: Any) -> PointId | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import Sink, Source, StoreURI, TargetSpec
+from vecmigrate.connector import Provenance, Sink, Source, StoreURI, TargetSpec, Updater
 from vecmigrate_lancedb.place import place_of
 from vecmigrate_lancedb.sink import LanceSink
 from vecmigrate_lancedb.source import LanceSource
+from vecmigrate_lancedb.updater import LanceUpdater
 
 
 class LanceConnector:
@@ -23,6 +24,9 @@ class LanceConnector:
         sink = LanceSink(place_of(uri), spec)
         sink.resume(token)
         return sink
+
+    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+        return LanceUpdater(place_of(uri), provenance)
 
 
 connector = LanceConnector()

@@ -51,3 +51,9 @@ def mark_of(schema: Any) -> Mark | None:
     except (ValidationError, KeyError):
         return None
     return mark.model_copy(update={"provenance": provenance})
+
+
+def note_update(table: Any, id_column: str, provenance: Provenance) -> None:
+    """Note in a finished table what updated it; a version of its own."""
+    metadata = {UPDATED_KEY.decode(): provenance.model_dump_json()}
+    table.update_field_metadata({"path": id_column, "metadata": metadata})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -32,6 +31,7 @@ from vecmigrate_lancedb.columns import (
     condition,
     first_duplicate,
     ids_in,
+    parts,
     vectors_in,
 )
 from vecmigrate_lancedb.engine import open_table, reading
@@ -44,7 +44,6 @@ from vecmigrate_lancedb.settings import settings_of
 DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLID: "l2"}
 METRICS = {distance: metric for metric, distance in DISTANCES.items()}
 _SAMPLE = 100
-_IDS_A_QUERY = 1000
 _PROBES = 20  # LanceDB's, where a reader asks for no other
 
 
@@ -125,7 +124,7 @@ class LanceSource(Source):
         with reading(self._place.uri):
             found = [
                 self._table.search().where(condition(name, part)).select(columns).to_arrow()
-                for part in _parts(possible)
+                for part in parts(possible)
             ]
             table = pa.concat_tables(found) if found else self._table.schema.empty_table()
         rows = {point_id: row for row, point_id in enumerate(table[name].to_pylist())}
@@ -271,9 +270,3 @@ def open_pinned(place: Place) -> Any:
         table = open_table(place.database, place.name)
         table.checkout(table.version)
         return table
-
-
-def _parts(ids: list[PointId]) -> Iterator[list[PointId]]:
-    iterator = iter(ids)
-    while part := list(islice(iterator, _IDS_A_QUERY)):
-        yield part
