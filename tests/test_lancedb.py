@@ -364,7 +364,13 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     make_table(tmp_path, "nulls", pa.table({"id": [1, 2, 3], "vector": lists}))
     make_table(tmp_path, "twice", arrow(unit_vectors(3), id=[4, 5, 5]))
     make_table(tmp_path, "none", arrow(unit_vectors(2), id=pa.array([4, None])))
-    for name, says in (("nulls", "no vector at id 2"), ("twice", "id 5 twice"), ("none", "no id")):
+    make_table(tmp_path, "below", arrow(unit_vectors(2), id=[4, -3]))
+    for name, says in (
+        ("nulls", "no vector at id 2"),
+        ("twice", "id 5 twice"),
+        ("none", "no id"),
+        ("below", "id -3"),
+    ):
         with (
             pytest.raises(InputError, match=says),
             open_source(uri(tmp_path, name, "")) as source,

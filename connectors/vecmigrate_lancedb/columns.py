@@ -92,15 +92,20 @@ def ids_in(column: Any, what: object) -> IdArray:
     Raises
     ------
     InputError
-        Where a row has none.
+        Where a row has none, or a negative one, which is no id.
     """
     if column.null_count:
         raise InputError(
             f"{what}: {column.null_count} rows have no id", remedy="Give each row an id of its own."
         )
-    if pa.types.is_integer(column.type) and column.type != pa.uint64():
-        return np.asarray(column.cast(pa.int64()).to_numpy())
-    return id_array(column.to_pylist())
+    if not pa.types.is_integer(column.type) or column.type == pa.uint64():
+        return id_array(column.to_pylist())
+    ids = np.asarray(column.cast(pa.int64()).to_numpy())
+    if len(ids) and ids.min() < 0:
+        raise InputError(
+            f"{what} has the negative id {ids.min()}", remedy="Name another column, as ?id=COLUMN."
+        )
+    return ids
 
 
 def vectors_in(column: Any, ids: IdArray, dimension: int, what: object) -> Vectors:
