@@ -359,6 +359,17 @@ def test_a_table_that_is_not_understood_is_one_clear_error(
         open_source(uri(tmp_path, "docs", options))
 
 
+def test_an_id_that_was_added_again_to_a_migrated_table_is_found(tmp_path: Path) -> None:
+    target = uri(tmp_path, "t", "")
+    with open_sink(target, TargetSpec(dimension=DIM, metric=Metric.DOT)) as sink:
+        sink.write(VectorBatch(np.arange(3), unit_vectors(3)))
+        sink.finish()
+    table = lancedb.connect(tmp_path / "db").open_table("t")
+    table.add(table.to_arrow().slice(1, 1))
+    with open_source(target) as source, pytest.raises(InputError, match="id 1 twice"):
+        list(source.ids(10))
+
+
 def test_bad_rows_are_named(tmp_path: Path) -> None:
     lists = pa.array([[1.0, 0.0], None, [0.0, 1.0]], pa.list_(pa.float32(), 2))
     make_table(tmp_path, "nulls", pa.table({"id": [1, 2, 3], "vector": lists}))

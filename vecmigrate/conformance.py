@@ -14,6 +14,7 @@ Needs pytest.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,41 @@ class ConnectorConformance:
         absent: PointId = 31337 if batch.ids.dtype == np.int64 else str(UUIDS[0])[:-2] + "ff"
         with open_source(uri) as source, pytest.raises(MissingIdsError, match=str(absent)):
             source.fetch([batch.ids.tolist()[0], absent])
+
+    def test_fetch_takes_an_id_twice_and_ids_that_it_cannot_have(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        self._write(uri, batch)
+        first = batch.ids.tolist()[0]
+        strange: PointId = UUIDS[0] if batch.ids.dtype == np.int64 else 31337
+        with open_source(uri) as source:
+            twice = source.fetch([first, batch.ids.tolist()[1], first])
+            np.testing.assert_allclose(twice.vectors, batch.vectors[[0, 1, 0]], atol=1e-6)
+            with pytest.raises(MissingIdsError, match=str(strange)):
+                source.fetch([strange])
+
+    def test_a_source_is_read_in_another_thread_than_it_was_opened(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        self._write(uri, batch)
+        with open_source(uri) as source, ThreadPoolExecutor(1) as thread:
+            reading = thread.submit(lambda: [len(b) for b in source.batches(4)])
+            assert sum(reading.result()) == len(batch)
+
+    def test_what_is_over_can_be_ended_again(self, uri: str, batch: VectorBatch) -> None:
+        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
+        sink = open_sink(uri, spec)
+        sink.write(batch)
+        sink.abort()
+        sink.abort()
+        with open_sink(uri, spec) as sink:
+            sink.write(batch)
+            sink.finish()
+            sink.abort()
+        source = open_source(uri)
+        assert source.describe().count == len(batch)
+        source.close()
+        source.close()
 
     def test_a_search_finds_the_point_that_was_asked_for(
         self, uri: str, batch: VectorBatch

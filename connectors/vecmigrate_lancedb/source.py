@@ -64,7 +64,7 @@ class LanceSource(Source):
             {self._columns.id, self._columns.vector},
             self._mark.rest if self._mark else None,
         )
-        self._checked = self._mark is not None  # what vecmigrate writes has each id once
+        self._checked = False
         text = self._place.option("text")
         if text is not None and text not in self.describe().payload_fields:
             raise InputError(
