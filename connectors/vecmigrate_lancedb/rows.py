@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vecmigrate.connector import MismatchError, VectorBatch, WriteError
+from vecmigrate.connector import MismatchError, VectorBatch
 from vecmigrate_lancedb.columns import id_column
 from vecmigrate_lancedb.marks import Mark
 from vecmigrate_lancedb.payload_writing import PayloadWriter
@@ -46,10 +46,7 @@ class RowWriter:
             ),
             **self._payloads.columns(batch.each_payload()),
         }
-        try:
-            return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
-        except pa.ArrowException as error:  # none is known
-            raise WriteError(f"{self._place.uri}: {error}", remedy="Report this.") from error
+        return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
 
 
 def check_dimension(batch: VectorBatch, dimension: int, place: Place) -> None:
