@@ -16,6 +16,7 @@ import pytest
 from corpus import Corpus
 from crash import contents, make_source, make_translator, migrate_with_kills
 from lancedb.index import HnswSq, IvfFlat, IvfPq
+from small_disk import enlarge, small_disk
 from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
@@ -67,6 +68,8 @@ def own_table(count: int = COUNT) -> pa.Table:
         n=pa.array(range(count), pa.int32()),
         at=pa.array([start + datetime.timedelta(hours=n) for n in range(count)]),
         tags=[["a", str(n)] if n % 2 else None for n in range(count)],
+        price=pa.array([f"{n}.25" for n in range(count)]).cast(pa.decimal128(12, 2)),
+        kind=pa.array(["odd" if n % 2 else "even" for n in range(count)]).dictionary_encode(),
         where=[{"page": n, "name": f"p{n}"} for n in range(count)],
     )
 
@@ -227,6 +230,21 @@ def test_a_killed_migration_ends_like_one_that_was_not(tmp_path: Path) -> None:
         "killed.lance",
         "whole.lance",
     ]
+
+
+def test_a_full_disk_is_one_error_and_goes_on_with_more_room(tmp_path: Path) -> None:
+    make_translator(tmp_path)
+    source = make_source("faiss", tmp_path, 2000)
+    arguments = {"state": tmp_path / "s", "batch_size": 200, "checkpoint_seconds": 0.0}
+    with small_disk(tmp_path, "100k") as disk:
+        target = f"lancedb:{disk}/db/new"
+        with pytest.raises(WriteError, match="cannot be written"):
+            migrate(source, target, tmp_path / "translator", **arguments)
+        assert not (disk / "db" / "new.lance").exists()
+        enlarge(disk, "4m")
+        result = migrate(source, target, tmp_path / "translator", **arguments)
+        assert result.continued_after > 0
+        assert len(contents(target)) == 2000
 
 
 def test_a_run_killed_while_the_index_is_made_ends_like_one_that_was_not(
