@@ -166,10 +166,21 @@ def test_the_index_is_made_again(
         assert new.describe().index_type == expected.format(6)
         assert old.describe().metric is new.describe().metric is metric
         assert "nprobes" in str(new.search_parameter())
+        other = Metric.DOT if metric is Metric.COSINE else Metric.COSINE
+        with pytest.raises(UsageError, match="index by"):
+            open_source(uri(tmp_path, "new", f"metric={other}")).describe()
         query = next(new.batches(5))
         found = new.search(query.vectors, 30)
         assert found is not None
         assert all(i in ids.tolist() for i, ids in zip(query.ids.tolist(), found, strict=True))
+
+
+def test_many_partitions_are_counted_to_three_digits(tmp_path: Path) -> None:
+    table = make_table(tmp_path, table=arrow(unit_vectors(), id=range(COUNT)))
+    for asked, told in ((999, 999), (1203, 1200)):
+        table.create_index("vector", config=IvfFlat(num_partitions=asked, sample_rate=2))
+        with open_source(uri(tmp_path, "docs", "")) as source:
+            assert source.describe().index_type == f"IVF_FLAT(num_partitions={told})"
 
 
 def test_faiss_to_lancedb_and_back(corpus: Corpus, tmp_path: Path) -> None:

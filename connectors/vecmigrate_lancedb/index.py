@@ -25,6 +25,7 @@ _CLASSES = {
 _EIGHT_BITS = ("IVF_SQ", "IVF_HNSW_SQ")  # always, so that it is no parameter
 _ALL_PARTITIONS = 1_000_000_000
 _RANKED = re.compile(r"partitions_ranked=([\d.]+)( [KM])?[,\]]")
+_UNITS = {None: 1, " K": 1000, " M": 1_000_000}
 _SEARCHED = re.compile(r"deltas_searched=(\d+)[,\]]")
 
 
@@ -84,17 +85,19 @@ def read_index(table: Any, column: str, dimension: int) -> tuple[VectorIndex, st
 
 
 def _partitions(table: Any, column: str, dimension: int) -> int | None:
-    """Count an index's partitions.
+    """Count an index's partitions; None where LanceDB does not tell.
 
-    LanceDB tells their number only in the account of a search that was asked to try all of them.
+    It does so only in the account of a search that was asked to try all of them, and from 1,000 on
+    to three digits.
     """
     query = np.ones(dimension, np.float32)
     search = table.search(query, vector_column_name=column).limit(1).nprobes(_ALL_PARTITIONS)
     account = search.select(["_distance"]).analyze_plan()
     ranked, deltas = _RANKED.search(account), _SEARCHED.search(account)
-    if ranked is None or ranked[2]:  # a rounded number is none
+    if ranked is None:
         return None
-    return int(float(ranked[1])) // max(int(deltas[1]) if deltas else 1, 1) or None
+    told = round(float(ranked[1]) * _UNITS[ranked[2]])
+    return told // max(int(deltas[1]) if deltas else 1, 1) or None
 
 
 def index_for(place: Place, alike: VectorIndex | None) -> VectorIndex | None:

@@ -17,6 +17,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate_lancedb.columns import id_column
 from vecmigrate_lancedb.compaction import compact, delete_superseded, go_back
+from vecmigrate_lancedb.describing import DISTANCES
 from vecmigrate_lancedb.engine import load, writing
 from vecmigrate_lancedb.index import index_for, make_index
 from vecmigrate_lancedb.marks import Mark, mark_of
@@ -24,7 +25,7 @@ from vecmigrate_lancedb.payload_writing import infer_fields
 from vecmigrate_lancedb.place import Place
 from vecmigrate_lancedb.rows import RowWriter, check_dimension
 from vecmigrate_lancedb.settings import Settings, parse_settings
-from vecmigrate_lancedb.source import DISTANCES, LanceSource
+from vecmigrate_lancedb.source import LanceSource
 from vecmigrate_lancedb.staging import Staging
 
 REST = "vecmigrate_payload"

@@ -13,7 +13,6 @@ from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
     InputError,
-    Metric,
     MissingIdsError,
     PointId,
     Source,
@@ -21,8 +20,6 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
     Vectors,
-    detect_id_kind,
-    detect_text_field,
     id_array,
     name_some,
 )
@@ -34,16 +31,12 @@ from vecmigrate_lancedb.columns import (
     parts,
     vectors_in,
 )
+from vecmigrate_lancedb.describing import DISTANCES, describe_table
 from vecmigrate_lancedb.engine import open_table, reading
-from vecmigrate_lancedb.index import VectorIndex, read_index
 from vecmigrate_lancedb.marks import mark_of
 from vecmigrate_lancedb.payload_reading import PayloadReader
 from vecmigrate_lancedb.place import Place, place_of
-from vecmigrate_lancedb.settings import settings_of
 
-DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLID: "l2"}
-METRICS = {distance: metric for metric, distance in DISTANCES.items()}
-_SAMPLE = 100
 _PROBES = 20  # LanceDB's, where a reader asks for no other
 
 
@@ -78,26 +71,8 @@ class LanceSource(Source):
     @cached_property
     def _description(self) -> CollectionDescription:
         with reading(self._place.uri):
-            ids, payloads = self._sample()
-            index = read_index(self._table, self._columns.vector, self._columns.dimension)
-            names = [*self._payloads.fields, *(name for p in payloads for name in p)]
-            return CollectionDescription(
-                uri=str(self._place.uri),
-                store="lancedb",
-                index_type=str(index[0]) if index else "no index",
-                count=self._table.count_rows(),
-                dimension=self._columns.dimension,
-                metric=self._metric(index[1] if index else None),
-                id_kind=detect_id_kind(ids),
-                payload_fields=tuple(dict.fromkeys(names)),
-                text_field=self._place.option("text")
-                or (self._mark.text if self._mark else None)
-                or detect_text_field(payloads),
-                settings=settings_of(
-                    self._table.schema, self._columns, self._payloads, index[0] if index else None
-                ),
-                notes=self._notes(index[0] if index else None),
-                provenance=self._mark.provenance if self._mark else None,
+            return describe_table(
+                self._place, self._table, self._columns, self._payloads, self._mark
             )
 
     def batches(
@@ -207,36 +182,6 @@ class LanceSource(Source):
                 remedy="Delete one of the rows, or name a column of distinct ids as ?id=COLUMN.",
             )
         self._checked = True
-
-    def _sample(self) -> tuple[list[PointId], list[dict[str, Any]]]:
-        columns = [self._columns.id, *self._payloads.columns]
-        head = self._table.search().select(columns).limit(_SAMPLE).to_arrow()
-        return ids_in(head[self._columns.id], self._place.uri).tolist(), self._payloads.read(head)
-
-    def _metric(self, distance: str | None) -> Metric:
-        asked = self._place.metric()
-        if distance is None:
-            return asked or (self._mark.metric if self._mark else Metric.EUCLID)
-        if distance not in METRICS:
-            raise InputError(
-                f"{self._place.uri} has an index by {distance} distance",
-                remedy="vecmigrate moves float vectors by l2, cosine or dot.",
-            )
-        if asked not in (None, METRICS[distance]):
-            raise UsageError(
-                f"{self._place.uri} has an index by {distance}", remedy="Take metric= out."
-            )
-        return METRICS[distance]
-
-    def _notes(self, index: VectorIndex | None) -> tuple[str, ...]:
-        notes = []
-        if index is None:
-            notes.append("no vector index: a search reads every vector")
-            if self._mark is None and self._place.metric() is None:
-                notes.append("no index tells the metric: taken as l2, LanceDB's own; or ?metric=")
-        if self._payloads.left_out:
-            notes.append(f"columns not carried over: {name_some(self._payloads.left_out)}")
-        return tuple(notes)
 
 
 def open_pinned(place: Place) -> Any:
