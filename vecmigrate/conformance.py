@@ -14,6 +14,7 @@ Needs pytest.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,41 @@ class ConnectorConformance:
         with open_source(uri) as source, pytest.raises(MissingIdsError, match=str(absent)):
             source.fetch([batch.ids.tolist()[0], absent])
 
+    def test_fetch_takes_an_id_twice_and_ids_that_it_cannot_have(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        self._write(uri, batch)
+        first = batch.ids.tolist()[0]
+        strange: PointId = UUIDS[0] if batch.ids.dtype == np.int64 else 31337
+        with open_source(uri) as source:
+            twice = source.fetch([first, batch.ids.tolist()[1], first])
+            np.testing.assert_allclose(twice.vectors, batch.vectors[[0, 1, 0]], atol=1e-6)
+            with pytest.raises(MissingIdsError, match=str(strange)):
+                source.fetch([strange])
+
+    def test_a_source_is_read_in_another_thread_than_it_was_opened(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        self._write(uri, batch)
+        with open_source(uri) as source, ThreadPoolExecutor(1) as thread:
+            reading = thread.submit(lambda: [len(b) for b in source.batches(4)])
+            assert sum(reading.result()) == len(batch)
+
+    def test_what_is_over_can_be_ended_again(self, uri: str, batch: VectorBatch) -> None:
+        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
+        sink = open_sink(uri, spec)
+        sink.write(batch)
+        sink.abort()
+        sink.abort()
+        with open_sink(uri, spec) as sink:
+            sink.write(batch)
+            sink.finish()
+            sink.abort()
+        source = open_source(uri)
+        assert source.describe().count == len(batch)
+        source.close()
+        source.close()
+
     def test_a_search_finds_the_point_that_was_asked_for(
         self, uri: str, batch: VectorBatch
     ) -> None:
@@ -259,7 +295,7 @@ class ConnectorConformance:
         assert len(_ids(self._read(uri))) == len(batch)
 
     def test_an_unfinished_target_is_continued_from_its_checkpoint(
-        self, uri: str, batch: VectorBatch
+        self, tmp_path: Path, uri: str, batch: VectorBatch
     ) -> None:
         """Where sinks give checkpoints: what came after one is written again."""
         spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
@@ -276,8 +312,9 @@ class ConnectorConformance:
             sink.finish()
         whole = _by_id(self._read(uri))
         assert len(whole) == len(batch)
-        self._write(f"{uri}2", batch)
-        assert str(whole) == str(_by_id(self._read(f"{uri}2")))
+        uninterrupted = self.target_uri(tmp_path, "uninterrupted")
+        self._write(uninterrupted, batch)
+        assert str(whole) == str(_by_id(self._read(uninterrupted)))
         with pytest.raises(TargetExistsError):
             resume_sink(uri, spec, token)
 

@@ -1,0 +1,154 @@
+"""Writes a table in a folder beside the others, which gets its name when it is whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    MismatchError,
+    Sink,
+    TargetSpec,
+    UsageError,
+    VectorBatch,
+)
+from vecmigrate_lancedb.columns import id_column
+from vecmigrate_lancedb.compaction import compact, delete_superseded, go_back
+from vecmigrate_lancedb.describing import DISTANCES
+from vecmigrate_lancedb.engine import load, writing
+from vecmigrate_lancedb.index import index_for, make_index
+from vecmigrate_lancedb.marks import Mark, mark_of
+from vecmigrate_lancedb.payload_writing import infer_fields
+from vecmigrate_lancedb.place import Place
+from vecmigrate_lancedb.rows import RowWriter, check_dimension
+from vecmigrate_lancedb.settings import Settings, parse_settings
+from vecmigrate_lancedb.source import LanceSource
+from vecmigrate_lancedb.staging import Staging
+
+REST = "vecmigrate_payload"
+_NO_TABLE = "0"
+
+
+class LanceSink(Sink):
+    """Appends what it is given; an id's earlier rows go at :meth:`finish`.
+
+    The payload columns are those of a LanceDB source, and those that the first batch shows.
+    """
+
+    def __init__(self, place: Place, spec: TargetSpec) -> None:
+        load()
+        if spec.metric not in DISTANCES:
+            raise MismatchError(
+                f"LanceDB compares no vectors by {spec.metric}", remedy="Choose another store."
+            )
+        if place.metric() not in (None, spec.metric):
+            raise UsageError(
+                f"{place.uri}: the collection's metric is {spec.metric}",
+                remedy="Take metric= out: a migration does not change it.",
+            )
+        self._place, self._spec = place, spec
+        alike = spec.store == "lancedb"
+        self._settings = parse_settings(spec.settings) if alike else Settings()
+        self._index = index_for(place, self._settings.index)
+        self._staging = Staging(place)
+        self._table: Any = None
+        self._rows: RowWriter | None = None
+        self._done = False
+
+    def begin(self, *, restart: bool) -> None:
+        """Begin an empty table; see :meth:`Connector.open_sink`."""
+        self._staging.begin(self._spec, restart=restart)
+
+    def resume(self, token: str) -> None:
+        """Take the table back to what it was at a checkpoint."""
+        self._staging.resume(self._spec)
+        if not (token.isascii() and token.isdecimal()):
+            raise UsageError(
+                f"{token!r} is no checkpoint of {self._place.uri}", remedy="Start over."
+            )
+        if token == _NO_TABLE:
+            self._staging.begin(self._spec, restart=True)
+            return
+        with writing(self._place.uri):
+            table = self._staging.open_table()
+            mark = mark_of(table.schema) if table is not None else None
+            if table is None or mark is None or not go_back(table, int(token)):
+                raise MismatchError(
+                    f"the checkpoint {token} of {self._place.uri} is not there any more",
+                    remedy="Start over with --restart.",
+                )
+        self._table, self._rows = table, RowWriter(self._place, table.schema, mark)
+
+    def write(self, batch: VectorBatch) -> None:
+        check_dimension(batch, self._spec.dimension, self._place)
+        if not len(batch):
+            return
+        rows = self._writer(batch).rows(batch)
+        with writing(self._place.uri):
+            self._table.add(rows)
+
+    def checkpoint(self) -> str:
+        if self._table is None:
+            return _NO_TABLE
+        self._staging.sync()
+        return str(self._table.version)
+
+    def suspend(self) -> None:
+        self._done = True
+
+    def finish(self) -> CollectionDescription:
+        empty = np.empty((0, self._spec.dimension), np.float32)
+        self._writer(VectorBatch(np.empty(0, np.int64), empty))
+        mark = self._mark()
+        with writing(self._place.uri):
+            delete_superseded(self._table, mark.id)
+            compact(self._table)
+            if self._table.count_rows():
+                if self._index is not None:
+                    distance = DISTANCES[self._spec.metric]
+                    make_index(self._table, mark.vector, self._index, distance, self._place)
+                self._table.create_index(mark.id, config=load("lancedb.index").BTree())
+        self._staging.publish()
+        self._done = True
+        return LanceSource(self._place.uri).describe()
+
+    def abort(self) -> None:
+        if not self._done:
+            self._staging.remove()
+        self._done = True
+
+    def _mark(self) -> Mark:
+        return Mark(
+            id=self._place.option("id") or self._settings.id,
+            vector=self._place.option("vector") or self._settings.vector,
+            rest=REST,
+            metric=self._spec.metric,
+            text=self._spec.text_field,
+            provenance=self._spec.provenance,
+        )
+
+    def _writer(self, batch: VectorBatch) -> RowWriter:
+        """Make the table, where it is not there yet, for points like these."""
+        if self._rows is None:
+            mark = self._mark()
+            taken = {mark.id, mark.vector, mark.rest}
+            fields = [f for f in self._settings.fields() if f.name not in taken]
+            taken.update(field.name for field in fields)
+            schema = pa.schema(
+                [
+                    pa.field(mark.id, id_column(batch.ids, None, self._place.uri).type),
+                    pa.field(mark.vector, pa.list_(pa.float32(), self._spec.dimension)),
+                    *fields,
+                    *infer_fields(batch.each_payload(), taken),
+                    pa.field(mark.rest, pa.string()),
+                ],
+                metadata=mark.metadata(),
+            )
+            with writing(self._place.uri):
+                database = load().connect(str(self._staging.path))
+                self._table = database.create_table(self._place.name, schema=schema)
+            self._rows = RowWriter(self._place, schema, mark)
+        return self._rows

@@ -1,0 +1,206 @@
+"""Reads a table, at the version that it had when it was opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    InputError,
+    MissingIdsError,
+    PointId,
+    Source,
+    StoreURI,
+    UsageError,
+    VectorBatch,
+    Vectors,
+    id_array,
+    name_some,
+)
+from vecmigrate_lancedb.columns import (
+    columns_of,
+    condition,
+    first_duplicate,
+    ids_in,
+    parts,
+    vectors_in,
+)
+from vecmigrate_lancedb.describing import DISTANCES, describe_table
+from vecmigrate_lancedb.engine import open_table, reading
+from vecmigrate_lancedb.marks import mark_of
+from vecmigrate_lancedb.payload_reading import PayloadReader
+from vecmigrate_lancedb.place import Place, place_of
+
+_PROBES = 20  # LanceDB's, where a reader asks for no other
+
+
+class LanceSource(Source):
+    """A table as it was when opened: what is written to it meanwhile is not seen."""
+
+    fingerprint_tells_all: ClassVar[bool] = True
+
+    def __init__(self, uri: StoreURI) -> None:
+        self._place = place_of(uri)
+        self._place.metric()
+        self._table = open_pinned(self._place)
+        schema = self._table.schema
+        self._mark = mark_of(schema)
+        self._columns = columns_of(self._place, schema, self._mark)
+        self._payloads = PayloadReader(
+            schema,
+            {self._columns.id, self._columns.vector},
+            self._mark.rest if self._mark else None,
+        )
+        self._checked = False
+        text = self._place.option("text")
+        if text is not None and text not in self.describe().payload_fields:
+            raise InputError(
+                f"{uri} has no payload field {text!r}",
+                remedy=f"There are {name_some(self.describe().payload_fields)}.",
+            )
+
+    def describe(self) -> CollectionDescription:
+        return self._description
+
+    @cached_property
+    def _description(self) -> CollectionDescription:
+        with reading(self._place.uri):
+            return describe_table(
+                self._place, self._table, self._columns, self._payloads, self._mark
+            )
+
+    def batches(
+        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        offset = self._offset(cursor)
+        self._check_ids()
+        columns = [self._columns.id, self._columns.vector]
+        for table in self._scan(columns + self._payloads.columns * payloads, batch_size, offset):
+            offset += table.num_rows
+            yield self._batch(table, payloads=payloads, cursor=str(offset))
+
+    def ids(self, batch_size: int) -> Iterator[IdArray]:
+        self._check_ids()
+        for table in self._scan([self._columns.id], batch_size, 0):
+            yield ids_in(table[self._columns.id], self._place.uri)
+
+    def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        wanted = id_array(ids).tolist()
+        name, type_ = self._columns.id, self._table.schema.field(self._columns.id).type
+        kind = int if pa.types.is_integer(type_) else str
+        possible = [i for i in dict.fromkeys(wanted) if isinstance(i, kind)]
+        columns = [name, self._columns.vector, *self._payloads.columns]
+        with reading(self._place.uri):
+            found = [
+                self._table.search().where(condition(name, part)).select(columns).to_arrow()
+                for part in parts(possible)
+            ]
+            table = pa.concat_tables(found) if found else self._table.schema.empty_table()
+        rows = {point_id: row for row, point_id in enumerate(table[name].to_pylist())}
+        missing = [i for i in wanted if i not in rows]
+        if missing:
+            raise MissingIdsError(
+                f"{self._place.uri} lacks the ids {name_some(missing)}",
+                remedy="Check that they are of this table.",
+            )
+        order = pa.array([rows[i] for i in wanted], pa.int64())
+        return self._batch(table.take(order), payloads=True, cursor=None)
+
+    def search(self, queries: Vectors, k: int) -> list[IdArray]:
+        distance = DISTANCES[self.describe().metric]
+        if not self.describe().count:
+            return [id_array([]) for _ in queries]
+        with reading(self._place.uri):
+            return [
+                ids_in(
+                    self._table.search(query, vector_column_name=self._columns.vector)
+                    .distance_type(distance)
+                    .limit(k)
+                    .select([self._columns.id, "_distance"])
+                    .to_arrow()[self._columns.id],
+                    self._place.uri,
+                )
+                for query in queries
+            ]
+
+    def search_parameter(self) -> str | None:
+        if self.describe().index_type == "no index":
+            return None
+        return f"nprobes or refine_factor of a query (now {_PROBES} and none)"
+
+    def fingerprint(self) -> str:
+        """Hash the version and when it was made: a table made anew counts from 1 again."""
+        with reading(self._place.uri):
+            version = self._table.version
+            made = next(v for v in self._table.list_versions() if v["version"] == version)
+        return hashlib.blake2b(
+            f"{version} {made['timestamp'].isoformat()}".encode(), digest_size=16
+        ).hexdigest()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _scan(self, columns: list[str], size: int, offset: int) -> Iterator[Any]:
+        """Yield rows in the table's order as Arrow tables of ``size`` rows, the last one fewer."""
+        # One query a batch: a scan of all reads ahead as far as 2 GB, however small its batches.
+        with reading(self._place.uri):
+            count = self._table.count_rows()
+            for start in range(offset, count, size):
+                query = self._table.search().select(columns).offset(start)
+                yield query.limit(min(size, count - start)).to_arrow()
+
+    def _batch(self, table: Any, *, payloads: bool, cursor: str | None) -> VectorBatch:
+        ids = ids_in(table[self._columns.id], self._place.uri)
+        vectors = vectors_in(
+            table[self._columns.vector], ids, self._columns.dimension, self._place.uri
+        )
+        return VectorBatch(ids, vectors, self._payloads.read(table) if payloads else None, cursor)
+
+    def _offset(self, cursor: str | None) -> int:
+        if cursor is None:
+            return 0
+        if not (cursor.isascii() and cursor.isdecimal()):
+            raise UsageError(f"{cursor!r} is no cursor of {self._place.uri}", remedy="Start anew.")
+        return int(cursor)
+
+    def _check_ids(self) -> None:
+        """Refuse ids that come twice, which LanceDB does not mind and a migration would lose."""
+        if self._checked:
+            return
+        with reading(self._place.uri):
+            column = self._table.search().select([self._columns.id]).to_arrow()[self._columns.id]
+            twice = first_duplicate(column)
+        if twice is not None:
+            raise InputError(
+                f"{self._place.uri} has the id {twice} twice",
+                remedy="Delete one of the rows, or name a column of distinct ids as ?id=COLUMN.",
+            )
+        self._checked = True
+
+
+def open_pinned(place: Place) -> Any:
+    """Open a table at its latest version, to stay there.
+
+    Raises
+    ------
+    InputError
+        Where it is not there, or is unfinished.
+    """
+    if not place.table.is_dir():
+        unfinished = place.staging.is_dir()
+        raise InputError(
+            f"{place.uri} is {'unfinished' if unfinished else 'not there'}",
+            remedy="Run its migration again, which continues it."
+            if unfinished
+            else f"Name a table of a LanceDB database, a folder {place.table.name} on the disk.",
+        )
+    with reading(place.uri):
+        table = open_table(place.database, place.name)
+        table.checkout(table.version)
+        return table

@@ -1,0 +1,92 @@
+"""Changes points of a table that vecmigrate wrote, in place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    MismatchError,
+    Provenance,
+    Updater,
+    VectorBatch,
+    name_some,
+)
+from vecmigrate_lancedb.columns import condition, parts
+from vecmigrate_lancedb.engine import open_table, reading, writing
+from vecmigrate_lancedb.marks import mark_of, note_update
+from vecmigrate_lancedb.payload_reading import PayloadReader
+from vecmigrate_lancedb.place import Place
+from vecmigrate_lancedb.rows import RowWriter
+from vecmigrate_lancedb.source import LanceSource
+
+
+class LanceUpdater(Updater):
+    """Each call is a version of the table, so that a reader has all of it or nothing.
+
+    The vector index is left to its owner: LanceDB searches rows that are not in it yet beside it,
+    and its ``optimize()``, which takes them in, may change how many partitions there are.
+
+    Raises
+    ------
+    MismatchError
+        Where vecmigrate did not write the table, or an update would empty a column.
+    """
+
+    def __init__(self, place: Place, provenance: Provenance) -> None:
+        LanceSource(place.uri).close()  # raises what keeps it from being read
+        self._place, self._provenance = place, provenance
+        with reading(place.uri):
+            self._table = open_table(place.database, place.name)
+            schema = self._table.schema
+        mark = mark_of(schema)
+        if mark is None:
+            raise MismatchError(
+                f"{place.uri} was not written by vecmigrate", remedy="Migrate to a new table."
+            )
+        lost = PayloadReader(schema, {mark.id, mark.vector}, mark.rest).left_out
+        if lost:
+            raise MismatchError(
+                f"{place.uri} has columns that an update would empty: {name_some(lost)}",
+                remedy="Drop them, or migrate to a new table.",
+            )
+        self._id, self._integers = mark.id, pa.types.is_integer(schema.field(mark.id).type)
+        self._rows = RowWriter(place, schema, mark)
+        self._noted = False
+
+    def upsert(self, batch: VectorBatch) -> None:
+        _, from_the_end = np.unique(batch.ids[::-1].astype(str), return_index=True)
+        rows = self._rows.rows(batch.take(np.sort(len(batch) - 1 - from_the_end)))
+        self._note()
+        with writing(self._place.uri):
+            merge = self._table.merge_insert(self._id).when_matched_update_all()
+            merge.when_not_matched_insert_all().execute(rows)
+
+    def delete(self, ids: IdArray) -> None:
+        kind = int if self._integers else str
+        possible = [i for i in ids.tolist() if isinstance(i, kind)]
+        if not possible:
+            return
+        self._note()
+        with writing(self._place.uri):
+            for part in parts(possible):
+                self._table.delete(condition(self._id, part))
+
+    def flush(self) -> bool:
+        return True
+
+    def finish(self) -> CollectionDescription:
+        self._note()
+        return LanceSource(self._place.uri).describe()
+
+    def abort(self) -> None:
+        """Nothing is held back."""
+
+    def _note(self) -> None:
+        """Say what the table is to be, before the first change: a killed update is noticed."""
+        if not self._noted:
+            with writing(self._place.uri):
+                note_update(self._table, self._id, self._provenance)
+            self._noted = True

@@ -1,0 +1,11 @@
+"""The LanceDB connector passes the conformance suite that every connector is held to."""
+
+from pathlib import Path
+
+from vecmigrate.conformance import ConnectorConformance
+
+
+class TestLanceDB(ConnectorConformance):
+    # With an option, since a target's URI is also what it is read by.
+    def target_uri(self, tmp_path: Path, name: str) -> str:
+        return f"lancedb:{tmp_path}/database/{name}?id=key"
