@@ -1,4 +1,4 @@
-"""The FAISS connector: ``faiss:PATH[?sidecar=FILE&id=FIELD&text=FIELD]``."""
+"""The FAISS connector: ``faiss:PATH[?sidecar=FILE&id=FIELD&text=FIELD&index=FACTORY]``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from vecmigrate_faiss.updater import FaissUpdater
 
 __all__ = ["FaissConnector", "FaissSink", "FaissSource", "connector"]
 
-SOURCE_OPTIONS = ("sidecar", "id", "text")
+SINK_OPTIONS = ("index",)
+# What a target was made with may be left in its URI when it is verified, updated or searched.
+SOURCE_OPTIONS = ("sidecar", "id", "text", *SINK_OPTIONS)
+UPDATER_OPTIONS = ("text", *SINK_OPTIONS)
 
 
 class FaissConnector:
@@ -48,21 +51,22 @@ class FaissConnector:
             Where the index, its sidecar or its companion is there; or, without ``restart``, what
             an earlier run left unfinished; or another run is writing there now.
         UsageError
-            Where an option is given, or the directory does not exist.
+            Where an option is not understood, ``?index=`` names no index that FAISS has, or the
+            directory does not exist.
         MismatchError
             Where FAISS has no index of that kind and metric.
         WriteError
             Where the directory cannot be written.
         """
-        return FaissSink(uri, Location.parse(uri, ()), spec, restart=restart)
+        return FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec, restart=restart)
 
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
         """Continue what an earlier sink staged; see :class:`ResumableConnector`."""
-        return FaissSink(uri, Location.parse(uri, ()), spec, token=token)
+        return FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec, token=token)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
         """Open an index for changes; see :class:`UpdatableConnector`."""
-        return FaissUpdater(uri, followed(Location.parse(uri, ("text",))), provenance)
+        return FaissUpdater(uri, followed(Location.parse(uri, UPDATER_OPTIONS)), provenance)
 
     def switcher(self) -> Switcher:
         """Return what moves readers of an index's name to another index."""

@@ -11,10 +11,11 @@ from typing import Literal, Protocol
 import faiss
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from vecmigrate.connector import MismatchError, TargetSpec
+from vecmigrate.connector import MismatchError, TargetSpec, UsageError
 from vecmigrate_faiss.coded_kinds import CodedKind, HnswCodedKind, IvfCodedKind, NsgKind
 from vecmigrate_faiss.codes import SQ_TYPES, sq_words
-from vecmigrate_faiss.index_kind import FaissIndex, IndexKind, UnknownKindError
+from vecmigrate_faiss.faults import faiss_reason
+from vecmigrate_faiss.index_kind import METRICS, FaissIndex, IndexKind, UnknownKindError
 from vecmigrate_faiss.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
 from vecmigrate_faiss.transforms import transform_of
 from vecmigrate_faiss.wrapping_kinds import Kind, PreTransformKind, RefineKind
@@ -168,5 +169,35 @@ class IndexSettings(BaseModel):
             raise MismatchError(
                 f"there is no {settings.words} index with the metric {spec.metric}: {reason}",
                 remedy="Choose another metric or kind of index.",
+            )
+        return settings
+
+    @classmethod
+    def from_words(cls, words: str, spec: TargetSpec) -> IndexSettings:
+        """Return the settings of an index in FAISS's factory language.
+
+        Raises
+        ------
+        UsageError
+            Where FAISS has no such index for the dimension and metric, or it cannot be read back.
+        """
+        remedy = f"Write it as faiss.index_factory takes it. {READABLE}."
+        try:
+            index = faiss.index_factory(spec.dimension, words, METRICS[spec.metric])
+            settings = settings_of(index)
+        except (RuntimeError, MemoryError) as error:
+            raise UsageError(
+                f"?index={words}: FAISS cannot make it for {spec.dimension} dimensions and the "
+                f"metric {spec.metric}: {faiss_reason(error)}",
+                remedy=remedy,
+            ) from error
+        except UnknownKindError as error:
+            raise UsageError(
+                f"?index={words}: it {error}, which is not supported", remedy=remedy
+            ) from error
+        if reason := settings.index.refusal(spec.metric):
+            raise UsageError(
+                f"?index={words}: there is none with the metric {spec.metric}: {reason}",
+                remedy=remedy,
             )
         return settings

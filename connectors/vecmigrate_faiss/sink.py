@@ -29,7 +29,8 @@ from vecmigrate_faiss.unit_length import scaled_for
 class FaissSink(Sink):
     """A new index file, built from staged points when it is finished.
 
-    The index is of the source's kind where that is FAISS, else Flat with IDMap2. Ids that are not
+    The index is the one that ``?index=`` names in FAISS's factory language, else of the source's
+    kind where that is FAISS, else Flat with IDMap2. Ids that are not
     int64 go to the sidecar, the index then numbering the points. With the metric cosine, rows are
     stored with unit length under the inner product.
     """
@@ -46,7 +47,10 @@ class FaissSink(Sink):
         self._uri = uri
         self._location = location
         self._spec = spec
-        self._settings = IndexSettings.for_spec(spec)
+        words = uri.options.get("index")
+        self._settings = (
+            IndexSettings.from_words(words, spec) if words else IndexSettings.for_spec(spec)
+        )
         if not location.index.parent.is_dir():
             raise UsageError(
                 f"{uri}: there is no directory {location.index.parent}", remedy="Create it first."
