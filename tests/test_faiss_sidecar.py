@@ -1,12 +1,14 @@
-"""Texts and payloads beside a FAISS index, in JSONL and Parquet."""
+"""Texts and payloads beside a FAISS index, in JSONL, Parquet and SQLite."""
 
 from __future__ import annotations
 
 import datetime
 import decimal
 import json
+import sqlite3
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +48,24 @@ def as_parquet(path: Path, records: list[dict[str, Any]]) -> Path:
     return path.with_suffix(".parquet")
 
 
+def as_sqlite(path: Path, records: list[dict[str, Any]]) -> Path:
+    """Lists and objects go into columns that are declared JSON."""
+    first = records[0]
+    kinds = {n: "JSON" if isinstance(v, list | dict) else "" for n, v in first.items()}
+    columns = ", ".join(f'"{n}" {kind}' for n, kind in kinds.items())
+    rows = [[json.dumps(r[n]) if kind else r[n] for n, kind in kinds.items()] for r in records]
+    with closing(sqlite3.connect(path.with_suffix(".sqlite"))) as file, file:
+        file.execute(f"CREATE TABLE points ({columns})")
+        file.executemany(f"INSERT INTO points VALUES ({','.join('?' * len(first))})", rows)
+    return path.with_suffix(".sqlite")
+
+
 @pytest.fixture
 def uri(tmp_path: Path) -> str:
     return save(make_index("IDMap,Flat", ids=IDS), tmp_path / "old.faiss")
 
 
-@pytest.fixture(params=[as_jsonl, as_parquet])
+@pytest.fixture(params=[as_jsonl, as_parquet, as_sqlite])
 def write(request: pytest.FixtureRequest) -> Write:
     chosen: Write = request.param
     return chosen
@@ -326,3 +340,50 @@ def test_ids_whose_hashes_python_gives_alike_are_told_apart(tmp_path: Path) -> N
     with open_source(f"faiss:{tmp_path}/a.faiss") as source:
         found = source.fetch([-2, 0, "", -1])
     assert np.array_equal(found.vectors, rows[[3, 0, 1, 2]])
+
+
+def test_a_table_can_be_named(tmp_path: Path, uri: str) -> None:
+    path = as_sqlite(tmp_path / "old", [record(i) for i in IDS.tolist()])
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute('CREATE TABLE "an other" (number INTEGER PRIMARY KEY, text)')
+        rows = [(i, f"other {i}") for i in IDS.tolist()]
+        file.executemany('INSERT INTO "an other" VALUES (?, ?)', rows)
+    with pytest.raises(UsageError, match=r"not one table.*an other, points"):
+        open_source(uri)
+    with pytest.raises(UsageError, match=r"no table 'none'"):
+        open_source(f"{uri}?table=none")
+    found = read_all(f"{uri}?table=an%20other&id=number")
+    assert found == {i: {"text": f"other {i}"} for i in IDS.tolist()}
+    with pytest.raises(InputError, match=r"no column 'id'.*number, text"):
+        open_source(f"{uri}?table=an%20other")
+
+
+def test_sqlite_that_does_not_fit_is_refused(tmp_path: Path, uri: str) -> None:
+    path = as_sqlite(tmp_path / "old", [record(i) for i in IDS.tolist()])
+    before = path.read_bytes()
+    for change, said in (
+        ("UPDATE points SET id = 'x' WHERE rowid < 3", "no integer in 2 rows"),
+        ("UPDATE points SET id = 7 WHERE rowid < 3", "more than one record where 'id' is 7"),
+        ("UPDATE points SET text = x'00'", "'text' holds bytes"),
+        ("UPDATE points SET tags = '[' WHERE rowid = 1", "cannot be read as SQLite"),
+    ):
+        path.write_bytes(before)
+        with closing(sqlite3.connect(path)) as file, file:
+            file.execute(change)
+        with pytest.raises(InputError, match=said):
+            read_all(uri)
+    path.write_bytes(before[: len(before) // 2])
+    with pytest.raises(InputError, match="cannot be read as SQLite"):
+        read_all(uri)
+    path.unlink()
+    with pytest.raises(UsageError, match="no sidecar"):
+        open_source(f"{uri}?table=points")
+
+
+def test_sqlite_is_left_as_it_is(tmp_path: Path, uri: str) -> None:
+    path = as_sqlite(tmp_path / "old", [record(i) for i in IDS.tolist()])
+    path.chmod(0o444)
+    before = path.read_bytes()
+    assert read_all(uri) == {i: payload(i) for i in IDS.tolist()}
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old.faiss", "old.sqlite"]

@@ -23,12 +23,12 @@ __all__ = ["FaissConnector", "FaissSink", "FaissSource", "connector"]
 
 SINK_OPTIONS = ("index",)
 # What a target was made with may be left in its URI when it is verified, updated or searched.
-SOURCE_OPTIONS = ("sidecar", "id", "text", *SINK_OPTIONS)
+SOURCE_OPTIONS = ("sidecar", "id", "table", "text", *SINK_OPTIONS)
 UPDATER_OPTIONS = ("text", *SINK_OPTIONS)
 
 
 class FaissConnector:
-    """Opens FAISS index files, with texts and payloads in a JSONL or Parquet sidecar."""
+    """Opens FAISS index files, with texts and payloads in a sidecar, or in a framework's folder."""
 
     def open_source(self, uri: StoreURI) -> Source:
         """Open an index file for reading, memory-mapped.
@@ -40,7 +40,7 @@ class FaissConnector:
         InputError
             Where the index or its sidecar is not there, cannot be read or is of an unknown kind.
         """
-        return FaissSource(uri, followed(Location.parse(uri, SOURCE_OPTIONS)))
+        return FaissSource(uri, followed(Location.parse(uri, SOURCE_OPTIONS).in_folder()))
 
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
         """Begin a new index file; it appears at its name when the sink finishes.

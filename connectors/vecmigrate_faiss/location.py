@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vecmigrate.connector import StoreURI, UsageError
+from vecmigrate.connector import InputError, StoreURI, UsageError
+
+_SIDECAR_ENDS = (".jsonl", ".parquet", ".sqlite", ".db", ".pkl")
+# LlamaIndex names the index, which FAISS writes, as its own stores are named.
+VECTOR_STORE, DOCSTORE, INDEX_STORE = "vector_store.json", "docstore.json", "index_store.json"
+_IN_A_FOLDER = ("*.faiss", f"*{VECTOR_STORE}")
 
 CURRENT = "current"
 """The link in the directory of generations that leads to the one that readers get."""
@@ -40,6 +45,27 @@ class Location:
                     remedy="Give it a value or leave it out.",
                 )
         return cls(Path(uri.location))
+
+    def in_folder(self) -> Location:
+        """Find the index where the path is a folder that LangChain or LlamaIndex saved.
+
+        Raises
+        ------
+        InputError
+            Where there is none in it, or several.
+        """
+        if not self.index.is_dir():
+            return self
+        named = [path for name in _IN_A_FOLDER for path in sorted(self.index.glob(name))]
+        # LlamaIndex's own vector stores, which have such names too, are JSON.
+        found = [path for path in named if _first_byte(path) != b"{"]
+        if len(found) != 1:
+            held = "several FAISS indexes" if found else "no FAISS index"
+            raise InputError(
+                f"{self.index} is a directory with {held} in it",
+                remedy=f"Name the file, {', '.join(map(str, found)) or 'as faiss:FOLDER/FILE'}.",
+            )
+        return Location(found[0])
 
     @property
     def companion(self) -> Path:
@@ -83,15 +109,26 @@ class Location:
 
     def sidecar_candidates(self) -> list[Path]:
         """Where a user's sidecar is looked for."""
+        if self.index.name.endswith(VECTOR_STORE):
+            return [self._beside(DOCSTORE)]
         stems = dict.fromkeys((self.index.stem, self.index.name))
-        return [self._beside(stem + end) for stem in stems for end in (".jsonl", ".parquet")]
+        return [self._beside(stem + end) for stem in stems for end in _SIDECAR_ENDS]
 
     def files(self) -> list[Path]:
         """The index and all that may belong to it, there or not."""
-        return [self.index, self.companion, *self.sidecar_candidates()]
+        own = [self.index, self.companion, *self.sidecar_candidates()]
+        return [*own, self._beside(INDEX_STORE)] if self._beside(DOCSTORE) in own else own
 
     def _beside(self, name: str) -> Path:
         return self.index.with_name(name)
+
+
+def _first_byte(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(1)
+    except OSError:
+        return b""
 
 
 def _link_of(path: Path) -> str | None:

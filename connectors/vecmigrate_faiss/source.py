@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -27,14 +26,13 @@ from vecmigrate.connector import (
     name_some,
 )
 from vecmigrate_faiss.companion import Companion, read_companion
-from vecmigrate_faiss.exchange import belonging, edition
-from vecmigrate_faiss.jsonl import JsonlSidecar
+from vecmigrate_faiss.exchange import edition
 from vecmigrate_faiss.layout import open_layout, reading
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
-from vecmigrate_faiss.parquet import ParquetSidecar
 from vecmigrate_faiss.searching import search_index
 from vecmigrate_faiss.sidecar import Record, Sidecar
+from vecmigrate_faiss.sidecars import open_sidecar
 from vecmigrate_faiss.unit_length import scaled_for
 
 _SAMPLE = 200
@@ -72,7 +70,7 @@ class FaissSource(Source):
         self._layout = open_layout(location.index)
         self._rows = self._layout.rows
         self._companion = _companion_of(location, self._rows.dimension)
-        self._sidecar = _open_sidecar(uri, location, self._companion)
+        self._sidecar = open_sidecar(uri, location, self._companion)
 
     def fingerprint(self) -> str:
         """Sizes and times of the index and its sidecar, beside the description."""
@@ -274,38 +272,3 @@ def _companion_of(location: Location, dimension: int) -> Companion | None:
             remedy="Move the file away if the index is not the one that vecmigrate wrote.",
         )
     return companion
-
-
-def _open_sidecar(uri: StoreURI, location: Location, companion: Companion | None) -> Sidecar | None:
-    path = _sidecar_path(uri, location, companion)
-    if path is None:
-        for option in ("id", "text"):
-            if option in uri.options:
-                raise UsageError(
-                    f"{uri} names a field, but there is no sidecar",
-                    remedy=f"Name the sidecar as ?sidecar=FILE, or leave {option!r} out.",
-                )
-        return None
-    try:
-        with path.open("rb") as file:
-            parquet = file.read(4) == b"PAR1"
-    except OSError as error:
-        raise InputError(
-            f"the sidecar {path} cannot be read: {error.strerror}",
-            remedy="Name it as ?sidecar=FILE, or put it back beside the index.",
-        ) from error
-    return (ParquetSidecar if parquet else JsonlSidecar)(path, uri.options.get("id"))
-
-
-def _sidecar_path(uri: StoreURI, location: Location, companion: Companion | None) -> Path | None:
-    if "sidecar" in uri.options:
-        return Path(uri.options["sidecar"])
-    if companion and companion.sidecar:
-        return belonging(location)[0]
-    found = [path for path in location.sidecar_candidates() if path.is_file()]
-    if len(found) > 1:
-        raise UsageError(
-            f"{location.index} has more than one sidecar: {', '.join(map(str, found))}",
-            remedy="Name the one to read as ?sidecar=FILE.",
-        )
-    return found[0] if found else None
