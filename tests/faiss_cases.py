@@ -39,7 +39,7 @@ class Case:
 _IVF = "nlist, nprobe, direct map"
 _HNSW = "M, efConstruction, efSearch"
 _NSG = "R, GK, search_L"
-_PQ = "nbits; m by the components per part"
+_PQ = "nbits, m by the components per part"
 CASES = [
     Case("Flat", "Flat", "all", exact=True),
     Case("IVF16,Flat", "IVF16,Flat", _IVF, exact=True),
@@ -163,3 +163,29 @@ def search_parameters(index: Any) -> list[tuple[str, float]]:
         if hasattr(part, "k_factor"):
             found.append(("k_factor", part.k_factor))
     return found
+
+
+FEATURES = {
+    "points_removed_from_an_index": (
+        "points removed",
+        "those that are left, under their ids",
+    ),
+    "an_id_map_behind_a_transformation": (
+        "IDMap, IDMap2 around an index, or behind a transformation",
+        "ids; the map is then around the whole",
+    ),
+    "a_direct_map": ("direct map of IVF, none, array or hash table", "its type"),
+    "lists_on_disk": (
+        "on-disk inverted lists",
+        "ids and vectors, read where they are; a copy has them in its own file",
+    ),
+    "a_multi_index_quantizer": ("IVF over a multi-index quantizer (IMI)", "lists, as a Flat one"),
+    "a_direct_scalar_quantizer": ("SQ8_direct and others that are made without training", "as SQ8"),
+    "shards_and_replicas": (
+        "IndexShards, IndexReplicas",
+        "FAISS cannot write them to a file; migrate each part's file",
+    ),
+    "a_binary_index": ("binary indexes", "refused by name"),
+    "other_metrics": ("metrics other than L2, inner product and L1", "refused by name"),
+}
+"""What an index may have beside its kind; each is a test in test_faiss_features."""

@@ -21,6 +21,7 @@ from faiss_cases import (
     sparse_ids,
 )
 from faiss_indexes import save
+from faiss_table import PAGE, page_with_tables
 from numpy.typing import NDArray
 
 from vecmigrate import open_sink, open_source
@@ -206,6 +207,11 @@ def test_kinds_that_cannot_be_made_anew_are_refused_by_name(tmp_path: Path, word
     with pytest.raises(InputError, match=REFUSED[words]) as caught:
         open_source(uri)
     assert str(tmp_path / "a.faiss") in str(caught.value)
+
+
+def test_the_page_says_what_is_tested() -> None:
+    again = "make it again: .venv/bin/python tests/faiss_table.py"
+    assert page_with_tables(PAGE.read_text()) == PAGE.read_text(), again
 
 
 def _keeps_ids(words: str) -> bool:
