@@ -13,9 +13,7 @@ from vecmigrate.connector import Metric
 
 PAGE = Path(__file__).parents[1] / "docs" / "faiss-indexes.md"
 _TABLES = re.compile(r"(?<=<!-- tables -->\n).*(?=<!-- end of tables -->)", re.DOTALL)
-_HEAD = (
-    "| index of 32 dimensions | a target of 48 | kept | vectors read | points that stay in `sync` |"
-)
+_HEAD = "| of 32 dimensions | of 48 | kept | vectors read | points that stay in `sync` |"
 
 
 def tables() -> str:

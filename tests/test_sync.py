@@ -590,7 +590,7 @@ def test_files_that_get_their_names_while_they_are_opened_are_opened_again(
             moved.append(location)
         return found
 
-    monkeypatch.setattr("vecmigrate_faiss.source.belonging", moved_meanwhile)
+    monkeypatch.setattr("vecmigrate_faiss.sidecars.belonging", moved_meanwhile)
     assert contents(half_exchanged.target)[3][1]["version"] == 7
     assert moved
 

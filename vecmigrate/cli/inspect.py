@@ -9,13 +9,17 @@ import typer
 from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.inspection import Inspection, inspect
+from vecmigrate.reconstruction import ReconstructionError, reconstruction_error
 from vecmigrate.registry import open_source
+
+_COMPARED = 10_000
 
 EXAMPLES = """
 **Examples**
 
     vecmigrate inspect faiss:old.faiss
     vecmigrate inspect "faiss:old.faiss?sidecar=docs.jsonl&text=body"
+    vecmigrate inspect faiss:ivfpq.faiss --originals faiss:flat.faiss
     vecmigrate inspect qdrant:./storage/articles --json
     vecmigrate inspect "qdrant+https://xyz.cloud.qdrant.io/articles?vector=title"
 """
@@ -31,6 +35,13 @@ def run(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Read only the first so many vectors.")
     ] = None,
+    originals: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Collection with the vectors as they were: measure what SOURCE's codes lost.",
+        ),
+    ] = None,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -40,11 +51,16 @@ def run(
         total = min(description.count, limit) if limit else description.count
         with out.progress("reading", total, bytes_each=4 * description.dimension) as advance:
             inspection = inspect(opened, limit=limit, progress=advance)
-        out.facts(_facts(inspection))
+        error = None
+        if originals is not None:
+            with open_source(originals) as others:
+                error = reconstruction_error(opened, others, size=_COMPARED)
+        out.facts(_facts(inspection) | _error_facts(error))
         for note in description.notes:
             out.say(f"note: {note}")
         out.say(_next_step(inspection))
-        out.result(inspection.model_dump(mode="json"))
+        measured = error and error.model_dump(mode="json")
+        out.result(inspection.model_dump(mode="json") | {"reconstruction_error": measured})
 
 
 def _facts(inspection: Inspection) -> dict[str, object]:
@@ -71,6 +87,18 @@ def _facts(inspection: Inspection) -> dict[str, object]:
         "zero": f"{v.zero_share:.2%}",
         "NaN": f"{v.nan_share:.2%}",
         "duplicates": f"{v.duplicate_share:.2%}",
+    }
+
+
+def _error_facts(error: ReconstructionError | None) -> dict[str, object]:
+    if error is None:
+        return {}
+    missing = f", {error.missing:,} not there" if error.missing else ""
+    return {
+        "compared with": f"{error.compared:,} vectors of {error.originals}{missing}",
+        "error": f"mean {error.mean:.2%} of a vector's length, 95% within {error.p95:.2%}, "
+        f"all within {error.maximum:.2%}",
+        "cosine": f"mean {error.cosine_mean:.4f}",
     }
 
 

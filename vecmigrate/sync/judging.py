@@ -8,10 +8,10 @@ import numpy as np
 
 from vecmigrate.batches import Payload, VectorBatch, id_array
 from vecmigrate.description import Metric
+from vecmigrate.fetching import fetch_existing, rows_by_id
 from vecmigrate.id_fingerprint import id_hashes
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED, AnchorKeeper
 from vecmigrate.source import Source
-from vecmigrate.sync.fetching import fetch_existing, rows_by_id
 from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
 from vecmigrate.sync.plan import hashes_of, mark_of
 from vecmigrate.translators import Translator

@@ -15,10 +15,10 @@ from vecmigrate.encoders import Encoder
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation import read_queries as read_texts
 from vecmigrate.evaluation.search import exact_search
+from vecmigrate.fetching import fetch_existing
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
 from vecmigrate.source import Source
 from vecmigrate.state import transaction
-from vecmigrate.sync.fetching import fetch_existing
 from vecmigrate.sync.judging import note_payloads, target_hashes
 from vecmigrate.sync.ledger import Entry, Ledger, Origin, stored
 from vecmigrate.translators import TranslatorCard

@@ -13,6 +13,7 @@ from vecmigrate.batches import IdArray, PointId
 from vecmigrate.dry_run.budget import Budget
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import MismatchError, TerminatedError, UsageError
+from vecmigrate.fetching import fetch_existing
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
 from vecmigrate.registry import open_source
@@ -21,7 +22,6 @@ from vecmigrate.state import open_state
 from vecmigrate.state.jobs import job_key
 from vecmigrate.state.lock import job_lock
 from vecmigrate.sync.belonging import check_belongs
-from vecmigrate.sync.fetching import fetch_existing
 from vecmigrate.sync.judging import Judge, target_hashes
 from vecmigrate.sync.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
 from vecmigrate.sync.plan import Plan, make_plan, mark_of
