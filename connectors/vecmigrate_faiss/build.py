@@ -14,8 +14,8 @@ from vecmigrate.connector import Metric, Vectors, WriteError
 from vecmigrate_faiss.carrying import Carried
 from vecmigrate_faiss.faults import faiss_reason
 from vecmigrate_faiss.flat_file import write_flat
-from vecmigrate_faiss.index_kind import IndexKind
-from vecmigrate_faiss.kinds import IndexSettings
+from vecmigrate_faiss.index_kind import FaissIndex, IndexKind
+from vecmigrate_faiss.kinds import IndexSettings, parts_of
 from vecmigrate_faiss.lookup import Int64s
 from vecmigrate_faiss.plain_kinds import FlatKind
 
@@ -155,6 +155,7 @@ def _build(
         write_flat(path, wrapped, points.count, points.chunks())
         return
     if not carried and kind.training_rows and points.count:
+        _let_train_on_few(index)
         index.train(points.sample(kind.training_rows))
     for vectors, ids in points.chunks(at_once=kind.adds_at_once):
         if carried:
@@ -165,3 +166,11 @@ def _build(
             wrapped.add(vectors)
     kind.complete(faiss.downcast_index(wrapped.index) if is_wrapped else index)
     faiss.write_index(wrapped, str(path))
+
+
+def _let_train_on_few(index: FaissIndex) -> None:
+    """Keep FAISS from writing to the terminal that there are fewer vectors than it would like."""
+    for part in parts_of(index):
+        for trained in (part, *(getattr(part, name, None) for name in ("pq", "rq"))):
+            if hasattr(trained, "cp"):
+                trained.cp.min_points_per_centroid = 1

@@ -103,7 +103,7 @@ def _kind_of(index: FaissIndex) -> IndexKind:
 def notes_on(index: FaissIndex) -> tuple[str, ...]:
     """Return what a copy of an index will have otherwise."""
     notes: list[str] = []
-    for part in _parts(index):
+    for part in parts_of(index):
         if isinstance(part, faiss.IndexIVF):
             quantizer = faiss.downcast_index(part.quantizer)
             if not isinstance(quantizer, faiss.IndexFlat | faiss.IndexHNSWFlat):
@@ -119,12 +119,13 @@ def notes_on(index: FaissIndex) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _parts(index: FaissIndex) -> list[FaissIndex]:
+def parts_of(index: FaissIndex) -> list[FaissIndex]:
+    """Return an index and those that it is made of."""
     inner = [getattr(index, name, None) for name in ("index", "base_index", "refine_index")]
     inner.append(getattr(index, "storage", None))
     return [
         index,
-        *(part for i in inner if i is not None for part in _parts(faiss.downcast_index(i))),
+        *(part for i in inner if i is not None for part in parts_of(faiss.downcast_index(i))),
     ]
 
 

@@ -91,7 +91,13 @@ class Opq(_Transform):
         return f"OPQ{self.m}_{self.d_out}"
 
     def make(self) -> FaissIndex:
-        return faiss.OPQMatrix(self.d_in, self.m, self.d_out)
+        matrix = faiss.OPQMatrix(self.d_in, self.m, self.d_out)
+        # The one that it would make itself, but for its warnings where there are few vectors.
+        quantizer = faiss.ProductQuantizer(self.d_out, self.m, 8)
+        quantizer.cp.min_points_per_centroid = 1
+        matrix.pq = quantizer
+        matrix.referenced_objects = [quantizer]
+        return matrix
 
 
 class Padding(_Transform):

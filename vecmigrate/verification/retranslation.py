@@ -58,7 +58,7 @@ class Retranslation:
         self._cosine = target.describe().metric is Metric.COSINE
         self.tolerance = tolerance_of(target)
         self.compared = self.native = self.missing = self.wrong = 0
-        self.worst = 0.0
+        self.worst = self._allowed = 0.0
         self._wrong_ids: list[PointId] = []
 
     def compare(self, batch: VectorBatch) -> VectorBatch:
@@ -79,13 +79,13 @@ class Retranslation:
         what = "every vector" if full else f"a sample of {self.compared:,} vectors"
         summary = (
             f"{what} agrees with its re-translation to {self.worst:.1e} of its length "
-            f"(allowed {self.tolerance:.1e})"
+            f"(allowed {self._most_allowed()})"
         )
         if self.wrong:
             summary = (
                 f"{self.wrong:,} of {self.compared:,} vectors are not what the translator makes of "
                 f"the source's: off by up to {self.worst:.2g} of their length (allowed "
-                f"{self.tolerance:.1e}), ids {name_some(self._wrong_ids)}"
+                f"{self._most_allowed()}), ids {name_some(self._wrong_ids)}"
             )
         if self.wrong and self.native and not self._keeps_anchors:
             summary += "; give --keep-anchors if the collection was written with it"
@@ -109,6 +109,12 @@ class Retranslation:
                 "tolerance": self.tolerance,
             },
         )
+
+    def _most_allowed(self) -> str:
+        description = self._target.describe()
+        if description.lossy:
+            return f"what {description.index_type} loses of each, at most {self._allowed:.1e}"
+        return f"{self.tolerance:.1e}"
 
     def _fetch(self, batch: VectorBatch) -> VectorBatch:
         """Fetch the points that are there; the check of the ids is another's business."""
@@ -144,7 +150,9 @@ class Retranslation:
     def _measure(self, expected: VectorBatch, found: VectorBatch) -> None:
         off = distances(expected.vectors, found.vectors, cosine=self._cosine)
         # A NaN compares false: written so that it counts as wrong.
-        wrong = ~(off <= allowed_of(self._target, expected.vectors, cosine=self._cosine))
+        allowed = allowed_of(self._target, expected.vectors, cosine=self._cosine)
+        wrong = ~(off <= allowed)
+        self._allowed = max(self._allowed, float(allowed.max()))
         self.compared += len(off)
         self.wrong += int(wrong.sum())
         self.worst = max(self.worst, float(np.nan_to_num(off, nan=np.inf).max()))
