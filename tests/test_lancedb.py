@@ -532,3 +532,12 @@ def test_the_package_is_loaded_when_a_table_is_opened_only() -> None:
     code = "import sys, vecmigrate_lancedb; print('lancedb' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
+
+
+def test_verify_says_what_is_next_where_no_name_can_be_moved(corpus: Corpus) -> None:
+    path, target = corpus.folder / "t.safetensors", f"lancedb:{corpus.folder}/db/new"
+    save_translator(Procrustes().fit(corpus.old[:100], corpus.new[:100]), path)
+    migrate(corpus.source, target, path)
+    result = CliRunner().invoke(app, ["verify", corpus.source, target, "--translator", str(path)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith(f"Next: point your readers at {target}")

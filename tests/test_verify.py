@@ -217,6 +217,31 @@ def test_an_index_that_loses_recall_is_told_from_a_wrong_one(
     assert "50 queries" in summary(verify(source, target, translator, asked), "index recall")
 
 
+@pytest.mark.parametrize("words", ["SQ8", "IVF9,PQ8x4", "HNSW8,SQ6", "OPQ4,IVF9,PQ8x4"])
+def test_what_a_lossy_index_loses_is_told_from_a_wrong_vector(
+    corpus: Corpus, translator: Path, words: str
+) -> None:
+    folder = corpus.folder
+    source, target = corpus.source, f"faiss:{folder}/new.faiss"
+    migrate(source, f"{target}?index={words}", translator)
+    found = verify(source, target, translator, VerifySettings(sample=None))
+    assert outcomes(found)["vectors"] == "passed", found.checks
+    assert "loses of each" in summary(found, "vectors")
+    # The same kind of index, of which ten vectors are others'.
+    with open_source(target) as made:
+        spec = TargetSpec.like(made.describe())
+    translated = Procrustes().fit(corpus.old[:100], corpus.new[:100]).transform(corpus.old)
+    translated[:10] = translated[10:20]
+    with open_source(source) as old, open_sink(f"faiss:{folder}/bad.faiss", spec) as sink:
+        [batch] = old.batches(N)
+        sink.write(VectorBatch(batch.ids, translated, batch.payloads))
+        sink.finish()
+    bad = verify(source, f"faiss:{folder}/bad.faiss", translator, VerifySettings(sample=None))
+    assert failed(bad) == ["vectors"]
+    wrong = next(check for check in bad.checks if check.name == "vectors").figures["wrong"]
+    assert wrong == pytest.approx(10, abs=2)
+
+
 def test_equal_vectors_are_not_held_against_an_index(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = np.repeat(unit(rng.standard_normal((20, OLD_DIM))), 40, axis=0)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vecmigrate.cli.next_step import give_to_readers
 from vecmigrate.cli.options import JobArgument, JsonFlag, QuietFlag, StateOption, state_again
 from vecmigrate.cli.output import Output
 
@@ -80,7 +81,7 @@ def run(
         elif spec.cutover is not None:
             out.say(f"Next: {again} by a schedule keeps it in step (examples/schedules)")
         else:
-            out.say(f"Next: vecmigrate cutover NAME --to '{spec.target.uri}', or {again} later")
+            out.say(f"{give_to_readers(spec.target.uri, state)}; or {again} later")
 
 
 _MEND = {

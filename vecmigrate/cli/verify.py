@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vecmigrate.cli.next_step import give_to_readers
 from vecmigrate.cli.options import (
     JsonFlag,
     QuietFlag,
@@ -15,7 +16,6 @@ from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
     TranslatorOption,
-    state_again,
 )
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import ExitCode, UsageError, VerificationError
@@ -136,7 +136,4 @@ def run(
             f"What it costs in recall: vecmigrate evaluate --source '{source}' --target '{target}' "
             "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"
         )
-        out.say(
-            f"Next: vecmigrate cutover NAME --to '{target}'{state_again(state)}, NAME being what "
-            "readers open"
-        )
+        out.say(give_to_readers(target, state))
