@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from vecmigrate.connector import PointId, UsageError
-from vecmigrate_qdrant.ids import canonical_id
+from vecmigrate_qdrant.ids import id_of_json
 
 
 def partition_tokens(firsts: Iterable[PointId], batches: int) -> Iterator[str]:
@@ -36,15 +36,15 @@ def read_token(token: str, where: str) -> tuple[PointId, PointId | None]:
     """
     try:
         first, stop = json.loads(token)
-        valid = canonical_id(first) is not None and (stop is None or canonical_id(stop) is not None)
     except (ValueError, TypeError):
-        valid = False
-    if not valid:
+        first = stop = None
+    begins, ends = id_of_json(first), id_of_json(stop)
+    if begins is None or (ends is None and stop is not None):
         raise UsageError(
             f"{token!r} is no partition of {where}",
             remedy="Use the tokens that its partitions() gives.",
         )
-    return first, stop
+    return begins, ends
 
 
 def _begins_partition(first: PointId, batches: int) -> bool:

@@ -28,7 +28,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.ids import canonical_id, canonical_ids
+from vecmigrate_qdrant.ids import canonical_ids, id_of_json
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.partitions import partition_tokens, read_token
 from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params, matrix, selector
@@ -210,9 +210,7 @@ class QdrantSource(PartitionedSource):
             following = ""
         if following is None:
             return None
-        point_id = None
-        if isinstance(following, int | str) and not isinstance(following, bool):
-            point_id = canonical_id(following)
+        point_id = id_of_json(following)
         if point_id is None:
             raise UsageError(
                 f"{cursor!r} is no cursor of {self._where}",
