@@ -139,5 +139,6 @@ def _batch(rows: pa.RecordBatch, cursor: bytes) -> VectorBatch:
 
 def _ids(rows: pa.RecordBatch) -> IdArray:
     if rows.column("name").null_count:
-        return rows.column("number").to_numpy()
+        numbers: IdArray = rows.column("number").to_numpy()
+        return numbers
     return id_array([json.loads(name) for name in rows.column("name").to_pylist()])

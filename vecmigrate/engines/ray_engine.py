@@ -101,9 +101,7 @@ class RayEngine(Engine):
                     parts.mkdir(parents=True, exist_ok=True)
                 return Path(tempfile.mkdtemp(prefix="vecmigrate-parts-", dir=parts)).absolute()
             own = (work.folder if parts is None else parts / work.folder.name).absolute()
-            of_this = _digest(
-                json.dumps([work.identity, work.batch_size, self._partition_batches])
-            )
+            of_this = _digest(json.dumps([work.identity, work.batch_size, self._partition_batches]))
             mark = own / "of"
             if work.restart or not mark.exists() or mark.read_text() != of_this:
                 shutil.rmtree(own, ignore_errors=True)
