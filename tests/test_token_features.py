@@ -17,7 +17,7 @@ from vecmigrate.batches import VectorBatch
 from vecmigrate.cli.app import app
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.fitting import AnchorTexts, Method, fit_translator
-from vecmigrate.migration import translated
+from vecmigrate.translating import translated
 from vecmigrate.translators.kernels import Kernel
 from vecmigrate.translators.token_features import TokenFeatures, TokenTable
 

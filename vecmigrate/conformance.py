@@ -25,6 +25,7 @@ from vecmigrate.batches import PointId, VectorBatch, id_array
 from vecmigrate.connector import (
     MismatchError,
     MissingIdsError,
+    PartitionedSource,
     TargetExistsError,
     UpdatableConnector,
     UsageError,
@@ -152,6 +153,28 @@ class ConnectorConformance:
             assert part.cursor is not None
             rest = self._read(uri, size=2, cursor=part.cursor)
             assert _ids(rest) == _ids(batches[done:])
+
+    def test_partitions_are_the_batches_read_apart(self, uri: str, batch: VectorBatch) -> None:
+        """Where the source has partitions: disjoint, complete, the same again."""
+        self._write(uri, batch)
+        tokens = _partitions(uri, None)
+        assert len(set(tokens)) == len(tokens) > 0
+        assert _partitions(uri, None) == tokens
+        apart = [part for token in tokens for part in _read_partition(uri, token)]
+        together = self._read(uri, size=1)
+        assert list(map(_plain, apart)) == list(map(_plain, together))
+        for done, part in enumerate(together, start=1):
+            left = _partitions(uri, part.cursor)
+            assert set(left[1:]) <= set(tokens)
+            rest = [part for token in left for part in _read_partition(uri, token)]
+            assert list(map(_plain, rest)) == list(map(_plain, together[done:]))
+
+    def test_a_foreign_partition_is_refused(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        assert _partitions(uri, None)
+        for token in ("not a partition of mine", "[]", "null"):
+            with pytest.raises(UsageError):
+                _read_partition(uri, token)
 
     def test_a_foreign_cursor_is_refused(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
@@ -401,6 +424,29 @@ class ConnectorConformance:
     def test_a_missing_collection_is_one_clear_error(self, uri: str) -> None:
         with pytest.raises(VecmigrateError):
             open_source(uri)
+
+
+def _partitions(uri: str, cursor: str | None) -> list[str]:
+    with open_source(uri) as source:
+        if not isinstance(source, PartitionedSource):
+            pytest.skip("this store's sources have no partitions")
+        try:
+            return list(source.partitions(1, batches=3, cursor=cursor))
+        except UsageError as refused:
+            pytest.skip(str(refused))
+
+
+def _read_partition(uri: str, token: str) -> list[VectorBatch]:
+    with open_source(uri) as source:
+        assert isinstance(source, PartitionedSource)
+        return [
+            VectorBatch(b.ids.copy(), b.vectors.copy(), b.payloads, b.cursor)
+            for b in source.partition_batches(token, 1)
+        ]
+
+
+def _plain(batch: VectorBatch) -> tuple[Any, ...]:
+    return batch.ids.tolist(), batch.vectors.tolist(), batch.payloads, batch.cursor
 
 
 def _ids(batches: list[VectorBatch]) -> list[PointId]:

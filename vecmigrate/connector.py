@@ -31,6 +31,7 @@ from vecmigrate.errors import (
     VecmigrateError,
     WriteError,
 )
+from vecmigrate.partitioned_source import PartitionedSource
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
@@ -49,6 +50,7 @@ __all__ = [
     "MismatchError",
     "MissingDependencyError",
     "MissingIdsError",
+    "PartitionedSource",
     "Payload",
     "PointId",
     "Provenance",

@@ -8,6 +8,7 @@ command line prints ``error: MESSAGE. REMEDY`` and exits with ``exit_code``; a P
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import partial
 from typing import ClassVar
 
 
@@ -52,6 +53,10 @@ class VecmigrateError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}. {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        # So that an error comes whole from another process; its remedy is not among ``args``.
+        return partial(type(self), remedy=self.remedy), (self.message,)
 
 
 class UsageError(VecmigrateError):

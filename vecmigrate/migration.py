@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,8 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vecmigrate.anchors import AnchorSet, load_anchors
-from vecmigrate.batches import PointId, VectorBatch
+from vecmigrate.batches import PointId
 from vecmigrate.description import CollectionDescription, EncoderIdentity, Provenance, TargetSpec
+from vecmigrate.engines import Engine, LocalEngine, Translation
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.events import Steps
 from vecmigrate.id_fingerprint import IdFingerprint
@@ -24,7 +25,7 @@ from vecmigrate.prefetch import prefetch
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
-from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.screening import OnBadVector, Skipped
 from vecmigrate.source import Source
 from vecmigrate.state.jobs import Belongings, Job
 from vecmigrate.translators import (
@@ -105,14 +106,16 @@ def migrate(
     state: str | Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     max_rate: float | None = None,
+    engine: Engine | None = None,
     stop: Callable[[], bool] = lambda: False,
     announce: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
 ) -> MigrationResult:
     """Write ``source``'s points, translated, to a new collection at ``target`` and verify it.
 
-    Reading, translating and writing run in three threads, a few batches apart; memory is bounded
-    by ``batch_size``, beyond what the target's store itself must hold.
+    Reading, translating and writing run in three threads (the first two may run on another
+    ``engine``), a few batches apart; memory is bounded by ``batch_size``, beyond what the target's
+    store itself must hold.
 
     Parameters
     ----------
@@ -172,6 +175,7 @@ def migrate(
         From the stores.
     """
     policy = OnBadVector(on_bad_vector)
+    engine = engine or LocalEngine()
     card: TranslatorCard | None = None
     sha256 = None
     if not isinstance(translator, Translator):
@@ -181,6 +185,7 @@ def migrate(
         reader = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = reader.describe()
         check_translator(description, translator, card, source_encoder)
+        engine.check(reader)
         anchors = keep_anchors
         if isinstance(anchors, (str, Path)):
             anchors = load_anchors(anchors)
@@ -234,12 +239,20 @@ def migrate(
             written = kept.written
             writer = PointWriter(sink, letters, OnBadPoint(on_bad_point), max_dead_letters)
             pace = Pace(max_rate, stop)
-            batches = reader.batches(
-                pace.batch_size(batch_size), cursor=job.cursor if job else None
+            work = Translation(
+                source=reader,
+                translator=translator,
+                text_field=description.text_field,
+                on_bad_vector=policy,
+                batch_size=pace.batch_size(batch_size),
+                cursor=job.cursor if job else None,
+                skipped=skipped,
+                folder=_beside(state, job, "parts"),
+                identity=job.belongings.model_dump_json() if job else "",
+                restart=restart,
+                announce=announce,
             )
-            usable = screen(batches, description.uri, policy, skipped)
-            done = translated(prefetch(usable), translator, description.text_field)
-            with kept.suspending(sink):
+            with kept.suspending(sink), engine.translated(work) as done:
                 for batch in prefetch(keeper.apply(done) if keeper else done):
                     taken = writer.write(batch)
                     written.add(taken.ids)
@@ -251,6 +264,7 @@ def migrate(
                     if stop():
                         raise kept.stopped(sink)
                 steps.ended("write", points=here)
+            with kept.suspending(sink):
                 kept.publishing(sink)
                 sink.finish()
                 steps.ended("publish")
@@ -279,10 +293,16 @@ def migrate(
     )
 
 
-def _letters_of(state: str | Path | None, job: Job | None) -> Path:
+def _beside(state: str | Path | None, job: Job | None, kind: str) -> Path | None:
+    """Return where a job's own things of a kind are; None for one that is not kept."""
     if state is None or job is None:
-        return Path("dead-letters.jsonl")
-    return Path(state).parent / "dead-letters" / f"{job.key}.jsonl"
+        return None
+    return Path(state).parent / kind / job.key
+
+
+def _letters_of(state: str | Path | None, job: Job | None) -> Path:
+    named = _beside(state, job, "dead-letters")
+    return named.with_suffix(".jsonl") if named else Path("dead-letters.jsonl")
 
 
 def _require_file(sha256: str | None) -> str:
@@ -306,15 +326,6 @@ def _keeper(
             remedy="Save the translator, and give its file.",
         )
     return AnchorKeeper(anchors, card, text_field)
-
-
-def translated(
-    batches: Iterable[VectorBatch], translator: Translator, text_field: str | None
-) -> Iterator[VectorBatch]:
-    """Yield the same points with translated vectors; a translator may read their texts too."""
-    for batch in batches:
-        inputs = translator.inputs(batch.vectors, batch.texts(text_field))
-        yield batch.with_vectors(translator.transform(inputs))
 
 
 def check_translator(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from vecmigrate.connector import (
     InputError,
     Metric,
     MissingIdsError,
+    PartitionedSource,
     Payload,
     PointId,
-    Source,
     StoreURI,
     UsageError,
     VectorBatch,
@@ -30,6 +30,13 @@ from vecmigrate_faiss.exchange import edition
 from vecmigrate_faiss.layout import open_layout, reading
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
+from vecmigrate_faiss.row_ranges import (
+    RowRange,
+    partition_tokens,
+    read_cursor,
+    read_token,
+    steps,
+)
 from vecmigrate_faiss.searching import search_index
 from vecmigrate_faiss.sidecar import Record, Sidecar
 from vecmigrate_faiss.sidecars import open_sidecar
@@ -38,11 +45,12 @@ from vecmigrate_faiss.unit_length import scaled_for
 _SAMPLE = 200
 
 
-class FaissSource(Source):
+class FaissSource(PartitionedSource):
     """A FAISS index file, memory-mapped, its rows in storage order.
 
-    A cursor is the number of the next row. Ids that an index has more than once are yielded as
-    they are by :meth:`batches`, which does not look for them; :meth:`fetch` refuses such an index.
+    A cursor is the number of the next row, a partition's token the JSON of two. Ids that an index
+    has more than once are yielded as they are by :meth:`batches`, which does not look for them;
+    :meth:`fetch` refuses such an index.
     """
 
     fingerprint_tells_all = True
@@ -84,7 +92,23 @@ class FaissSource(Source):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
-        for start, stop in self._ranges(batch_size, cursor):
+        return self._batches(self._ranges(batch_size, cursor), payloads)
+
+    def partitions(
+        self, batch_size: int, *, batches: int, cursor: str | None = None
+    ) -> Iterator[str]:
+        count = self._rows.count
+        first = read_cursor(cursor, count, self._path)
+        return partition_tokens(first, count, batches * batch_size)
+
+    def partition_batches(
+        self, token: str, batch_size: int, *, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        start, stop = read_token(token, self._rows.count, self._path)
+        return self._batches(steps(start, stop, batch_size), payloads)
+
+    def _batches(self, ranges: Iterable[RowRange], payloads: bool) -> Iterator[VectorBatch]:
+        for start, stop in ranges:
             with reading(self._path):
                 faiss_ids = self._rows.ids(start, stop)
                 vectors = self._rows.vectors(start, stop)
@@ -151,19 +175,9 @@ class FaissSource(Source):
         if self._sidecar is not None:
             self._sidecar.close()
 
-    def _ranges(self, batch_size: int, cursor: str | None) -> Iterator[tuple[int, int]]:
+    def _ranges(self, batch_size: int, cursor: str | None) -> Iterator[RowRange]:
         count = self._rows.count
-        first = 0
-        if cursor is not None:
-            number = cursor.isascii() and cursor.isdecimal() and len(cursor) < 20
-            if not (number and int(cursor) <= count):
-                raise UsageError(
-                    f"{cursor!r} is not a cursor of {self._path}",
-                    remedy=f"Its cursors are the numbers from 0 to {count}.",
-                )
-            first = int(cursor)
-        for start in range(first, count, batch_size):
-            yield start, min(start + batch_size, count)
+        return steps(read_cursor(cursor, count, self._path), count, batch_size)
 
     def _find(self, wanted: IdArray) -> tuple[Int64s, Sequence[Record | None] | None]:
         """Return row numbers and, where there is a sidecar, records of points, all there."""

@@ -27,6 +27,13 @@ def canonical_id(point_id: PointId) -> PointId | None:
     return int(point_id) if 0 <= point_id <= _UINT64_MAX else None
 
 
+def id_of_json(value: object) -> PointId | None:
+    """Return an id that was read from JSON as Qdrant spells it, or None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    return canonical_id(value)
+
+
 def canonical_ids(ids: Sequence[PointId] | IdArray) -> list[PointId | None]:
     """Return each id as Qdrant spells it, None for those that it cannot hold."""
     return [canonical_id(i) for i in _plain(ids)]

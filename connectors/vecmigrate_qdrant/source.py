@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, takewhile
+from typing import TypeAlias
 
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
@@ -16,8 +17,8 @@ from vecmigrate.connector import (
     IdArray,
     InputError,
     MissingIdsError,
+    PartitionedSource,
     PointId,
-    Source,
     StoreURI,
     UsageError,
     VectorBatch,
@@ -27,8 +28,9 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.ids import canonical_id, canonical_ids
+from vecmigrate_qdrant.ids import canonical_ids, id_of_json
 from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.partitions import partition_tokens, read_token
 from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params, matrix, selector
 
 FETCHED_AT_ONCE = 256
@@ -37,11 +39,15 @@ FLOAT16 = 2.0**-11
 # A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
 EMBEDDED_ID_PAGE = 50_000
 
+Page: TypeAlias = tuple[Sequence[models.Record], PointId | None]
+"""Records, and the id that comes next."""
 
-class QdrantSource(Source):
+
+class QdrantSource(PartitionedSource):
     """A Qdrant collection, read in the order of its ids.
 
     A batch's cursor is the JSON of the id that comes next: an integer, a UUID, or null at the end.
+    A partition's token is the JSON of its first id and of the next partition's.
 
     Raises
     ------
@@ -99,9 +105,31 @@ class QdrantSource(Source):
             if self._access.embedded
             else self._scrolled_pages(size, first, payloads, self._with_vectors)
         )
-        return (
-            self._batch(records, payloads, json.dumps(following)) for records, following in pages
-        )
+        return self._batches(pages, payloads)
+
+    def partitions(
+        self, batch_size: int, *, batches: int, cursor: str | None = None
+    ) -> Iterator[str]:
+        if self._access.embedded:
+            raise UsageError(
+                f"{self._where} is embedded storage, which one process alone can have open",
+                remedy="Serve the collection by a Qdrant server, or use one process "
+                "(--engine local).",
+            )
+        size = self._page_size(batch_size)
+        first = None if cursor is None else self._read_cursor(cursor)
+        if cursor is not None and first is None:
+            return iter(())
+        pages = self._scrolled_pages(size, first, False, False)
+        return partition_tokens((_id(records[0]) for records, _ in pages), batches)
+
+    def partition_batches(
+        self, token: str, batch_size: int, *, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        first, stop = read_token(token, self._where)
+        size = self._page_size(batch_size)
+        pages = self._scrolled_pages(size, first, payloads, self._with_vectors)
+        return self._batches(takewhile(partial(_is_before, stop), pages), payloads)
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
         size = self._page_size(batch_size)
@@ -155,6 +183,10 @@ class QdrantSource(Source):
     def close(self) -> None:
         self._access.close()
 
+    def _batches(self, pages: Iterable[Page], payloads: bool) -> Iterator[VectorBatch]:
+        for records, following in pages:
+            yield self._batch(records, payloads, json.dumps(following))
+
     def _batch(
         self, records: Sequence[models.Record], payloads: bool, cursor: str | None
     ) -> VectorBatch:
@@ -178,9 +210,7 @@ class QdrantSource(Source):
             following = ""
         if following is None:
             return None
-        point_id = None
-        if isinstance(following, int | str) and not isinstance(following, bool):
-            point_id = canonical_id(following)
+        point_id = id_of_json(following)
         if point_id is None:
             raise UsageError(
                 f"{cursor!r} is no cursor of {self._where}",
@@ -194,7 +224,7 @@ class QdrantSource(Source):
         first: PointId | None,
         payloads: bool,
         vectors: bool | list[str],
-    ) -> Iterator[tuple[Sequence[models.Record], PointId | None]]:
+    ) -> Iterator[Page]:
         """Yield pages of records, each with the id that comes next."""
         following = first
         while True:
@@ -206,7 +236,7 @@ class QdrantSource(Source):
 
     def _scroll(
         self, size: int, offset: PointId | None, payloads: bool, vectors: bool | list[str]
-    ) -> tuple[Sequence[models.Record], PointId | None]:
+    ) -> Page:
         records, following = self._access.run(
             lambda client: client.scroll(
                 self._collection,
@@ -218,9 +248,7 @@ class QdrantSource(Source):
         )
         return records, None if following is None else _plain_id(following)
 
-    def _embedded_pages(
-        self, size: int, first: PointId | None, payloads: bool
-    ) -> Iterator[tuple[Sequence[models.Record], PointId | None]]:
+    def _embedded_pages(self, size: int, first: PointId | None, payloads: bool) -> Iterator[Page]:
         """As :meth:`_scrolled_pages`, without the pass over all points that each scroll costs."""
         ids = list(self._embedded_ids())
         start = 0 if first is None else bisect_left(ids, _order(first), key=_order)
@@ -253,6 +281,11 @@ def _id(record: models.Record) -> PointId:
 
 def _plain_id(point_id: object) -> PointId:
     return point_id if isinstance(point_id, int) else str(point_id)
+
+
+def _is_before(stop: PointId | None, page: Page) -> bool:
+    """True for the pages of a partition, which end where the next one begins."""
+    return stop is None or _order(_id(page[0][0])) < _order(stop)
 
 
 def _order(point_id: PointId) -> tuple[bool, int, str]:

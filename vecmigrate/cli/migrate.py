@@ -18,6 +18,7 @@ from vecmigrate.cli.options import (
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import recorded
 from vecmigrate.cli.termination import termination_asked
+from vecmigrate.engines import EngineName, open_engine
 from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, migrate
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.registry import open_source
@@ -33,6 +34,8 @@ EXAMPLES = """
         --translator translator.safetensors --keep-anchors anchors.parquet
     vecmigrate migrate faiss:old.faiss qdrant://localhost:6333/articles \\
         --translator translator.safetensors
+    vecmigrate migrate faiss:old.faiss faiss:new.faiss --translator translator.safetensors \\
+        --engine ray --workers 8
 
 Killed, stopped or out of disk, the same command continues from the last durable batch.
 """
@@ -81,6 +84,20 @@ def run(
         float | None,
         typer.Option(min=1, help="Points a second to write at most; for a server with readers."),
     ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="Where translating is done: here, or by Ray workers.")
+    ] = EngineName.LOCAL,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray tasks at once; unsaid, one a CPU.")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to use; unsaid, RAY_ADDRESS, or one started here."),
+    ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Folder that all Ray workers see; unsaid, beside the state file."),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away an earlier, unfinished run's target.")
     ] = False,
@@ -114,6 +131,7 @@ def run(
                 state=where,
                 checkpoint_seconds=checkpoint_seconds,
                 max_rate=max_rate,
+                engine=open_engine(engine, workers=workers, address=ray_address, parts=parts),
                 stop=stop,
                 announce=out.say,
                 progress=advance,

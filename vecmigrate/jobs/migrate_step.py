@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vecmigrate.engines import open_engine
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
 from vecmigrate.migration import migrate
@@ -51,6 +52,12 @@ class MigrateStep:
                 state=moving.state,
                 checkpoint_seconds=spec.migrate.checkpoint_seconds,
                 max_rate=spec.migrate.max_rate,
+                engine=open_engine(
+                    spec.migrate.engine,
+                    workers=spec.migrate.workers,
+                    address=spec.migrate.ray_address,
+                    parts=spec.migrate.parts,
+                ),
                 stop=stop,
                 announce=around.announce,
                 progress=advance,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from vecmigrate.anchors import Strategy
+from vecmigrate.engines import EngineName
 from vecmigrate.fitting import Method
 from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
@@ -120,6 +121,18 @@ class MigrateSection(Section):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         default=CHECKPOINT_SECONDS,
         description="How often to make durable what was written, at most.",
+    )
+    engine: EngineName = Field(
+        default=EngineName.LOCAL, description="Where translating is done: here, or by Ray workers."
+    )
+    workers: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Ray tasks at once; unsaid, one a CPU."
+    )
+    ray_address: str | None = Field(
+        default=None, description="Ray cluster to use; unsaid, RAY_ADDRESS, or one started here."
+    )
+    parts: Path | None = Field(
+        default=None, description="Folder that all Ray workers see; unsaid, beside the state file."
     )
 
 

@@ -16,10 +16,11 @@ from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError
 from vecmigrate.events import Steps
 from vecmigrate.keeping import AnchorKeeper
-from vecmigrate.migration import check_translator, translated
+from vecmigrate.migration import check_translator
 from vecmigrate.quarantine import DeadLetters
 from vecmigrate.registry import open_source
 from vecmigrate.source import Source
+from vecmigrate.translating import translated
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries

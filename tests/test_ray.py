@@ -1,0 +1,285 @@
+"""Migrations on a real Ray cluster end like those of one process, workers and driver killed too."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, place
+from qdrant_places import open_place
+from typer.testing import CliRunner
+
+from vecmigrate import migrate, open_sink, open_source
+from vecmigrate.batches import VectorBatch, id_array
+from vecmigrate.cli import app
+from vecmigrate.description import Metric, TargetSpec
+from vecmigrate.engines.parts import TEMPORARY, read_part, write_part
+from vecmigrate.engines.ray_engine import RayEngine
+from vecmigrate.errors import BadVectorError, RefusedError, UsageError, VecmigrateError
+from vecmigrate.screening import Skipped
+from vecmigrate.state import open_state
+from vecmigrate.state.jobs import JobTable
+
+POINTS, BATCH = 2000, 20
+ON_RAY = {"batch_size": BATCH, "engine": RayEngine(workers=2, partition_batches=20)}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_translator(tmp_path)
+    return tmp_path
+
+
+def make_ivf(folder: Path) -> str:
+    """An IVF index whose rows are in no order of their ids, with a sidecar."""
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((POINTS, OLD_DIM), dtype=np.float32)
+    index = faiss.index_factory(OLD_DIM, "IVF12,Flat", faiss.METRIC_L2)
+    index.train(vectors)
+    index.add_with_ids(vectors, rng.permutation(POINTS) * 7)
+    faiss.write_index(index, str(folder / "old.faiss"))
+    with (folder / "old.faiss.jsonl").open("w") as file:
+        file.writelines(
+            json.dumps({"id": i * 7, "text": f"the text {i}", "n": [i, None]}) + "\n"
+            for i in range(POINTS)
+        )
+    return f"faiss:{folder}/old.faiss"
+
+
+def copy(source: str, target: str) -> None:
+    spec = TargetSpec(dimension=OLD_DIM, metric=Metric.COSINE, text_field="text")
+    with open_source(source) as reader, open_sink(target, spec) as sink:
+        for batch in reader.batches(500):
+            sink.write(batch)
+        sink.finish()
+
+
+@contextmanager
+def killing_a_worker(folder: Path) -> Iterator[list[int]]:
+    """Kill the first worker that is seen with a part half written, once."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set() and not killed:
+            for path in folder.rglob(f"{TEMPORARY}*"):
+                worker = int(path.name.removeprefix(TEMPORARY).partition("-")[0])
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                    killed.append(worker)
+                    break
+            time.sleep(0.0005)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    yield killed
+    over.set()
+    watcher.join()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("flat", "faiss"), ("ivf", "faiss"), ("flat", "qdrant"), ("served", "faiss")]
+)
+def test_a_killed_worker_changes_nothing(old: str, new: str, folder: Path, cluster: None) -> None:
+    with open_place("rest", folder) as server:
+        # The embedded engine, behind the server too, is slow.
+        points = POINTS if (old, new) in {("flat", "faiss"), ("ivf", "faiss")} else POINTS // 2
+        source = make_ivf(folder) if old == "ivf" else make_source("faiss", folder, points)
+        if old == "served":
+            flat, source = source, server.uri(server.name())
+            copy(flat, source)
+        whole, target = place(new, folder, "whole"), place(new, folder, "new")
+        migrate(source, whole, folder / "translator", batch_size=BATCH)
+        with killing_a_worker(folder / "parts") as killed:
+            result = migrate(
+                source, target, folder / "translator", state=folder / "state.sqlite", **ON_RAY
+            )
+    assert len(killed) == 1
+    assert result.written == points
+    assert contents(target) == contents(whole)
+    if new == "faiss":
+        for end in (".faiss", ".faiss.jsonl"):
+            assert (folder / f"new{end}").read_bytes() == (folder / f"whole{end}").read_bytes()
+    assert not any((folder / "parts").iterdir())
+
+
+def test_bad_vectors_are_left_out_or_refused_as_in_one_process(folder: Path, cluster: None) -> None:
+    vectors = np.random.default_rng(3).standard_normal((400, OLD_DIM), dtype=np.float32)
+    vectors[[5, 60, 61, 399]] = 0
+    vectors[200, 3] = np.nan
+    index = faiss.IndexFlatIP(OLD_DIM)
+    index.add(vectors)
+    faiss.write_index(index, str(folder / "old.faiss"))
+    source = f"faiss:{folder}/old.faiss"
+    refusals = []
+    for more in ({"batch_size": BATCH}, ON_RAY):
+        with pytest.raises(BadVectorError) as refused:
+            migrate(source, f"faiss:{folder}/none.faiss", folder / "translator", **more)
+        refusals.append(str(refused.value))
+    assert refusals[0] == refusals[1]
+    results = [
+        migrate(
+            source, f"faiss:{folder}/{name}.faiss", folder / "translator",
+            on_bad_vector="skip", **more,
+        )
+        for name, more in (("whole", {"batch_size": BATCH}), ("new", ON_RAY))
+    ]  # fmt: skip
+    assert results[1].skipped_ids == results[0].skipped_ids == [5, 60, 61, 200, 399]
+    assert (folder / "new.faiss").read_bytes() == (folder / "whole.faiss").read_bytes()
+
+
+def test_embedded_storage_is_refused_before_anything_is_made(folder: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
+    source = make_source("qdrant", folder, 30)
+    before = sorted(folder.rglob("*.faiss*"))
+    with pytest.raises(UsageError, match="--engine local"):
+        migrate(source, f"faiss:{folder}/new.faiss", folder / "translator", **ON_RAY)
+    assert sorted(folder.rglob("*.faiss*")) == before
+
+
+def start_on_ray(source: str, target: str, folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable, "-m", "vecmigrate", "migrate", source, target, "--engine", "ray",
+        "--workers", "2", "--translator", str(folder / "translator"), "--batch-size", str(BATCH),
+        "--state", str(folder / "state.sqlite"), "--checkpoint-seconds", "0", *more,
+    ]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen[str], folder: Path, points: int, parts: int) -> None:
+    """Wait until so many points are durable and so many parts wait to be written."""
+    state = folder / "state.sqlite"
+    while process.poll() is None:
+        if state.exists() and len(list((folder / "parts").rglob("*.arrow"))) >= parts:
+            with closing(open_state(state)) as connection:
+                job = JobTable(connection).find(
+                    f"faiss:{folder}/old.faiss", f"faiss:{folder}/new.faiss"
+                )
+            if job is not None and job.written >= points:
+                return
+        time.sleep(0.01)
+
+
+def test_a_killed_or_stopped_driver_is_continued(folder: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
+    source, target = make_source("faiss", folder, POINTS), f"faiss:{folder}/new.faiss"
+    whole = f"faiss:{folder}/whole.faiss"
+    migrate(source, whole, folder / "translator", batch_size=BATCH)
+    # Slow to write, so that parts lie there when it is killed.
+    slow = ("--max-rate", "200")
+    killed = start_on_ray(source, target, folder, *slow)
+    wait_for(killed, folder, 60, 3)
+    killed.send_signal(signal.SIGKILL)
+    out, err = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, out + err
+    left = {path: path.stat().st_ino for path in (folder / "parts").rglob("*.arrow")}
+    assert len(left) >= 3
+
+    stopped = start_on_ray(source, target, folder, *slow)
+    wait_for(stopped, folder, 200, 3)
+    stopped.send_signal(signal.SIGTERM)
+    out, err = stopped.communicate()
+    assert stopped.returncode == 143, out + err
+    kept = {path: path.stat().st_ino for path in (folder / "parts").rglob("*.arrow")}
+    assert len(left.items() & kept.items()) >= 2
+
+    last = start_on_ray(source, target, folder)
+    out, err = last.communicate()
+    assert last.returncode == 0, out + err
+    assert "continuing an earlier run after its first" in out + err
+    assert "partitions were translated by an earlier run" in out + err
+    assert f"{POINTS:,} points are in {target}" in out + err
+    assert contents(target) == contents(whole)
+    assert (folder / "new.faiss").read_bytes() == (folder / "whole.faiss").read_bytes()
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3], [1, "ü-2", 2**64 - 1]])
+def test_a_part_holds_its_batches_whole(ids: list[int | str], tmp_path: Path) -> None:
+    vectors = np.arange(3 * NEW_DIM, dtype=np.float32).reshape(3, NEW_DIM) / 7
+    payloads = [{"a": [1, None, 0.1]}, {}, {"text": "漢 \ud800"}]
+    batches = [
+        VectorBatch(id_array(ids), vectors, payloads, "one"),
+        VectorBatch(np.array([9]), vectors[:1], None, "two"),
+    ]
+    skipped = Skipped()
+
+    def reading() -> Iterator[VectorBatch]:
+        for batch in batches:
+            skipped.ids.append(f"before {batch.cursor}")
+            yield batch
+        skipped.ids.append("at the end")
+
+    write_part(tmp_path / "p.arrow", reading(), NEW_DIM, skipped)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.arrow"]
+    read = list(read_part(tmp_path / "p.arrow"))
+    assert [r.skipped for r in read] == [["before one"], ["before two"], ["at the end"]]
+    for wrote, found in zip(batches, read, strict=False):
+        assert found.batch.ids.tolist() == wrote.ids.tolist()
+        assert found.batch.ids.dtype == wrote.ids.dtype
+        assert found.batch.payloads == wrote.payloads
+        assert found.batch.cursor == wrote.cursor
+        np.testing.assert_array_equal(found.batch.vectors, wrote.vectors)
+    assert len(read[2].batch) == 0
+
+
+def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def reading() -> Iterator[VectorBatch]:
+        yield VectorBatch(np.array([9]), np.ones((1, NEW_DIM), np.float32))
+        raise RefusedError("no", remedy="none")
+
+    with pytest.raises(RefusedError):
+        write_part(tmp_path / "p.arrow", reading(), NEW_DIM, Skipped())
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_comes_whole_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(BadVectorError("bad, ids 1", remedy="Mend it.")))
+    assert type(error) is BadVectorError
+    assert isinstance(error, VecmigrateError)
+    assert str(error) == "bad, ids 1. Mend it."
+
+
+def test_without_ray_the_error_names_the_extra(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    source = make_source("faiss", folder, 30)
+    arguments = [
+        "migrate", source, f"faiss:{folder}/new.faiss", "--engine", "ray",
+        "--translator", str(folder / "translator"), "--state", str(folder / "state.sqlite"),
+    ]  # fmt: skip
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 8
+    assert "pip install 'vecmigrate[ray]'" in ended.stderr
+    assert not (folder / "new.faiss").exists()
+
+
+def test_options_of_ray_alone_are_refused_without_it(folder: Path) -> None:
+    source = make_source("faiss", folder, 30)
+    arguments = [
+        "migrate", source, f"faiss:{folder}/new.faiss", "--workers", "2",
+        "--translator", str(folder / "translator"), "--state", str(folder / "state.sqlite"),
+    ]  # fmt: skip
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 2
+    assert "--workers without --engine ray" in ended.stderr

@@ -1,0 +1,80 @@
+"""What every engine is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vecmigrate.batches import VectorBatch
+from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.source import Source
+from vecmigrate.translators import Translator
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What is to be translated.
+
+    Attributes
+    ----------
+    cursor
+        Where to start, see :meth:`Source.batches`.
+    skipped
+        Gathers the bad vectors left out.
+    text_field
+        Where the points' texts are.
+    folder
+        The job's own, for what a later run of it may use; None where nothing is kept.
+    identity
+        Tells what is translated, and by what: what was kept is of use to the same alone.
+    restart
+        Leave unused what an earlier run kept.
+    announce
+        Called with a line for a person.
+    """
+
+    source: Source
+    translator: Translator
+    text_field: str | None
+    on_bad_vector: OnBadVector
+    batch_size: int
+    cursor: str | None
+    skipped: Skipped
+    folder: Path | None = None
+    identity: str = ""
+    restart: bool = False
+    announce: Callable[[str], None] = lambda line: None
+
+
+class Engine(ABC):
+    """Reads a source and translates it, in the source's order and by its batches.
+
+    Whichever engine it is, the same batches with the same cursors come, so that a run begun with
+    one is continued with another.
+    """
+
+    @abstractmethod
+    def check(self, source: Source) -> None:
+        """Raise unless the engine can read the source; asked before a target is made.
+
+        Raises
+        ------
+        MissingDependencyError
+            Where the engine's package is not installed.
+        UsageError
+            Where the source is not one that it can read.
+        """
+
+    @abstractmethod
+    def translated(self, work: Translation) -> AbstractContextManager[Iterator[VectorBatch]]:
+        """A context with the translated batches, usable vectors alone, read in one thread.
+
+        Raises
+        ------
+        BadVectorError
+            Where a vector is not usable and ``work.on_bad_vector`` is ``fail``.
+        InputError, UnreachableError, WriteError
+        """

@@ -1,0 +1,81 @@
+"""A Ray cluster: the one at an address, or one that is started here and ended again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vecmigrate.errors import MissingDependencyError, UnreachableError
+from vecmigrate.wording import reason_of
+
+
+def import_ray() -> Any:
+    """Import Ray.
+
+    Raises
+    ------
+    MissingDependencyError
+    """
+    # Ray sends usage reports to its makers unless told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"--engine ray needs a package that cannot be imported: {reason_of(error)}",
+            remedy="Run: pip install 'vecmigrate[ray]'",
+        ) from error
+    return ray
+
+
+@contextmanager
+def joined_cluster(address: str | None, workers: int | None) -> Iterator[int]:
+    """Join a cluster and yield how many tasks are to run at once.
+
+    Parameters
+    ----------
+    address
+        As Ray has it; None for that in RAY_ADDRESS or else a cluster of this machine, ended
+        afterwards. A cluster that the process is in already is used, and left as it is.
+    workers
+        None for as many as there are CPUs.
+
+    Raises
+    ------
+    UnreachableError
+        Where no cluster answers or none can be started.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        yield workers or _cpus(ray)
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    # Ray's own handler of SIGTERM would end the driver before it has saved how far it came.
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address,
+            num_cpus=workers if address == "local" else None,
+            include_dashboard=False if address == "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise UnreachableError(
+            f"no Ray cluster at {address}: {reason_of(error)}",
+            remedy="Check --ray-address, or leave it out to start one on this machine.",
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield workers or _cpus(ray)
+    finally:
+        ray.shutdown()
+
+
+def _cpus(ray: Any) -> int:
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
