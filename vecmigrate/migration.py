@@ -25,6 +25,7 @@ from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, Poi
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
 from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.state.jobs import Belongings, Job
 from vecmigrate.translators import (
@@ -64,6 +65,8 @@ class MigrationResult(BaseModel):
         From the first read to the publication, of this run; verification not counted.
     target
         The new collection, as found when opened again.
+    notes
+        What of the source the target does not have, and why.
     """
 
     source: CollectionDescription
@@ -77,6 +80,7 @@ class MigrationResult(BaseModel):
     dead_letters: str | None = None
     seconds: float
     vectors_per_second: float
+    notes: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return the points by what was done with them, as a record of the run keeps it."""
@@ -185,6 +189,11 @@ def migrate(
         if isinstance(anchors, (str, Path)):
             anchors = load_anchors(anchors)
         keeper = _keeper(anchors, card, description.text_field)
+        if keeper is not None and description.multivector:
+            raise UsageError(
+                f"the points of {description.uri} have several vectors each, and an anchor has one",
+                remedy="Migrate without --keep-anchors.",
+            )
         provenance = Provenance(
             vecmigrate_version=version("vecmigrate"),
             source=description.uri,
@@ -224,6 +233,7 @@ def migrate(
         begun = time.perf_counter()
         steps = Steps(_log)
         here = 0
+        notes: tuple[str, ...] = ()
         if not kept.is_published():
             sink = stack.enter_context(kept.open_sink(target, spec, restart=restart))
             if job and job.written:
@@ -234,12 +244,17 @@ def migrate(
             written = kept.written
             writer = PointWriter(sink, letters, OnBadPoint(on_bad_point), max_dead_letters)
             pace = Pace(max_rate, stop)
-            batches = reader.batches(
-                pace.batch_size(batch_size), cursor=job.cursor if job else None
+            batches = reader.points(pace.batch_size(batch_size), cursor=job.cursor if job else None)
+            usable = screen(
+                batches,
+                description.uri,
+                policy,
+                skipped,
+                absent_is_bad=not sink.whole_points,
             )
-            usable = screen(batches, description.uri, policy, skipped)
             done = translated(prefetch(usable), translator, description.text_field)
             with kept.suspending(sink):
+                notes = _left_behind(description, sink, target)
                 for batch in prefetch(keeper.apply(done) if keeper else done):
                     taken = writer.write(batch)
                     written.add(taken.ids)
@@ -252,7 +267,7 @@ def migrate(
                         raise kept.stopped(sink)
                 steps.ended("write", points=here)
                 kept.publishing(sink)
-                sink.finish()
+                notes += sink.finish().notes
                 steps.ended("publish")
         else:
             announce("an earlier run has published the target already")
@@ -276,7 +291,29 @@ def migrate(
         dead_letters=str(letters.path) if letters.ids else None,
         seconds=seconds,
         vectors_per_second=here / seconds if seconds else 0.0,
+        notes=tuple(note for note in notes if note not in found.notes),
     )
+
+
+def _left_behind(source: CollectionDescription, sink: Sink, target: str) -> tuple[str, ...]:
+    """Return what a sink that knows vectors and payloads alone leaves behind.
+
+    Raises
+    ------
+    MismatchError
+        Where that is too much.
+    """
+    if sink.whole_points:
+        return ()
+    if source.multivector:
+        raise MismatchError(
+            f"the points of {source.uri} have several vectors each, and {target} holds one a point",
+            remedy="Name a target of the same store.",
+        )
+    if not source.other_vectors:
+        return ()
+    names = ", ".join(map(repr, source.other_vectors))
+    return (f"the named vectors {names} are not copied: {target} holds one vector a point",)
 
 
 def _letters_of(state: str | Path | None, job: Job | None) -> Path:

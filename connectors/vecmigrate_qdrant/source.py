@@ -27,6 +27,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.extras import has_extras, read_extras
 from vecmigrate_qdrant.ids import canonical_id, canonical_ids
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params, matrix, selector
@@ -64,8 +65,8 @@ class QdrantSource(Source):
             self._where = f"{self._access.place}/{self._collection}"
             self._vector = choose_vector(params, uri.options.get("vector"), self._where)
             self._with_vectors = selector(params, self._vector)
-            own = dense_params(params)[self._vector]
-            self._dimension = own.size
+            self._has_extras = has_extras(params, self._vector)
+            own = self._params = dense_params(params)[self._vector]
             self._rounding = FLOAT16 if own.datatype == models.Datatype.FLOAT16 else 0.0
             strict = info.config.strict_mode_config
             self._page_limit = strict.max_query_limit if strict and strict.enabled else None
@@ -90,17 +91,35 @@ class QdrantSource(Source):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
+        if self._params.multivector_config is not None:
+            raise UsageError(
+                f"the vector {self._vector!r} of {self._where} is a multivector, any number of "
+                "vectors a point",
+                remedy="Such collections can be inspected and migrated, by a translator that was "
+                "fitted on single vectors of the same encoder.",
+            )
+        whole = self._pages(batch_size, cursor, payloads, self._with_vectors)
+        return (batch for each in whole if len(batch := each.with_one_vector()))
+
+    def points(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+        return self._pages(batch_size, cursor, True, self._has_extras or self._with_vectors)
+
+    def _pages(
+        self, batch_size: int, cursor: str | None, payloads: bool, vectors: bool | list[str]
+    ) -> Iterator[VectorBatch]:
         size = self._page_size(batch_size)
         first = None if cursor is None else self._read_cursor(cursor)
         if cursor is not None and first is None:
             return iter(())
         pages = (
-            self._embedded_pages(size, first, payloads)
+            self._embedded_pages(size, first, payloads, vectors)
             if self._access.embedded
-            else self._scrolled_pages(size, first, payloads, self._with_vectors)
+            else self._scrolled_pages(size, first, payloads, vectors)
         )
+        extras = vectors is True and self._has_extras
         return (
-            self._batch(records, payloads, json.dumps(following)) for records, following in pages
+            self._batch(records, payloads, extras, json.dumps(following))
+            for records, following in pages
         )
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
@@ -119,7 +138,9 @@ class QdrantSource(Source):
         found: dict[PointId, models.Record] = {}
         step = self._page_size(FETCHED_AT_ONCE)
         for start in range(0, len(unique), step):
-            for record in self._retrieve(unique[start : start + step], True):
+            for record in self._retrieve(
+                unique[start : start + step], True, self._has_extras or self._with_vectors
+            ):
                 found[_id(record)] = record
         missing = [
             asked for asked, i in zip(ids, wanted, strict=True) if i is None or i not in found
@@ -129,7 +150,8 @@ class QdrantSource(Source):
                 f"{self._where} does not hold {name_some(missing)}",
                 remedy="Ask for ids of this collection, or choose the collection they are from.",
             )
-        return self._batch([found[i] for i in wanted if i is not None], True, None)
+        records = [found[i] for i in wanted if i is not None]
+        return self._batch(records, True, self._has_extras, None)
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
         using = None if self._vector == UNNAMED else self._vector
@@ -156,13 +178,16 @@ class QdrantSource(Source):
         self._access.close()
 
     def _batch(
-        self, records: Sequence[models.Record], payloads: bool, cursor: str | None
+        self, records: Sequence[models.Record], payloads: bool, extras: bool, cursor: str | None
     ) -> VectorBatch:
+        vectors, counts = matrix(records, self._vector, self._params)
         return VectorBatch(
             id_array(map(_id, records)),
-            matrix(records, self._vector, self._dimension, self._where),
+            vectors,
             [r.payload or {} for r in records] if payloads else None,
             cursor,
+            read_extras(records, self._vector) if extras else None,
+            counts,
         )
 
     def _page_size(self, batch_size: int) -> int:
@@ -219,7 +244,7 @@ class QdrantSource(Source):
         return records, None if following is None else _plain_id(following)
 
     def _embedded_pages(
-        self, size: int, first: PointId | None, payloads: bool
+        self, size: int, first: PointId | None, payloads: bool, vectors: bool | list[str]
     ) -> Iterator[tuple[Sequence[models.Record], PointId | None]]:
         """As :meth:`_scrolled_pages`, without the pass over all points that each scroll costs."""
         ids = list(self._embedded_ids())
@@ -227,16 +252,18 @@ class QdrantSource(Source):
         for low in range(start, len(ids), size):
             high = low + size
             following = ids[high] if high < len(ids) else None
-            yield self._retrieve(ids[low:high], payloads), following
+            yield self._retrieve(ids[low:high], payloads, vectors), following
 
     def _embedded_ids(self) -> Iterator[PointId]:
         for records, _ in self._scrolled_pages(EMBEDDED_ID_PAGE, None, False, False):
             yield from map(_id, records)
 
-    def _retrieve(self, ids: Sequence[PointId], payloads: bool) -> list[models.Record]:
+    def _retrieve(
+        self, ids: Sequence[PointId], payloads: bool, vectors: bool | list[str]
+    ) -> list[models.Record]:
         return self._access.run(
             lambda client: client.retrieve(
-                self._collection, ids, with_payload=payloads, with_vectors=self._with_vectors
+                self._collection, ids, with_payload=payloads, with_vectors=vectors
             )
         )
 
