@@ -165,8 +165,8 @@ def test_the_only_dense_vector_is_taken_and_the_others_are_named(place: Place) -
         description = source.describe()
         np.testing.assert_array_equal(read(source, 9)[0].vectors, stored)
     assert description.settings["vector"] == "text"
-    assert any("'tokens'" in note and "'bm25'" in note for note in description.notes)
-    for other, kind in (("tokens", "multivector"), ("bm25", "sparse"), ("nope", "not there")):
+    assert description.other_vectors == ("tokens", "bm25")
+    for other, kind in (("bm25", "sparse"), ("nope", "not there")):
         with pytest.raises(UsageError, match=f"{other}.*{kind}.*'text'"):
             open_source(place.uri(name, f"vector={other}"))
 
@@ -183,11 +183,12 @@ def test_of_several_dense_vectors_one_must_be_named(place: Place) -> None:
     with open_source(place.uri(name, "vector=small")) as source:
         assert source.describe().dimension == 3
         np.testing.assert_array_equal(read(source, 1)[0].vectors, stored)
-    with (
-        open_source(place.uri(name, "vector=large")) as source,
-        pytest.raises(InputError, match=r"point 9 .*no vector 'large'"),
-    ):
-        read(source, 1)
+    with open_source(place.uri(name, "vector=large")) as source:
+        assert read(source, 1) == []
+        assert any("1 points have no vector 'large'" in note for note in source.describe().notes)
+        [whole] = source.points(1)
+    assert (whole.ids.tolist(), whole.each_count(), whole.vectors.shape) == ([9], [0], (0, 5))
+    assert whole.extras == [{"vectors": {"small": stored[0].tolist()}}]
 
 
 def test_the_unnamed_vector_beside_a_sparse_one(place: Place) -> None:
@@ -203,7 +204,9 @@ def test_the_unnamed_vector_beside_a_sparse_one(place: Place) -> None:
         )
     with open_source(place.uri(name)) as source:
         np.testing.assert_array_equal(read(source, 1)[0].vectors, stored)
-        assert any("unnamed" in note and "'bm25'" in note for note in source.describe().notes)
+        assert source.describe().other_vectors == ("bm25",)
+        [point] = next(source.points(1)).extras or [{}]
+        assert point == {"vectors": {"bm25": {"indices": [3], "values": [1.0]}}}
 
 
 def test_a_collection_without_dense_vectors_is_refused(place: Place) -> None:

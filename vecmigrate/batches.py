@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +20,9 @@ IdArray: TypeAlias = NDArray[Any]
 
 Payload: TypeAlias = Mapping[str, Any]
 """A point's JSON-like fields."""
+
+Extra: TypeAlias = Mapping[str, Any]
+"""What a store keeps of a point beside its vector and payload, JSON-like, in the store's words."""
 
 _INT64_MAX = np.iinfo(np.int64).max
 
@@ -52,6 +55,13 @@ class VectorBatch:
         ``n`` mappings, or None where the store holds none or none were asked for.
     cursor
         Where :meth:`Source.batches` continues after this batch; None from :meth:`Source.fetch`.
+    extras
+        ``n`` mappings that only a connector of the same store understands, as other vectors of a
+        point, or None. A sink that does not know them leaves them out.
+    counts
+        ``(n,)`` numbers of vectors that each point has, in the order of the points: ``vectors``
+        then is ``(sum(counts), d)``. None where each has one, as it does unless
+        :meth:`Source.points` says otherwise.
 
     Raises
     ------
@@ -63,6 +73,8 @@ class VectorBatch:
     vectors: Vectors
     payloads: Sequence[Payload] | None = None
     cursor: str | None = None
+    extras: Sequence[Extra] | None = None
+    counts: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
         v = self.vectors
@@ -71,17 +83,48 @@ class VectorBatch:
                 f"vectors must be 2-D float32 C-contiguous, not {v.ndim}-D {v.dtype} "
                 f"(C-contiguous: {v.flags.c_contiguous})"
             )
-        if self.ids.shape != (len(v),):
-            raise ValueError(f"{len(v)} vectors with ids of shape {self.ids.shape}")
-        if self.payloads is not None and len(self.payloads) != len(v):
-            raise ValueError(f"{len(v)} vectors with {len(self.payloads)} payloads")
+        points = len(v) if self.counts is None else len(self.counts)
+        if self.counts is not None and (self.counts.sum() != len(v) or (self.counts < 0).any()):
+            raise ValueError(f"{len(v)} vectors with counts of {self.counts.sum()}")
+        if self.ids.shape != (points,):
+            raise ValueError(f"{points} points with ids of shape {self.ids.shape}")
+        for name, parts in (("payloads", self.payloads), ("extras", self.extras)):
+            if parts is not None and len(parts) != points:
+                raise ValueError(f"{points} points with {len(parts)} {name}")
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self.ids)
 
     def with_vectors(self, vectors: Vectors) -> VectorBatch:
-        """Return the same points with other vectors."""
-        return VectorBatch(self.ids, vectors, self.payloads, self.cursor)
+        """Return the same points with other vectors, as many of each point."""
+        return replace(self, vectors=vectors)
+
+    def with_payloads(self, payloads: Sequence[Payload] | None) -> VectorBatch:
+        """Return the same points with other payloads."""
+        return replace(self, payloads=payloads)
+
+    def each_count(self) -> list[int]:
+        """Return how many vectors each point has."""
+        return [1] * len(self) if self.counts is None else self.counts.tolist()
+
+    def owners(self) -> NDArray[np.intp]:
+        """Return the ``(len(vectors),)`` positions of the points that the vectors belong to."""
+        positions = np.arange(len(self))
+        return positions if self.counts is None else np.repeat(positions, self.counts)
+
+    def with_one_vector(self) -> VectorBatch:
+        """Return the points that have a vector, for who knows one a point alone.
+
+        Raises
+        ------
+        ValueError
+            Where a point has several.
+        """
+        if self.counts is None:
+            return self
+        if (self.counts > 1).any():
+            raise ValueError("points with several vectors each")
+        return replace(self.take(self.counts == 1), counts=None)
 
     def each_payload(self) -> Sequence[Payload]:
         """Return one payload a point, empty ones where there are none."""
@@ -100,12 +143,18 @@ class VectorBatch:
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> VectorBatch:
         """Return the points at ``rows`` (positions, or a mask), cursor kept."""
         positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        payloads = None
-        if self.payloads is not None:
-            payloads = [self.payloads[int(i)] for i in positions]
+        if self.counts is None:
+            counts, rows = None, positions
+        else:
+            counts = self.counts[positions]
+            starts = np.cumsum(self.counts) - self.counts
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows = np.repeat(starts[positions], counts) + within
         return VectorBatch(
             self.ids[positions],
-            np.ascontiguousarray(self.vectors[positions]),
-            payloads,
+            np.ascontiguousarray(self.vectors[rows]),
+            None if self.payloads is None else [self.payloads[int(i)] for i in positions],
             self.cursor,
+            None if self.extras is None else [self.extras[int(i)] for i in positions],
+            counts,
         )

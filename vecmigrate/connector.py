@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from vecmigrate.batches import IdArray, Payload, PointId, VectorBatch, Vectors, id_array
+from vecmigrate.batches import Extra, IdArray, Payload, PointId, VectorBatch, Vectors, id_array
 from vecmigrate.description import (
     CollectionDescription,
     EncoderIdentity,
@@ -43,6 +43,7 @@ __all__ = [
     "CollectionDescription",
     "Connector",
     "EncoderIdentity",
+    "Extra",
     "IdArray",
     "IdKind",
     "InputError",

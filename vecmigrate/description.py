@@ -126,6 +126,10 @@ class CollectionDescription(BaseModel):
         What a user should know: parts that will not be carried over, and why.
     provenance
         What vecmigrate left there when it wrote the collection, else None.
+    multivector
+        True where each point has any number of vectors.
+    other_vectors
+        Names of the points' other vectors; :meth:`Source.points` gives them as extras.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -143,6 +147,8 @@ class CollectionDescription(BaseModel):
     settings: dict[str, JsonValue] = {}
     notes: tuple[str, ...] = ()
     provenance: Provenance | None = None
+    multivector: bool = False
+    other_vectors: tuple[str, ...] = ()
 
 
 class TargetSpec(BaseModel):

@@ -10,11 +10,11 @@ from vecmigrate.source import Source
 
 
 def fetch_existing(source: Source, ids: IdArray) -> list[VectorBatch]:
-    """Return points by id, without those that are gone since they were listed."""
+    """Return points by id, without those that have no vector or are gone since they were listed."""
     if not len(ids):
         return []
     try:
-        return [source.fetch(ids)]
+        return [source.fetch(ids).with_one_vector()]
     except MissingIdsError:
         if len(ids) == 1:
             return []

@@ -59,7 +59,9 @@ def inspect(
     norms: list[NDArray[np.floating]] = []
     hashes: list[NDArray[np.uint64]] = []
     read = 0
-    for batch in source.batches(READ_BATCH, payloads=False):
+    several = source.describe().multivector
+    batches = source.points(READ_BATCH) if several else source.batches(READ_BATCH, payloads=False)
+    for batch in batches:
         vectors = batch.vectors if limit is None else batch.vectors[: limit - read]
         norms.append(row_norms(vectors))
         hashes.append(_row_hashes(vectors))

@@ -85,17 +85,23 @@ class AnchorKeeper:
         return same
 
     def apply(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
-        """Yield translated batches with the anchors' true vectors, and each point's origin."""
+        """Yield translated batches with the anchors' true vectors, and each point's origin.
+
+        A point without a vector is left as it is.
+        """
         for batch in batches:
             vectors = self.mixed(batch.vectors)
             rows = self._lookup.rows(batch.ids)
-            known = (rows >= 0) & self._has_its_text(batch, rows)
+            has_one = np.ones(len(batch), np.bool_) if batch.counts is None else batch.counts == 1
+            known = (rows >= 0) & self._has_its_text(batch, rows) & has_one
             if known.any():
                 vectors = vectors if self._scale < 1 else vectors.copy()
-                vectors[known] = self._vectors[rows[known]]
+                vectors[known[batch.owners()]] = self._vectors[rows[known]]
                 self.kept += int(known.sum())
             payloads = [
-                {**payload, ORIGIN_FIELD: ENCODED if is_known else TRANSLATED}
-                for payload, is_known in zip(batch.each_payload(), known.tolist(), strict=True)
+                {**payload, ORIGIN_FIELD: ENCODED if is_known else TRANSLATED} if has else payload
+                for payload, is_known, has in zip(
+                    batch.each_payload(), known.tolist(), has_one.tolist(), strict=True
+                )
             ]
-            yield VectorBatch(batch.ids, vectors, payloads, batch.cursor)
+            yield batch.with_vectors(vectors).with_payloads(payloads)

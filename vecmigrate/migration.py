@@ -26,6 +26,7 @@ from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, Poi
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
 from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.state.jobs import Belongings, Job
 from vecmigrate.translators import (
@@ -65,6 +66,8 @@ class MigrationResult(BaseModel):
         From the first read to the publication, of this run; verification not counted.
     target
         The new collection, as found when opened again.
+    notes
+        What of the source the target does not have, and why.
     """
 
     source: CollectionDescription
@@ -78,6 +81,7 @@ class MigrationResult(BaseModel):
     dead_letters: str | None = None
     seconds: float
     vectors_per_second: float
+    notes: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return the points by what was done with them, as a record of the run keeps it."""
@@ -190,6 +194,11 @@ def migrate(
         if isinstance(anchors, (str, Path)):
             anchors = load_anchors(anchors)
         keeper = _keeper(anchors, card, description.text_field)
+        if keeper is not None and description.multivector:
+            raise UsageError(
+                f"the points of {description.uri} have several vectors each, and an anchor has one",
+                remedy="Migrate without --keep-anchors.",
+            )
         provenance = Provenance(
             vecmigrate_version=version("vecmigrate"),
             source=description.uri,
@@ -229,6 +238,7 @@ def migrate(
         begun = time.perf_counter()
         steps = Steps(_log)
         here = 0
+        notes: tuple[str, ...] = ()
         if not kept.is_published():
             sink = stack.enter_context(kept.open_sink(target, spec, restart=restart))
             if job and job.written:
@@ -249,9 +259,12 @@ def migrate(
                 skipped=skipped,
                 folder=_beside(state, job, "parts"),
                 identity=job.belongings.model_dump_json() if job else "",
+                absent_is_bad=not sink.whole_points,
                 restart=restart,
                 announce=announce,
             )
+            with kept.suspending(sink):
+                notes = _left_behind(description, sink, target)
             with kept.suspending(sink), engine.translated(work) as done:
                 for batch in prefetch(keeper.apply(done) if keeper else done):
                     taken = writer.write(batch)
@@ -266,7 +279,7 @@ def migrate(
                 steps.ended("write", points=here)
             with kept.suspending(sink):
                 kept.publishing(sink)
-                sink.finish()
+                notes += sink.finish().notes
                 steps.ended("publish")
         else:
             announce("an earlier run has published the target already")
@@ -290,7 +303,29 @@ def migrate(
         dead_letters=str(letters.path) if letters.ids else None,
         seconds=seconds,
         vectors_per_second=here / seconds if seconds else 0.0,
+        notes=tuple(note for note in notes if note not in found.notes),
     )
+
+
+def _left_behind(source: CollectionDescription, sink: Sink, target: str) -> tuple[str, ...]:
+    """Return what a sink that knows vectors and payloads alone leaves behind.
+
+    Raises
+    ------
+    MismatchError
+        Where that is too much.
+    """
+    if sink.whole_points:
+        return ()
+    if source.multivector:
+        raise MismatchError(
+            f"the points of {source.uri} have several vectors each, and {target} holds one a point",
+            remedy="Name a target of the same store.",
+        )
+    if not source.other_vectors:
+        return ()
+    names = ", ".join(map(repr, source.other_vectors))
+    return (f"the named vectors {names} are not copied: {target} holds one vector a point",)
 
 
 def _beside(state: str | Path | None, job: Job | None, kind: str) -> Path | None:

@@ -77,7 +77,7 @@ class DeadLetters:
             "id": point_id,
             "reason": reason,
             "payload": None if point.payloads is None else point.payloads[0],
-            "vector": point.vectors[0].tolist(),
+            "vector": (point.vectors if point.counts is not None else point.vectors[0]).tolist(),
         }
         line = json.dumps(letter, ensure_ascii=False, default=dict).encode() + b"\n"
         try:

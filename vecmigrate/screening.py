@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.errors import BadVectorError
@@ -28,15 +29,24 @@ class Skipped:
     ids: list[PointId] = field(default_factory=list)
     not_finite: int = 0
     zero: int = 0
+    absent: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def screen(
-    batches: Iterable[VectorBatch], where: str, policy: OnBadVector, skipped: Skipped
+    batches: Iterable[VectorBatch],
+    where: str,
+    policy: OnBadVector,
+    skipped: Skipped,
+    *,
+    absent_is_bad: bool = True,
 ) -> Iterator[VectorBatch]:
     """Yield batches without bad vectors; ``skipped`` gathers what was left out.
+
+    A point is as good as its worst vector. One without any counts as bad unless ``absent_is_bad``
+    is False.
 
     Raises
     ------
@@ -45,20 +55,34 @@ def screen(
     """
     for batch in batches:
         norms = row_norms(batch.vectors)
-        finite = np.isfinite(norms)
-        good = finite & (norms > 0)
+        not_finite = _any_of(batch, ~np.isfinite(norms))
+        zero = _any_of(batch, norms == 0)
+        absent = np.zeros(len(batch), np.bool_)
+        if absent_is_bad and batch.counts is not None:
+            absent = batch.counts == 0
+        good = ~(not_finite | zero | absent)
         if good.all():
             yield batch
             continue
         bad = batch.ids[~good].tolist()
         if policy is OnBadVector.FAIL:
-            kind = "NaN or infinite" if not finite.all() else "zero"
+            kind = "zero" if zero.any() else "missing"
+            if not_finite.any():
+                kind = "NaN or infinite"
             raise BadVectorError(
                 f"{where}: {kind} vectors, ids {name_some(bad)}",
                 remedy="Mend or delete these points, or leave them out with --on-bad-vector skip.",
             )
         skipped.ids += bad
-        skipped.not_finite += int((~finite).sum())
-        skipped.zero += int((norms == 0).sum())
+        skipped.not_finite += int(not_finite.sum())
+        skipped.zero += int(zero.sum())
+        skipped.absent += int(absent.sum())
         if good.any():
             yield batch.take(good)
+
+
+def _any_of(batch: VectorBatch, vectors: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which points have a vector of which this is true."""
+    if batch.counts is None:
+        return vectors
+    return np.bincount(batch.owners(), weights=vectors, minlength=len(batch)) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.description import CollectionDescription
@@ -15,7 +15,15 @@ class Sink(ABC):
 
     Nothing is at the target's name for a reader to take as whole until :meth:`finish` has
     returned. Leaving the ``with`` block without it calls :meth:`abort`.
+
+    Attributes
+    ----------
+    whole_points
+        True where it writes a batch's extras, and points of no vector or several. Any other one
+        gets points of one vector each.
     """
+
+    whole_points: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, batch: VectorBatch) -> None:

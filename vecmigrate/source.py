@@ -34,7 +34,7 @@ class Source(ABC):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
-        """Yield all points once, in a stable order, at most ``batch_size`` at a time.
+        """Yield all points that have a vector, in a stable order, at most ``batch_size`` at a time.
 
         Parameters
         ----------
@@ -49,12 +49,20 @@ class Source(ABC):
         InputError
             Where stored data cannot be read.
         UsageError
-            Where the cursor is not one of this source's.
+            Where the cursor is not one of this source's, or points have several vectors each.
         """
+
+    def points(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+        """Yield all points with all that the store keeps of them, as a copy is to have it.
+
+        As :meth:`batches` with payloads; override where the store keeps extras of a point, or
+        points with several vectors or none (which :meth:`batches` passes over).
+        """
+        return self.batches(batch_size, cursor=cursor)
 
     @abstractmethod
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
-        """Return the points with these ids, payloads included, in the order asked for.
+        """Return the points with these ids, payloads and extras too, in the order asked for.
 
         Raises
         ------

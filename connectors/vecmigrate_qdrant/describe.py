@@ -9,6 +9,7 @@ from vecmigrate.connector import (
     InputError,
     StoreURI,
     VecmigrateError,
+    WriteError,
     detect_id_kind,
     detect_text_field,
     name_some,
@@ -16,6 +17,7 @@ from vecmigrate.connector import (
 from vecmigrate_qdrant.access import Access
 from vecmigrate_qdrant.marks import State, read_mark
 from vecmigrate_qdrant.settings import METRICS, index_type, read_settings
+from vecmigrate_qdrant.sharding import read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
 SAMPLE_SIZE = 100
@@ -63,6 +65,9 @@ def describe(
     payloads = [r.payload or {} for r in sample]
     fields = tuple(dict.fromkeys(name for payload in payloads for name in payload))
     params = dense_params(info.config.params)[vector]
+    settings = read_settings(info, vector, embedded=access.embedded)
+    if keys := read_shard_keys(access, collection, info.config.params):
+        settings["shard_keys"] = keys
     mark = read_mark(info)
     return CollectionDescription(
         uri=str(uri),
@@ -74,21 +79,30 @@ def describe(
         id_kind=detect_id_kind([r.id if isinstance(r.id, int) else str(r.id) for r in sample]),
         payload_fields=fields,
         text_field=text_field if text_field in fields else detect_text_field(payloads),
-        settings=read_settings(info, vector, embedded=access.embedded),
-        notes=(*access.notes, *_notes(info, vector), *notes),
+        settings=settings,
+        notes=(*access.notes, *_notes(access, collection, info, vector), *notes),
         provenance=mark.provenance if mark is not None else None,
+        multivector=params.multivector_config is not None,
+        other_vectors=tuple(other_vectors(info.config.params, vector)),
     )
 
 
-def _notes(info: models.CollectionInfo, vector: str) -> list[str]:
+def _notes(access: Access, collection: str, info: models.CollectionInfo, vector: str) -> list[str]:
     notes = []
     mark = read_mark(info)
     if mark is not None and mark.state is State.WRITING:
         notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
-    params = info.config.params
-    if others := other_vectors(params, vector):
-        kept = f"the vector {vector!r}" if vector != UNNAMED else "the unnamed vector"
-        notes.append(f"only {kept} is carried over, not yet: {', '.join(map(repr, others))}")
-    if params.sharding_method == models.ShardingMethod.CUSTOM:
-        notes.append("custom sharding is not carried over: the target shards automatically")
+    if vector != UNNAMED and (lacking := _count_lacking(access, collection, vector)):
+        notes.append(
+            f"{lacking:,} points have no vector {vector!r}: a migration to Qdrant copies what "
+            "else they have, anything else passes over them"
+        )
     return notes
+
+
+def _count_lacking(access: Access, collection: str, vector: str) -> int:
+    lacking = models.Filter(must_not=[models.HasVectorCondition(has_vector=vector)])
+    try:
+        return access.run(lambda c: c.count(collection, count_filter=lacking, exact=True)).count
+    except (InputError, WriteError):
+        return 0  # A server before 1.13 does not know the condition.

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 from qdrant_client import models
 
-from vecmigrate.connector import Metric, MismatchError
+from vecmigrate.connector import Metric, MismatchError, UsageError
 from vecmigrate_qdrant.marks import foreign_metadata
-from vecmigrate_qdrant.vectors import UNNAMED, dense_params
+from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
 DISTANCES = {
     Metric.COSINE: models.Distance.COSINE,
@@ -22,6 +22,9 @@ METRICS = {distance: metric for metric, distance in DISTANCES.items()}
 
 _COUNTS = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
 
+# What only a change of the collection sets.
+_FAN_OUT = ("read_fan_out_factor", "read_fan_out_delay_ms")
+
 # What create_collection takes, and as which type it takes it.
 _CONFIGS: Mapping[str, Any] = {
     "hnsw_config": models.HnswConfigDiff,
@@ -30,7 +33,10 @@ _CONFIGS: Mapping[str, Any] = {
     "quantization_config": models.QuantizationConfig,
     "payload": models.PayloadStorageParams,
     "id_tracker": models.IdTrackerParams,
+    "sharding_method": models.ShardingMethod,
 }
+
+_SERVER_ONLY = (*_CONFIGS, "strict_mode_config", "shard_keys", *_COUNTS, *_FAN_OUT)
 
 
 def read_settings(
@@ -42,9 +48,12 @@ def read_settings(
     left out as well.
     """
     config, params = info.config, info.config.params
+    dense, sparse = dense_params(params), params.sparse_vectors or {}
     settings: dict[str, JsonValue] = {
         "vector": vector,
-        "vector_params": _dump(dense_params(params)[vector], exclude={"size", "distance"}),
+        "vector_params": _dump(dense[vector], exclude={"size", "distance"}),
+        "other_vectors": {n: _dump(dense[n]) for n in other_vectors(params, vector) if n in dense},
+        "sparse_vectors": {name: _dump(found) for name, found in sparse.items()},
         "metadata": foreign_metadata(info),
     }
     if embedded:
@@ -59,7 +68,10 @@ def read_settings(
         "strict_mode_config": config.strict_mode_config,
     }
     settings |= {name: _dump(model) for name, model in found.items() if model is not None}
-    settings |= {name: v for name in _COUNTS if (v := getattr(params, name)) is not None}
+    counts = (*_COUNTS, *_FAN_OUT)
+    settings |= {name: v for name in counts if (v := getattr(params, name)) is not None}
+    if params.sharding_method is not None:
+        settings["sharding_method"] = params.sharding_method.value
     settings["payload_schema"] = {
         field: _dump(index, exclude={"points"}) for field, index in info.payload_schema.items()
     }
@@ -75,9 +87,18 @@ def creation_arguments(
     ------
     MismatchError
         Where the settings are none that :func:`read_settings` gives.
+    UsageError
+        Where ``vector`` is the name of another one that is to be copied.
     """
     stored = settings.get("vector_params") or {}
     notes: tuple[str, ...] = ()
+    others, sparse = (_mapping(settings.get(n) or {}) for n in ("other_vectors", "sparse_vectors"))
+    if vector in others or vector in sparse:
+        raise UsageError(
+            f"the target's vector cannot be named {vector!r}: another one that is copied has "
+            "that name",
+            remedy="Give the target another ?vector=NAME, or none to keep the name.",
+        )
     try:
         params = models.VectorParams.model_validate(
             {**_mapping(stored), "size": dimension, "distance": DISTANCES[metric]}
@@ -87,13 +108,19 @@ def creation_arguments(
             for name, kind in _CONFIGS.items()
             if settings.get(name) is not None
         }
+        beside = {n: models.VectorParams.model_validate(found) for n, found in others.items()}
+        if sparse:
+            arguments["sparse_vectors_config"] = {
+                n: models.SparseVectorParams.model_validate(found) for n, found in sparse.items()
+            }
     except ValidationError as error:
         raise _foreign_settings(error) from error
     if params.datatype == models.Datatype.UINT8:
         params.datatype = None
         notes = ("translated vectors are no whole numbers: stored as float32, not as uint8",)
     arguments |= {name: settings[name] for name in _COUNTS if settings.get(name) is not None}
-    arguments["vectors_config"] = params if vector == UNNAMED else {vector: params}
+    alone = vector == UNNAMED and not beside
+    arguments["vectors_config"] = params if alone else {vector: params, **beside}
     return arguments, notes
 
 
@@ -107,6 +134,25 @@ def payload_indexes(settings: Mapping[str, JsonValue]) -> dict[str, models.Paylo
     except ValidationError as error:
         raise _foreign_settings(error) from error
     return {field: index.params or index.data_type for field, index in indexes.items()}
+
+
+def is_multivector(settings: Mapping[str, JsonValue]) -> bool:
+    """Tell whether each point is to have any number of the vector."""
+    return "multivector_config" in _mapping(settings.get("vector_params") or {})
+
+
+def fan_out(settings: Mapping[str, JsonValue]) -> models.CollectionParamsDiff | None:
+    """Return the read fan-out to set, if any; raises as :func:`creation_arguments`."""
+    found = {name: settings[name] for name in _FAN_OUT if settings.get(name) is not None}
+    try:
+        return models.CollectionParamsDiff.model_validate(found) if found else None
+    except ValidationError as error:
+        raise _foreign_settings(error) from error
+
+
+def unknown_to_embedded(settings: Mapping[str, JsonValue]) -> list[str]:
+    """Name the settings that embedded storage has no place for."""
+    return [name for name in _SERVER_ONLY if settings.get(name) not in (None, {}, [])]
 
 
 def strict_mode(settings: Mapping[str, JsonValue]) -> models.StrictModeConfig | None:

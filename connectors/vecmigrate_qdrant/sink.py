@@ -27,8 +27,16 @@ from vecmigrate_qdrant.describe import describe
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark
-from vecmigrate_qdrant.settings import creation_arguments, payload_indexes, strict_mode
-from vecmigrate_qdrant.upserting import upsert
+from vecmigrate_qdrant.settings import (
+    creation_arguments,
+    fan_out,
+    is_multivector,
+    payload_indexes,
+    strict_mode,
+    unknown_to_embedded,
+)
+from vecmigrate_qdrant.sharding import create_shard_keys, shard_keys
+from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import UNNAMED
 
 INDEXING_SECONDS = 300.0
@@ -55,6 +63,8 @@ class QdrantSink(Sink):
         Where Qdrant refuses the collection or is not to be reached.
     """
 
+    whole_points = True
+
     def __init__(
         self,
         uri: StoreURI,
@@ -76,13 +86,25 @@ class QdrantSink(Sink):
         arguments, self._notes = creation_arguments(
             settings, self._vector, spec.dimension, spec.metric
         )
-        indexes = payload_indexes(settings)
+        indexes, keys, fan = payload_indexes(settings), shard_keys(settings), fan_out(settings)
         self._access = open_access(location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
+        self._destination = Destination(
+            self._access, self._collection, self._vector, is_multivector(settings)
+        )
+        self._notes += self._not_kept(settings)
         try:
             if token is None:
                 self._make_way(restart)
                 self._create(arguments, settings)
+                if not self._access.embedded:
+                    create_shard_keys(self._access, self._collection, keys)
+                    if fan is not None:
+                        self._access.run(
+                            lambda client: client.update_collection(
+                                self._collection, collection_params=fan
+                            )
+                        )
                 self._index_payloads(indexes)
             else:
                 self._find_own()
@@ -104,7 +126,7 @@ class QdrantSink(Sink):
         ids = storable_ids(batch.ids, self._where)
         if not ids:
             return
-        upsert(self._access, self._collection, self._vector, ids, batch.vectors, batch.payloads)
+        self._destination.upsert(ids, batch)
 
     def finish(self) -> CollectionDescription:
         if self._description is not None:
@@ -213,6 +235,18 @@ class QdrantSink(Sink):
                 "collection is told from an unfinished one",
                 remedy="Use Qdrant 1.16 or newer as the target.",
             )
+
+    def _not_kept(self, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
+        """Say which settings an embedded target has no place for, or an embedded source told."""
+        if self._access.embedded:
+            names = unknown_to_embedded(settings)
+            return (f"embedded Qdrant keeps no {', '.join(names)}",) if names else ()
+        if settings and "hnsw_config" not in settings:
+            return (
+                "embedded Qdrant tells no index, optimiser or sharding settings: the server's "
+                "own are used",
+            )
+        return ()
 
     def _exists(self) -> bool:
         return self._access.run(lambda client: client.collection_exists(self._collection))

@@ -28,6 +28,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.extras import has_extras, read_extras
 from vecmigrate_qdrant.ids import canonical_ids, id_of_json
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.partitions import partition_tokens, read_token
@@ -70,8 +71,8 @@ class QdrantSource(PartitionedSource):
             self._where = f"{self._access.place}/{self._collection}"
             self._vector = choose_vector(params, uri.options.get("vector"), self._where)
             self._with_vectors = selector(params, self._vector)
-            own = dense_params(params)[self._vector]
-            self._dimension = own.size
+            self._has_extras = has_extras(params, self._vector)
+            own = self._params = dense_params(params)[self._vector]
             self._rounding = FLOAT16 if own.datatype == models.Datatype.FLOAT16 else 0.0
             strict = info.config.strict_mode_config
             self._page_limit = strict.max_query_limit if strict and strict.enabled else None
@@ -96,16 +97,32 @@ class QdrantSource(PartitionedSource):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
+        if self._params.multivector_config is not None:
+            raise UsageError(
+                f"the vector {self._vector!r} of {self._where} is a multivector, any number of "
+                "vectors a point",
+                remedy="Such collections can be inspected and migrated, by a translator that was "
+                "fitted on single vectors of the same encoder.",
+            )
+        whole = self._pages(batch_size, cursor, payloads, self._with_vectors)
+        return (batch for each in whole if len(batch := each.with_one_vector()))
+
+    def points(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+        return self._pages(batch_size, cursor, True, self._has_extras or self._with_vectors)
+
+    def _pages(
+        self, batch_size: int, cursor: str | None, payloads: bool, vectors: bool | list[str]
+    ) -> Iterator[VectorBatch]:
         size = self._page_size(batch_size)
         first = None if cursor is None else self._read_cursor(cursor)
         if cursor is not None and first is None:
             return iter(())
         pages = (
-            self._embedded_pages(size, first, payloads)
+            self._embedded_pages(size, first, payloads, vectors)
             if self._access.embedded
-            else self._scrolled_pages(size, first, payloads, self._with_vectors)
+            else self._scrolled_pages(size, first, payloads, vectors)
         )
-        return self._batches(pages, payloads)
+        return self._batches(pages, payloads, vectors)
 
     def partitions(
         self, batch_size: int, *, batches: int, cursor: str | None = None
@@ -128,8 +145,9 @@ class QdrantSource(PartitionedSource):
     ) -> Iterator[VectorBatch]:
         first, stop = read_token(token, self._where)
         size = self._page_size(batch_size)
-        pages = self._scrolled_pages(size, first, payloads, self._with_vectors)
-        return self._batches(takewhile(partial(_is_before, stop), pages), payloads)
+        vectors = self._has_extras or self._with_vectors
+        pages = self._scrolled_pages(size, first, payloads, vectors)
+        return self._batches(takewhile(partial(_is_before, stop), pages), payloads, vectors)
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
         size = self._page_size(batch_size)
@@ -147,7 +165,9 @@ class QdrantSource(PartitionedSource):
         found: dict[PointId, models.Record] = {}
         step = self._page_size(FETCHED_AT_ONCE)
         for start in range(0, len(unique), step):
-            for record in self._retrieve(unique[start : start + step], True):
+            for record in self._retrieve(
+                unique[start : start + step], True, self._has_extras or self._with_vectors
+            ):
                 found[_id(record)] = record
         missing = [
             asked for asked, i in zip(ids, wanted, strict=True) if i is None or i not in found
@@ -157,7 +177,8 @@ class QdrantSource(PartitionedSource):
                 f"{self._where} does not hold {name_some(missing)}",
                 remedy="Ask for ids of this collection, or choose the collection they are from.",
             )
-        return self._batch([found[i] for i in wanted if i is not None], True, None)
+        records = [found[i] for i in wanted if i is not None]
+        return self._batch(records, True, self._has_extras, None)
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
         using = None if self._vector == UNNAMED else self._vector
@@ -183,18 +204,24 @@ class QdrantSource(PartitionedSource):
     def close(self) -> None:
         self._access.close()
 
-    def _batches(self, pages: Iterable[Page], payloads: bool) -> Iterator[VectorBatch]:
+    def _batches(
+        self, pages: Iterable[Page], payloads: bool, vectors: bool | list[str]
+    ) -> Iterator[VectorBatch]:
+        extras = vectors is True and self._has_extras
         for records, following in pages:
-            yield self._batch(records, payloads, json.dumps(following))
+            yield self._batch(records, payloads, extras, json.dumps(following))
 
     def _batch(
-        self, records: Sequence[models.Record], payloads: bool, cursor: str | None
+        self, records: Sequence[models.Record], payloads: bool, extras: bool, cursor: str | None
     ) -> VectorBatch:
+        vectors, counts = matrix(records, self._vector, self._params)
         return VectorBatch(
             id_array(map(_id, records)),
-            matrix(records, self._vector, self._dimension, self._where),
+            vectors,
             [r.payload or {} for r in records] if payloads else None,
             cursor,
+            read_extras(records, self._vector) if extras else None,
+            counts,
         )
 
     def _page_size(self, batch_size: int) -> int:
@@ -248,23 +275,27 @@ class QdrantSource(PartitionedSource):
         )
         return records, None if following is None else _plain_id(following)
 
-    def _embedded_pages(self, size: int, first: PointId | None, payloads: bool) -> Iterator[Page]:
+    def _embedded_pages(
+        self, size: int, first: PointId | None, payloads: bool, vectors: bool | list[str]
+    ) -> Iterator[Page]:
         """As :meth:`_scrolled_pages`, without the pass over all points that each scroll costs."""
         ids = list(self._embedded_ids())
         start = 0 if first is None else bisect_left(ids, _order(first), key=_order)
         for low in range(start, len(ids), size):
             high = low + size
             following = ids[high] if high < len(ids) else None
-            yield self._retrieve(ids[low:high], payloads), following
+            yield self._retrieve(ids[low:high], payloads, vectors), following
 
     def _embedded_ids(self) -> Iterator[PointId]:
         for records, _ in self._scrolled_pages(EMBEDDED_ID_PAGE, None, False, False):
             yield from map(_id, records)
 
-    def _retrieve(self, ids: Sequence[PointId], payloads: bool) -> list[models.Record]:
+    def _retrieve(
+        self, ids: Sequence[PointId], payloads: bool, vectors: bool | list[str]
+    ) -> list[models.Record]:
         return self._access.run(
             lambda client: client.retrieve(
-                self._collection, ids, with_payload=payloads, with_vectors=self._with_vectors
+                self._collection, ids, with_payload=payloads, with_vectors=vectors
             )
         )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
     MismatchError,
+    PointId,
     Provenance,
     StoreURI,
     Updater,
@@ -17,11 +21,13 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.extras import check_extras, is_sharded_by_key, shard_key_of
 from vecmigrate_qdrant.ids import canonical_ids, storable_ids
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark
-from vecmigrate_qdrant.upserting import upsert
-from vecmigrate_qdrant.vectors import choose_vector, dense_params, other_vectors
+from vecmigrate_qdrant.sharding import read_shard_keys, shard_keys
+from vecmigrate_qdrant.upserting import Destination
+from vecmigrate_qdrant.vectors import choose_vector, dense_params
 
 
 class QdrantUpdater(Updater):
@@ -35,8 +41,8 @@ class QdrantUpdater(Updater):
     InputError
         Where the collection is not there.
     MismatchError
-        Where it is unfinished or not vecmigrate's, or has other vectors, which an upsert would
-        take from its points.
+        Where it is unfinished or not vecmigrate's; on an upsert, where it has other vectors, which
+        points without them would lose.
     WriteError, UnreachableError
         Where Qdrant refuses or is not to be reached.
     """
@@ -62,13 +68,12 @@ class QdrantUpdater(Updater):
                 )
             params = info.config.params
             self._vector = choose_vector(params, uri.options.get("vector"), self._where)
-            if others := other_vectors(params, self._vector):
-                raise MismatchError(
-                    f"{self._where} has other vectors ({', '.join(map(repr, others))}), which "
-                    "changed points would lose",
-                    remedy="Keep them in a collection of their own.",
-                )
-            self._dimension = dense_params(params)[self._vector].size
+            self._params = params
+            own = dense_params(params)[self._vector]
+            self._dimension = own.size
+            self._destination = Destination(
+                self._access, self._collection, self._vector, own.multivector_config is not None
+            )
             self._metadata = Mark(State.COMPLETE, mark.run, provenance).as_metadata()
             self._access.run(
                 lambda client: client.update_collection(self._collection, metadata=self._metadata)
@@ -86,8 +91,28 @@ class QdrantUpdater(Updater):
                 remedy="Use the translator that the collection was written with.",
             )
         ids = storable_ids(batch.ids, self._where)
+        check_extras(batch.extras, self._params, self._vector, self._where)
         if ids:
-            upsert(self._access, self._collection, self._vector, ids, batch.vectors, batch.payloads)
+            self._destination.upsert(ids, batch)
+            if is_sharded_by_key(self._params):
+                self._remove_from_other_shards(ids, batch)
+
+    def _remove_from_other_shards(self, ids: list[PointId], batch: VectorBatch) -> None:
+        """Remove what points that came to another shard key left where they were."""
+        info = self._access.run(lambda client: client.get_collection(self._collection))
+        settings = {
+            "shard_keys": read_shard_keys(self._access, self._collection, info.config.params)
+        }
+        for key in (found.key for found in shard_keys(settings)):
+            gone = [
+                i
+                for i, extra in zip(ids, batch.extras or (), strict=True)
+                if shard_key_of(extra) != key
+            ]
+            if gone:
+                self._access.run(
+                    partial(_delete, collection=self._collection, ids=gone, shard_key=key)
+                )
 
     def delete(self, ids: IdArray) -> None:
         known = [i for i in canonical_ids(id_array(ids)) if i is not None]
@@ -121,3 +146,10 @@ class QdrantUpdater(Updater):
                 self._access.publish(self._collection, self._metadata, None)
             finally:
                 self._access.close()
+
+
+def _delete(
+    client: QdrantBase, *, collection: str, ids: list[PointId], shard_key: int | str
+) -> None:
+    points = models.PointIdsList(points=list(ids))
+    client.delete(collection, points, wait=True, shard_key_selector=shard_key)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
+import numpy as np
 from qdrant_client import models
 
-from vecmigrate.connector import Payload, PointId, Vectors
+from vecmigrate.connector import PointId, VectorBatch
 from vecmigrate_qdrant.access import Access
+from vecmigrate_qdrant.extras import shard_key_of, vectors_of
 from vecmigrate_qdrant.vectors import UNNAMED
 
 # A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
@@ -16,37 +21,92 @@ REQUEST_BYTES = 24 * 2**20
 BYTES_PER_COMPONENT = 24
 
 
-def upsert(
-    access: Access,
-    collection: str,
-    vector: str,
-    ids: Sequence[PointId],
-    vectors: Vectors,
-    payloads: Sequence[Payload] | None,
-) -> None:
-    """Upsert points, to a server in as many requests as their size calls for.
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The collection and vector to write.
 
-    Parameters
+    Attributes
     ----------
     vector
         The vector's name, or ``UNNAMED``.
+    multivector
+        True where each point has any number of it.
     """
-    if not access.embedded and len(ids) > 1:
-        estimate = vectors.size * BYTES_PER_COMPONENT
-        if payloads is not None:
-            estimate += len(json.dumps(list(map(dict, payloads)), default=str))
-        if estimate > REQUEST_BYTES:
-            half = len(ids) // 2
-            for part in (slice(None, half), slice(half, None)):
-                upsert(
-                    access, collection, vector, ids[part], vectors[part],
-                    None if payloads is None else payloads[part],
-                )  # fmt: skip
+
+    access: Access
+    collection: str
+    vector: str
+    multivector: bool = False
+
+    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
+        """Upsert points, to a server in as many requests as their size and shard keys call for.
+
+        Parameters
+        ----------
+        ids
+            The batch's, as Qdrant is to store them.
+        """
+        if self.access.embedded or batch.extras is None:
+            self._upsert_to_shard(ids, batch, None)
             return
-    rows = vectors.tolist()
-    points = models.Batch(
-        ids=list(ids),
-        vectors=rows if vector == UNNAMED else {vector: rows},
-        payloads=None if payloads is None else list(map(dict, payloads)),
-    )
-    access.run(lambda client: client.upsert(collection, points, wait=True))
+        rows: dict[int | str | None, list[int]] = {}
+        for row, extra in enumerate(batch.extras):
+            rows.setdefault(shard_key_of(extra), []).append(row)
+        for key, mine in rows.items():
+            part = batch if len(rows) == 1 else batch.take(np.array(mine, np.intp))
+            self._upsert_to_shard([ids[row] for row in mine], part, key)
+
+    def _upsert_to_shard(
+        self, ids: Sequence[PointId], batch: VectorBatch, shard_key: int | str | None
+    ) -> None:
+        if not self.access.embedded and len(ids) > 1 and _size(batch) > REQUEST_BYTES:
+            half = len(ids) // 2
+            for low, high in ((0, half), (half, len(ids))):
+                part = batch.take(np.arange(low, high))
+                self._upsert_to_shard(ids[low:high], part, shard_key)
+            return
+        points = self._points(ids, batch)
+        self.access.run(
+            lambda client: client.upsert(
+                self.collection, points, wait=True, shard_key_selector=shard_key
+            )
+        )
+
+    def _points(
+        self, ids: Sequence[PointId], batch: VectorBatch
+    ) -> models.Batch | list[models.PointStruct]:
+        payloads = None if batch.payloads is None else list(map(dict, batch.payloads))
+        if batch.extras is None and batch.counts is None:
+            rows = batch.vectors.tolist()
+            return models.Batch(
+                ids=list(ids),
+                vectors=rows if self.vector == UNNAMED else {self.vector: rows},
+                payloads=payloads,
+            )
+        # By columns each point would need each vector.
+        return [
+            # Checked where it was read; doing so again for each number takes most of the time.
+            models.PointStruct.model_construct(
+                id=point_id, vector=named, payload=None if payloads is None else payloads[row]
+            )
+            for row, (point_id, named) in enumerate(zip(ids, self._named(batch), strict=True))
+        ]
+
+    def _named(self, batch: VectorBatch) -> list[dict[str, Any]]:
+        """Return each point's vectors by name."""
+        points = [vectors_of(extra) for extra in batch.extras or [{}] * len(batch)]
+        rows = iter(batch.vectors.tolist())
+        for point, count in zip(points, batch.each_count(), strict=True):
+            own = list(islice(rows, count))
+            if own:
+                point[self.vector] = own if self.multivector else own[0]
+        return points
+
+
+def _size(batch: VectorBatch) -> int:
+    """Estimate the bytes of a request."""
+    size = batch.vectors.size * BYTES_PER_COMPONENT
+    for parts in (batch.payloads, batch.extras):
+        if parts is not None:
+            size += len(json.dumps(list(map(dict, parts)), default=str))
+    return size

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import models
 
-from vecmigrate.connector import InputError, UsageError, Vectors
+from vecmigrate.connector import UsageError, Vectors
 
 UNNAMED = ""
 """Qdrant's own name for the one vector of a collection without named vectors."""
@@ -23,36 +26,33 @@ def dense_params(params: models.CollectionParams) -> dict[str, models.VectorPara
 def choose_vector(params: models.CollectionParams, wanted: str | None, where: str) -> str:
     """Return the name of the vector to move: ``wanted``, or the only dense one.
 
+    A multivector is one that is named, or the only vector there is.
+
     Raises
     ------
     UsageError
-        Where there is none, more than one to choose from, or ``wanted`` is not a single dense
-        vector.
+        Where there is none, more than one to choose from, or ``wanted`` is not there or sparse.
     """
     everything = dense_params(params)
     dense = [name for name, p in everything.items() if p.multivector_config is None]
-    listed = ", ".join(map(repr, dense)) or "none"
+    listed = ", ".join(map(repr, everything)) or "none"
     if wanted is None:
-        if len(dense) == 1:
-            return dense[0]
-        if not dense:
+        choices = dense or list(everything)
+        if len(choices) == 1:
+            return choices[0]
+        if not choices:
             raise UsageError(
                 f"{where} has no dense vector",
-                remedy="Multivectors and sparse vectors cannot be translated; choose another "
-                "collection.",
+                remedy="Sparse vectors cannot be translated; choose another collection.",
             )
+        kind = "dense vectors" if dense else "multivectors"
         raise UsageError(
-            f"{where} has several dense vectors: {listed}",
+            f"{where} has several {kind}: {', '.join(map(repr, choices))}",
             remedy="Name one by ?vector=NAME.",
         )
-    if wanted in dense:
-        return wanted
     if wanted in everything:
-        kind = "is a multivector"
-    elif wanted in (params.sparse_vectors or {}):
-        kind = "is a sparse vector"
-    else:
-        kind = "is not there"
+        return wanted
+    kind = "is a sparse vector" if wanted in (params.sparse_vectors or {}) else "is not there"
     raise UsageError(
         f"the vector {wanted!r} of {where} {kind}",
         remedy=f"Name a dense one by ?vector=NAME; there are: {listed}.",
@@ -69,19 +69,26 @@ def selector(params: models.CollectionParams, chosen: str) -> bool | list[str]:
     return [chosen] if chosen != UNNAMED or other_vectors(params, chosen) else True
 
 
-def matrix(records: Sequence[models.Record], name: str, dimension: int, where: str) -> Vectors:
-    """Return the records' vectors of that name, ``(n, dimension)`` float32 C-contiguous.
+def matrix(
+    records: Sequence[models.Record], name: str, params: models.VectorParams
+) -> tuple[Vectors, NDArray[np.intp] | None]:
+    """Return the records' vectors of that name, and how many of them each record has.
 
-    Raises
-    ------
-    InputError
-        Where a point has no such vector, naming it.
+    Returns
+    -------
+    vectors
+        ``(n, dimension)`` float32, C-contiguous.
+    counts
+        ``(len(records),)``, or None where each has one.
     """
-    rows = [r.vector.get(name) if isinstance(r.vector, dict) else r.vector for r in records]
-    for record, row in zip(records, rows, strict=True):
-        if row is None:
-            raise InputError(
-                f"the point {record.id!r} of {where} has no vector {name!r}",
-                remedy="Upsert the vector or delete the point, then run this again.",
-            )
-    return np.array(rows, dtype=np.float32).reshape(len(rows), dimension)
+    rows: list[Any] = [
+        r.vector.get(name) if isinstance(r.vector, dict) else r.vector for r in records
+    ]
+    counts = None
+    if params.multivector_config is not None:
+        counts = np.array([len(row or ()) for row in rows], np.intp)
+        rows = list(chain.from_iterable(row or () for row in rows))
+    elif any(row is None for row in rows):
+        counts = np.array([row is not None for row in rows], np.intp)
+        rows = [row for row in rows if row is not None]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), params.size), counts

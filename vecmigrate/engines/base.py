@@ -20,6 +20,8 @@ class Translation:
 
     Attributes
     ----------
+    absent_is_bad
+        Leave out points without a vector, for a target that cannot hold them.
     cursor
         Where to start, see :meth:`Source.batches`.
     skipped
@@ -43,6 +45,7 @@ class Translation:
     batch_size: int
     cursor: str | None
     skipped: Skipped
+    absent_is_bad: bool = True
     folder: Path | None = None
     identity: str = ""
     restart: bool = False

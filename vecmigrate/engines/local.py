@@ -21,7 +21,11 @@ class LocalEngine(Engine):
 
     @contextmanager
     def translated(self, work: Translation) -> Iterator[Iterator[VectorBatch]]:
-        batches = work.source.batches(work.batch_size, cursor=work.cursor)
-        where = work.source.describe().uri
-        usable = screen(batches, where, work.on_bad_vector, work.skipped)
+        usable = screen(
+            work.source.points(work.batch_size, cursor=work.cursor),
+            work.source.describe().uri,
+            work.on_bad_vector,
+            work.skipped,
+            absent_is_bad=work.absent_is_bad,
+        )
         yield translated(prefetch(usable), work.translator, work.text_field)

@@ -35,6 +35,7 @@ class PartitionWork:
     fingerprint: str
     text_field: str | None
     on_bad_vector: OnBadVector
+    absent_is_bad: bool
     batch_size: int
 
 
@@ -73,7 +74,9 @@ def translate_partition(
     source = _opened(work.source, work.fingerprint)
     skipped = Skipped()
     batches = source.partition_batches(token, work.batch_size)
-    usable = screen(batches, work.source, work.on_bad_vector, skipped)
+    usable = screen(
+        batches, work.source, work.on_bad_vector, skipped, absent_is_bad=work.absent_is_bad
+    )
     done = translated(usable, translator, work.text_field)
     write_part(path, done, translator.target_dim_, skipped)
 

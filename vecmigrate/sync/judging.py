@@ -122,7 +122,11 @@ class Judge:
                     made[row] = found.vectors[at]
                     entry.origin = Origin.ENCODED
                     fields[row] = {**given[row], ORIGIN_FIELD: ENCODED}
-                if (kept or same[at]) and holds[at] == entry.payload:
+                # A hash of the vector is one of the extras too, which may have changed alone.
+                extras = batch.extras is None or (
+                    before is not None and before.vector == entry.vector
+                )
+                if (kept or same[at]) and holds[at] == entry.payload and extras:
                     entry.target = hashes[at]
                     settled.append(entry)
                     write[row] = False
@@ -130,7 +134,8 @@ class Judge:
         if not len(rows_to_write):
             return Judged(None, [], settled, 0, foreign)
         has_payloads = batch.payloads is not None or any(fields)
-        writes = VectorBatch(batch.ids, made, fields if has_payloads else None).take(rows_to_write)
+        whole = batch.with_vectors(made).with_payloads(fields if has_payloads else None)
+        writes = whole.take(rows_to_write)
         intended = [entries[row] for row in rows_to_write]
         note_payloads(writes, intended)
         is_new = len(rows_to_write) - (there - len(settled))
@@ -154,7 +159,7 @@ class Judge:
             done = done.with_vectors(self._keeper.mixed(vectors))
         if self._marks:
             marked = [{**payload, ORIGIN_FIELD: TRANSLATED} for payload in batch.each_payload()]
-            done = VectorBatch(done.ids, done.vectors, marked)
+            done = done.with_payloads(marked)
         return done, variances
 
     def _ours(

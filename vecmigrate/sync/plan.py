@@ -125,12 +125,15 @@ def make_plan(
 
 
 def hashes_of(batch: VectorBatch) -> tuple[list[int], list[int]]:
-    """Return the hashes of points' vectors and payloads, by which a change is told."""
+    """Return the hashes of points' vectors and payloads, by which a change is told.
+
+    What a store keeps beside them counts as part of the vector.
+    """
     hashes = id_hashes(batch.ids)
-    return (
-        signed(vector_hashes(hashes, batch.vectors)),
-        signed(content_hashes(hashes, batch.payloads)),
-    )
+    vectors = vector_hashes(hashes, batch.vectors)
+    if batch.extras is not None:
+        vectors = content_hashes(vectors, batch.extras)
+    return signed(vectors), signed(content_hashes(hashes, batch.payloads))
 
 
 def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: int) -> float | None:
@@ -141,7 +144,11 @@ def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: in
         for ids in source.ids(batch_size):
             _saw(ledger, [(stored(i), None, None) for i in ids.tolist()])
         return None
-    for batch in prefetch(source.batches(batch_size)):
+    for whole in prefetch(source.points(batch_size)):
+        batch = whole.with_one_vector()
+        if len(batch) < len(whole):
+            # Seen, lest it be deleted; but nothing is known of it that could be compared.
+            _saw(ledger, [(stored(i), None, None) for i in whole.ids.tolist()])
         keys = list(map(stored, batch.ids.tolist()))
         if changed_by == BY_HASH:
             _saw(ledger, list(zip(keys, *hashes_of(batch), strict=True)))

@@ -123,7 +123,7 @@ def _encoded(batch: VectorBatch, texts: list[str | None], encoder: Encoder) -> V
     given = [text or "" for text in texts] if encoder.needs_texts else None
     vectors = encoder.encode(given, ids=batch.ids, role="document")
     payloads = [{**payload, ORIGIN_FIELD: ENCODED} for payload in batch.each_payload()]
-    return VectorBatch(batch.ids, vectors, payloads)
+    return batch.with_vectors(vectors).with_payloads(payloads)
 
 
 def _ours(ledger: Ledger, found: VectorBatch) -> tuple[VectorBatch, list[Entry]]:

@@ -110,6 +110,11 @@ class _Run:
         self._anchors = None if asked.keep_anchors is None else load_anchors(asked.keep_anchors)
         self._source = stack.enter_context(open_source(source))
         described = self._source.describe()
+        if described.multivector:
+            raise UsageError(
+                f"the points of {source} have several vectors each, which sync does not compare",
+                remedy="Migrate to a new target.",
+            )
         self._text_field = described.text_field
         with open_source(target) as opened:
             before = opened.describe()

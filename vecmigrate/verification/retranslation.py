@@ -121,7 +121,7 @@ class Retranslation:
         if self.missing > _MOST_MISSING or not len(batch):
             return batch.take(np.empty(0, np.intp))
         try:
-            return self._target.fetch(batch.ids)
+            return self._target.fetch(batch.ids).with_one_vector()
         except MissingIdsError:
             if len(batch) == 1:
                 self.missing += 1

@@ -1,0 +1,77 @@
+"""Custom sharding: which shard keys a collection has, and a new one with the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
+from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
+
+from vecmigrate.connector import MismatchError, WriteError
+from vecmigrate_qdrant.access import Access
+
+
+class ShardKey(BaseModel):
+    """A shard key and the number of shards behind it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    key: int | str
+    shards_number: int
+
+
+_KEYS = TypeAdapter(list[ShardKey])
+
+
+def read_shard_keys(
+    access: Access, collection: str, params: models.CollectionParams
+) -> list[JsonValue]:
+    """Return the collection's shard keys as settings, empty where it shards automatically."""
+    if params.sharding_method != models.ShardingMethod.CUSTOM:
+        return []
+    found = access.run(lambda client: client.collection_cluster_info(collection))
+    shards: dict[int | str, set[int]] = {}
+    everywhere: list[models.LocalShardInfo | models.RemoteShardInfo] = []
+    everywhere += found.local_shards
+    everywhere += found.remote_shards
+    for shard in everywhere:
+        if shard.shard_key is not None:
+            shards.setdefault(shard.shard_key, set()).add(shard.shard_id)
+    ordered = sorted(shards, key=lambda key: (isinstance(key, str), str(key)))
+    return [ShardKey(key=key, shards_number=len(shards[key])).model_dump() for key in ordered]
+
+
+def shard_keys(settings: Mapping[str, JsonValue]) -> list[ShardKey]:
+    """Return the shard keys to create.
+
+    Raises
+    ------
+    MismatchError
+        Where the settings are none that :func:`read_shard_keys` gives.
+    """
+    try:
+        return _KEYS.validate_python(settings.get("shard_keys") or [])
+    except ValidationError as error:
+        raise MismatchError(
+            f"the shard keys for the new Qdrant collection are not understood ({error})",
+            remedy="Use those that the description of a Qdrant source holds.",
+        ) from error
+
+
+def create_shard_keys(access: Access, collection: str, keys: list[ShardKey]) -> None:
+    """Create the keys of a collection that was just made."""
+    for wanted in keys:
+        try:
+            access.run(partial(_create, collection=collection, wanted=wanted))
+        except WriteError:
+            # A retry is refused where the first try came through and only its answer was lost.
+            info = access.run(lambda client: client.get_collection(collection))
+            there = read_shard_keys(access, collection, info.config.params)
+            if wanted.model_dump() not in there:
+                raise
+
+
+def _create(client: QdrantBase, *, collection: str, wanted: ShardKey) -> bool:
+    return client.create_shard_key(collection, wanted.key, shards_number=wanted.shards_number)
