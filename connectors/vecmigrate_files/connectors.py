@@ -1,0 +1,28 @@
+"""Opens files for vecmigrate."""
+
+from __future__ import annotations
+
+from vecmigrate.connector import Sink, Source, StoreURI, TargetSpec
+from vecmigrate_files.parquet_sink import ParquetSink
+from vecmigrate_files.parquet_source import OPTIONS, ParquetSource
+from vecmigrate_files.place import place_of
+
+
+class ParquetConnector:
+    """Parquet files on this disk, as ``parquet:FILE_OR_FOLDER``."""
+
+    def open_source(self, uri: StoreURI) -> Source:
+        return ParquetSource(uri)
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        sink = ParquetSink(place_of(uri, OPTIONS), spec)
+        sink.begin(restart=restart)
+        return sink
+
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        sink = ParquetSink(place_of(uri, OPTIONS), spec)
+        sink.resume(token)
+        return sink
+
+
+parquet = ParquetConnector()
