@@ -21,3 +21,17 @@ class TestParquetFolder(ConnectorConformance):
     # With options, since a target's URI is also what it is read by.
     def target_uri(self, tmp_path: Path, name: str) -> str:
         return f"parquet:{tmp_path}/{name}?id=key&vector=v"
+
+
+class TestNpy(ConnectorConformance):
+    metrics = METRICS
+
+    def target_uri(self, tmp_path: Path, name: str) -> str:
+        return f"npy:{tmp_path}/{name}.npy"
+
+
+class TestNpyWithNames(ConnectorConformance):
+    metrics = METRICS
+
+    def target_uri(self, tmp_path: Path, name: str) -> str:
+        return f"npy:{tmp_path}/{name}.npy?ids={tmp_path}/i-{name}.npy&payload={tmp_path}/p-{name}.jsonl"

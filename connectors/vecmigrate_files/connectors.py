@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from vecmigrate.connector import Sink, Source, StoreURI, TargetSpec
+from vecmigrate_files.npy_place import OPTIONS as NPY_OPTIONS
+from vecmigrate_files.npy_sink import NpySink
+from vecmigrate_files.npy_source import NpySource
 from vecmigrate_files.parquet_sink import ParquetSink
 from vecmigrate_files.parquet_source import OPTIONS, ParquetSource
 from vecmigrate_files.place import place_of
@@ -25,4 +28,22 @@ class ParquetConnector:
         return sink
 
 
+class NpyConnector:
+    """Arrays of NumPy's on this disk, as ``npy:FILE.npy``."""
+
+    def open_source(self, uri: StoreURI) -> Source:
+        return NpySource(uri)
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        sink = NpySink(place_of(uri, NPY_OPTIONS), spec)
+        sink.begin(restart=restart)
+        return sink
+
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        sink = NpySink(place_of(uri, NPY_OPTIONS), spec)
+        sink.resume(token)
+        return sink
+
+
 parquet = ParquetConnector()
+npy = NpyConnector()

@@ -174,21 +174,25 @@ class IdColumn:
     """
 
     def __init__(self, ids: Any) -> None:
-        self.ids = ids
+        self._ids = ids
+
+    def slice(self, start: int, length: int) -> IdArray:
+        """Return the ids of some rows."""
+        return ids_of(self._ids.slice(start, length))
 
     def first_repeated(self) -> tuple[PointId, int, int] | None:
         """Return an id that comes twice, and two of its rows; None where none does."""
-        mask = last_rows(self.ids)
+        mask = last_rows(self._ids)
         if mask is None:
             return None
         first = int(np.flatnonzero(~mask)[0])
-        found: PointId = self.ids[first].as_py()
-        rows = np.flatnonzero(pc.equal(self.ids, self.ids[first]).to_numpy())
+        found: PointId = self._ids[first].as_py()
+        rows = np.flatnonzero(pc.equal(self._ids, self._ids[first]).to_numpy())
         return found, first, int(rows[1])
 
     def rows(self, wanted: Sequence[PointId]) -> NDArray[np.int64]:
         """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
-        type_ = self.ids.type
+        type_ = self._ids.type
         top = 2**63 if type_ == pa.int64() else 2**64
         possible = {
             i: None
@@ -196,10 +200,13 @@ class IdColumn:
             if (isinstance(i, str) if is_text(type_) else not isinstance(i, str) and 0 <= i < top)
         }
         # The few are hashed and the many looked up: no second copy of the ids is made.
-        at = pc.index_in(self.ids, value_set=pa.array(list(possible), type_))
+        at = pc.index_in(self._ids, value_set=pa.array(list(possible), type_))
         at = at.fill_null(-1).to_numpy()
         row_of = np.full(len(possible), -1, dtype=np.int64)
         there = np.flatnonzero(at >= 0)
         row_of[at[there]] = there
         places = {i: int(row) for i, row in zip(possible, row_of.tolist(), strict=True)}
         return np.fromiter((places.get(i, -1) for i in wanted), np.int64, len(wanted))
+
+    def __len__(self) -> int:
+        return len(self._ids)

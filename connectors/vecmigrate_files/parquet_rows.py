@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vecmigrate.connector import MismatchError, TargetSpec, VectorBatch
+from vecmigrate.connector import TargetSpec, VectorBatch
 from vecmigrate_files.ids import id_column, id_type
 from vecmigrate_files.marks import ParquetMark
 from vecmigrate_files.payload_reading import REST, json_type
@@ -14,15 +14,6 @@ from vecmigrate_files.payload_writing import PayloadWriter, infer_fields
 from vecmigrate_files.place import Place
 from vecmigrate_files.settings import Settings
 from vecmigrate_files.vectors import vector_array
-
-
-def check_dimension(batch: VectorBatch, dimension: int, place: Place) -> None:
-    """Raise :class:`MismatchError` where the vectors have another one."""
-    if batch.vectors.shape[1] != dimension:
-        raise MismatchError(
-            f"{place.uri} takes vectors of {dimension} dimensions, not {batch.vectors.shape[1]}",
-            remedy="Check the translator.",
-        )
 
 
 def target_schema(

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 
 from vecmigrate.connector import CollectionDescription, Sink, TargetSpec, VectorBatch
 from vecmigrate_files.checkpoints import Checkpoint
+from vecmigrate_files.dimensions import check_dimension
 from vecmigrate_files.discovery import SUFFIXES
 from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
 from vecmigrate_files.ids import last_rows, plain_ids
 from vecmigrate_files.marks import ParquetMark
-from vecmigrate_files.parquet_rows import RowWriter, check_dimension, target_schema
+from vecmigrate_files.parquet_rows import RowWriter, target_schema
 from vecmigrate_files.parquet_source import ParquetSource
 from vecmigrate_files.parts import group_rows, keep_rows, write_part
 from vecmigrate_files.place import Place

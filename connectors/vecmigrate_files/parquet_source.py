@@ -32,6 +32,7 @@ from vecmigrate_files.ids import IdColumn, ids_of, plain_ids
 from vecmigrate_files.marks import mark_of
 from vecmigrate_files.parquet_files import ParquetFiles, Piece
 from vecmigrate_files.place import place_of
+from vecmigrate_files.row_numbers import RowNumbers
 from vecmigrate_files.settings import settings_of
 from vecmigrate_files.vectors import fixed_size, vectors_in
 
@@ -98,17 +99,12 @@ class ParquetSource(Source):
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
         self._check_ids()
-        if self._id_column is None:
-            for start in range(0, self._files.count, batch_size):
-                yield np.arange(start, min(start + batch_size, self._files.count))
-            return
-        ids = self._id_column.ids
-        for start in range(0, len(ids), batch_size):
-            yield ids_of(ids.slice(start, batch_size))
+        for start in range(0, self._files.count, batch_size):
+            yield self._id_column.slice(start, batch_size)
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
         wanted = id_array(ids).tolist()
-        rows = self._rows(wanted)
+        rows = self._id_column.rows(wanted)
         missing = [i for i, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
         if missing:
             raise MissingIdsError(
@@ -184,10 +180,10 @@ class ParquetSource(Source):
         )
 
     @cached_property
-    def _id_column(self) -> IdColumn | None:
-        """All ids, read once; None where the row numbers are the ids."""
+    def _id_column(self) -> IdColumn | RowNumbers:
+        """All ids, read once."""
         if self._columns.id is None:
-            return None
+            return RowNumbers(self._files.count)
         steps = self._files.steps([self._columns.id], _IDS_A_STEP, 0)
         parts = [self._ids_of(piece) for pieces in steps for piece in pieces]
         kinds = dict.fromkeys(part.type for part in parts)
@@ -197,13 +193,6 @@ class ParquetSource(Source):
                 remedy="Write the files with one type of id.",
             )
         return IdColumn(pa.chunked_array(parts, next(iter(kinds), pa.int64())))
-
-    def _rows(self, wanted: list[PointId]) -> Any:
-        column = self._id_column
-        if column is not None:
-            return column.rows(wanted)
-        there = (i if isinstance(i, int) and 0 <= i < self._files.count else -1 for i in wanted)
-        return np.fromiter(there, np.int64, len(wanted))
 
     def _check_ids(self) -> None:
         """Refuse ids that come twice, which a migration would lose."""
@@ -218,7 +207,7 @@ class ParquetSource(Source):
 
     @cached_property
     def _checked_ids(self) -> tuple[PointId, int, int] | None:
-        return None if self._id_column is None else self._id_column.first_repeated()
+        return self._id_column.first_repeated()
 
     def _row_name(self, row: int) -> str:
         file = next(f for f in self._files.files if row < f.first + f.rows)
