@@ -179,4 +179,4 @@ class ParquetFiles:
 
 def _open(file: DataFile) -> Any:
     # Columns are buffered a row group at a time, and decoded a batch at a time.
-    return pq.ParquetFile(file.path, metadata=file.footer)
+    return pq.ParquetFile(file.path, metadata=file.footer, page_checksum_verification=True)

@@ -37,7 +37,12 @@ def write_part(path: Path, schema: Any, batches: Iterable[Any], rows: int, vecto
     """
     others = [name for name in schema.names if name != vector]
     with pq.ParquetWriter(
-        path, schema, compression="zstd", use_dictionary=others, write_statistics=others
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=others,
+        write_statistics=others,
+        write_page_checksum=True,
     ) as writer:
         for group in _joined(batches, rows):
             writer.write_table(group.cast(schema), row_group_size=rows)
