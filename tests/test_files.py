@@ -17,6 +17,7 @@ from corpus import Corpus
 from crash import contents, make_source, make_translator, migrate_with_kills
 from small_disk import enlarge, small_disk
 from typer.testing import CliRunner
+from vecmigrate_files import staging
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.batches import VectorBatch, id_array
@@ -326,12 +327,8 @@ BAD: dict[str, tuple[pa.Table, str]] = {
 def test_bad_rows_are_one_error_that_names_them(tmp_path: Path, name: str) -> None:
     table, message = BAD[name]
     pq.write_table(table, tmp_path / "bad.parquet", row_group_size=2)
-    with (
-        pytest.raises(InputError, match=message),
-        open_source(f"parquet:{tmp_path}/bad.parquet") as source,
-    ):
-        source.describe()
-        list(source.batches(3))
+    with pytest.raises(InputError, match=message):
+        read(f"parquet:{tmp_path}/bad.parquet", 3)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -384,9 +381,8 @@ def test_a_changed_byte_is_noticed_in_a_file_with_checksums(tmp_path: Path) -> N
 
 def test_arrays_that_cannot_be_read(tmp_path: Path) -> None:
     def refuse(message: str, uri: str) -> None:
-        with pytest.raises(InputError, match=message), open_source(f"npy:{tmp_path}/{uri}") as s:
-            s.describe()
-            list(s.batches(10))
+        with pytest.raises(InputError, match=message):
+            read(f"npy:{tmp_path}/{uri}", 10)
 
     np.save(tmp_path / "v.npy", unit_vectors(4))
     for name, array in {
@@ -519,9 +515,8 @@ def test_files_beside_an_array_are_never_replaced(tmp_path: Path) -> None:
     for wrong in ("new.bin", "new.npy?ids=/elsewhere/i.npy", "new.npy?payload=p.parquet"):
         with pytest.raises(UsageError):
             open_sink(f"npy:{tmp_path}/{wrong}", spec)
-    with open_sink(f"npy:{tmp_path}/new.npy", spec) as sink:
-        with pytest.raises(MismatchError, match="null character"):
-            sink.write(VectorBatch(id_array(["a\0"]), unit_vectors(1)))
+    with pytest.raises(MismatchError, match="null character"):
+        write(f"npy:{tmp_path}/new.npy", VectorBatch(id_array(["a\0"]), unit_vectors(1)))
 
 
 def test_an_array_of_numbered_rows_is_one_file_and_its_note(tmp_path: Path) -> None:
@@ -649,44 +644,45 @@ def test_a_run_killed_while_it_publishes(
         provenance=Provenance(vecmigrate_version="0", source="faiss:x", created_at="2026"),
     )
     batch = VectorBatch(np.arange(5, 9), unit_vectors(4), [{"n": 1}] * 4)
-    named = 0
-    while True:
-        left = named
+    names = ["new.ids.npy", "new.jsonl", "new.npy.vecmigrate.json"] if "npy" in place else []
+    for killed_at in range(len(names) + 2):
+        sink = open_sink(uri, spec)
+        sink.write(batch)
+        token = sink.checkpoint()
+        assert token is not None
         with monkeypatch.context() as patch:
-            from vecmigrate_files import staging
-
-            give_name, discard = staging._give_name, staging.Staging.discard
-
-            def dying(*paths: Any) -> None:
-                nonlocal left
-                if left == 0:
-                    raise KeyboardInterrupt
-                left -= 1
-                give_name(*paths)
-
-            patch.setattr(staging, "_give_name", dying)
-            patch.setattr(staging.Staging, "discard", lambda self: None)
-            sink = open_sink(uri, spec)
-            sink.write(batch)
-            token = sink.checkpoint()
-            assert token is not None
-            try:
+            die_at_name(patch, killed_at)
+            with pytest.raises(KeyboardInterrupt):
                 sink.finish()
-            except KeyboardInterrupt:
-                sink.suspend()
-            else:
-                break
-        del discard
-        assert not (tmp_path / Path(uri).name).exists()
-        with resume_sink(uri, spec, token) as sink:
-            sink.suspend()
-        named += 1
-    sink.suspend()
+        sink.suspend()
+        finished = killed_at == len(names) + 1
+        there = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+        assert there == {*names[:killed_at], *([Path(uri).name] if finished else [])}
+        if not finished:
+            resume_sink(uri, spec, token).suspend()
+            # Its own names were taken back.
+            assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
     with pytest.raises(TargetExistsError):
         resume_sink(uri, spec, token)
     assert not list(tmp_path.glob(".*"))
     assert read(uri).ids.tolist() == [5, 6, 7, 8]
-    assert named == (1 if uri.startswith("parquet") else 4)
+
+
+def die_at_name(patch: pytest.MonkeyPatch, at: int) -> None:
+    """Raise where a run would give its ``at``-th name, or where it would tidy up after the last."""
+    give_name, left = staging._give_name, [at]
+
+    def give(made: Path, name: Path) -> None:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        give_name(made, name)
+
+    def discard(self: Any) -> None:
+        raise KeyboardInterrupt
+
+    patch.setattr(staging, "_give_name", give)
+    patch.setattr(staging.Staging, "discard", discard)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -728,11 +724,9 @@ def test_faiss_to_files_and_back_on_the_command_line(
     (tmp_path / "out").mkdir()
     there, back = place.format(tmp_path / "out"), f"faiss:{tmp_path}/back.faiss"
     save_translator(identity(corpus.old.shape[1]), tmp_path / "t.safetensors")
-    run = CliRunner().invoke
+    run, by = CliRunner().invoke, ["--translator", str(tmp_path / "t.safetensors")]
     for source, target in ((corpus.source, there), (there, back)):
-        ended = run(
-            app, ["migrate", source, target, "--translator", str(tmp_path / "t.safetensors")]
-        )
+        ended = run(app, ["migrate", source, target, *by])
         assert ended.exit_code == 0, ended.output
     old, new = contents(corpus.source), contents(back)
     assert old.keys() == new.keys()
@@ -743,9 +737,5 @@ def test_faiss_to_files_and_back_on_the_command_line(
         )
     shown = json.loads(run(app, ["inspect", there, "--json"]).output)
     assert shown["collection"]["count"] == len(old)
-    refused = run(
-        app,
-        ["migrate", corpus.source, there, "--translator", str(tmp_path / "t.safetensors")]
-        + ["--restart"],
-    )
+    refused = run(app, ["migrate", corpus.source, there, *by, "--restart"])
     assert refused.exit_code == ExitCode.TARGET_EXISTS
