@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import Sink, Source, StoreURI, TargetSpec
+from vecmigrate.connector import Provenance, Sink, Source, StoreURI, TargetSpec, Updater
 from vecmigrate_files.npy_place import OPTIONS as NPY_OPTIONS
 from vecmigrate_files.npy_sink import NpySink
 from vecmigrate_files.npy_source import NpySource
 from vecmigrate_files.parquet_sink import ParquetSink
 from vecmigrate_files.parquet_source import OPTIONS, ParquetSource
+from vecmigrate_files.parquet_updater import ParquetUpdater
 from vecmigrate_files.place import place_of
 
 
@@ -26,6 +27,9 @@ class ParquetConnector:
         sink = ParquetSink(place_of(uri, OPTIONS), spec)
         sink.resume(token)
         return sink
+
+    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+        return ParquetUpdater(place_of(uri, OPTIONS), provenance)
 
 
 class NpyConnector:

@@ -29,6 +29,8 @@ class DataFile:
         Number of its first row among the rows of all files.
     partition
         Fields that its folders give to each row.
+    stamp
+        What tells that another file has taken its name.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class DataFile:
     footer: Any
     schema: Any
     partition: Partition
+    stamp: tuple[int, int, int]
 
     @property
     def rows(self) -> int:
@@ -97,8 +100,8 @@ class ParquetFiles:
         self.count = 0
         for each, partition in zip(paths, partitions, strict=True):
             with reading(each), pq.ParquetFile(each) as opened:
-                schema = opened.schema_arrow
-                file = DataFile(each, self.count, opened.metadata, schema, partition)
+                footer, schema = opened.metadata, opened.schema_arrow
+                file = DataFile(each, self.count, footer, schema, partition, _stamp(each))
             if len(set(schema.names)) < len(schema.names):
                 twice = next(n for n in schema.names if schema.names.count(n) > 1)
                 raise InputError(
@@ -178,5 +181,14 @@ class ParquetFiles:
 
 
 def _open(file: DataFile) -> Any:
+    if _stamp(file.path) != file.stamp:
+        raise InputError(
+            f"{file.path} has changed since it was opened", remedy="Run again when it is at rest."
+        )
     # Columns are buffered a row group at a time, and decoded a batch at a time.
     return pq.ParquetFile(file.path, metadata=file.footer, page_checksum_verification=True)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from vecmigrate.connector import (
     CollectionDescription,
@@ -30,7 +31,7 @@ from vecmigrate_files.faults import reading
 from vecmigrate_files.fingerprint import fingerprint_of
 from vecmigrate_files.ids import IdColumn, ids_of, plain_ids
 from vecmigrate_files.marks import mark_of
-from vecmigrate_files.parquet_files import ParquetFiles, Piece
+from vecmigrate_files.parquet_files import DataFile, ParquetFiles, Piece
 from vecmigrate_files.place import place_of
 from vecmigrate_files.row_numbers import RowNumbers
 from vecmigrate_files.settings import settings_of
@@ -104,7 +105,7 @@ class ParquetSource(Source):
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
         wanted = id_array(ids).tolist()
-        rows = self._id_column.rows(wanted)
+        rows = self.rows_of(wanted)
         missing = [i for i, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
         if missing:
             raise MissingIdsError(
@@ -122,6 +123,25 @@ class ParquetSource(Source):
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    @property
+    def files(self) -> list[DataFile]:
+        """The files, in the order in which they are read."""
+        return self._files.files
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns of ids, where there is one, and of vectors."""
+        return self._columns.keys
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Columns that no payload can hold, each with its type."""
+        return self._payloads.left_out
+
+    def rows_of(self, ids: Sequence[PointId]) -> NDArray[np.int64]:
+        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
+        return self._id_column.rows(ids)
 
     def _all_columns(self, *, payloads: bool = True, vectors: bool = True) -> list[str]:
         keys = [k for k in self._columns.keys if vectors or k != self._columns.vector]
