@@ -224,19 +224,35 @@ def test_only_what_is_asked_for_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     real = pq.ParquetFile.iter_batches
 
     def noted(self: Any, *sizes: Any, **how: Any) -> Any:
-        asked.append((tuple(how["columns"]), len(how["row_groups"])))
+        asked.extend((tuple(how["columns"]), group) for group in how["row_groups"])
         return real(self, *sizes, **how)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
     with open_source(f"parquet:{tmp_path}/old.parquet?id=key") as source:
         list(source.batches(1000, payloads=False))
-        assert asked == [(("key",), 25), (("key", "embedding"), 25)]
+        assert asked == [
+            *((("key",), group) for group in range(25)),
+            *((("key", "embedding"), group) for group in range(25)),
+        ]
         asked.clear()
         source.fetch(["doc'2499", "doc'3", "doc'7"])
-        assert [groups for _, groups in asked] == [1, 1]
+        assert [group for _, group in asked] == [0, 24]
         asked.clear()
         list(source.batches(1000, cursor="2450"))
-        assert [groups for _, groups in asked] == [1]
+        assert [group for _, group in asked] == [24]
+
+
+def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
+    """Of 40 row groups one is held, and the ids."""
+    vectors = unit_vectors(40_000, 64)
+    table = pa.table({"id": np.arange(40_000), "vector": lists(vectors)})
+    pq.write_table(table, tmp_path / "old.parquet", row_group_size=1000)
+    del table
+    before = pa.total_allocated_bytes()
+    with open_source(f"parquet:{tmp_path}/old.parquet") as source:
+        held = [pa.total_allocated_bytes() - before for _ in source.batches(500)]
+    assert len(held) == 80
+    assert max(held) < vectors.nbytes / 4
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])

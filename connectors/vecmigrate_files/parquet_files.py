@@ -18,6 +18,8 @@ from vecmigrate.connector import InputError
 from vecmigrate_files.discovery import Partition, parquet_paths, partitions_of
 from vecmigrate_files.faults import reading
 
+_ROWS_A_STEP = 4096
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -146,7 +148,7 @@ class ParquetFiles:
                 end = file.bounds[group + 1]
                 first = file.bounds[group]
                 here = wanted[groups == group]
-                for piece in self._pieces_of(file, columns, 1 << 14, first, end):
+                for piece in self._pieces_of(file, columns, _ROWS_A_STEP, first, end):
                     inside = (here >= piece.first) & (here < piece.first + len(piece))
                     if inside.any():
                         at = pa.array(here[inside] - piece.first)
@@ -171,9 +173,7 @@ class ParquetFiles:
         last = len(file.bounds) - 1 if end is None else file.bounds.index(end)
         at = file.bounds[group]
         with reading(file.path), _open(file) as opened:
-            for rows in opened.iter_batches(
-                size, row_groups=list(range(group, last)), columns=file.columns_among(columns)
-            ):
+            for rows in in_groups(opened, size, range(group, last), file.columns_among(columns)):
                 skipped = min(max(0, start - at), rows.num_rows)
                 if skipped < rows.num_rows:
                     yield Piece(file, at + skipped, rows.slice(skipped))
@@ -185,8 +185,22 @@ def _open(file: DataFile) -> Any:
         raise InputError(
             f"{file.path} has changed since it was opened", remedy="Run again when it is at rest."
         )
-    # Columns are buffered a row group at a time, and decoded a batch at a time.
     return pq.ParquetFile(file.path, metadata=file.footer, page_checksum_verification=True)
+
+
+def in_groups(
+    file: Any, size: int, groups: range | None = None, columns: Sequence[str] | None = None
+) -> Iterator[Any]:
+    """Yield record batches of an open Parquet file's row groups, with one group in memory.
+
+    Parameters
+    ----------
+    groups, columns
+        All where None.
+    """
+    # One after another, since Arrow reads ahead all that it is asked for at once.
+    for group in range(file.num_row_groups) if groups is None else groups:
+        yield from file.iter_batches(size, row_groups=[group], columns=columns)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

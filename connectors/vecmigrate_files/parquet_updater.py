@@ -28,7 +28,7 @@ from vecmigrate_files.dimensions import check_dimension
 from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
 from vecmigrate_files.marks import mark_of
-from vecmigrate_files.parquet_files import DataFile
+from vecmigrate_files.parquet_files import DataFile, in_groups
 from vecmigrate_files.parquet_rows import RowWriter
 from vecmigrate_files.parquet_source import ParquetSource
 from vecmigrate_files.parts import group_rows, write_part
@@ -145,7 +145,7 @@ class ParquetUpdater(Updater):
         if old is not None:
             done = 0
             with pq.ParquetFile(old.path) as file:
-                for batch in file.iter_batches(group_rows(self._dimension)):
+                for batch in in_groups(file, group_rows(self._dimension)):
                     mask = pa.array(kept[done : done + batch.num_rows])
                     done += batch.num_rows
                     table = pa.Table.from_batches([batch]).select(self._rows.schema.names)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vecmigrate_files.durable import sync_path
+from vecmigrate_files.parquet_files import in_groups
 
 GROUP_BYTES = 64 << 20
 """Vectors in a row group take as much, uncompressed."""
@@ -59,7 +60,7 @@ def keep_rows(path: Path, schema: Any, mask: NDArray[Any], rows: int, vector: st
 def _masked(path: Path, mask: NDArray[Any], rows: int) -> Iterator[Any]:
     done = 0
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows):
+        for batch in in_groups(file, rows):
             yield batch.filter(pa.array(mask[done : done + batch.num_rows]))
             done += batch.num_rows
 
