@@ -204,7 +204,7 @@ def test_every_command_has_examples(command: str) -> None:
     [
         (["inspect", "faiss:{f}/none.faiss"], ExitCode.BAD_INPUT, "none.faiss"),
         (["inspect", "{f}/old.faiss"], ExitCode.USAGE, "is not a collection's URI"),
-        (["inspect", "milvus:{f}/x"], ExitCode.USAGE, "faiss, lancedb, qdrant"),
+        (["inspect", "milvus:{f}/x"], ExitCode.USAGE, "faiss, lancedb, npy, parquet, qdrant"),
         (["inspect", "qdrant:{f}/none/x"], ExitCode.BAD_INPUT, "none"),
         (["fit", "--out", "{f}/u"], ExitCode.USAGE, "--anchors"),
         (["fit", "--anchors", "{f}/old.faiss", "--out", "{f}/u"], ExitCode.BAD_INPUT,

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import faiss
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from vecmigrate import Procrustes, save_translator
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -85,6 +90,23 @@ def test_the_connector_of_the_docs_passes_the_conformance_suite(
     assert result.returncode == 0, result.stdout
     assert "passed" in result.stdout
     assert "skipped" not in result.stdout  # it has all the optional parts
+
+
+def test_the_commands_about_files(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+    ids, texts = [f"doc-{n}" for n in range(60)], [f"the text of {n}" for n in range(60)]
+    table = pa.table({"doc_id": ids, "text": texts, "embedding": vectors.tolist()})
+    pq.write_table(table, tmp_path / "export.parquet")
+    np.save(tmp_path / "old.npy", vectors)
+    np.save(tmp_path / "ids.npy", np.array(ids))
+    (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
+    save_translator(Procrustes().fit(np.eye(8), np.eye(8)), tmp_path / "translator.safetensors")
+    [commands] = blocks(ROOT / "docs" / "files.md", "console")
+    for command in commands.splitlines():
+        [name, *arguments] = shlex.split(command)
+        subprocess.run([sys.executable, "-m", name, *arguments], check=True, cwd=tmp_path)
+    assert pq.read_table(tmp_path / "new")["doc_id"].to_pylist() == ids
+    assert np.load(tmp_path / "new.npy").shape == vectors.shape
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

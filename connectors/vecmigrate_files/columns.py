@@ -1,0 +1,140 @@
+"""Which columns of Parquet files are ids, vectors and payload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from vecmigrate.connector import InputError, name_some
+from vecmigrate_files.ids import is_id
+from vecmigrate_files.marks import ParquetMark
+from vecmigrate_files.parquet_files import DataFile
+from vecmigrate_files.payload_reading import PayloadReader
+from vecmigrate_files.place import Place
+from vecmigrate_files.vectors import fixed_size, is_vector
+
+ROW_NUMBERS = "row"
+"""The value of ``?id=`` that makes row numbers the ids."""
+
+_VECTOR_NAMES = ("vector", "embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of columns.
+
+    Attributes
+    ----------
+    id
+        None where the row numbers are the ids.
+    payload
+        Arrow fields of all others, those by folders last.
+    """
+
+    id: str | None
+    vector: str
+    payload: tuple[Any, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns that every file must have."""
+        return [self.vector] if self.id is None else [self.id, self.vector]
+
+
+def columns_of(place: Place, files: Sequence[DataFile], mark: ParquetMark | None) -> Columns:
+    """Find the id and the vector column: as the URI says, else as noted, else by name and type.
+
+    Raises
+    ------
+    InputError
+        Where there is none, several could be meant, a file lacks one, or one has a type that
+        cannot be.
+    """
+    schema = files[0].schema
+    asked = place.option("id")
+    id_name: str | None = asked or (mark.id if mark else "id")
+    if asked == ROW_NUMBERS and ROW_NUMBERS not in schema.names:
+        id_name = None
+    vector = place.option("vector") or (mark.vector if mark else _vector_name(place, schema))
+    for file in files:
+        if id_name is not None:
+            _check_id(place, file, id_name)
+        _check_vector(place, file, vector)
+    sizes = {size: file for file in files if (size := fixed_size(file.schema.field(vector).type))}
+    if len(sizes) > 1:
+        (one, first), (another, second), *_ = sizes.items()
+        raise InputError(
+            f"{place.uri} has vectors of {one} components in {first.path}, "
+            f"of {another} in {second.path}",
+            remedy="Keep each model's vectors in a folder of their own.",
+        )
+    return Columns(id_name, vector, _payload_fields(files, {id_name, vector}))
+
+
+def payload_reader(columns: Columns, mark: ParquetMark | None) -> PayloadReader:
+    """Make the reader of the payload columns, those by folders left to the source."""
+    return PayloadReader(columns.payload, rest=mark is not None)
+
+
+def _check_id(place: Place, file: DataFile, name: str) -> None:
+    names = file.schema.names
+    if name not in names:
+        raise InputError(
+            f"{place.uri}: {file.path} has no column {name!r} for the ids",
+            remedy=f"Name it, as ?id=COLUMN, of: {name_some(names)}; or number the rows by "
+            f"?id={ROW_NUMBERS}.",
+        )
+    if not is_id(file.schema.field(name).type):
+        raise InputError(
+            f"{place.uri}: the id column {name!r} of {file.path} holds "
+            f"{file.schema.field(name).type}",
+            remedy="Name one of integers or text, as ?id=COLUMN.",
+        )
+
+
+def _check_vector(place: Place, file: DataFile, name: str) -> None:
+    names = file.schema.names
+    if name not in names:
+        raise InputError(
+            f"{place.uri}: {file.path} has no column {name!r} for the vectors",
+            remedy=f"Name it, as ?vector=COLUMN, of: {name_some(names)}.",
+        )
+    if not is_vector(file.schema.field(name).type):
+        raise InputError(
+            f"{place.uri}: the column {name!r} of {file.path} holds "
+            f"{file.schema.field(name).type}, no lists of floats",
+            remedy="Name a column of vectors, as ?vector=COLUMN.",
+        )
+
+
+def _vector_name(place: Place, schema: Any) -> str:
+    found = [field.name for field in schema if is_vector(field.type)]
+    for name in _VECTOR_NAMES:
+        if name in found:
+            return name
+    if len(found) != 1:
+        raise InputError(
+            f"{place.uri} has {len(found)} columns of vectors, lists of floats"
+            + (f": {name_some(found)}" if found else ""),
+            remedy=f"Name the one to migrate, as ?vector=COLUMN, of: {name_some(schema.names)}.",
+        )
+    return str(found[0])
+
+
+def _payload_fields(files: Sequence[DataFile], taken: set[str | None]) -> tuple[Any, ...]:
+    """Return a field for each column of any file; the type is the first file's to have it."""
+    fields: dict[str, Any] = {}
+    for file in files:
+        for field in file.schema:
+            if field.name not in taken:
+                known = fields.get(field.name)
+                if known is None or pa.types.is_null(known.type):
+                    fields[field.name] = pa.field(field.name, field.type)
+    for file in files:
+        for name, value in file.partition.items():
+            if name not in taken and name not in fields:
+                fields[name] = pa.field(name, pa.int64() if type(value) is int else pa.string())
+    return tuple(fields.values())

@@ -1,0 +1,212 @@
+"""Ids as Arrow columns: read, written, found, and compared with one another."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vecmigrate.connector import (
+    IdArray,
+    InputError,
+    MismatchError,
+    PointId,
+    id_array,
+    name_some,
+)
+
+
+def is_id(type_: Any) -> bool:
+    """True for integers, text, UUIDs, and dictionaries of them."""
+    if pa.types.is_dictionary(type_):
+        return is_id(type_.value_type)
+    return pa.types.is_integer(type_) or is_text(type_) or isinstance(type_, pa.UuidType)
+
+
+def is_text(type_: Any) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def plain_ids(column: Any, row: Callable[[int], str]) -> Any:
+    """Return an Arrow array of ids as int64, uint64 or text.
+
+    Parameters
+    ----------
+    row
+        Names a row to a user.
+
+    Raises
+    ------
+    InputError
+        Where a row has none, or a negative one, which is no id.
+    """
+    if column.null_count:
+        at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError(f"{row(at)} has no id", remedy="Give each row an id of its own.")
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if isinstance(column.type, pa.UuidType):
+        return pa.array([str(i) for i in column.to_pylist()], pa.string())
+    if not pa.types.is_integer(column.type):
+        return column
+    if column.type != pa.uint64():
+        column = column.cast(pa.int64())
+        negative = np.flatnonzero(column.to_numpy() < 0)
+        if len(negative):
+            at = int(negative[0])
+            raise InputError(
+                f"{row(at)} has the negative id {column[at]}",
+                remedy="Name a column of ids from 0 on.",
+            )
+    return column
+
+
+def ids_of(column: Any) -> IdArray:
+    """Return what :func:`plain_ids` made as an :data:`IdArray`; int64 without a copy."""
+    if column.type == pa.int64():
+        return np.asarray(column.to_numpy())
+    return id_array(column.to_pylist())
+
+
+def id_type(ids: IdArray, preferred: Any | None, what: object) -> Any:
+    """Choose the Arrow type of a column that begins with these ids.
+
+    Parameters
+    ----------
+    preferred
+        Taken where it is of their kind: the type that the source's column has.
+
+    Raises
+    ------
+    MismatchError
+        Where they are of several kinds.
+    """
+    found = id_column(ids, None, what).type
+    if preferred is not None and not pa.types.is_dictionary(preferred):
+        worded = not pa.types.is_integer(preferred)
+        if worded == is_text(found):
+            return preferred
+    return found
+
+
+def id_column(ids: IdArray, type_: Any | None, what: object) -> Any:
+    """Return ids as an Arrow array of ``type_``, of int64, uint64 or text where that is None.
+
+    Raises
+    ------
+    MismatchError
+        Where a file cannot hold one of them.
+    """
+    try:
+        if ids.dtype == np.int64:
+            made = pa.array(ids)
+        elif all(isinstance(i, str) for i in ids.tolist()):
+            made = pa.array(ids.tolist(), pa.string())
+        else:
+            made = pa.array([_integer(i) for i in ids.tolist()], pa.uint64())
+        if type_ is None or made.type == type_:
+            return made
+        if isinstance(type_, pa.UuidType):
+            written = pa.array([uuid.UUID(i).bytes for i in ids.tolist()], type_)
+        else:
+            if pa.types.is_integer(type_) != pa.types.is_integer(made.type):
+                raise TypeError
+            written = made.cast(type_)
+        lost = [i for i, j in zip(ids.tolist(), written.to_pylist(), strict=True) if i != _told(j)]
+    except (pa.ArrowException, TypeError, ValueError, AttributeError):
+        lost = ids.tolist()
+    if lost:
+        raise MismatchError(
+            f"{what} has ids of type {type_ or 'integer, or text,'} and cannot hold the id "
+            f"{name_some(lost[:1] if type_ else _odd(lost))}",
+            remedy="Choose another store, or give the points ids of one kind.",
+        )
+    return written
+
+
+def _integer(point_id: Any) -> int:
+    if isinstance(point_id, str):
+        raise TypeError(f"{point_id!r} is no integer")
+    return int(point_id)
+
+
+def _told(value: Any) -> Any:
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _odd(ids: list[Any]) -> list[Any]:
+    """Return the ids that are of another kind than the first."""
+    return [i for i in ids if isinstance(i, str) != isinstance(ids[0], str)] or ids[:1]
+
+
+def last_rows(ids: Any) -> NDArray[np.bool_] | None:
+    """Return a mask of each id's last row; None where no id comes twice.
+
+    Parameters
+    ----------
+    ids
+        An Arrow chunked array of what :func:`plain_ids` made.
+    """
+    if pa.types.is_integer(ids.type):
+        numbers = ids.to_numpy()
+        if bool((numbers[1:] > numbers[:-1]).all()):
+            return None
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return None
+    rows = pa.table({"id": ids, "row": np.arange(len(ids))})
+    mask = np.zeros(len(ids), dtype=np.bool_)
+    mask[rows.group_by("id").aggregate([("row", "max")])["row_max"].to_numpy()] = True
+    return mask
+
+
+class IdColumn:
+    """All ids of a collection, by row: 8 bytes an integer, or the texts in one piece.
+
+    Parameters
+    ----------
+    ids
+        An Arrow chunked array of what :func:`plain_ids` made.
+    """
+
+    def __init__(self, ids: Any) -> None:
+        self._ids = ids
+
+    def slice(self, start: int, length: int) -> IdArray:
+        """Return the ids of some rows."""
+        return ids_of(self._ids.slice(start, length))
+
+    def first_repeated(self) -> tuple[PointId, int, int] | None:
+        """Return an id that comes twice, and two of its rows; None where none does."""
+        mask = last_rows(self._ids)
+        if mask is None:
+            return None
+        first = int(np.flatnonzero(~mask)[0])
+        found: PointId = self._ids[first].as_py()
+        rows = np.flatnonzero(pc.equal(self._ids, self._ids[first]).to_numpy())
+        return found, first, int(rows[1])
+
+    def rows(self, wanted: Sequence[PointId]) -> NDArray[np.int64]:
+        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
+        type_ = self._ids.type
+        top = 2**63 if type_ == pa.int64() else 2**64
+        possible = {
+            i: None
+            for i in wanted
+            if (isinstance(i, str) if is_text(type_) else not isinstance(i, str) and 0 <= i < top)
+        }
+        # The few are hashed and the many looked up: no second copy of the ids is made.
+        at = pc.index_in(self._ids, value_set=pa.array(list(possible), type_))
+        at = at.fill_null(-1).to_numpy()
+        row_of = np.full(len(possible), -1, dtype=np.int64)
+        there = np.flatnonzero(at >= 0)
+        row_of[at[there]] = there
+        places = {i: int(row) for i, row in zip(possible, row_of.tolist(), strict=True)}
+        return np.fromiter((places.get(i, -1) for i in wanted), np.int64, len(wanted))
+
+    def __len__(self) -> int:
+        return len(self._ids)

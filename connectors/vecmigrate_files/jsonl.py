@@ -1,0 +1,90 @@
+"""Payloads as JSON lines, a line for each row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.connector import InputError
+from vecmigrate_files.faults import reading
+from vecmigrate_files.row_payloads import RowPayloads
+
+_READ = 1 << 24
+_BOM = b"\xef\xbb\xbf"
+
+
+class JsonLines(RowPayloads):
+    """Holds where each line begins, 8 bytes a line, once more than the first are asked for."""
+
+    def __init__(self, what: object, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"{what}: {path} is not there", remedy="Name a file of JSON lines.")
+        self.paths = [path]
+        self.fields = ()
+        self._path = path
+
+    def count(self) -> int:
+        return len(self._bounds) - 1
+
+    def head(self, rows: int) -> list[dict[str, Any]]:
+        with reading(self._path), self._path.open("rb") as file:
+            lines = list(islice(file, rows))
+        if lines:
+            lines[0] = lines[0].removeprefix(_BOM)
+        return [self._payload(line, row) for row, line in enumerate(lines)]
+
+    def batches(self, size: int, start: int) -> Iterator[list[dict[str, Any]]]:
+        for first in range(start, self.count(), size):
+            yield self._between(first, min(first + size, self.count()))
+
+    def take(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+        found = []
+        with reading(self._path), self._path.open("rb") as file:
+            for row in rows.tolist():
+                file.seek(self._bounds[row])
+                found.append(self._payload(file.readline(), row))
+        return found
+
+    def _between(self, first: int, end: int) -> list[dict[str, Any]]:
+        start, stop = self._bounds[first], self._bounds[end]
+        with reading(self._path), self._path.open("rb") as file:
+            file.seek(start)
+            lines = file.read(stop - start).split(b"\n")[: end - first]
+        if len(lines) < end - first:
+            raise InputError(f"{self._path} has become shorter", remedy="Run again.")
+        return [self._payload(line, first + at) for at, line in enumerate(lines)]
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.int64]:
+        """Where each line begins, and the end of the last one."""
+        with reading(self._path), self._path.open("rb") as file:
+            start = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+            file.seek(0)
+            ends, done = [np.array([start], np.int64)], 0
+            while text := file.read(_READ):
+                ends.append(np.flatnonzero(np.frombuffer(text, np.uint8) == 10) + done + 1)
+                done += len(text)
+        bounds = np.concatenate(ends)
+        return bounds if bounds[-1] == max(done, start) else np.append(bounds, done)
+
+    def _payload(self, line: bytes, row: int) -> dict[str, Any]:
+        try:
+            payload = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{self._path} row {row} is not JSON: {error}",
+                remedy="Write one JSON object a line, a line for each vector.",
+            ) from error
+        if not isinstance(payload, dict):
+            raise InputError(
+                f"{self._path} row {row} is not a JSON object",
+                remedy="Write one JSON object a line, a line for each vector.",
+            )
+        return payload

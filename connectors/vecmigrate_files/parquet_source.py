@@ -1,0 +1,248 @@
+"""Reads Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    InputError,
+    Metric,
+    MissingIdsError,
+    PointId,
+    Source,
+    StoreURI,
+    VectorBatch,
+    detect_id_kind,
+    detect_text_field,
+    id_array,
+    name_some,
+)
+from vecmigrate_files.columns import ROW_NUMBERS, columns_of, payload_reader
+from vecmigrate_files.cursors import row_of
+from vecmigrate_files.faults import reading
+from vecmigrate_files.fingerprint import fingerprint_of
+from vecmigrate_files.ids import IdColumn, ids_of, plain_ids
+from vecmigrate_files.marks import mark_of
+from vecmigrate_files.parquet_files import DataFile, ParquetFiles, Piece
+from vecmigrate_files.place import place_of
+from vecmigrate_files.row_numbers import RowNumbers
+from vecmigrate_files.settings import settings_of
+from vecmigrate_files.vectors import fixed_size, vectors_in
+
+OPTIONS = ("id", "vector", "text", "metric")
+_SAMPLE = 100
+_IDS_A_STEP = 1 << 16
+
+
+class ParquetSource(Source):
+    """The rows of one file after another, a batch at a time."""
+
+    def __init__(self, uri: StoreURI) -> None:
+        self._place = place_of(uri, OPTIONS)
+        self._place.metric()
+        self._place.refuse_unfinished()
+        self._files = ParquetFiles(uri, self._place.path)
+        self._mark = mark_of(self._files.files[0].schema)
+        self._columns = columns_of(self._place, self._files.files, self._mark)
+        self._payloads = payload_reader(self._columns, self._mark)
+        if self._place.option("text"):
+            self.describe()
+
+    def describe(self) -> CollectionDescription:
+        return self._description
+
+    @cached_property
+    def _description(self) -> CollectionDescription:
+        sample: list[dict[str, Any]] = []
+        ids: list[PointId] = []
+        # Files that vecmigrate wrote hold each payload field's name in the rows alone.
+        head = next(self._files.steps(self._all_columns(vectors=False), _SAMPLE, 0), [])
+        for piece in head:
+            sample.extend(self._payloads_of(piece))
+            ids.extend(ids_of(self._ids_of(piece)).tolist())
+        fields = dict.fromkeys([*self._payloads.fields, *(name for p in sample for name in p)])
+        mark, files = self._mark, self._files.files
+        groups = sum(file.footer.num_row_groups for file in files)
+        noted = (mark.text if mark else None) or detect_text_field(sample)
+        return CollectionDescription(
+            uri=str(self._place.uri),
+            store="parquet",
+            index_type=f"no index ({_counted(len(files), 'file')}, "
+            f"{_counted(groups, 'row group')})",
+            count=self._files.count,
+            dimension=self._dimension,
+            metric=self._place.metric() or (mark.metric if mark else Metric.COSINE),
+            id_kind=detect_id_kind(ids),
+            payload_fields=tuple(fields),
+            text_field=self._place.text_field(noted, fields),
+            settings=settings_of(files[0], self._columns, self._payloads),
+            notes=tuple(self._notes()),
+            provenance=mark.provenance if mark else None,
+        )
+
+    def batches(
+        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        done = row_of(cursor, self._place.uri)
+        self._check_ids()
+        columns = self._all_columns(payloads=payloads)
+        for pieces in self._files.steps(columns, batch_size, done):
+            done += sum(map(len, pieces))
+            yield self._batch(pieces, payloads=payloads, cursor=str(done))
+
+    def ids(self, batch_size: int) -> Iterator[IdArray]:
+        self._check_ids()
+        for start in range(0, self._files.count, batch_size):
+            yield self._id_column.slice(start, batch_size)
+
+    def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        wanted = id_array(ids).tolist()
+        rows = self.rows_of(wanted)
+        missing = [i for i, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
+        if missing:
+            raise MissingIdsError(
+                f"{self._place.uri} lacks the ids {name_some(missing)}",
+                remedy="Check that they are of these files.",
+            )
+        distinct, order = np.unique(rows, return_inverse=True)
+        found = self._files.take(self._all_columns(), distinct)
+        if not found:
+            return VectorBatch(id_array([]), np.empty((0, self._dimension), np.float32), [])
+        return self._batch(found, payloads=True, cursor=None).take(order.astype(np.intp))
+
+    def fingerprint(self) -> str:
+        return fingerprint_of(file.path for file in self._files.files)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    @property
+    def files(self) -> list[DataFile]:
+        """The files, in the order in which they are read."""
+        return self._files.files
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns of ids, where there is one, and of vectors."""
+        return self._columns.keys
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Columns that no payload can hold, each with its type."""
+        return self._payloads.left_out
+
+    def rows_of(self, ids: Sequence[PointId]) -> NDArray[np.int64]:
+        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
+        return self._id_column.rows(ids)
+
+    def _all_columns(self, *, payloads: bool = True, vectors: bool = True) -> list[str]:
+        keys = [k for k in self._columns.keys if vectors or k != self._columns.vector]
+        return [*keys, *(self._payloads.columns if payloads else [])]
+
+    def _batch(self, pieces: list[Piece], *, payloads: bool, cursor: str | None) -> VectorBatch:
+        ids, vectors = [], []
+        for piece in pieces:
+            ids.append(ids_of(self._ids_of(piece)))
+            column = piece.rows.column(self._columns.vector)
+            vectors.append(vectors_in(column, ids[-1], self._dimension, piece.row))
+        found = None
+        if payloads:
+            found = [payload for piece in pieces for payload in self._payloads_of(piece)]
+        one = len(pieces) == 1
+        return VectorBatch(
+            ids[0] if one else np.concatenate(ids),
+            vectors[0] if one else np.concatenate(vectors),
+            found,
+            cursor,
+        )
+
+    def _ids_of(self, piece: Piece) -> Any:
+        if self._columns.id is None:
+            return pa.array(piece.numbers())
+        return plain_ids(piece.rows.column(self._columns.id), piece.row)
+
+    def _payloads_of(self, piece: Piece) -> list[dict[str, Any]]:
+        with reading(piece.file.path):
+            payloads = self._payloads.read(piece.rows)
+        there = set(piece.file.schema.names)
+        added = {n: v for n, v in piece.file.partition.items() if n not in there}
+        if added:
+            for payload in payloads:
+                payload.update(added)
+        return payloads
+
+    @cached_property
+    def _dimension(self) -> int:
+        name = self._columns.vector
+        sizes = [fixed_size(file.schema.field(name).type) for file in self._files.files]
+        for size in sizes:
+            if size is not None:
+                return size
+        for pieces in self._files.steps([name], 1, 0):
+            first = pieces[0].rows.column(name)[0].as_py()
+            if first:
+                return len(first)
+            raise InputError(
+                f"{pieces[0].row(0)} has no vector",
+                remedy="Give each row a vector, or take the row out.",
+            )
+        raise InputError(
+            f"{self._place.uri} has no rows, and its type does not tell the vectors' length",
+            remedy="Name files with points.",
+        )
+
+    @cached_property
+    def _id_column(self) -> IdColumn | RowNumbers:
+        """All ids, read once."""
+        if self._columns.id is None:
+            return RowNumbers(self._files.count)
+        steps = self._files.steps([self._columns.id], _IDS_A_STEP, 0)
+        parts = [self._ids_of(piece) for pieces in steps for piece in pieces]
+        kinds = dict.fromkeys(part.type for part in parts)
+        if len(kinds) > 1:
+            raise InputError(
+                f"{self._place.uri} has ids of several types: {name_some(kinds)}",
+                remedy="Write the files with one type of id.",
+            )
+        return IdColumn(pa.chunked_array(parts, next(iter(kinds), pa.int64())))
+
+    def _check_ids(self) -> None:
+        """Refuse ids that come twice, which a migration would lose."""
+        if not self._checked_ids:
+            return
+        found, first, second = self._checked_ids
+        raise InputError(
+            f"{self._place.uri} has the id {found} twice: in {self._row_name(first)} and "
+            f"{self._row_name(second)}",
+            remedy="Take one of the rows out, or name a column of distinct ids as ?id=COLUMN.",
+        )
+
+    @cached_property
+    def _checked_ids(self) -> tuple[PointId, int, int] | None:
+        return self._id_column.first_repeated()
+
+    def _row_name(self, row: int) -> str:
+        file = next(f for f in self._files.files if row < f.first + f.rows)
+        return f"{file.path} row {row - file.first}"
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self._mark is None and self._place.metric() is None:
+            notes.append("nothing tells the metric: taken as cosine; or ?metric=")
+        if self._columns.id is None:
+            notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
+        if self._payloads.left_out:
+            notes.append(f"columns not carried over: {name_some(self._payloads.left_out)}")
+        return notes
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count != 1 else "")

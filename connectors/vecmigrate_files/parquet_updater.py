@@ -1,0 +1,184 @@
+"""Changes points of Parquet files that vecmigrate wrote."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    MismatchError,
+    PointId,
+    Provenance,
+    Updater,
+    VectorBatch,
+    WriteError,
+    name_some,
+)
+from vecmigrate_files.dimensions import check_dimension
+from vecmigrate_files.durable import sync_path
+from vecmigrate_files.faults import writing
+from vecmigrate_files.marks import mark_of
+from vecmigrate_files.parquet_files import DataFile, in_groups
+from vecmigrate_files.parquet_rows import RowWriter
+from vecmigrate_files.parquet_source import ParquetSource
+from vecmigrate_files.parts import group_rows, write_part
+from vecmigrate_files.place import Place
+from vecmigrate_files.spool import Spool
+
+_DELETED = -1
+
+
+class ParquetUpdater(Updater):
+    """Collects changes, and writes the files that they concern anew at :meth:`finish`.
+
+    Each file is replaced in one step, by one that has the changed points of its own, so that a
+    reader has each point once. New points go to a file of their own, or into the only one.
+
+    Raises
+    ------
+    MismatchError
+        Where vecmigrate did not write the files, or an update would empty a column.
+    WriteError
+        Where another run is changing them.
+    """
+
+    def __init__(self, place: Place, provenance: Provenance) -> None:
+        self._place = place
+        self._source = ParquetSource(place.uri)
+        self._dimension = self._source.describe().dimension
+        schema = self._source.files[0].schema
+        mark = mark_of(schema)
+        if mark is None:
+            raise MismatchError(
+                f"{place.uri} was not written by vecmigrate", remedy="Migrate to a new target."
+            )
+        if self._source.keys != [mark.id, mark.vector]:
+            raise MismatchError(
+                f"{place.uri} names other columns than the files were written with",
+                remedy=f"Write id={mark.id} and vector={mark.vector}, or leave both out.",
+            )
+        if self._source.left_out:
+            raise MismatchError(
+                f"{place.uri} has columns that an update would empty: "
+                f"{name_some(self._source.left_out)}",
+                remedy="Take them out, or migrate to a new target.",
+            )
+        self._mark = mark.model_copy(update={"provenance": provenance})
+        self._schema = schema.with_metadata(self._mark.metadata())
+        self._rows = RowWriter(place, self._schema, self._mark)
+        self._last: dict[PointId, int] = {}
+        self._lock: IO[bytes] | None = None
+        with writing(place.uri):
+            self._folder.mkdir(exist_ok=True)
+            self._take_lock()
+            for left in self._folder.glob("*.parquet"):
+                left.unlink()
+            self._spool = Spool.make(self._folder / "changes.arrow", self._rows.schema)
+
+    def upsert(self, batch: VectorBatch) -> None:
+        check_dimension(batch, self._dimension, self._place)
+        with writing(self._place.uri):
+            start = self._spool.rows
+            self._spool.append(self._rows.rows(batch))
+        self._last.update({i: start + row for row, i in enumerate(batch.ids.tolist())})
+
+    def delete(self, ids: IdArray) -> None:
+        self._last.update(dict.fromkeys(ids.tolist(), _DELETED))
+
+    def finish(self) -> CollectionDescription:
+        with writing(self._place.uri):
+            if self._last:
+                self._replace()
+        self._let_go()
+        with ParquetSource(self._place.uri) as source:
+            return source.describe()
+
+    def abort(self) -> None:
+        self._let_go()
+
+    @property
+    def _folder(self) -> Path:
+        return self._place.path.with_name(f".{self._place.path.name}.vecmigrate-update")
+
+    def _replace(self) -> None:
+        changed = list(self._last)
+        rows = self._source.rows_of(changed)
+        written = np.fromiter(self._last.values(), np.int64, len(changed))
+        new = written[(rows < 0) & (written != _DELETED)]
+        files = self._source.files
+        # The first file says what the collection is: it is replaced first, and always.
+        for file in files:
+            inside = (rows >= file.first) & (rows < file.first + file.rows)
+            if inside.any() or file is files[0]:
+                kept = np.ones(file.rows, np.bool_)
+                kept[rows[inside] - file.first] = False
+                added = written[inside & (written != _DELETED)]
+                if file.path == self._place.path:
+                    added, new = np.concatenate([added, new]), new[:0]
+                self._write(file.path, file, kept, added)
+        if len(new):
+            self._write(self._new_path(), None, np.empty(0, np.bool_), new)
+
+    def _write(
+        self, path: Path, old: DataFile | None, kept: NDArray[np.bool_], added: NDArray[np.int64]
+    ) -> None:
+        made = self._folder / path.name
+        rows = group_rows(self._dimension)
+        write_part(made, self._schema, self._content(old, kept, added), rows, self._mark.vector)
+        made.replace(path)
+        sync_path(path.parent)
+
+    def _content(
+        self, old: DataFile | None, kept: NDArray[np.bool_], added: NDArray[np.int64]
+    ) -> Iterator[Any]:
+        """Yield the rows of a file that stay, then those of the spool."""
+        if old is not None:
+            done = 0
+            with pq.ParquetFile(old.path) as file:
+                for batch in in_groups(file, group_rows(self._dimension)):
+                    mask = pa.array(kept[done : done + batch.num_rows])
+                    done += batch.num_rows
+                    table = pa.Table.from_batches([batch]).select(self._rows.schema.names)
+                    yield from table.filter(mask).cast(self._rows.schema).to_batches()
+        start = 0
+        added = np.sort(added)
+        for batch in self._spool.batches():
+            low, high = np.searchsorted(added, (start, start + batch.num_rows))
+            if low < high:
+                yield batch.take(pa.array(added[low:high] - start))
+            start += batch.num_rows
+
+    def _new_path(self) -> Path:
+        taken = {path.name for path in self._place.path.iterdir()}
+        number = len(self._source.files)
+        while f"part-{number:05}.parquet" in taken:
+            number += 1
+        return self._place.path / f"part-{number:05}.parquet"
+
+    def _take_lock(self) -> None:
+        lock = (self._folder / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise WriteError(
+                f"another run is changing {self._place.uri}", remedy="Let it finish."
+            ) from error
+        self._lock = lock
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            self._spool.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._lock.close()
+            self._lock = None
