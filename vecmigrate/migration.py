@@ -28,6 +28,7 @@ from vecmigrate.resuming import NotKept, Progressing, keep_progress
 from vecmigrate.screening import OnBadVector, Skipped
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
+from vecmigrate.stages import StageSeconds
 from vecmigrate.state.jobs import Belongings, Job
 from vecmigrate.translators import (
     Direction,
@@ -64,6 +65,8 @@ class MigrationResult(BaseModel):
         Points that the target's store refused, and the file that holds them.
     seconds, vectors_per_second
         From the first read to the publication, of this run; verification not counted.
+    stages
+        What reading, translating and writing took, which overlap; of this run.
     target
         The new collection, as found when opened again.
     notes
@@ -81,6 +84,7 @@ class MigrationResult(BaseModel):
     dead_letters: str | None = None
     seconds: float
     vectors_per_second: float
+    stages: StageSeconds
     notes: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
@@ -238,6 +242,7 @@ def migrate(
         begun = time.perf_counter()
         steps = Steps(_log)
         here = 0
+        stages = StageSeconds()
         notes: tuple[str, ...] = ()
         if not kept.is_published():
             sink = stack.enter_context(kept.open_sink(target, spec, restart=restart))
@@ -262,15 +267,17 @@ def migrate(
                 absent_is_bad=not sink.whole_points,
                 restart=restart,
                 announce=announce,
+                stages=stages,
             )
             with kept.suspending(sink):
                 notes = _left_behind(description, sink, target)
             with kept.suspending(sink), engine.translated(work) as done:
                 for batch in prefetch(keeper.apply(done) if keeper else done):
-                    taken = writer.write(batch)
-                    written.add(taken.ids)
-                    here += len(taken)
-                    kept.wrote(sink, taken, skipped)
+                    with stages.timed_writing():
+                        taken = writer.write(batch)
+                        written.add(taken.ids)
+                        here += len(taken)
+                        kept.wrote(sink, taken, skipped)
                     if progress is not None:
                         progress(len(batch))
                     pace.passed(len(batch))
@@ -279,7 +286,8 @@ def migrate(
                 steps.ended("write", points=here)
             with kept.suspending(sink):
                 kept.publishing(sink)
-                notes += sink.finish().notes
+                with stages.timed_writing():
+                    notes += sink.finish().notes
                 steps.ended("publish")
         else:
             announce("an earlier run has published the target already")
@@ -303,6 +311,7 @@ def migrate(
         dead_letters=str(letters.path) if letters.ids else None,
         seconds=seconds,
         vectors_per_second=here / seconds if seconds else 0.0,
+        stages=stages,
         notes=tuple(note for note in notes if note not in found.notes),
     )
 

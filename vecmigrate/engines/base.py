@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.screening import OnBadVector, Skipped
 from vecmigrate.source import Source
+from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator
 
 
@@ -36,6 +37,8 @@ class Translation:
         Leave unused what an earlier run kept.
     announce
         Called with a line for a person.
+    stages
+        Gathers the time that reading and translating take in this process.
     """
 
     source: Source
@@ -50,6 +53,7 @@ class Translation:
     identity: str = ""
     restart: bool = False
     announce: Callable[[str], None] = lambda line: None
+    stages: StageSeconds = field(default_factory=StageSeconds)
 
 
 class Engine(ABC):

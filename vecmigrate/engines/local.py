@@ -28,4 +28,5 @@ class LocalEngine(Engine):
             work.skipped,
             absent_is_bad=work.absent_is_bad,
         )
-        yield translated(prefetch(usable), work.translator, work.text_field)
+        read = prefetch(work.stages.timed_reading(usable))
+        yield translated(read, work.translator, work.text_field, work.stages)

@@ -1,0 +1,59 @@
+"""What the stages of a migration take, each in the thread that does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+T = TypeVar("T")
+
+
+class StageSeconds(BaseModel):
+    """Seconds in which each stage was at work; waiting for another one is not counted.
+
+    Stages overlap: where the sum exceeds the time of the run, that is by how much they did.
+
+    Attributes
+    ----------
+    reading
+        From the source, and looking for bad vectors.
+    translating
+        0 where another engine does it.
+    writing
+        To the target, its publication included.
+    """
+
+    reading: float = 0.0
+    translating: float = 0.0
+    writing: float = 0.0
+
+    def timed_reading(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield ``items``; what it takes to get each is reading."""
+        following = iter(items)
+        while True:
+            begun = time.perf_counter()
+            try:
+                item = next(following)
+            except StopIteration:
+                return
+            finally:
+                self.reading += time.perf_counter() - begun
+            yield item
+
+    @contextmanager
+    def timed_translating(self) -> Iterator[None]:
+        """Count what happens in the context as translating."""
+        begun = time.perf_counter()
+        yield
+        self.translating += time.perf_counter() - begun
+
+    @contextmanager
+    def timed_writing(self) -> Iterator[None]:
+        """Count what happens in the context as writing."""
+        begun = time.perf_counter()
+        yield
+        self.writing += time.perf_counter() - begun
