@@ -1,0 +1,360 @@
+"""Migrations a second, beside what the machine could do at best, and beside isotrieve.
+
+    python benchmarks/throughput.py --work DIR          # to 1,000,000 vectors; DIR needs 16 GiB
+    python benchmarks/throughput.py --work DIR --large  # 10,000,000 too: DIR needs 60 GiB
+
+From 384 dimensions to 768. The floor is, in the same run and from the same page cache, a loop that
+reads the source's bytes, multiplies by matrices of the translator's shapes (one for a linear map,
+two for a kernel map of as many landmarks) and writes and syncs the target's bytes. Each migration
+is a ``vecmigrate migrate`` process of its own; its time is the one that it tells, from the first
+read to the publication. Floor and migration take turns, and the ratio is that of their medians.
+Peers do the same work on the same points. Writes ``results/throughput.json`` and ``.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from measuring import CHUNK, clustered, make_translator, mebibytes, provenance, watch
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient, models
+
+OLD, NEW, ANCHORS = 384, 768, 2000
+METHODS = ("ridge", "kernel-ridge")
+BATCH = 8192
+RESULTS = Path(__file__).parent / "results"
+Product = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A kind of source, and one of target.
+
+    Attributes
+    ----------
+    source
+        In FAISS's factory language; or ``parquet``, ``npy``.
+    bare
+        True where the target's store does no more than to write: the floor is a fair one.
+    counts
+        Vectors, and those of a large run.
+    """
+
+    source: str
+    target: str
+    bare: bool
+    counts: tuple[int, ...]
+    large: tuple[int, ...] = ()
+    rounds: int = 3
+
+    @property
+    def name(self) -> str:
+        return f"{self.source} to {self.target}"
+
+
+ROUTES = (
+    Route("Flat", "Flat", True, (100_000, 1_000_000), (10_000_000,)),
+    Route("parquet", "Flat", True, (100_000, 1_000_000), (10_000_000,)),
+    Route("IVF1024,Flat", "IVF1024,Flat", False, (100_000, 1_000_000), rounds=1),
+    Route("HNSW16,Flat", "HNSW16,Flat", False, (100_000,), (1_000_000,), rounds=1),
+    Route("Flat", "qdrant", False, (20_000, 100_000), rounds=1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One migration, or the floor beside it.
+
+    Attributes
+    ----------
+    seconds, floor_seconds
+        Medians over the rounds.
+    share
+        Of the floor's rate.
+    reading, translating, writing
+        Seconds in which each stage was at work.
+    anonymous
+        Bytes of memory of the process's own, at most.
+    """
+
+    route: str
+    count: int
+    method: str
+    bare: bool
+    seconds: float
+    floor_seconds: float
+    reading: float
+    translating: float
+    writing: float
+    anonymous: int
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.seconds
+
+    @property
+    def share(self) -> float:
+        return self.floor_seconds / self.seconds
+
+    @property
+    def overlap(self) -> float:
+        return (self.reading + self.translating + self.writing) / self.seconds
+
+
+def chunks(count: int) -> Iterator[NDArray[np.float32]]:
+    rng = np.random.default_rng(1)
+    for start in range(0, count, CHUNK):
+        yield clustered(min(CHUNK, count - start), OLD, rng)
+
+
+def make_source(folder: Path, kind: str, count: int) -> tuple[str, Path]:
+    """Write the source; its URI and its file."""
+    if kind == "parquet":
+        path = folder / "old.parquet"
+        vector = pa.list_(pa.float32(), OLD)
+        schema = pa.schema([("id", pa.int64()), ("vector", vector)])
+        with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as file:
+            done = 0
+            for rows in chunks(count):
+                ids = pa.array(np.arange(done, done + len(rows)))
+                vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), OLD)
+                file.write_table(pa.table([ids, vectors], schema=schema), row_group_size=BATCH)
+                done += len(rows)
+        return f"parquet:{path}?metric=cosine", path
+    path = folder / "old.faiss"
+    index = faiss.index_factory(OLD, kind, faiss.METRIC_INNER_PRODUCT)
+    if not index.is_trained:
+        index.train(clustered(min(count, 64 * index.nlist), OLD, np.random.default_rng(3)))
+    for rows in chunks(count):
+        index.add(rows)
+    faiss.write_index(index, str(path))
+    return f"faiss:{path}", path
+
+
+def product_of(method: str) -> Product:
+    """The translator's products, to memory that is there already."""
+    out = np.empty((BATCH, NEW), np.float32)
+    if method == "ridge":
+        weights = np.ones((OLD, NEW), np.float32)
+        return lambda rows: np.matmul(rows, weights, out=out[: len(rows)])
+    first = np.full((OLD, ANCHORS), 1 / OLD, np.float32)
+    second = np.full((ANCHORS, NEW), 1 / ANCHORS, np.float32)
+    between = np.empty((BATCH, ANCHORS), np.float32)
+
+    def both(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        np.matmul(rows, first, out=between[: len(rows)])
+        return np.matmul(between[: len(rows)], second, out=out[: len(rows)])
+
+    return both
+
+
+def floor(source: Path, target: Path, count: int, method: str) -> float:
+    """Seconds of the bare loop."""
+    product, width = product_of(method), 4 * OLD
+    extra = max(0, source.stat().st_size - count * width)
+    buffer = np.empty((BATCH, OLD), np.float32)
+    begun = time.perf_counter()
+    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
+        reader.read(extra)
+        for start in range(0, count, BATCH):
+            rows = buffer[: min(BATCH, count - start)]
+            reader.readinto(memoryview(rows).cast("B"))
+            writer.write(memoryview(product(rows)).cast("B"))
+        os.fsync(writer.fileno())
+    seconds = time.perf_counter() - begun
+    target.unlink()
+    return seconds
+
+
+def migrate(source: str, target: str, translator: str, count: int) -> tuple[dict, int]:
+    """Run a migration; what it tells of itself, and its memory."""
+    ran = watch("migrate", source, target, "--translator", translator, "--json")
+    told = json.loads(ran.out)
+    assert told["written"] == count
+    return told, ran.anonymous
+
+
+def target_of(folder: Path, kind: str) -> str:
+    if kind == "qdrant":
+        return f"qdrant:{folder}/qdrant/new"
+    return f"faiss:{folder}/new.faiss?index={kind}"
+
+
+def clear(folder: Path) -> None:
+    """Remove what a migration wrote."""
+    shutil.rmtree(folder / "qdrant", ignore_errors=True)
+    shutil.rmtree(folder / ".vecmigrate", ignore_errors=True)
+    for path in folder.glob("new.faiss*"):
+        path.unlink()
+
+
+def measure(
+    folder: Path, route: Route, count: int, translators: dict[str, str]
+) -> Iterator[Measured]:
+    source, path = make_source(folder, route.source, count)
+    for method, translator in translators.items():
+        floors, told, memory = [], [], []
+        for _ in range(route.rounds if count <= 1_000_000 else 1):
+            floors.append(floor(path, folder / "floor.bin", count, method))
+            one, anonymous = migrate(source, target_of(folder, route.target), translator, count)
+            told.append(one)
+            memory.append(anonymous)
+            clear(folder)
+        middle = sorted(told, key=lambda one: one["seconds"])[len(told) // 2]
+        yield Measured(
+            route.name,
+            count,
+            method,
+            route.bare,
+            middle["seconds"],
+            float(np.median(floors)),
+            **middle["stages"],
+            anonymous=max(memory),
+        )
+    path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A peer's migration and ours, of the same points."""
+
+    what: str
+    count: int
+    ours: float
+    peer: float
+
+    @property
+    def times(self) -> float:
+        return self.peer / self.ours
+
+
+def isotrieve_mapping(folder: Path) -> object:
+    from isotrieve import RidgeMapping
+
+    old, new = (np.load(folder / f"anchors-{side}.npy") for side in ("old", "new"))
+    return RidgeMapping().fit(old, new)
+
+
+def beside_isotrieve(folder: Path, translator: str) -> Iterator[Beside]:
+    """Isotrieve 0.4.0: Qdrant to Qdrant, both embedded; and its own array files."""
+    from isotrieve.adapters.qdrant import QdrantAdapter
+
+    mapping = isotrieve_mapping(folder)
+    count = 20_000
+    rows = next(chunks(count))
+    place = folder / "peer"
+    client = QdrantClient(path=str(place))
+    cosine = models.VectorParams(size=OLD, distance=models.Distance.COSINE)
+    client.create_collection("old", vectors_config=cosine)
+    client.upload_collection("old", vectors=rows, ids=range(count), batch_size=512)
+    adapter = QdrantAdapter.__new__(QdrantAdapter)
+    # Its constructor takes the URL of a server alone; the rest is its own code.
+    adapter._mapping, adapter._client, adapter._collection = mapping, client, "old"
+    begun = time.perf_counter()
+    adapter.migrate(batch_size=1000, new_collection="theirs")
+    peer = time.perf_counter() - begun
+    assert client.count("theirs").count == count
+    client.close()
+    told, _ = migrate(f"qdrant:{place}/old", f"qdrant:{place}/ours", translator, count)
+    yield Beside("embedded Qdrant to embedded Qdrant", count, told["seconds"], peer)
+    shutil.rmtree(place)
+    count = 200_000
+    rows = np.concatenate(list(chunks(count)))
+    np.save(folder / "old.npy", rows)
+    told, _ = migrate(
+        f"npy:{folder}/old.npy?metric=cosine", f"npy:{folder}/new.npy", translator, count
+    )
+    begun = time.perf_counter()
+    done = np.concatenate([mapping.transform(row[None].astype(np.float64)) for row in rows])
+    np.save(folder / "theirs.npy", done.astype(np.float32))
+    yield Beside(
+        "array file to array file, its transform called a row at a time as in its Qdrant migration",
+        count,
+        told["seconds"],
+        time.perf_counter() - begun,
+    )
+
+
+def page(found: list[Measured], peers: list[Beside]) -> str:
+    lines = [
+        f"# Throughput, {OLD} to {NEW} dimensions",
+        "",
+        f"`python benchmarks/throughput.py`, {provenance()}. {ANCHORS:,} anchors.",
+        "",
+        "| route | vectors | translator | vectors/s | share of the floor | reading | translating | "
+        "writing | stages / wall | memory of its own |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        total = one.reading + one.translating + one.writing
+        shares = [part / total for part in (one.reading, one.translating, one.writing)]
+        share = f"{one.share:.0%}" if one.bare else "(the store builds its index)"
+        parts = " | ".join(f"{part:.0%}" for part in shares)
+        lines.append(
+            f"| {one.route} | {one.count:,} | {one.method} | {one.rate:,.0f} | {share} | {parts} | "
+            f"{one.overlap:.2f} | {mebibytes(one.anonymous)} |"
+        )
+    lines += ["", "| beside isotrieve 0.4.0 | vectors | vecmigrate | isotrieve | times as fast |"]
+    lines += ["|---|---|---|---|---|"]
+    lines += [
+        f"| {one.what} | {one.count:,} | {one.ours:.1f} s | {one.peer:.1f} s | {one.times:.1f} |"
+        for one in peers
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, help="Folder for many GiB of vectors.")
+    parser.add_argument("--large", action="store_true", help="10,000,000 vectors too.")
+    parser.add_argument("--routes", nargs="*", default=[], help="Only those with such a name.")
+    parser.add_argument("--most", type=int, default=10_000_000, help="No more vectors than that.")
+    parser.add_argument("--out", type=Path, default=RESULTS / "throughput")
+    asked = parser.parse_args()
+    found: list[Measured] = []
+    peers: list[Beside] = []
+    with tempfile.TemporaryDirectory(dir=asked.work) as work:
+        folder = Path(work)
+        os.environ["VECMIGRATE_STATE"] = str(folder / ".vecmigrate" / "state.sqlite")
+        translators = {m: make_translator(folder, m, (OLD, NEW), ANCHORS) for m in METHODS}
+        for route in ROUTES:
+            if asked.routes and not any(word in route.name for word in asked.routes):
+                continue
+            for count in (*route.counts, *(route.large if asked.large else ())):
+                if count > asked.most:
+                    continue
+                for one in measure(folder, route, count, translators):
+                    found.append(one)
+                    print(one.route, f"{one.count:,}", one.method, f"{one.share:.0%}", flush=True)
+        if not asked.routes or "isotrieve" in asked.routes:
+            for beside in beside_isotrieve(folder, min(asked.most, 20_000), translators["ridge"]):
+                peers.append(beside)
+                print(beside.what, f"{beside.times:.1f}", flush=True)
+    asked.out.with_suffix(".json").write_text(
+        json.dumps(
+            {
+                "made": provenance(),
+                "migrations": [asdict(one) for one in found],
+                "isotrieve": [asdict(one) for one in peers],
+            },
+            indent=1,
+        )
+    )
+    asked.out.with_suffix(".md").write_text(page(found, peers))
+    print(page(found, peers))
+
+
+if __name__ == "__main__":
+    main()
