@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-COUNT, SIZE = 2000, 8
-LOCAL, SERVED = ("embedded", "rest", "grpc"), ("rest", "grpc")
+COUNT, FEW, SIZE = 2000, 40, 8
+LOCAL, SERVED = ("embedded", "rest", "grpc"), ("grpc", "rest")
 KEPT, LOSSY, REFUSED = "kept", "lossy", "refused"
 
 Named = dict[str, Any]
@@ -42,7 +42,7 @@ def params(size: int = SIZE, **more: Any) -> models.VectorParams:
 
 @dataclass(frozen=True)
 class Case:
-    """A collection of COUNT points.
+    """A collection of COUNT points in the first place, and of a FEW in the others.
 
     Attributes
     ----------

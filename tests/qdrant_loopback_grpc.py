@@ -83,7 +83,9 @@ class Collections(q.CollectionsServicer):
     def Create(self, request: Any) -> Any:  # noqa: N802
         body = models.CreateCollection(
             vectors=GrpcToRest.convert_vectors_config(request.vectors_config),
-            sparse_vectors=GrpcToRest.convert_sparse_vector_config(request.sparse_vectors_config),
+            sparse_vectors=GrpcToRest.convert_sparse_vector_config(request.sparse_vectors_config)
+            if request.HasField("sparse_vectors_config")
+            else None,
             metadata=GrpcToRest.convert_payload(request.metadata),
             **{
                 name: convert(getattr(request, name))

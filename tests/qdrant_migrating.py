@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from qdrant_cases import COUNT, SIZE, Case, params
 from qdrant_client import QdrantClient, models
 from qdrant_places import Place
+from vecmigrate_qdrant.marks import foreign_metadata
 
 from vecmigrate.batches import Vectors
 from vecmigrate.translators.base import Translator
@@ -21,10 +22,10 @@ class Reversal(Translator):
     def __init__(self, dimension: int = SIZE) -> None:
         self.source_dim_ = self.target_dim_ = dimension
 
-    def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:  # noqa: N803
+    def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
         return self
 
-    def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:  # noqa: N803
+    def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
         return np.ascontiguousarray(X[:, ::-1])
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -38,6 +39,11 @@ class Reversal(Translator):
 def make(place: Place, case: Case, name: str, count: int = COUNT) -> None:
     with place.client() as client:
         client.create_collection(name, **{"vectors_config": params(), **case.create})
+        if place.kind == "embedded":
+            # It commits each point by itself, with an fsync or more.
+            storage = client._client.collections[name].storage.storage
+            for pragma in ("journal_mode=WAL", "synchronous=OFF"):
+                storage.execute(f"PRAGMA {pragma}").fetchall()
         for key in case.shard_keys:
             client.create_shard_key(name, key, shards_number=2)
         for path, schema in case.indexes.items():
@@ -59,36 +65,35 @@ def point(case: Case, row: int) -> models.PointStruct:
     return models.PointStruct(id=case.id_of(row), vector=vector, payload=case.payload_of(row))
 
 
-def settings(place: Place, name: str) -> dict[str, Any]:
+def settings(client: QdrantClient, name: str) -> dict[str, Any]:
     """All that the store says of a collection's configuration, vecmigrate's mark left out."""
-    with place.client() as client:
-        info = client.get_collection(name)
-        config: dict[str, Any] = info.config.model_dump(mode="json", exclude_none=True)
-        config.get("metadata", {}).pop("vecmigrate", None)
-        config["metadata"] = config.get("metadata") or {}
-        config["payload_schema"] = {
-            path: index.model_dump(mode="json", exclude={"points"}, exclude_none=True)
-            for path, index in info.payload_schema.items()
-        }
-        if info.config.params.sharding_method == models.ShardingMethod.CUSTOM:
-            cluster = client.collection_cluster_info(name)
-            shards = [*cluster.local_shards, *cluster.remote_shards]
-            config["shards"] = sorted((str(s.shard_key), s.shard_id) for s in shards)
+    info = client.get_collection(name)
+    config: dict[str, Any] = info.config.model_dump(mode="json", exclude_none=True)
+    config["metadata"] = foreign_metadata(info)
+    config["payload_schema"] = {
+        path: index.model_dump(mode="json", exclude={"points"}, exclude_none=True)
+        for path, index in info.payload_schema.items()
+    }
+    if info.config.params.sharding_method == models.ShardingMethod.CUSTOM:
+        cluster = client.collection_cluster_info(name)
+        shards = [*cluster.local_shards, *cluster.remote_shards]
+        config["shards"] = sorted(str(shard.shard_key) for shard in shards)
     return config
 
 
-def records(place: Place, name: str) -> dict[int | str, models.Record]:
-    """All points with all that they have, read by a plain client."""
-    with place.client() as client:
-        return dict(_records(client, name))
+def records(client: QdrantClient, name: str) -> dict[int | str, models.Record]:
+    """All points with all that they have."""
+    return dict(_records(client, name))
 
 
 def _records(client: QdrantClient, name: str) -> list[tuple[int | str, models.Record]]:
     found: list[tuple[int | str, models.Record]] = []
     offset: Any = None
+    strict = client.get_collection(name).config.strict_mode_config
+    limit = (strict and strict.max_query_limit) or COUNT
     while True:
         page, offset = client.scroll(
-            name, limit=250, offset=offset, with_payload=True, with_vectors=True
+            name, limit=limit, offset=offset, with_payload=True, with_vectors=True
         )
         found += [(r.id if isinstance(r.id, int) else str(r.id), r) for r in page]
         if offset is None:
