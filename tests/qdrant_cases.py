@@ -322,7 +322,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Row:
-    """What needs a test of its own, named ``test``, in tests/test_qdrant_features.py."""
+    """What needs a test of its own, named ``test``, in tests/test_qdrant_feature_rules.py."""
 
     feature: str
     outcome: str

@@ -139,6 +139,8 @@ class Engine:
     def delete(self, name: str, ids: list[int | str], key: object = None) -> models.UpdateResult:
         if name in self.shards:
             ids = self.shards[name].under(ids, key)
+        if not ids:
+            return models.UpdateResult(status=models.UpdateStatus.COMPLETED)
         return self.local.delete(name, models.PointIdsList(points=ids))
 
     def placed(self, name: str, records: list[models.Record]) -> list[models.Record]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdrant_cases import CASES, COUNT, FEW, Case
+from qdrant_cases import CASES, COUNT, FEW, OTHERS, Case
 from qdrant_client import models
 from qdrant_migrating import Reversal, make, named, records, settings
 from qdrant_places import SERVER, Place, open_place
+from qdrant_table import PAGE, page_with_table
 
 from vecmigrate import migrate
 
@@ -74,3 +75,15 @@ def test_a_feature_arrives(case: Case, place: Place) -> None:
             for point, record in before.items():
                 compare(record, after[point], case, back=name == back)
             assert settings(client, name) == settings(client, old)
+
+
+def test_each_other_row_has_its_test() -> None:
+    rules = Path(__file__).with_name("test_qdrant_feature_rules.py").read_text()
+    assert [row.test for row in OTHERS if f"\ndef {row.test}(" not in rules] == []
+
+
+def test_the_table_is_of_these_tests() -> None:
+    """Written anew by ``python tests/qdrant_table.py``."""
+    page = PAGE.read_text()
+    assert page == page_with_table(page)
+    assert all(case.feature in page for case in CASES)
