@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel
 from qdrant_client import models
 from qdrant_client.local.qdrant_local import QdrantLocal
+from qdrant_loopback_shards import Shards
 
 CONFIGS = {
     "hnsw_config": "hnsw_config",
@@ -26,6 +27,7 @@ CONFIGS = {
     "strict_mode_config": "strict_mode_config",
 }
 COUNTS = ("shard_number", "replication_factor", "write_consistency_factor")
+FAN_OUT = ("read_fan_out_factor", "read_fan_out_delay_ms")
 
 
 class RefusedError(Exception):
@@ -45,6 +47,8 @@ class Engine:
         Statuses to answer the next requests with, instead of carrying them out.
     lost
         True answers the next creation with 503 although it is carried out.
+    served, heard
+        What was asked, by method and path; and what came with it: JSON, or a gRPC message.
     """
 
     def __init__(self, key: str | None = None, keeps_metadata: bool = True) -> None:
@@ -57,7 +61,9 @@ class Engine:
         self.status = models.CollectionStatus.GREEN
         self.faults: deque[int] = deque()
         self.lost = False
+        self.shards: dict[str, Shards] = {}
         self.served: list[str] = []
+        self.heard: list[tuple[str, Any]] = []
         self.largest = 0
 
     def admit(self, what: str, key: str | None, size: int) -> None:
@@ -74,7 +80,7 @@ class Engine:
         info = self.local.get_collection(name)
         name = self.local.aliases.get(name, name)
         raw = info.model_dump(mode="json")
-        raw["config"]["params"] |= dict.fromkeys(COUNTS, 1)
+        raw["config"]["params"] |= {**dict.fromkeys(COUNTS, 1), "on_disk_payload": True}
         for key, value in self.settings[name].items():
             if key in CONFIGS and value:
                 held = raw["config"].get(CONFIGS[key]) or {}
@@ -105,6 +111,8 @@ class Engine:
             mode="json", exclude_none=True, exclude={"vectors", "sparse_vectors", "metadata"}
         )
         self.settings[name], self.indexes[name] = held, {}
+        if body.sharding_method == models.ShardingMethod.CUSTOM:
+            self.shards[name] = Shards()
         if self.lost:
             self.lost = False
             raise RefusedError(503, "the answer was lost on its way")
@@ -112,10 +120,31 @@ class Engine:
     def update(self, name: str, body: models.UpdateCollection) -> None:
         self.must_exist(name)
         self.local.update_collection(name, metadata=body.metadata)
+        if body.params is not None:
+            told = body.params.model_dump(mode="json", exclude_none=True)
+            self.settings[name] |= told
         if body.strict_mode_config is not None:
             self.settings[name]["strict_mode_config"] = body.strict_mode_config.model_dump(
                 mode="json", exclude_none=True
             )
+
+    def upsert(
+        self, name: str, points: models.Batch | list[models.PointStruct], key: object = None
+    ) -> models.UpdateResult:
+        if name in self.shards:
+            ids = points.ids if isinstance(points, models.Batch) else [p.id for p in points]
+            self.shards[name].place(ids, key)
+        return self.local.upsert(name, points)
+
+    def delete(self, name: str, ids: list[int | str], key: object = None) -> models.UpdateResult:
+        if name in self.shards:
+            ids = self.shards[name].under(ids, key)
+        if not ids:
+            return models.UpdateResult(status=models.UpdateStatus.COMPLETED)
+        return self.local.delete(name, models.PointIdsList(points=ids))
+
+    def placed(self, name: str, records: list[models.Record]) -> list[models.Record]:
+        return self.shards[name].tell(records) if name in self.shards else records
 
     def index(self, name: str, field: str, schema: models.PayloadFieldSchema) -> None:
         if isinstance(schema, BaseModel):
@@ -162,6 +191,7 @@ def _handler(engine: Engine) -> type[BaseHTTPRequestHandler]:
                     engine.admit(f"{self.command} {path}", self.headers.get("api-key"), length)
                     parts = [unquote(part) for part in path.strip("/").split("/")]
                     content = json.loads(body) if body else {}
+                    engine.heard.append((f"{self.command} {path}", content))
                     result = _route(engine, self.command, parts, content)
                     status, answer = 200, {"result": _plain(result), "status": "ok", "time": 0.0}
                 except RefusedError as refusal:
@@ -181,9 +211,7 @@ def _handler(engine: Engine) -> type[BaseHTTPRequestHandler]:
 
 
 def _plain(result: Any) -> Any:
-    if isinstance(result, BaseModel):
-        return result.model_dump(mode="json")
-    return result
+    return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
 
 
 def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) -> Any:
@@ -207,18 +235,27 @@ def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) 
         ("PATCH",): lambda: engine.update(name, models.UpdateCollection.model_validate(body)),
         ("DELETE",): lambda: local.delete_collection(name),
         ("PUT", "index"): lambda: _index(engine, name, body),
-        ("PUT", "points"): lambda: local.upsert(name, _points(body)),
+        ("PUT", "points"): lambda: engine.upsert(name, _points(body), body.get("shard_key")),
+        ("PUT", "shards"): lambda: engine.shards[name].create(
+            models.CreateShardingKey.model_validate(body)
+        ),
+        ("GET", "cluster"): lambda: engine.shards[name].info(),
         ("POST", "points"): lambda: [
             _plain(r)
-            for r in local.retrieve(
-                name, body["ids"], body.get("with_payload"), body.get("with_vector")
+            for r in engine.placed(
+                name,
+                local.retrieve(
+                    name, body["ids"], body.get("with_payload"), body.get("with_vector")
+                ),
             )
         ],
-        ("POST", "points", "delete"): lambda: local.delete(
-            name, models.PointIdsList.model_validate(body)
+        ("POST", "points", "delete"): lambda: engine.delete(
+            name, models.PointIdsList.model_validate(body).points, body.get("shard_key")
         ),
-        ("POST", "points", "count"): lambda: local.count(name),
-        ("POST", "points", "scroll"): lambda: _scroll(local, name, body),
+        ("POST", "points", "count"): lambda: local.count(
+            name, models.CountRequest.model_validate(body).filter
+        ),
+        ("POST", "points", "scroll"): lambda: _scroll(engine, name, body),
         ("POST", "points", "query", "batch"): lambda: [
             _plain(response)
             for response in local.query_batch_points(
@@ -242,12 +279,13 @@ def _points(body: dict[str, Any]) -> models.Batch | list[models.PointStruct]:
     return models.PointsList.model_validate(body).points
 
 
-def _scroll(local: QdrantLocal, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    records, following = local.scroll(
+def _scroll(engine: Engine, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    records, following = engine.local.scroll(
         name,
         limit=body["limit"],
         offset=body.get("offset"),
         with_payload=body.get("with_payload"),
         with_vectors=body.get("with_vector"),
     )
-    return {"points": [_plain(r) for r in records], "next_page_offset": following}
+    points = [_plain(r) for r in engine.placed(name, records)]
+    return {"points": points, "next_page_offset": following}

@@ -24,6 +24,9 @@ CONVERTED = {
     "optimizers_config": GrpcToRest.convert_optimizers_config_diff,
     "wal_config": GrpcToRest.convert_wal_config_diff,
     "quantization_config": GrpcToRest.convert_quantization_config,
+    "payload": GrpcToRest.convert_payload_storage_params,
+    "id_tracker": GrpcToRest.convert_id_tracker_params,
+    "sharding_method": GrpcToRest.convert_sharding_method,
 }
 
 
@@ -34,6 +37,7 @@ def _served(method: Callable[..., Any]) -> Callable[..., Any]:
         with self.engine.lock:
             try:
                 self.engine.admit(f"gRPC {method.__name__}", key, request.ByteSize())
+                self.engine.heard.append((f"gRPC {method.__name__}", request))
                 return method(self, request)
             except RefusedError as refusal:
                 context.abort(CODES[refusal.status], str(refusal))
@@ -79,6 +83,9 @@ class Collections(q.CollectionsServicer):
     def Create(self, request: Any) -> Any:  # noqa: N802
         body = models.CreateCollection(
             vectors=GrpcToRest.convert_vectors_config(request.vectors_config),
+            sparse_vectors=GrpcToRest.convert_sparse_vector_config(request.sparse_vectors_config)
+            if request.HasField("sparse_vectors_config")
+            else None,
             metadata=GrpcToRest.convert_payload(request.metadata),
             **{
                 name: convert(getattr(request, name))
@@ -99,8 +106,13 @@ class Collections(q.CollectionsServicer):
         strict = None
         if request.HasField("strict_mode_config"):
             strict = GrpcToRest.convert_strict_mode_config(request.strict_mode_config)
+        params = None
+        if request.HasField("params"):
+            params = GrpcToRest.convert_collection_params_diff(request.params)
         body = models.UpdateCollection(
-            metadata=GrpcToRest.convert_payload(request.metadata), strict_mode_config=strict
+            metadata=GrpcToRest.convert_payload(request.metadata),
+            strict_mode_config=strict,
+            params=params,
         )
         self.engine.update(request.collection_name, body)
         return q.CollectionOperationResponse(result=True)
@@ -110,6 +122,17 @@ class Collections(q.CollectionsServicer):
         done = self.engine.local.delete_collection(request.collection_name)
         return q.CollectionOperationResponse(result=done)
 
+    @_served
+    def CreateShardKey(self, request: Any) -> Any:  # noqa: N802
+        body = GrpcToRest.convert_create_shard_key(request.request)
+        self.engine.shards[request.collection_name].create(body)
+        return q.CreateShardKeyResponse(result=True)
+
+    @_served
+    def CollectionClusterInfo(self, request: Any) -> Any:  # noqa: N802
+        found = self.engine.shards[request.collection_name].info()
+        return RestToGrpc.convert_collection_cluster_info(found)
+
 
 class Points(q.PointsServicer):
     def __init__(self, engine: Engine) -> None:
@@ -118,13 +141,13 @@ class Points(q.PointsServicer):
     @_served
     def Upsert(self, request: Any) -> Any:  # noqa: N802
         points = [GrpcToRest.convert_point_struct(p) for p in request.points]
-        self.engine.local.upsert(request.collection_name, points)
+        self.engine.upsert(request.collection_name, points, _shard_key(request))
         return _completed()
 
     @_served
     def Delete(self, request: Any) -> Any:  # noqa: N802
         ids = [GrpcToRest.convert_point_id(i) for i in request.points.points.ids]
-        self.engine.local.delete(request.collection_name, models.PointIdsList(points=ids))
+        self.engine.delete(request.collection_name, ids, _shard_key(request))
         return _completed()
 
     @_served
@@ -138,7 +161,8 @@ class Points(q.PointsServicer):
 
     @_served
     def Count(self, request: Any) -> Any:  # noqa: N802
-        count = self.engine.local.count(request.collection_name).count
+        wanted = GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None
+        count = self.engine.local.count(request.collection_name, wanted).count
         return q.CountResponse(result=q.CountResult(count=count))
 
     @_served
@@ -148,6 +172,7 @@ class Points(q.PointsServicer):
             [GrpcToRest.convert_point_id(i) for i in request.ids],
             *_selectors(request),
         )
+        records = self.engine.placed(request.collection_name, records)
         return q.GetResponse(result=map(RestToGrpc.convert_record, map(_with_payload, records)))
 
     @_served
@@ -176,6 +201,7 @@ class Points(q.PointsServicer):
             with_payload=with_payload,
             with_vectors=with_vectors,
         )
+        records = self.engine.placed(request.collection_name, records)
         return q.ScrollResponse(
             result=map(RestToGrpc.convert_record, map(_with_payload, records)),
             next_page_offset=None
@@ -189,6 +215,12 @@ def _selectors(request: Any) -> tuple[Any, Any]:
         GrpcToRest.convert_with_payload_selector(request.with_payload),
         GrpcToRest.convert_with_vectors_selector(request.with_vectors),
     )
+
+
+def _shard_key(request: Any) -> Any:
+    if not request.HasField("shard_key_selector"):
+        return None
+    return GrpcToRest.convert_shard_key_selector(request.shard_key_selector)
 
 
 def _with_payload(record: models.Record) -> models.Record:

@@ -30,17 +30,23 @@ class Mark:
     run
         Tells a run's own collection from another one's of that name: :meth:`Provenance.run`, or
         random where nothing is known of it.
+    vector
+        The name of the vector that it writes, by which the collection is opened where its URI
+        names none; None in collections of earlier versions.
     """
 
     state: State
     run: str
     provenance: Provenance | None = None
+    vector: str | None = None
 
     def as_metadata(self) -> dict[str, Any]:
         """The metadata that holds this mark, all of it: Qdrant merges by top-level keys."""
         mark: dict[str, Any] = {"state": self.state.value, "run": self.run}
         if self.provenance is not None:
             mark["provenance"] = self.provenance.model_dump(mode="json")
+        if self.vector is not None:
+            mark["vector"] = self.vector
         return {METADATA_KEY: mark}
 
 
@@ -57,7 +63,13 @@ def read_mark(info: models.CollectionInfo) -> Mark | None:
         provenance = Provenance.model_validate(found.get("provenance"))
     except ValidationError:
         provenance = None
-    return Mark(state, str(found.get("run", "")), provenance)
+    vector = found.get("vector")
+    return Mark(
+        state,
+        str(found.get("run", "")),
+        provenance,
+        vector if isinstance(vector, str) else None,
+    )
 
 
 def foreign_metadata(info: models.CollectionInfo) -> dict[str, Any]:

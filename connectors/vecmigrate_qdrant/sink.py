@@ -132,7 +132,7 @@ class QdrantSink(Sink):
         if self._description is not None:
             return self._description
         notes = (*self._notes, *self._await_index())
-        mark = Mark(State.COMPLETE, self._run, self._spec.provenance)
+        mark = Mark(State.COMPLETE, self._run, self._spec.provenance, self._vector)
         self._access.publish(self._collection, mark.as_metadata(), self._strict_mode)
         self._created = False  # Whole now, whatever happens: never again this sink's to remove.
         self._description = describe(
@@ -209,7 +209,7 @@ class QdrantSink(Sink):
 
     def _create(self, arguments: Mapping[str, Any], settings: Mapping[str, JsonValue]) -> None:
         carried = settings.get("metadata")
-        mark = Mark(State.WRITING, self._run).as_metadata()
+        mark = Mark(State.WRITING, self._run, vector=self._vector).as_metadata()
         metadata = {**carried, **mark} if isinstance(carried, dict) else mark
         try:
             self._access.run(

@@ -31,6 +31,7 @@ from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import has_extras, read_extras
 from vecmigrate_qdrant.ids import canonical_ids, id_of_json
 from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.marks import read_mark
 from vecmigrate_qdrant.partitions import partition_tokens, read_token
 from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params, matrix, selector
 
@@ -69,7 +70,9 @@ class QdrantSource(PartitionedSource):
             info = existing_collection(self._access, self._collection)
             params = info.config.params
             self._where = f"{self._access.place}/{self._collection}"
-            self._vector = choose_vector(params, uri.options.get("vector"), self._where)
+            mark = read_mark(info)
+            wanted = uri.options.get("vector", mark.vector if mark is not None else None)
+            self._vector = choose_vector(params, wanted, self._where)
             self._with_vectors = selector(params, self._vector)
             self._has_extras = has_extras(params, self._vector)
             own = self._params = dense_params(params)[self._vector]

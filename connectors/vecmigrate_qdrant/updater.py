@@ -67,14 +67,15 @@ class QdrantUpdater(Updater):
                     remedy="Name one that it wrote; an unfinished one is completed by migrate.",
                 )
             params = info.config.params
-            self._vector = choose_vector(params, uri.options.get("vector"), self._where)
+            wanted = uri.options.get("vector", mark.vector)
+            self._vector = choose_vector(params, wanted, self._where)
             self._params = params
             own = dense_params(params)[self._vector]
             self._dimension = own.size
             self._destination = Destination(
                 self._access, self._collection, self._vector, own.multivector_config is not None
             )
-            self._metadata = Mark(State.COMPLETE, mark.run, provenance).as_metadata()
+            self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
             self._access.run(
                 lambda client: client.update_collection(self._collection, metadata=self._metadata)
             )

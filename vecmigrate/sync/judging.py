@@ -122,11 +122,10 @@ class Judge:
                     made[row] = found.vectors[at]
                     entry.origin = Origin.ENCODED
                     fields[row] = {**given[row], ORIGIN_FIELD: ENCODED}
-                # A hash of the vector is one of the extras too, which may have changed alone.
-                extras = batch.extras is None or (
-                    before is not None and before.vector == entry.vector
+                same_extras = batch.extras is None or (
+                    found.extras is not None and found.extras[at] == batch.extras[row]
                 )
-                if (kept or same[at]) and holds[at] == entry.payload and extras:
+                if (kept or same[at]) and holds[at] == entry.payload and same_extras:
                     entry.target = hashes[at]
                     settled.append(entry)
                     write[row] = False

@@ -1,0 +1,89 @@
+"""Each row of docs/qdrant-collections.md on a real collection, in embedded mode or served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_cases import CASES, COUNT, FEW, OTHERS, Case
+from qdrant_client import models
+from qdrant_migrating import Reversal, make, named, records, settings
+from qdrant_places import SERVER, Place, open_place
+from qdrant_table import PAGE, page_with_table
+
+from vecmigrate import migrate
+
+EACH = [
+    pytest.param(case, place, id=f"{case.feature.replace(' ', '-')}-{place}")
+    for case in CASES
+    for place in (*case.places, *(["server"] if SERVER else []))
+]
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with open_place(request.param, tmp_path) as opened:
+        yield opened
+
+
+def chosen(case: Case) -> str:
+    names = list(case.vectors(1))
+    return case.option.removeprefix("vector=") or names[0]
+
+
+def turned(vector: Any) -> Any:
+    return np.asarray(vector, np.float32)[..., ::-1]
+
+
+def compare(old: models.Record, new: models.Record, case: Case, *, back: bool = False) -> None:
+    """Assert that ``new`` is ``old`` with the chosen vector turned round, and nothing else."""
+    ours, theirs = named(old), named(new)
+    assert set(ours) == set(theirs)
+    assert (old.payload or {}) == (new.payload or {})
+    assert old.shard_key == new.shard_key
+    for name, vector in ours.items():
+        if isinstance(vector, models.SparseVector):
+            assert vector == theirs[name]
+            continue
+        translated = name == chosen(case) and not back
+        expected = turned(vector) if translated else np.asarray(vector, np.float32)
+        found = np.asarray(theirs[name], np.float32)
+        if not case.rounding:
+            np.testing.assert_array_equal(found, expected)
+            continue
+        assert np.linalg.norm(found - expected) <= case.rounding * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("case", "place"), EACH, indirect=["place"])
+def test_a_feature_arrives(case: Case, place: Place) -> None:
+    """There and back by a map that is its own inverse: all that is there is there again."""
+    old, new, back = place.name("old"), place.name("new"), place.name("back")
+    count = COUNT if place.kind in (case.places[0], "server") else FEW
+    make(place, case, old, count)
+    result = migrate(place.uri(old, case.option), place.uri(new, case.option), Reversal())
+    assert (result.written, result.skipped_ids, result.notes) == (count, [], ())
+    migrate(place.uri(new, case.option), place.uri(back, case.option), Reversal())
+    with place.client() as client:
+        before = records(client, old)
+        assert len(before) == count
+        for name in (new, back):
+            after = records(client, name)
+            assert list(after) == list(before)
+            for point, record in before.items():
+                compare(record, after[point], case, back=name == back)
+            assert settings(client, name) == settings(client, old)
+
+
+def test_each_other_row_has_its_test() -> None:
+    rules = Path(__file__).with_name("test_qdrant_feature_rules.py").read_text()
+    assert [row.test for row in OTHERS if f"\ndef {row.test}(" not in rules] == []
+
+
+def test_the_table_is_of_these_tests() -> None:
+    """Written anew by ``python tests/qdrant_table.py``."""
+    page = PAGE.read_text()
+    assert page == page_with_table(page)
+    assert all(case.feature in page for case in CASES)
