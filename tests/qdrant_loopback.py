@@ -252,6 +252,9 @@ def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) 
         ("POST", "points", "delete"): lambda: engine.delete(
             name, models.PointIdsList.model_validate(body).points, body.get("shard_key")
         ),
+        ("PUT", "points", "vectors"): lambda: local.update_vectors(
+            name, models.UpdateVectors.model_validate(body).points
+        ),
         ("POST", "points", "count"): lambda: local.count(
             name, models.CountRequest.model_validate(body).filter
         ),
@@ -263,6 +266,11 @@ def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) 
             )
         ],
     }
+    if rest[1:2] == ("vectors",):
+        if method == "DELETE":
+            return local.delete_vector_name(name, rest[2])
+        config = models.DenseVectorNameConfig.model_validate(body)
+        return local.create_vector_name(name, rest[2], config)
     result = routes[rest]()
     return True if result is None else result
 

@@ -151,6 +151,35 @@ class Points(q.PointsServicer):
         return _completed()
 
     @_served
+    def UpdateVectors(self, request: Any) -> Any:  # noqa: N802
+        points = [GrpcToRest.convert_point_vectors(p) for p in request.points]
+        self.engine.local.update_vectors(request.collection_name, points)
+        return _completed()
+
+    @_served
+    def CreateVectorName(self, request: Any) -> Any:  # noqa: N802
+        dense = request.dense_config
+        several = dense.HasField("multivector_config")
+        config = models.DenseVectorConfig(
+            size=dense.size,
+            distance=GrpcToRest.convert_distance(dense.distance),
+            multivector_config=GrpcToRest.convert_multivector_config(dense.multivector_config)
+            if several
+            else None,
+        )
+        self.engine.local.create_vector_name(
+            request.collection_name,
+            request.vector_name,
+            models.DenseVectorNameConfig(dense=config),
+        )
+        return _completed()
+
+    @_served
+    def DeleteVectorName(self, request: Any) -> Any:  # noqa: N802
+        self.engine.local.delete_vector_name(request.collection_name, request.vector_name)
+        return _completed()
+
+    @_served
     def CreateFieldIndex(self, request: Any) -> Any:  # noqa: N802
         name = q.FieldType.Name(request.field_type).removeprefix("FieldType").lower()
         schema: Any = models.PayloadSchemaType(name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import vecmigrate_qdrant.sink
+import vecmigrate_qdrant.indexing
 import vecmigrate_qdrant.upserting
 from qdrant_client import models
 from qdrant_loopback import Engine, RestServer
@@ -250,7 +250,7 @@ def test_requests_stay_below_the_servers_limit(
 def test_indexing_is_waited_for_within_bounds(
     engine: Engine, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vecmigrate_qdrant.sink, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(vecmigrate_qdrant.indexing, "POLL_SECONDS", 0.02)
     engine.status = models.CollectionStatus.YELLOW
     with open_sink(server.format("slow"), SPEC) as sink:
         timer = threading.Timer(0.2, setattr, (engine, "status", models.CollectionStatus.GREEN))
@@ -258,7 +258,7 @@ def test_indexing_is_waited_for_within_bounds(
         assert sink.finish().notes == ()
         timer.join()
     engine.status = models.CollectionStatus.YELLOW
-    monkeypatch.setattr(vecmigrate_qdrant.sink, "INDEXING_SECONDS", 0.1)
+    monkeypatch.setattr(vecmigrate_qdrant.indexing, "INDEXING_SECONDS", 0.1)
     with open_sink(server.format("slower"), SPEC) as sink:
         assert any("still indexing" in note for note in sink.finish().notes)
     engine.status = models.CollectionStatus.RED

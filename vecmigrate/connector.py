@@ -32,7 +32,7 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.partitioned_source import PartitionedSource
-from vecmigrate.sink import Sink
+from vecmigrate.sink import Absent, Sink
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
 from vecmigrate.updater import Updater
@@ -40,6 +40,7 @@ from vecmigrate.uri import StoreURI
 from vecmigrate.wording import name_some
 
 __all__ = [
+    "Absent",
     "CollectionDescription",
     "Connector",
     "EncoderIdentity",

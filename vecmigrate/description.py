@@ -150,6 +150,11 @@ class CollectionDescription(BaseModel):
     multivector: bool = False
     other_vectors: tuple[str, ...] = ()
 
+    def fingerprint(self) -> str:
+        """Digest all but the URI and the notes, which depend on how the collection is reached."""
+        described = self.model_dump_json(exclude={"uri", "notes"}).encode()
+        return hashlib.blake2b(described, digest_size=16).hexdigest()
+
 
 class TargetSpec(BaseModel):
     """What a sink is to create.

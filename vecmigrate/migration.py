@@ -264,7 +264,7 @@ def migrate(
                 skipped=skipped,
                 folder=_beside(state, job, "parts"),
                 identity=job.belongings.model_dump_json() if job else "",
-                absent_is_bad=not sink.whole_points,
+                absent=sink.absent,
                 restart=restart,
                 announce=announce,
                 stages=stages,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.errors import BadVectorError
 from vecmigrate.norms import row_norms
+from vecmigrate.sink import Absent
 from vecmigrate.wording import name_some
 
 
@@ -41,26 +42,25 @@ def screen(
     policy: OnBadVector,
     skipped: Skipped,
     *,
-    absent_is_bad: bool = True,
+    absent: Absent = Absent.BAD,
 ) -> Iterator[VectorBatch]:
     """Yield batches without bad vectors; ``skipped`` gathers what was left out.
 
-    A point is as good as its worst vector. One without any counts as bad unless ``absent_is_bad``
-    is False.
+    A point is as good as its worst vector; of one without any, the target says what it is.
 
     Raises
     ------
     BadVectorError
         On the first batch with a bad vector, under :attr:`OnBadVector.FAIL`; names up to 10 ids.
     """
-    for batch in batches:
+    for batch in _without_absent(batches) if absent is Absent.PASSED_OVER else batches:
         norms = row_norms(batch.vectors)
         not_finite = _any_of(batch, ~np.isfinite(norms))
         zero = _any_of(batch, norms == 0)
-        absent = np.zeros(len(batch), np.bool_)
-        if absent_is_bad and batch.counts is not None:
-            absent = batch.counts == 0
-        good = ~(not_finite | zero | absent)
+        missing = np.zeros(len(batch), np.bool_)
+        if absent is Absent.BAD and batch.counts is not None:
+            missing = batch.counts == 0
+        good = ~(not_finite | zero | missing)
         if good.all():
             yield batch
             continue
@@ -76,9 +76,16 @@ def screen(
         skipped.ids += bad
         skipped.not_finite += int(not_finite.sum())
         skipped.zero += int(zero.sum())
-        skipped.absent += int(absent.sum())
+        skipped.absent += int(missing.sum())
         if good.any():
             yield batch.take(good)
+
+
+def _without_absent(batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
+    for batch in batches:
+        there = batch if batch.counts is None else batch.take(batch.counts > 0)
+        if len(there):
+            yield there
 
 
 def _any_of(batch: VectorBatch, vectors: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from enum import StrEnum
 from types import TracebackType
 from typing import ClassVar, Self
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.description import CollectionDescription
+
+
+class Absent(StrEnum):
+    """What a point without a vector is to a target."""
+
+    BAD = "bad"
+    """One that it cannot hold; it counts as one with a bad vector."""
+    WRITTEN = "written"
+    """A point with what else it has."""
+    PASSED_OVER = "passed over"
+    """Nothing to be done."""
 
 
 class Sink(ABC):
@@ -19,11 +31,14 @@ class Sink(ABC):
     Attributes
     ----------
     whole_points
-        True where it writes a batch's extras, and points of no vector or several. Any other one
-        gets points of one vector each.
+        True where it writes a batch's extras, and points of several vectors. Any other one gets
+        points of one vector each.
+    absent
+        What a point without a vector is to it.
     """
 
     whole_points: ClassVar[bool] = False
+    absent: ClassVar[Absent] = Absent.BAD
 
     @abstractmethod
     def write(self, batch: VectorBatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -86,8 +85,7 @@ class Source(ABC):
         reached, so that a changed count is noticed. Override where the store tells more, as a
         file's size and time.
         """
-        described = self.describe().model_dump_json(exclude={"uri", "notes"}).encode()
-        return hashlib.blake2b(described, digest_size=16).hexdigest()
+        return self.describe().fingerprint()
 
     def texts(self, ids: Sequence[PointId] | IdArray) -> list[str | None]:
         """Return the embedded text of each id, None where a point has none.

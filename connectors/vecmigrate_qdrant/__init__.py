@@ -2,7 +2,8 @@
 
 ``qdrant:DIRECTORY/COLLECTION`` is embedded storage, ``qdrant://HOST[:PORT]/COLLECTION`` a server,
 ``qdrant+https://HOST[:PORT]/COLLECTION`` a server behind TLS. Options of every URI: ``vector``
-(which named vector), ``text`` (which payload field holds the text). Of a server's: ``grpc`` (true
+(which named vector), ``text`` (which payload field holds the text), and of a target ``in_place``
+(true adds the vector to the collection that is there). Of a server's: ``grpc`` (true
 or false; tried where offered by default), ``grpc_port``, ``timeout`` (seconds for one request),
 ``retries`` (of a request that met a passing fault), ``api_key_env`` (the environment variable with
 the key).
@@ -20,6 +21,7 @@ from vecmigrate.connector import (
     TargetSpec,
     Updater,
 )
+from vecmigrate_qdrant.location import is_in_place
 
 __all__ = ["connector"]
 
@@ -34,14 +36,18 @@ class _QdrantConnector:
         return QdrantSource(uri)
 
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        from vecmigrate_qdrant.in_place import InPlaceSink
         from vecmigrate_qdrant.sink import QdrantSink
 
-        return QdrantSink(uri, spec, restart=restart)
+        kind = InPlaceSink if is_in_place(uri) else QdrantSink
+        return kind(uri, spec, restart=restart)
 
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        from vecmigrate_qdrant.in_place import InPlaceSink
         from vecmigrate_qdrant.sink import QdrantSink
 
-        return QdrantSink(uri, spec, token=token)
+        kind = InPlaceSink if is_in_place(uri) else QdrantSink
+        return kind(uri, spec, token=token)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
         from vecmigrate_qdrant.updater import QdrantUpdater

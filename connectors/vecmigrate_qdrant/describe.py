@@ -15,7 +15,7 @@ from vecmigrate.connector import (
     name_some,
 )
 from vecmigrate_qdrant.access import Access
-from vecmigrate_qdrant.marks import State, read_mark
+from vecmigrate_qdrant.marks import State, mark_of, settled
 from vecmigrate_qdrant.settings import METRICS, index_type, read_settings
 from vecmigrate_qdrant.sharding import read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
@@ -55,7 +55,7 @@ def describe(
 
     ``text_field`` is taken where the sample has it, else the field is guessed.
     """
-    info = access.run(lambda client: client.get_collection(collection))
+    info = settled(access.run(lambda client: client.get_collection(collection)), vector)
     count = access.run(lambda client: client.count(collection, exact=True)).count
     sample, _ = access.run(
         lambda client: client.scroll(
@@ -68,7 +68,7 @@ def describe(
     settings = read_settings(info, vector, embedded=access.embedded)
     if keys := read_shard_keys(access, collection, info.config.params):
         settings["shard_keys"] = keys
-    mark = read_mark(info)
+    mark = mark_of(info, vector)
     return CollectionDescription(
         uri=str(uri),
         store="qdrant",
@@ -89,7 +89,7 @@ def describe(
 
 def _notes(access: Access, collection: str, info: models.CollectionInfo, vector: str) -> list[str]:
     notes = []
-    mark = read_mark(info)
+    mark = mark_of(info, vector)
     if mark is not None and mark.state is State.WRITING:
         notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
     if vector != UNNAMED and (lacking := _count_lacking(access, collection, vector)):

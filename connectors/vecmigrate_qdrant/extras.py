@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from qdrant_client import models
@@ -23,21 +23,21 @@ def is_sharded_by_key(params: models.CollectionParams) -> bool:
     return params.sharding_method == models.ShardingMethod.CUSTOM
 
 
-def read_extras(records: Sequence[models.Record], chosen: str) -> list[Extra]:
-    """Return the extras of points that were read with all their vectors."""
-    return [_extra(record, chosen) for record in records]
+def read_extras(records: Sequence[models.Record], others: Collection[str]) -> list[Extra]:
+    """Return the extras of points that were read with all their vectors: the ``others``."""
+    return [_extra(record, others) for record in records]
 
 
-def _extra(record: models.Record, chosen: str) -> Extra:
+def _extra(record: models.Record, others: Collection[str]) -> Extra:
     found: dict[str, Any] = {}
     if isinstance(record.vector, dict):
-        others = {
+        vectors = {
             name: vector.model_dump() if isinstance(vector, models.SparseVector) else vector
             for name, vector in record.vector.items()
-            if name != chosen
+            if name in others
         }
-        if others:
-            found[_VECTORS] = others
+        if vectors:
+            found[_VECTORS] = vectors
     if record.shard_key is not None:
         found[_SHARD_KEY] = record.shard_key
     return found

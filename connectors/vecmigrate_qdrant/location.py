@@ -12,7 +12,8 @@ DEFAULT_PORT = 6333
 DEFAULT_GRPC_PORT = 6334
 DEFAULT_KEY_VARIABLE = "QDRANT_API_KEY"
 
-_COMMON_OPTIONS = ("vector", "text")
+IN_PLACE = "in_place"
+_COMMON_OPTIONS = ("vector", "text", IN_PLACE)
 _SERVER_OPTIONS = (*_COMMON_OPTIONS, "grpc", "grpc_port", "timeout", "retries", "api_key_env")
 _SECRET_OPTIONS = ("api_key", "apikey", "api-key", "key", "token", "password")
 _SECRET_REMEDY = (
@@ -88,6 +89,17 @@ def parse_location(uri: StoreURI) -> EmbeddedLocation | ServerLocation:
             remedy="Write qdrant:DIRECTORY/COLLECTION, or qdrant://HOST/COLLECTION for a server.",
         )
     return EmbeddedLocation(Path(directory or "/"), collection)
+
+
+def is_in_place(uri: StoreURI) -> bool:
+    """Tell whether a target is a vector to add to a collection that is there.
+
+    Raises
+    ------
+    UsageError
+        Where the option is neither true nor false.
+    """
+    return bool(_boolean(uri, IN_PLACE))
 
 
 def _server(uri: StoreURI) -> ServerLocation:

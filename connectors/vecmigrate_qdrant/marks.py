@@ -1,7 +1,8 @@
-"""The mark that vecmigrate leaves in a collection's metadata: half written, or whole."""
+"""The marks that vecmigrate leaves in a collection's metadata: half written, or whole."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,7 +12,7 @@ from qdrant_client import models
 
 from vecmigrate.connector import Provenance
 
-METADATA_KEY = "vecmigrate"
+METADATA_KEY, VECTORS_KEY = "vecmigrate", "vecmigrate_vectors"
 
 
 class State(StrEnum):
@@ -42,17 +43,70 @@ class Mark:
 
     def as_metadata(self) -> dict[str, Any]:
         """The metadata that holds this mark, all of it: Qdrant merges by top-level keys."""
+        return {METADATA_KEY: self.as_json()}
+
+    def as_json(self) -> dict[str, Any]:
+        """The mark itself."""
         mark: dict[str, Any] = {"state": self.state.value, "run": self.run}
         if self.provenance is not None:
             mark["provenance"] = self.provenance.model_dump(mode="json")
         if self.vector is not None:
             mark["vector"] = self.vector
-        return {METADATA_KEY: mark}
+        return mark
 
 
 def read_mark(info: models.CollectionInfo) -> Mark | None:
     """Return the mark of a collection, or None where vecmigrate did not write it."""
-    found = (info.config.metadata or {}).get(METADATA_KEY)
+    return _read((info.config.metadata or {}).get(METADATA_KEY))
+
+
+def vector_marks(info: models.CollectionInfo) -> dict[str, Mark]:
+    """Return the marks of vectors that were added in place, by their names."""
+    found = (info.config.metadata or {}).get(VECTORS_KEY)
+    marks = {name: _read(mark) for name, mark in found.items()} if isinstance(found, dict) else {}
+    return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def mark_of(info: models.CollectionInfo, vector: str) -> Mark | None:
+    """Return the mark that counts for a vector: its own, else its collection's."""
+    return vector_marks(info).get(vector) or read_mark(info)
+
+
+def with_vector_mark(info: models.CollectionInfo, vector: str, mark: Mark | None) -> dict[str, Any]:
+    """The metadata with a vector's mark set, or with None without it."""
+    marks = {name: found for name, found in vector_marks(info).items() if name != vector}
+    if mark is not None:
+        marks[vector] = mark
+    return {VECTORS_KEY: {name: found.as_json() for name, found in marks.items()}}
+
+
+def settled(info: models.CollectionInfo, chosen: str) -> models.CollectionInfo:
+    """Return a collection without the vectors that a run is adding now, but for the chosen one."""
+    unfinished = {
+        name
+        for name, mark in vector_marks(info).items()
+        if mark.state is State.WRITING and name != chosen
+    }
+    return without_vectors(info, unfinished)
+
+
+def without_vectors(info: models.CollectionInfo, names: Collection[str]) -> models.CollectionInfo:
+    """Return a collection without vectors of these names."""
+    params = info.config.params
+    if not names or not isinstance(params.vectors, dict):
+        return info
+    left = {name: found for name, found in params.vectors.items() if name not in names}
+    config = info.config.model_copy(update={"params": params.model_copy(update={"vectors": left})})
+    return info.model_copy(update={"config": config})
+
+
+def foreign_metadata(info: models.CollectionInfo) -> dict[str, Any]:
+    """Return a collection's metadata without vecmigrate's marks."""
+    ours = (METADATA_KEY, VECTORS_KEY)
+    return {k: v for k, v in (info.config.metadata or {}).items() if k not in ours}
+
+
+def _read(found: object) -> Mark | None:
     if not isinstance(found, dict):
         return None
     try:
@@ -70,8 +124,3 @@ def read_mark(info: models.CollectionInfo) -> Mark | None:
         provenance,
         vector if isinstance(vector, str) else None,
     )
-
-
-def foreign_metadata(info: models.CollectionInfo) -> dict[str, Any]:
-    """Return a collection's metadata without vecmigrate's mark."""
-    return {k: v for k, v in (info.config.metadata or {}).items() if k != METADATA_KEY}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import JsonValue
 from qdrant_client import models
 
 from vecmigrate.connector import (
+    Absent,
     CollectionDescription,
     MismatchError,
     Sink,
@@ -25,6 +25,7 @@ from vecmigrate.connector import (
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe
 from vecmigrate_qdrant.ids import storable_ids
+from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark
 from vecmigrate_qdrant.settings import (
@@ -38,9 +39,6 @@ from vecmigrate_qdrant.settings import (
 from vecmigrate_qdrant.sharding import create_shard_keys, shard_keys
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import UNNAMED
-
-INDEXING_SECONDS = 300.0
-POLL_SECONDS = 0.5
 
 _log = logging.getLogger("vecmigrate.qdrant")
 
@@ -64,6 +62,7 @@ class QdrantSink(Sink):
     """
 
     whole_points = True
+    absent = Absent.WRITTEN
 
     def __init__(
         self,
@@ -131,7 +130,7 @@ class QdrantSink(Sink):
     def finish(self) -> CollectionDescription:
         if self._description is not None:
             return self._description
-        notes = (*self._notes, *self._await_index())
+        notes = (*self._notes, *await_index(self._access, self._collection))
         mark = Mark(State.COMPLETE, self._run, self._spec.provenance, self._vector)
         self._access.publish(self._collection, mark.as_metadata(), self._strict_mode)
         self._created = False  # Whole now, whatever happens: never again this sink's to remove.
@@ -271,19 +270,3 @@ class QdrantSink(Sink):
                 self._collection, name, field_schema=schema, wait=True
             )
         )
-
-    def _await_index(self) -> tuple[str, ...]:
-        """Wait for the server to index what was written, within bounds."""
-        deadline = time.monotonic() + INDEXING_SECONDS
-        while True:
-            info = self._access.run(lambda client: client.get_collection(self._collection))
-            if info.status == models.CollectionStatus.RED:
-                raise WriteError(
-                    f"the server could not index {self._where} ({info.optimizer_status})",
-                    remedy="See the server's log; then start over with --restart.",
-                )
-            if info.status != models.CollectionStatus.YELLOW:
-                return ()
-            if time.monotonic() > deadline:
-                return ("the server is still indexing: complete, but slower to search until then",)
-            time.sleep(POLL_SECONDS)

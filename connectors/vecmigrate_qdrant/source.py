@@ -31,9 +31,16 @@ from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import has_extras, read_extras
 from vecmigrate_qdrant.ids import canonical_ids, id_of_json
 from vecmigrate_qdrant.location import parse_location
-from vecmigrate_qdrant.marks import read_mark
+from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
 from vecmigrate_qdrant.partitions import partition_tokens, read_token
-from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params, matrix, selector
+from vecmigrate_qdrant.vectors import (
+    UNNAMED,
+    choose_vector,
+    dense_params,
+    matrix,
+    other_vectors,
+    selector,
+)
 
 FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32
@@ -68,11 +75,14 @@ class QdrantSource(PartitionedSource):
         self._access = open_access(location, refusal=InputError)
         try:
             info = existing_collection(self._access, self._collection)
-            params = info.config.params
             self._where = f"{self._access.place}/{self._collection}"
             mark = read_mark(info)
             wanted = uri.options.get("vector", mark.vector if mark is not None else None)
-            self._vector = choose_vector(params, wanted, self._where)
+            self._vector = choose_vector(info.config.params, wanted, self._where)
+            self._added = set(vector_marks(info)) - {self._vector}
+            self._is_added = self._vector in vector_marks(info)
+            params = settled(info, self._vector).config.params
+            self._others = frozenset(other_vectors(params, self._vector))
             self._with_vectors = selector(params, self._vector)
             self._has_extras = has_extras(params, self._vector)
             own = self._params = dense_params(params)[self._vector]
@@ -152,7 +162,22 @@ class QdrantSource(PartitionedSource):
         pages = self._scrolled_pages(size, first, payloads, vectors)
         return self._batches(takewhile(partial(_is_before, stop), pages), payloads, vectors)
 
+    def fingerprint(self) -> str:
+        """As ever; a vector that vecmigrate adds in place is no change of the others."""
+        described = self.describe()
+        others = described.settings.get("other_vectors")
+        if isinstance(others, dict):
+            left = {name: found for name, found in others.items() if name not in self._added}
+            others = {**described.settings, "other_vectors": left}
+        kept = tuple(name for name in described.other_vectors if name not in self._added)
+        update = {"other_vectors": kept, "settings": others or described.settings}
+        return described.model_copy(update=update).fingerprint()
+
     def ids(self, batch_size: int) -> Iterator[IdArray]:
+        if self._is_added:
+            # Some points may have been left out.
+            yield from super().ids(batch_size)
+            return
         size = self._page_size(batch_size)
         if self._access.embedded:
             remaining = self._embedded_ids()
@@ -223,7 +248,7 @@ class QdrantSource(PartitionedSource):
             vectors,
             [r.payload or {} for r in records] if payloads else None,
             cursor,
-            read_extras(records, self._vector) if extras else None,
+            read_extras(records, self._others) if extras else None,
             counts,
         )
 

@@ -24,7 +24,7 @@ from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import check_extras, is_sharded_by_key, shard_key_of
 from vecmigrate_qdrant.ids import canonical_ids, storable_ids
 from vecmigrate_qdrant.location import parse_location
-from vecmigrate_qdrant.marks import Mark, State, read_mark
+from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
 from vecmigrate_qdrant.sharding import read_shard_keys, shard_keys
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import choose_vector, dense_params
@@ -61,6 +61,12 @@ class QdrantUpdater(Updater):
             self._collection = led.get(self._collection, self._collection)
             info = existing_collection(self._access, self._collection)
             mark = read_mark(info)
+            if uri.options.get("vector") in vector_marks(info):
+                raise MismatchError(
+                    f"the vector {uri.options['vector']!r} of {self._where} was added in place: "
+                    "its points are the source's own",
+                    remedy="Give points that change both vectors, or migrate to a new collection.",
+                )
             if mark is None or mark.state is not State.COMPLETE:
                 raise MismatchError(
                     f"{self._where} is no finished collection of vecmigrate migrate",

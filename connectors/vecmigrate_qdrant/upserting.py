@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -31,12 +31,15 @@ class Destination:
         The vector's name, or ``UNNAMED``.
     multivector
         True where each point has any number of it.
+    vectors_only
+        True where the points are there, and only get the vector.
     """
 
     access: Access
     collection: str
     vector: str
     multivector: bool = False
+    vectors_only: bool = False
 
     def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         """Upsert points, to a server in as many requests as their size and shard keys call for.
@@ -65,12 +68,30 @@ class Destination:
                 part = batch.take(np.arange(low, high))
                 self._upsert_to_shard(ids[low:high], part, shard_key)
             return
+        if self.vectors_only:
+            self._update(ids, batch, shard_key)
+            return
         points = self._points(ids, batch)
         self.access.run(
             lambda client: client.upsert(
                 self.collection, points, wait=True, shard_key_selector=shard_key
             )
         )
+
+    def _update(
+        self, ids: Sequence[PointId], batch: VectorBatch, shard_key: int | str | None
+    ) -> None:
+        points = [
+            models.PointVectors.model_construct(id=point_id, vector=named)
+            for point_id, named in zip(ids, self._named(replace(batch, extras=None)), strict=True)
+            if named
+        ]
+        if points:
+            self.access.run(
+                lambda client: client.update_vectors(
+                    self.collection, points, wait=True, shard_key_selector=shard_key
+                )
+            )
 
     def _points(
         self, ids: Sequence[PointId], batch: VectorBatch

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.sink import Absent
 from vecmigrate.source import Source
 from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator
@@ -21,8 +22,8 @@ class Translation:
 
     Attributes
     ----------
-    absent_is_bad
-        Leave out points without a vector, for a target that cannot hold them.
+    absent
+        What a point without a vector is to the target.
     cursor
         Where to start, see :meth:`Source.batches`.
     skipped
@@ -48,7 +49,7 @@ class Translation:
     batch_size: int
     cursor: str | None
     skipped: Skipped
-    absent_is_bad: bool = True
+    absent: Absent = Absent.BAD
     folder: Path | None = None
     identity: str = ""
     restart: bool = False

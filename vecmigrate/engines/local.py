@@ -26,7 +26,7 @@ class LocalEngine(Engine):
             work.source.describe().uri,
             work.on_bad_vector,
             work.skipped,
-            absent_is_bad=work.absent_is_bad,
+            absent=work.absent,
         )
         read = prefetch(work.stages.timed_reading(usable))
         yield translated(read, work.translator, work.text_field, work.stages)

@@ -13,6 +13,7 @@ from vecmigrate.errors import UsageError, VerificationError
 from vecmigrate.partitioned_source import PartitionedSource
 from vecmigrate.registry import open_source
 from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.sink import Absent
 from vecmigrate.source import Source
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator
@@ -35,7 +36,7 @@ class PartitionWork:
     fingerprint: str
     text_field: str | None
     on_bad_vector: OnBadVector
-    absent_is_bad: bool
+    absent: Absent
     batch_size: int
 
 
@@ -74,9 +75,7 @@ def translate_partition(
     source = _opened(work.source, work.fingerprint)
     skipped = Skipped()
     batches = source.partition_batches(token, work.batch_size)
-    usable = screen(
-        batches, work.source, work.on_bad_vector, skipped, absent_is_bad=work.absent_is_bad
-    )
+    usable = screen(batches, work.source, work.on_bad_vector, skipped, absent=work.absent)
     done = translated(usable, translator, work.text_field)
     write_part(path, done, translator.target_dim_, skipped)
 

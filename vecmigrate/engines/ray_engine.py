@@ -124,7 +124,7 @@ def _shared(work: Translation) -> PartitionWork:
         fingerprint=work.source.fingerprint(),
         text_field=work.text_field,
         on_bad_vector=work.on_bad_vector,
-        absent_is_bad=work.absent_is_bad,
+        absent=work.absent,
         batch_size=work.batch_size,
     )
 

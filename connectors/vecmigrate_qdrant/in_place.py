@@ -1,0 +1,237 @@
+"""A named vector added to the points of a collection that is there."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+from qdrant_client import models
+
+from vecmigrate.connector import (
+    Absent,
+    CollectionDescription,
+    InputError,
+    MismatchError,
+    Sink,
+    StoreURI,
+    TargetExistsError,
+    TargetSpec,
+    UsageError,
+    VecmigrateError,
+    VectorBatch,
+    WriteError,
+)
+from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.ids import storable_ids
+from vecmigrate_qdrant.indexing import await_index
+from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
+from vecmigrate_qdrant.settings import DISTANCES, is_multivector
+from vecmigrate_qdrant.upserting import Destination
+from vecmigrate_qdrant.vectors import dense_params
+
+_log = logging.getLogger("vecmigrate.qdrant")
+
+
+class InPlaceSink(Sink):
+    """The translated vectors beside the old ones, under a name of their own.
+
+    Nothing else of the collection changes but its metadata, which say how far the vector has come:
+    until :meth:`finish`, a reader of the vector is told that it is unfinished.
+
+    Raises
+    ------
+    UsageError
+        Where the URI does not name the vector.
+    InputError
+        Where the collection is not there.
+    TargetExistsError
+        Where it has a vector of this name, unless an earlier run left it unfinished and
+        ``restart`` is given or that was the same run.
+    MismatchError
+        Where the server is older than Qdrant 1.18.
+    WriteError, UnreachableError
+        Where Qdrant refuses or is not to be reached.
+    """
+
+    whole_points = True
+    absent = Absent.PASSED_OVER
+
+    def __init__(
+        self,
+        uri: StoreURI,
+        spec: TargetSpec,
+        *,
+        restart: bool = False,
+        token: str | None = None,
+    ) -> None:
+        location = parse_location(uri)
+        name = uri.options.get("vector")
+        if not name:
+            raise UsageError(
+                f"'{uri}' does not name the vector to add", remedy="Name it by ?vector=NAME."
+            )
+        settings = spec.settings if spec.store == "qdrant" else {}
+        several = is_multivector(settings)
+        self._uri, self._spec, self._name = uri, spec, name
+        self._collection = location.collection
+        self._run = token or (spec.provenance.run() if spec.provenance else uuid.uuid4().hex)
+        self._open, self._created = True, False
+        self._access = open_access(location, refusal=WriteError)
+        self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
+        self._destination = Destination(
+            self._access, self._collection, name, several, vectors_only=True
+        )
+        try:
+            self._info()
+            if token is None:
+                self._make_way(restart)
+                self._create(settings.get("vector_params") or {})
+            elif (mark := self._mark()) is None or mark.run != token:
+                raise MismatchError(
+                    f"nothing is left of the unfinished {self._where}",
+                    remedy="Start over with --restart.",
+                )
+            self._created = True
+            self._access.begin_writes(self._collection)
+        except BaseException:
+            self._created &= token is None
+            self.abort()
+            raise
+
+    def write(self, batch: VectorBatch) -> None:
+        dimension = batch.vectors.shape[1]
+        if dimension != self._spec.dimension:
+            raise MismatchError(
+                f"vectors of {dimension} dimensions for {self._where}, which has "
+                f"{self._spec.dimension}",
+                remedy="Use the translator that leads to the target's encoder.",
+            )
+        ids = storable_ids(batch.ids, self._where)
+        if ids:
+            self._destination.upsert(ids, batch)
+
+    def finish(self) -> CollectionDescription:
+        notes = await_index(self._access, self._collection)
+        mark = Mark(State.COMPLETE, self._run, self._spec.provenance)
+        metadata = with_vector_mark(self._info(), self._name, mark)
+        self._access.publish(self._collection, metadata, None)
+        self._open = self._created = False
+        try:
+            return describe(
+                self._access,
+                self._uri,
+                self._collection,
+                self._name,
+                text_field=self._uri.options.get("text", self._spec.text_field),
+                notes=notes,
+            )
+        finally:
+            self._access.close()
+
+    def abort(self) -> None:
+        if not self._open:
+            return
+        try:
+            if self._created and self._mark() is not None:
+                self._remove()
+        except VecmigrateError as error:
+            _log.warning("%s stays behind unfinished: %s", self._where, error)
+        finally:
+            self._open = self._created = False
+            self._access.close()
+
+    def checkpoint(self) -> str:
+        self._access.sync_writes(self._collection)
+        return self._run
+
+    def suspend(self) -> None:
+        self._open = self._created = False
+        self._access.close()
+
+    def _info(self) -> models.CollectionInfo:
+        return existing_collection(self._access, self._collection)
+
+    def _mark(self) -> Mark | None:
+        return vector_marks(self._info()).get(self._name)
+
+    def _make_way(self, restart: bool) -> None:
+        """Make sure that the collection has no vector of the name."""
+        info, mark = self._info(), self._mark()
+        params = info.config.params
+        there = self._name in dense_params(params) or self._name in (params.sparse_vectors or {})
+        if there and (mark is None or mark.state is State.COMPLETE):
+            raise TargetExistsError(
+                f"{self._where} is there already",
+                remedy="Name another one by ?vector=NAME, or delete that one yourself.",
+            )
+        if there and not restart and mark is not None and mark.run != self._run:
+            raise TargetExistsError(
+                f"{self._where} is there, unfinished: another run is writing it or was stopped "
+                "while it did",
+                remedy="Where no other run is at work, start it over with --restart.",
+            )
+        if there or mark is not None:
+            self._remove(there=there)
+
+    def _create(self, stored: Any) -> None:
+        try:
+            config = models.DenseVectorConfig(
+                size=self._spec.dimension,
+                distance=DISTANCES[self._spec.metric],
+                multivector_config=stored.get("multivector_config"),
+                datatype=_floats(stored.get("datatype")),
+            )
+            tuned = {k: stored[k] for k in ("hnsw_config", "on_disk") if stored.get(k) is not None}
+            if stored.get("quantization_config") is not None:
+                tuned["quantization_config"] = stored["quantization_config"]
+            diff = models.VectorParamsDiff.model_validate(tuned)
+        except ValidationError as error:
+            raise MismatchError(
+                f"the settings for the new Qdrant vector are not understood ({error})",
+                remedy="Use those that the description of a Qdrant source holds.",
+            ) from error
+        # First the mark: a vector without one would never be taken for what a killed run left.
+        self._set_mark(Mark(State.WRITING, self._run))
+        self._created = True
+        self._change(
+            lambda client: client.create_vector_name(
+                self._collection, self._name, models.DenseVectorNameConfig(dense=config)
+            )
+        )
+        if tuned and not self._access.embedded:
+            self._access.run(
+                lambda client: client.update_collection(
+                    self._collection, vectors_config={self._name: diff}
+                )
+            )
+
+    def _remove(self, *, there: bool = True) -> None:
+        if there and self._name in dense_params(self._info().config.params):
+            self._change(lambda client: client.delete_vector_name(self._collection, self._name))
+        self._set_mark(None)
+
+    def _set_mark(self, mark: Mark | None) -> None:
+        metadata = with_vector_mark(self._info(), self._name, mark)
+        self._access.run(
+            lambda client: client.update_collection(self._collection, metadata=metadata)
+        )
+
+    def _change(self, request: Callable[[Any], object]) -> None:
+        try:
+            self._access.run(request)
+        except (InputError, WriteError) as error:
+            raise MismatchError(
+                f"{self._where} cannot be added or removed: {error.message}",
+                remedy="A server must be Qdrant 1.18 or newer, and a collection have named vectors "
+                "only; else migrate to a new collection.",
+            ) from error
+
+
+def _floats(datatype: Any) -> Any:
+    """Translated vectors are no whole numbers."""
+    return None if datatype == models.Datatype.UINT8.value else datatype
