@@ -52,6 +52,8 @@ class Place:
         What a collection's URI begins and ends with.
     connect
         Opens a plain client there, to arrange and look at collections without the connector.
+    engine
+        Behind the loopback server, where that is the place.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Place:
     options: str
     connect: Callable[[], QdrantClient]
     made: list[str] = field(default_factory=list)
+    engine: Engine | None = None
 
     def name(self, stem: str = "c") -> str:
         """A collection's name that nothing has."""
@@ -117,6 +120,7 @@ def open_place(kind: str, directory: Path) -> Iterator[Place]:
             f"qdrant://127.0.0.1:{rest.port}",
             options,
             lambda: QdrantClient(port=rest.port, host="127.0.0.1", check_compatibility=False),
+            engine=engine,
         )
 
 

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from vecmigrate.cli.inspect_diff import show_differences
 from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
+from vecmigrate.errors import UsageError
 from vecmigrate.inspection import Inspection, inspect
 from vecmigrate.reconstruction import ReconstructionError, reconstruction_error
 from vecmigrate.registry import open_source
@@ -21,6 +23,7 @@ EXAMPLES = """
     vecmigrate inspect "faiss:old.faiss?sidecar=docs.jsonl&text=body"
     vecmigrate inspect faiss:ivfpq.faiss --originals faiss:flat.faiss
     vecmigrate inspect qdrant:./storage/articles --json
+    vecmigrate inspect --diff faiss:old.faiss faiss:new.faiss
     vecmigrate inspect "qdrant+https://xyz.cloud.qdrant.io/articles?vector=title"
 """
 
@@ -32,6 +35,13 @@ def register(app: typer.Typer) -> None:
 
 def run(
     source: SourceArgument,
+    target: Annotated[
+        str | None, typer.Argument(help="With --diff, the collection to compare it with.")
+    ] = None,
+    diff: Annotated[
+        bool,
+        typer.Option("--diff", help="Show what two collections' settings differ in, and why."),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Read only the first so many vectors.")
     ] = None,
@@ -45,8 +55,24 @@ def run(
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Show what a collection holds: index, ids, payload fields, text field, vector statistics."""
-    with Output(as_json=json_, quiet=quiet) as out, open_source(source) as opened:
+    """Show what a collection holds: index, ids, payload fields, text field, vector statistics.
+
+    With --diff, compare it with TARGET instead: exit code 0, whether they differ or not.
+    """
+    with Output(as_json=json_, quiet=quiet) as out:
+        if diff != (target is not None):
+            raise UsageError(
+                "--diff and a second collection belong together",
+                remedy="Write vecmigrate inspect --diff SOURCE TARGET.",
+            )
+        if target is not None:
+            show_differences(out, source, target)
+        else:
+            _show(out, source, limit)
+
+
+def _show(out: Output, source: str, limit: int | None) -> None:
+    with open_source(source) as opened:
         description = opened.describe()
         total = min(description.count, limit) if limit else description.count
         with out.progress("reading", total, bytes_each=4 * description.dimension) as advance:
@@ -75,7 +101,8 @@ def _facts(inspection: Inspection) -> dict[str, object]:
         "store": c.store,
         "index": c.index_type,
         "points": f"{c.count:,}",
-        "dimension": c.dimension,
+        "dimension": f"{c.dimension}, several vectors a point" if c.multivector else c.dimension,
+        "other vectors": ", ".join(c.other_vectors) or None,
         "metric": c.metric.value,
         "ids": c.id_kind.value,
         "payload fields": ", ".join(c.payload_fields) or "none",
