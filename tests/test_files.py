@@ -504,12 +504,14 @@ def test_an_existing_target_and_what_a_sink_cannot_hold(tmp_path: Path, place: s
     with pytest.raises(UsageError, match="there is no folder"):
         open_sink(place.format(tmp_path / "none"), spec)
     mixed = id_array([1, "a"])
-    with open_sink(uri, spec) as sink, pytest.raises(MismatchError, match="cannot hold the id"):
+    with open_sink(uri, spec) as sink, pytest.raises(MismatchError, match="hold the id a: "):
         sink.write(VectorBatch(mixed, unit_vectors(2)))
     with open_sink(uri, spec) as sink:
         sink.write(VectorBatch(np.arange(2), unit_vectors(2)))
         with pytest.raises(MismatchError, match="cannot hold the id a"):
             sink.write(VectorBatch(id_array(["a"]), unit_vectors(1)))
+        with pytest.raises(MismatchError, match=f"cannot hold the id {2**63}: .* int64"):
+            sink.write(VectorBatch(id_array([5, 2**63]), unit_vectors(2)))
         with pytest.raises(MismatchError, match="payload of 7 is not JSON"):
             sink.write(VectorBatch(id_array([7]), unit_vectors(1), [{"a": 1j}]))
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,6 @@ from vecmigrate.connector import (
     MismatchError,
     PointId,
     id_array,
-    name_some,
 )
 
 
@@ -25,11 +24,15 @@ def is_id(type_: Any) -> bool:
     """True for integers, text, UUIDs, and dictionaries of them."""
     if pa.types.is_dictionary(type_):
         return is_id(type_.value_type)
-    return pa.types.is_integer(type_) or is_text(type_) or isinstance(type_, pa.UuidType)
+    return pa.types.is_integer(type_) or is_text(type_) or is_uuid(type_)
 
 
 def is_text(type_: Any) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def is_uuid(type_: Any) -> bool:
+    return isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.uuid"
 
 
 def plain_ids(column: Any, row: Callable[[int], str]) -> Any:
@@ -50,7 +53,7 @@ def plain_ids(column: Any, row: Callable[[int], str]) -> Any:
         raise InputError(f"{row(at)} has no id", remedy="Give each row an id of its own.")
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if isinstance(column.type, pa.UuidType):
+    if is_uuid(column.type):
         return pa.array([str(i) for i in column.to_pylist()], pa.string())
     if not pa.types.is_integer(column.type):
         return column
@@ -103,45 +106,43 @@ def id_column(ids: IdArray, type_: Any | None, what: object) -> Any:
         Where a file cannot hold one of them.
     """
     try:
-        if ids.dtype == np.int64:
-            made = pa.array(ids)
-        elif all(isinstance(i, str) for i in ids.tolist()):
-            made = pa.array(ids.tolist(), pa.string())
-        else:
-            made = pa.array([_integer(i) for i in ids.tolist()], pa.uint64())
-        if type_ is None or made.type == type_:
-            return made
-        if isinstance(type_, pa.UuidType):
-            written = pa.array([uuid.UUID(i).bytes for i in ids.tolist()], type_)
-        else:
-            if pa.types.is_integer(type_) != pa.types.is_integer(made.type):
-                raise TypeError
-            written = made.cast(type_)
-        lost = [i for i, j in zip(ids.tolist(), written.to_pylist(), strict=True) if i != _told(j)]
-    except (pa.ArrowException, TypeError, ValueError, AttributeError):
-        lost = ids.tolist()
-    if lost:
-        raise MismatchError(
-            f"{what} has ids of type {type_ or 'integer, or text,'} and cannot hold the id "
-            f"{name_some(lost[:1] if type_ else _odd(lost))}",
-            remedy="Choose another store, or give the points ids of one kind.",
-        )
-    return written
+        if ids.dtype == np.int64 and (type_ is None or pa.types.is_integer(type_)):
+            return pa.array(ids).cast(type_ or pa.int64())
+        return _converted(ids.tolist(), type_)
+    except _UNFIT:
+        strange = _misfit(ids.tolist(), type_)
+    raise MismatchError(
+        f"{what} cannot hold the id {strange}: its ids are "
+        f"{'integers or text' if type_ is None else f'of type {type_}'}, all of one kind",
+        remedy="Choose another store, or give the points ids of one kind.",
+    )
 
 
-def _integer(point_id: Any) -> int:
-    if isinstance(point_id, str):
-        raise TypeError(f"{point_id!r} is no integer")
-    return int(point_id)
+_UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError)
 
 
-def _told(value: Any) -> Any:
-    return str(value) if isinstance(value, uuid.UUID) else value
+def _converted(ids: list[Any], type_: Any | None) -> Any:
+    if all(isinstance(i, str) for i in ids):
+        if type_ is not None and is_uuid(type_):
+            if any(str(uuid.UUID(i)) != i for i in ids):
+                raise ValueError("a UUID that is spelled otherwise")
+            return pa.array([uuid.UUID(i).bytes for i in ids], type_)
+        if type_ is not None and not is_text(type_):
+            raise TypeError("text among integers")
+        return pa.array(ids, type_ or pa.string())
+    if any(isinstance(i, str) for i in ids) or not (type_ is None or pa.types.is_integer(type_)):
+        raise TypeError("integers among text")
+    return pa.array([int(i) for i in ids], type_ or pa.uint64())
 
 
-def _odd(ids: list[Any]) -> list[Any]:
-    """Return the ids that are of another kind than the first."""
-    return [i for i in ids if isinstance(i, str) != isinstance(ids[0], str)] or ids[:1]
+def _misfit(ids: list[Any], type_: Any | None) -> Any:
+    """Return the first id that cannot be, or that is of another kind than those before it."""
+    for point_id in ids:
+        try:
+            _converted([point_id], type_)
+        except _UNFIT:
+            return point_id
+    return next(i for i in ids if isinstance(i, str) != isinstance(ids[0], str))
 
 
 def last_rows(ids: Any) -> NDArray[np.bool_] | None:
