@@ -15,7 +15,8 @@ from vecmigrate_files.dimensions import check_dimension
 from vecmigrate_files.discovery import SUFFIXES
 from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
-from vecmigrate_files.ids import last_rows, plain_ids
+from vecmigrate_files.id_rows import last_rows
+from vecmigrate_files.ids import plain_ids
 from vecmigrate_files.marks import ParquetMark
 from vecmigrate_files.parquet_rows import RowWriter, target_schema
 from vecmigrate_files.parquet_source import ParquetSource

@@ -27,11 +27,13 @@ from vecmigrate.connector import (
 )
 from vecmigrate_files.columns import ROW_NUMBERS, columns_of, payload_reader
 from vecmigrate_files.cursors import row_of
+from vecmigrate_files.data_file import DataFile, Piece
 from vecmigrate_files.faults import reading
 from vecmigrate_files.fingerprint import fingerprint_of
-from vecmigrate_files.ids import IdColumn, ids_of, plain_ids
+from vecmigrate_files.id_rows import IdColumn
+from vecmigrate_files.ids import ids_of, plain_ids
 from vecmigrate_files.marks import mark_of
-from vecmigrate_files.parquet_files import DataFile, ParquetFiles, Piece
+from vecmigrate_files.parquet_files import ParquetFiles
 from vecmigrate_files.place import place_of
 from vecmigrate_files.row_numbers import RowNumbers
 from vecmigrate_files.settings import settings_of
@@ -104,6 +106,7 @@ class ParquetSource(Source):
             yield self._id_column.slice(start, batch_size)
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        self._check_ids()
         wanted = id_array(ids).tolist()
         rows = self.rows_of(wanted)
         missing = [i for i, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
