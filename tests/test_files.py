@@ -89,7 +89,7 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("target", ["parquet:{}/t.parquet", "parquet:{}/t", "npy:{}/t.npy"])
+@pytest.mark.parametrize("target", ["parquet:{}/t", "npy:{}/t.npy"])
 @pytest.mark.parametrize("kind", IDS)
 def test_every_id_and_payload_comes_back(tmp_path: Path, target: str, kind: str) -> None:
     payloads = [SHAPES[n % len(SHAPES)] for n in range(COUNT)]

