@@ -228,6 +228,7 @@ def test_row_numbers_are_ids_only_where_asked_for(tmp_path: Path) -> None:
     with open_source(f"parquet:{tmp_path}?id=row") as source:
         assert [len(b) for b in source.ids(2000)] == [2000, 500]
         fetched = source.fetch([2000, 5])
+        assert fetched.ids.tolist() == [2000, 5]
         assert [p["n"] for p in fetched.payloads or []] == [2000, 5]
         assert source.describe().id_kind is IdKind.INTEGER
         with pytest.raises(VecmigrateError, match="2500"):

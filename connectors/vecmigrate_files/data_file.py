@@ -58,27 +58,31 @@ class Piece:
 
     Attributes
     ----------
-    first
-        Number of the first row in the file.
+    at
+        ``(n,)`` int64 numbers of the rows in the file.
     rows
         An Arrow record batch.
     """
 
     file: DataFile
-    first: int
+    at: NDArray[np.int64]
     rows: Any
 
-    def row(self, at: int) -> str:
+    def row(self, place: int) -> str:
         """Name a row to a user."""
-        return f"{self.file.path} row {self.first + at}"
+        return f"{self.file.path} row {self.at[place]}"
 
     def numbers(self) -> NDArray[np.int64]:
         """Return ``(n,)`` int64 numbers of the rows among those of all files."""
-        start = self.file.first + self.first
-        return np.arange(start, start + len(self), dtype=np.int64)
+        return self.file.first + self.at
+
+    def part(self, start: int, length: int) -> Piece:
+        """Return some of the rows, fewer at the end; no copy."""
+        rows = self.rows.slice(start, length)
+        return Piece(self.file, self.at[start : start + length], rows)
 
     def __len__(self) -> int:
-        return int(self.rows.num_rows)
+        return len(self.at)
 
 
 def open_file(file: DataFile) -> Any:

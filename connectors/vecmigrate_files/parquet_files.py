@@ -51,17 +51,17 @@ class ParquetFiles:
         Parameters
         ----------
         columns
-            Names; one that a file lacks is not there in its pieces. Each file has one at least.
+            Names; one that a file lacks is not there in its pieces.
         """
         held: list[Piece] = []
         missing = size
         for piece in self._pieces(columns, size, start):
             done = 0
             while done < len(piece):
-                part = piece.rows.slice(done, missing)
-                held.append(Piece(piece.file, piece.first + done, part))
-                done += part.num_rows
-                missing -= part.num_rows
+                part = piece.part(done, missing)
+                held.append(part)
+                done += len(part)
+                missing -= len(part)
                 if not missing:
                     yield held
                     held, missing = [], size
@@ -82,10 +82,10 @@ class ParquetFiles:
                 first = file.bounds[group]
                 here = wanted[groups == group]
                 for piece in self._pieces_of(file, columns, _ROWS_A_STEP, first, end):
-                    inside = (here >= piece.first) & (here < piece.first + len(piece))
-                    if inside.any():
-                        at = pa.array(here[inside] - piece.first)
-                        found.append(Piece(file, piece.first, piece.rows.take(at)))
+                    at = here[(here >= piece.at[0]) & (here <= piece.at[-1])]
+                    if len(at):
+                        taken = piece.rows.take(pa.array(at - piece.at[0]))
+                        found.append(Piece(file, at, taken))
         return found
 
     def _pieces(self, columns: Sequence[str], size: int, start: int) -> Iterator[Piece]:
@@ -107,7 +107,8 @@ class ParquetFiles:
         at = file.bounds[group]
         with reading(file.path), open_file(file) as opened:
             for rows in in_groups(opened, size, range(group, last), file.columns_among(columns)):
-                skipped = min(max(0, start - at), rows.num_rows)
-                if skipped < rows.num_rows:
-                    yield Piece(file, at + skipped, rows.slice(skipped))
+                piece = Piece(file, np.arange(at, at + rows.num_rows), rows)
                 at += rows.num_rows
+                skipped = max(0, start - int(piece.at[0])) if len(piece) else 0
+                if skipped < len(piece):
+                    yield piece.part(skipped, len(piece))
