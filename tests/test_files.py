@@ -186,6 +186,37 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
     assert max(held) < vectors.nbytes / 4
 
 
+ID_TYPES = {
+    "int32": pa.array(range(9), pa.int32()),
+    "uint64": pa.array([2**64 - 1 - n for n in range(9)], pa.uint64()),
+    "string": pa.array([f"d{n}" for n in range(9)]),
+    "large_string": pa.array([f"d{n}" for n in range(9)], pa.large_string()),
+    "uuid": pa.array([uuid.UUID(int=n).bytes for n in range(9)], pa.uuid()),
+    "dictionary": pa.array([f"d{n}" for n in range(9)]).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("kind", ID_TYPES)
+def test_ids_keep_their_type(tmp_path: Path, kind: str) -> None:
+    column = ID_TYPES[kind]
+    tensor = pa.ExtensionArray.from_storage(
+        pa.fixed_shape_tensor(pa.float32(), [DIM]), lists(unit_vectors(9))
+    )
+    table = pa.table({"name": column, "tensor": tensor, "box": [[0.5, float(n)] for n in range(9)]})
+    pq.write_table(table, tmp_path / "old.parquet")
+    uri = f"parquet:{tmp_path}/old.parquet?id=name&vector=tensor"
+    with open_source(uri) as source:
+        assert any("not translated: box" in note for note in source.describe().notes)
+    migrate(uri, f"parquet:{tmp_path}/new.parquet", identity())
+    new = pq.read_table(tmp_path / "new.parquet")
+    assert new["name"].type == (pa.string() if kind == "dictionary" else column.type)
+    assert new["name"].to_pylist() == column.to_pylist()
+    assert new["box"].to_pylist() == table["box"].to_pylist()
+    found = read(f"parquet:{tmp_path}/new.parquet")
+    assert found.ids.tolist() == [str(i) if kind == "uuid" else i for i in column.to_pylist()]
+    np.testing.assert_allclose(found.vectors, unit_vectors(9), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_vectors_of_every_kind(tmp_path: Path, kind: Any) -> None:
     vectors = unit_vectors().astype(kind)

@@ -80,6 +80,19 @@ def test_files_beside_an_array_are_never_replaced(tmp_path: Path) -> None:
         write(f"npy:{tmp_path}/new.npy", VectorBatch(id_array(["a\0"]), unit_vectors(1)))
 
 
+def test_what_another_makes_meanwhile_stays(tmp_path: Path) -> None:
+    for name in ("new.jsonl", "new.npy"):
+        spec = TargetSpec(dimension=DIM, metric=Metric.DOT)
+        with open_sink(f"npy:{tmp_path}/new.npy", spec) as sink:
+            sink.write(VectorBatch(np.arange(3, 6), unit_vectors(3), [{"n": 1}] * 3))
+            (tmp_path / name).write_text("another's")
+            with pytest.raises(TargetExistsError, match=name):
+                sink.finish()
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        assert (tmp_path / name).read_text() == "another's"
+        (tmp_path / name).unlink()
+
+
 def test_files_beside_an_array_by_other_names(tmp_path: Path) -> None:
     # The options are the source's too, and then the files are to be there, needed or not.
     uri = f"npy:{tmp_path}/new.npy?ids={tmp_path}/i.npy&payload={tmp_path}/p.jsonl"

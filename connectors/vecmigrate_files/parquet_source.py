@@ -37,7 +37,7 @@ from vecmigrate_files.parquet_files import ParquetFiles
 from vecmigrate_files.place import place_of
 from vecmigrate_files.row_numbers import RowNumbers
 from vecmigrate_files.settings import settings_of
-from vecmigrate_files.vectors import fixed_size, vectors_in
+from vecmigrate_files.vectors import fixed_size, is_vector, vectors_in
 
 OPTIONS = ("id", "vector", "text", "metric")
 _SAMPLE = 100
@@ -242,6 +242,9 @@ class ParquetSource(Source):
             notes.append("nothing tells the metric: taken as cosine; or ?metric=")
         if self._columns.id is None:
             notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
+        lists = [f.name for f in self._columns.payload if is_vector(f.type)]
+        if lists:
+            notes.append(f"lists of floats carried as payload, not translated: {name_some(lists)}")
         if self._payloads.left_out:
             notes.append(f"columns not carried over: {name_some(self._payloads.left_out)}")
         return notes

@@ -132,10 +132,18 @@ class Staging:
             self._refuse([self._place.path, *self._beside])
             (self.path / _PUBLISHING).touch()
             sync_path(self.path)
-            for staged, name in beside:
-                _give_name(staged, name)
-            sync_path(parent)
-            _give_name(made, self._place.path)
+            given: list[Path] = []
+            try:
+                for staged, name in beside:
+                    _give_name(staged, name)
+                    given.append(name)
+                sync_path(parent)
+                _give_name(made, self._place.path)
+            except (TargetExistsError, OSError):
+                for name in given:
+                    name.unlink()
+                (self.path / _PUBLISHING).unlink()
+                raise
             sync_path(parent)
         self.discard()
 
