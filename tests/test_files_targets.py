@@ -182,6 +182,20 @@ def test_a_run_goes_on_from_any_of_its_last_two_checkpoints(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_part_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vecmigrate_files.parquet_sink.group_rows", lambda dimension: 10)
+    spec, uri = TargetSpec(dimension=DIM, metric=Metric.DOT), f"parquet:{tmp_path}/new"
+    with open_sink(uri, spec) as sink:
+        for start in range(0, 800, 200):
+            sink.write(VectorBatch(np.arange(start, start + 200), unit_vectors(200)))
+        token = sink.checkpoint()
+        assert token is not None
+        sink.suspend()
+    (tmp_path / ".new.vecmigrate-staging" / "parts" / "part-00001.parquet").unlink()
+    with pytest.raises(MismatchError, match=r"has lost part-00001.parquet"):
+        resume_sink(uri, spec, token)
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_a_checkpoint_that_is_gone_and_another_run_s(tmp_path: Path, place: str) -> None:
     uri = place.format(tmp_path)
