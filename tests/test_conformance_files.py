@@ -28,11 +28,3 @@ class TestNpy(ConnectorConformance):
 
     def target_uri(self, tmp_path: Path, name: str) -> str:
         return f"npy:{tmp_path}/{name}.npy"
-
-
-class TestNpyWithNames(ConnectorConformance):
-    metrics = METRICS
-
-    def target_uri(self, tmp_path: Path, name: str) -> str:
-        beside = f"ids={tmp_path}/i-{name}.npy&payload={tmp_path}/p-{name}.jsonl"
-        return f"npy:{tmp_path}/{name}.npy?{beside}"

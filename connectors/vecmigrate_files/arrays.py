@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from vecmigrate.connector import InputError
 from vecmigrate_files.faults import reading
-from vecmigrate_files.ids import IdColumn, plain_ids
+from vecmigrate_files.id_rows import IdColumn
+from vecmigrate_files.ids import plain_ids
 
 _IDS_A_STEP = 1 << 16
 

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from vecmigrate.connector import InputError, name_some
+from vecmigrate_files.data_file import DataFile
 from vecmigrate_files.ids import is_id
 from vecmigrate_files.marks import ParquetMark
-from vecmigrate_files.parquet_files import DataFile
 from vecmigrate_files.payload_reading import PayloadReader
 from vecmigrate_files.place import Place
 from vecmigrate_files.vectors import fixed_size, is_vector

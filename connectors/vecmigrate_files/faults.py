@@ -35,7 +35,7 @@ def writing(what: object) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         raise WriteError(
             f"{what} cannot be written: {_reason(error)}",
-            remedy="Nothing was published; free disk space or mend the permissions and run again.",
+            remedy="Free disk space or mend the permissions, and run again.",
         ) from error
 
 

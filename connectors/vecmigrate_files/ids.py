@@ -1,23 +1,19 @@
-"""Ids as Arrow columns: read, written, found, and compared with one another."""
+"""Ids as Arrow columns, read and written."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from vecmigrate.connector import (
     IdArray,
     InputError,
     MismatchError,
-    PointId,
     id_array,
-    name_some,
 )
 
 
@@ -25,11 +21,15 @@ def is_id(type_: Any) -> bool:
     """True for integers, text, UUIDs, and dictionaries of them."""
     if pa.types.is_dictionary(type_):
         return is_id(type_.value_type)
-    return pa.types.is_integer(type_) or is_text(type_) or isinstance(type_, pa.UuidType)
+    return pa.types.is_integer(type_) or is_text(type_) or is_uuid(type_)
 
 
 def is_text(type_: Any) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def is_uuid(type_: Any) -> bool:
+    return isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.uuid"
 
 
 def plain_ids(column: Any, row: Callable[[int], str]) -> Any:
@@ -50,7 +50,7 @@ def plain_ids(column: Any, row: Callable[[int], str]) -> Any:
         raise InputError(f"{row(at)} has no id", remedy="Give each row an id of its own.")
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if isinstance(column.type, pa.UuidType):
+    if is_uuid(column.type):
         return pa.array([str(i) for i in column.to_pylist()], pa.string())
     if not pa.types.is_integer(column.type):
         return column
@@ -103,110 +103,40 @@ def id_column(ids: IdArray, type_: Any | None, what: object) -> Any:
         Where a file cannot hold one of them.
     """
     try:
-        if ids.dtype == np.int64:
-            made = pa.array(ids)
-        elif all(isinstance(i, str) for i in ids.tolist()):
-            made = pa.array(ids.tolist(), pa.string())
-        else:
-            made = pa.array([_integer(i) for i in ids.tolist()], pa.uint64())
-        if type_ is None or made.type == type_:
-            return made
-        if isinstance(type_, pa.UuidType):
-            written = pa.array([uuid.UUID(i).bytes for i in ids.tolist()], type_)
-        else:
-            if pa.types.is_integer(type_) != pa.types.is_integer(made.type):
-                raise TypeError
-            written = made.cast(type_)
-        lost = [i for i, j in zip(ids.tolist(), written.to_pylist(), strict=True) if i != _told(j)]
-    except (pa.ArrowException, TypeError, ValueError, AttributeError):
-        lost = ids.tolist()
-    if lost:
-        raise MismatchError(
-            f"{what} has ids of type {type_ or 'integer, or text,'} and cannot hold the id "
-            f"{name_some(lost[:1] if type_ else _odd(lost))}",
-            remedy="Choose another store, or give the points ids of one kind.",
-        )
-    return written
+        if ids.dtype == np.int64 and (type_ is None or pa.types.is_integer(type_)):
+            return pa.array(ids).cast(type_ or pa.int64())
+        return _converted(ids.tolist(), type_)
+    except _UNFIT:
+        strange = _misfit(ids.tolist(), type_)
+    raise MismatchError(
+        f"{what} cannot hold the id {strange}: its ids are "
+        f"{'integers or text' if type_ is None else f'of type {type_}'}, all of one kind",
+        remedy="Choose another store, or give the points ids of one kind.",
+    )
 
 
-def _integer(point_id: Any) -> int:
-    if isinstance(point_id, str):
-        raise TypeError(f"{point_id!r} is no integer")
-    return int(point_id)
+_UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError)
 
 
-def _told(value: Any) -> Any:
-    return str(value) if isinstance(value, uuid.UUID) else value
+def _converted(ids: list[Any], type_: Any | None) -> Any:
+    if all(isinstance(i, str) for i in ids):
+        if type_ is not None and is_uuid(type_):
+            if any(str(uuid.UUID(i)) != i for i in ids):
+                raise ValueError("a UUID that is spelled otherwise")
+            return pa.array([uuid.UUID(i).bytes for i in ids], type_)
+        if type_ is not None and not is_text(type_):
+            raise TypeError("text among integers")
+        return pa.array(ids, type_ or pa.string())
+    if any(isinstance(i, str) for i in ids) or not (type_ is None or pa.types.is_integer(type_)):
+        raise TypeError("integers among text")
+    return pa.array([int(i) for i in ids], type_ or pa.uint64())
 
 
-def _odd(ids: list[Any]) -> list[Any]:
-    """Return the ids that are of another kind than the first."""
-    return [i for i in ids if isinstance(i, str) != isinstance(ids[0], str)] or ids[:1]
-
-
-def last_rows(ids: Any) -> NDArray[np.bool_] | None:
-    """Return a mask of each id's last row; None where no id comes twice.
-
-    Parameters
-    ----------
-    ids
-        An Arrow chunked array of what :func:`plain_ids` made.
-    """
-    if pa.types.is_integer(ids.type):
-        numbers = ids.to_numpy()
-        if bool((numbers[1:] > numbers[:-1]).all()):
-            return None
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return None
-    rows = pa.table({"id": ids, "row": np.arange(len(ids))})
-    mask = np.zeros(len(ids), dtype=np.bool_)
-    mask[rows.group_by("id").aggregate([("row", "max")])["row_max"].to_numpy()] = True
-    return mask
-
-
-class IdColumn:
-    """All ids of a collection, by row: 8 bytes an integer, or the texts in one piece.
-
-    Parameters
-    ----------
-    ids
-        An Arrow chunked array of what :func:`plain_ids` made.
-    """
-
-    def __init__(self, ids: Any) -> None:
-        self._ids = ids
-
-    def slice(self, start: int, length: int) -> IdArray:
-        """Return the ids of some rows."""
-        return ids_of(self._ids.slice(start, length))
-
-    def first_repeated(self) -> tuple[PointId, int, int] | None:
-        """Return an id that comes twice, and two of its rows; None where none does."""
-        mask = last_rows(self._ids)
-        if mask is None:
-            return None
-        first = int(np.flatnonzero(~mask)[0])
-        found: PointId = self._ids[first].as_py()
-        rows = np.flatnonzero(pc.equal(self._ids, self._ids[first]).to_numpy())
-        return found, first, int(rows[1])
-
-    def rows(self, wanted: Sequence[PointId]) -> NDArray[np.int64]:
-        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
-        type_ = self._ids.type
-        top = 2**63 if type_ == pa.int64() else 2**64
-        possible = {
-            i: None
-            for i in wanted
-            if (isinstance(i, str) if is_text(type_) else not isinstance(i, str) and 0 <= i < top)
-        }
-        # The few are hashed and the many looked up: no second copy of the ids is made.
-        at = pc.index_in(self._ids, value_set=pa.array(list(possible), type_))
-        at = at.fill_null(-1).to_numpy()
-        row_of = np.full(len(possible), -1, dtype=np.int64)
-        there = np.flatnonzero(at >= 0)
-        row_of[at[there]] = there
-        places = {i: int(row) for i, row in zip(possible, row_of.tolist(), strict=True)}
-        return np.fromiter((places.get(i, -1) for i in wanted), np.int64, len(wanted))
-
-    def __len__(self) -> int:
-        return len(self._ids)
+def _misfit(ids: list[Any], type_: Any | None) -> Any:
+    """Return the first id that cannot be, or that is of another kind than those before it."""
+    for point_id in ids:
+        try:
+            _converted([point_id], type_)
+        except _UNFIT:
+            return point_id
+    return next(i for i in ids if isinstance(i, str) != isinstance(ids[0], str))

@@ -23,7 +23,8 @@ from vecmigrate_files.checkpoints import Checkpoint
 from vecmigrate_files.dimensions import check_dimension
 from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
-from vecmigrate_files.ids import id_column, is_text, last_rows
+from vecmigrate_files.id_rows import last_rows
+from vecmigrate_files.ids import id_column, is_text
 from vecmigrate_files.npy_place import NpyMark, NpyPlace
 from vecmigrate_files.npy_source import NpySource
 from vecmigrate_files.payload_writing import json_of

@@ -25,7 +25,7 @@ from vecmigrate.connector import (
 from vecmigrate_files.arrays import open_ids, open_vectors
 from vecmigrate_files.cursors import row_of
 from vecmigrate_files.fingerprint import fingerprint_of
-from vecmigrate_files.ids import IdColumn
+from vecmigrate_files.id_rows import IdColumn
 from vecmigrate_files.jsonl import JsonLines
 from vecmigrate_files.npy_place import OPTIONS, NpyPlace, there
 from vecmigrate_files.place import place_of

@@ -9,13 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vecmigrate.connector import CollectionDescription, Sink, TargetSpec, VectorBatch
+from vecmigrate.connector import (
+    CollectionDescription,
+    MismatchError,
+    Sink,
+    TargetSpec,
+    VectorBatch,
+    name_some,
+)
 from vecmigrate_files.checkpoints import Checkpoint
 from vecmigrate_files.dimensions import check_dimension
 from vecmigrate_files.discovery import SUFFIXES
 from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
-from vecmigrate_files.ids import last_rows, plain_ids
+from vecmigrate_files.id_rows import last_rows
+from vecmigrate_files.ids import plain_ids
 from vecmigrate_files.marks import ParquetMark
 from vecmigrate_files.parquet_rows import RowWriter, target_schema
 from vecmigrate_files.parquet_source import ParquetSource
@@ -67,9 +75,15 @@ class ParquetSink(Sink):
         try:
             with writing(self._place.uri):
                 self._folder.mkdir(exist_ok=True)
-                for path in self._folder.iterdir():
-                    if path.name not in [self._part(n) for n in range(at.parts)]:
-                        path.unlink()
+                complete = {self._part(number) for number in range(at.parts)}
+                there = {path.name for path in self._folder.iterdir()}
+                if complete - there:
+                    raise MismatchError(
+                        f"{self._folder} has lost {name_some(sorted(complete - there))}",
+                        remedy="Start over with --restart.",
+                    )
+                for name in there - complete:
+                    (self._folder / name).unlink()
                 self._parts = self._parts_at_last_checkpoint = at.parts
                 if at.size:
                     self._schema = pa.ipc.read_schema(pa.OSFile(str(self._schema_file)))

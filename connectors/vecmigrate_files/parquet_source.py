@@ -27,15 +27,17 @@ from vecmigrate.connector import (
 )
 from vecmigrate_files.columns import ROW_NUMBERS, columns_of, payload_reader
 from vecmigrate_files.cursors import row_of
+from vecmigrate_files.data_file import DataFile, Piece
 from vecmigrate_files.faults import reading
 from vecmigrate_files.fingerprint import fingerprint_of
-from vecmigrate_files.ids import IdColumn, ids_of, plain_ids
+from vecmigrate_files.id_rows import IdColumn
+from vecmigrate_files.ids import ids_of, plain_ids
 from vecmigrate_files.marks import mark_of
-from vecmigrate_files.parquet_files import DataFile, ParquetFiles, Piece
+from vecmigrate_files.parquet_files import ParquetFiles
 from vecmigrate_files.place import place_of
 from vecmigrate_files.row_numbers import RowNumbers
 from vecmigrate_files.settings import settings_of
-from vecmigrate_files.vectors import fixed_size, vectors_in
+from vecmigrate_files.vectors import fixed_size, is_vector, vectors_in
 
 OPTIONS = ("id", "vector", "text", "metric")
 _SAMPLE = 100
@@ -104,6 +106,7 @@ class ParquetSource(Source):
             yield self._id_column.slice(start, batch_size)
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
+        self._check_ids()
         wanted = id_array(ids).tolist()
         rows = self.rows_of(wanted)
         missing = [i for i, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
@@ -239,6 +242,9 @@ class ParquetSource(Source):
             notes.append("nothing tells the metric: taken as cosine; or ?metric=")
         if self._columns.id is None:
             notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
+        lists = [f.name for f in self._columns.payload if is_vector(f.type)]
+        if lists:
+            notes.append(f"lists of floats carried as payload, not translated: {name_some(lists)}")
         if self._payloads.left_out:
             notes.append(f"columns not carried over: {name_some(self._payloads.left_out)}")
         return notes

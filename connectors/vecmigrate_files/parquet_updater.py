@@ -24,11 +24,11 @@ from vecmigrate.connector import (
     WriteError,
     name_some,
 )
+from vecmigrate_files.data_file import DataFile, in_groups
 from vecmigrate_files.dimensions import check_dimension
 from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
 from vecmigrate_files.marks import mark_of
-from vecmigrate_files.parquet_files import DataFile, in_groups
 from vecmigrate_files.parquet_rows import RowWriter
 from vecmigrate_files.parquet_source import ParquetSource
 from vecmigrate_files.parts import group_rows, write_part

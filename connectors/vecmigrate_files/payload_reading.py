@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from vecmigrate_files.ids import is_uuid
+
 REST = "vecmigrate_payload"
 """The column, of files that vecmigrate wrote, with what has no column of its own, as JSON."""
 
@@ -59,7 +61,7 @@ class PayloadReader:
 
 
 def _values(column: Any) -> list[Any]:
-    if isinstance(column.type, pa.UuidType):
+    if is_uuid(column.type):
         return [None if value is None else str(value) for value in column.to_pylist()]
     if isinstance(column.type, pa.BaseExtensionType):
         column = column.storage
@@ -73,7 +75,7 @@ def _values(column: Any) -> list[Any]:
 def json_type(type_: Any) -> Any | None:
     """Return the type to cast to so that Python's values are JSON's; None where there is none."""
     t = pa.types
-    if isinstance(type_, pa.UuidType):
+    if is_uuid(type_):
         return pa.string()
     if isinstance(type_, pa.BaseExtensionType):
         return json_type(type_.storage_type)

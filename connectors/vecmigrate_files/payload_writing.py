@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vecmigrate.connector import IdArray, MismatchError, Payload
+from vecmigrate_files.ids import is_uuid
 from vecmigrate_files.payload_reading import REST, json_type
 
 _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
@@ -124,7 +125,7 @@ def _fits(type_: Any) -> Callable[[Any], bool]:
 def _array(values: list[Any], type_: Any) -> Any | None:
     """Return an array of exactly these values, or None where the type changes one."""
     try:
-        if isinstance(type_, pa.UuidType):
+        if is_uuid(type_):
             binary = [None if v is None else uuid.UUID(v).bytes for v in values]
             array = pa.array(binary, type_)
             told = [None if v is None else str(v) for v in array.to_pylist()]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate_files.data_file import Piece
 from vecmigrate_files.discovery import SUFFIXES
 from vecmigrate_files.faults import reading
-from vecmigrate_files.parquet_files import ParquetFiles, Piece
+from vecmigrate_files.parquet_files import ParquetFiles
 from vecmigrate_files.payload_reading import PayloadReader
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from vecmigrate.connector import MismatchError
 from vecmigrate_files.columns import Columns
-from vecmigrate_files.parquet_files import DataFile
+from vecmigrate_files.data_file import DataFile
 from vecmigrate_files.payload_reading import PayloadReader
 
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -89,7 +90,7 @@ class Staging:
             )
         with writing(self._place.uri):
             self._take_lock()
-            mine = self._run() == self._name
+            mine = self._run() == self._name or self._is_bare()
             if finished and mine:
                 self.discard()
             if finished or not mine:
@@ -100,6 +101,7 @@ class Staging:
                     remedy="Continue that run, or throw it away with --restart.",
                 )
             self._take_back()
+            (self.path / _RUN).write_text(self._name)
 
     def clear(self) -> None:
         """Remove all but what tells whose the folder is."""
@@ -130,10 +132,18 @@ class Staging:
             self._refuse([self._place.path, *self._beside])
             (self.path / _PUBLISHING).touch()
             sync_path(self.path)
-            for staged, name in beside:
-                _give_name(staged, name)
-            sync_path(parent)
-            _give_name(made, self._place.path)
+            given: list[Path] = []
+            try:
+                for staged, name in beside:
+                    _give_name(staged, name)
+                    given.append(name)
+                sync_path(parent)
+                _give_name(made, self._place.path)
+            except (TargetExistsError, OSError):
+                for name in given:
+                    name.unlink()
+                (self.path / _PUBLISHING).unlink()
+                raise
             sync_path(parent)
         self.discard()
 
@@ -147,8 +157,12 @@ class Staging:
         """Remove the folder; may be called again."""
         if self._lock is None:
             return
-        if not os.path.lexists(self._place.path):
-            self._take_back()
+        with suppress(OSError):
+            if not os.path.lexists(self._place.path):
+                self._take_back()
+            # Last what tells whose it is: a kill in between must not leave a stranger's folder.
+            self.clear()
+            (self.path / _PUBLISHING).unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
         self.suspend()
 
@@ -161,9 +175,10 @@ class Staging:
 
     def _is_free(self) -> bool:
         """True where the folder holds nothing, or what this run left there."""
-        if {path.name for path in self.path.iterdir()} <= {_LOCK, _RUN}:
-            return True
-        return self._name != "" and self._run() == self._name
+        return self._is_bare() or (self._name != "" and self._run() == self._name)
+
+    def _is_bare(self) -> bool:
+        return {path.name for path in self.path.iterdir()} <= {_LOCK, _RUN}
 
     def _run(self) -> str | None:
         try:

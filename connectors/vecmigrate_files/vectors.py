@@ -17,7 +17,7 @@ def is_vector(type_: Any) -> bool:
     type_ = stored_type(type_)
     t = pa.types
     is_list = t.is_fixed_size_list(type_) or t.is_list(type_) or t.is_large_list(type_)
-    return bool(is_list and t.is_floating(type_.value_type))
+    return bool(is_list and t.is_floating(type_.value_type) and fixed_size(type_) != 0)
 
 
 def stored_type(type_: Any) -> Any:

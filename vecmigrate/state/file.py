@@ -50,9 +50,11 @@ def open_state(path: str | Path) -> sqlite3.Connection:
         ) from error
     try:
         connection.execute("PRAGMA synchronous = FULL")
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        # In one look, since another process may be making the file now.
+        (tables, application, version) = connection.execute(
+            "SELECT count(*), (SELECT application_id FROM pragma_application_id),"
+            " (SELECT user_version FROM pragma_user_version) FROM sqlite_master"
+        ).fetchone()
         if application == 0 and tables == 0:
             with connection:
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
