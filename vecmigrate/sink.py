@@ -15,7 +15,16 @@ class Sink(ABC):
 
     Nothing is at the target's name for a reader to take as whole until :meth:`finish` has
     returned. Leaving the ``with`` block without it calls :meth:`abort`.
+
+    Attributes
+    ----------
+    concurrent
+        True where several processes may write at once, each through a sink that
+        :meth:`ResumableConnector.resume_sink` makes of this one's checkpoint and that it suspends
+        at its end.
     """
+
+    concurrent: bool = False
 
     @abstractmethod
     def write(self, batch: VectorBatch) -> None:

@@ -79,6 +79,7 @@ class QdrantSink(Sink):
         indexes = payload_indexes(settings)
         self._access = open_access(location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
+        self.concurrent = not self._access.embedded
         try:
             if token is None:
                 self._make_way(restart)

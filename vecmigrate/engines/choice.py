@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vecmigrate.engines.base import Engine
 from vecmigrate.engines.local import LocalEngine
-from vecmigrate.engines.ray_engine import RayEngine
 from vecmigrate.errors import UsageError
 
 
@@ -33,6 +32,8 @@ def open_engine(
         Where something is said that the engine has no use for.
     """
     if EngineName(name) is EngineName.RAY:
+        from vecmigrate.engines.ray_engine import RayEngine
+
         return RayEngine(workers=workers, address=address, parts=parts)
     said = {"--workers": workers, "--ray-address": address, "--parts": parts}
     if unused := [option for option, value in said.items() if value is not None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +55,9 @@ def joined_cluster(address: str | None, workers: int | None) -> Iterator[int]:
         yield workers or _cpus(ray)
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    # Ray prints what befalls its workers to standard output, where --json has its one object, and
+    # offers no other way to turn that off. What matters comes back as a task's outcome.
+    sys.modules["ray._private.worker"].__dict__["_worker_logs_enabled"] = False
     # Ray's own handler of SIGTERM would end the driver before it has saved how far it came.
     handler = signal.getsignal(signal.SIGTERM)
     try:
