@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -227,6 +228,19 @@ def test_embedded_storage_is_refused_before_anything_is_made(folder: Path) -> No
     assert sorted(folder.rglob("*.faiss*")) == before
 
 
+def test_a_cluster_at_an_address_is_used_and_left_as_it_was(folder: Path, cluster: None) -> None:
+    import ray
+
+    source, target = make_source("faiss", folder, 400), f"faiss:{folder}/new.faiss"
+    migrate(source, f"faiss:{folder}/whole.faiss", folder / "translator", batch_size=BATCH)
+    address = ray.get_runtime_context().gcs_address
+    run = start_on_ray(source, target, folder, "--ray-address", address)
+    out, err = run.communicate()
+    assert run.returncode == 0, out + err
+    assert (folder / "new.faiss").read_bytes() == (folder / "whole.faiss").read_bytes()
+    assert ray.cluster_resources()["CPU"] == 2
+
+
 def start_on_ray(source: str, target: str, folder: Path, *more: str) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "vecmigrate", "migrate", source, target, "--engine", "ray",
@@ -346,6 +360,23 @@ def test_without_ray_the_error_names_the_extra(
     assert not (folder / "new.faiss").exists()
 
 
+def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
+    source = make_source("faiss", folder, 30)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    arguments = [
+        "migrate", source, f"faiss:{folder}/new.faiss", "--engine", "ray",
+        "--ray-address", address, "--translator", str(folder / "translator"),
+        "--state", str(folder / "state.sqlite"),
+    ]  # fmt: skip
+    before = sorted(folder.rglob("*.faiss*"))
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 7
+    assert f"no Ray cluster at {address}" in ended.stderr
+    assert sorted(folder.rglob("*.faiss*")) == before
+
+
 def test_options_of_ray_alone_are_refused_without_it(folder: Path) -> None:
     source = make_source("faiss", folder, 30)
     arguments = [
@@ -354,4 +385,4 @@ def test_options_of_ray_alone_are_refused_without_it(folder: Path) -> None:
     ]  # fmt: skip
     ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 2
-    assert "--workers without --engine ray" in ended.stderr
+    assert "no use for: workers" in ended.stderr

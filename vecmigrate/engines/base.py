@@ -67,6 +67,8 @@ class Engine(ABC):
             Where the engine's package is not installed.
         UsageError
             Where the source is not one that it can read.
+        UnreachableError
+            Where its cluster does not answer.
         """
 
     @abstractmethod

@@ -23,7 +23,7 @@ from vecmigrate.engines.partition import (
     translate_partition,
 )
 from vecmigrate.engines.parts import PartBatch, read_part
-from vecmigrate.engines.ray_cluster import import_ray, joined_cluster
+from vecmigrate.engines.ray_cluster import check_address, import_ray, joined_cluster
 from vecmigrate.engines.receipts import Receipt, read_receipt
 from vecmigrate.errors import WriteError
 from vecmigrate.id_fingerprint import IdFingerprint
@@ -74,6 +74,7 @@ class RayEngine(Engine):
     def check(self, source: Source) -> None:
         import_ray()
         partitioned(source).partitions(1, batches=1)
+        check_address(self._address)
 
     @contextmanager
     def translated(self, work: Translation) -> Iterator[Iterator[VectorBatch]]:
