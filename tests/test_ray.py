@@ -6,13 +6,16 @@ import json
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -22,12 +25,21 @@ from qdrant_places import open_place
 from typer.testing import CliRunner
 
 from vecmigrate import migrate, open_sink, open_source
+from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
-from vecmigrate.description import Metric, TargetSpec
-from vecmigrate.engines.parts import TEMPORARY, read_part, write_part
+from vecmigrate.description import EncoderIdentity, Metric, TargetSpec
+from vecmigrate.engines.part_files import TEMPORARY
+from vecmigrate.engines.parts import read_part, write_part
 from vecmigrate.engines.ray_engine import RayEngine
-from vecmigrate.errors import BadVectorError, RefusedError, UsageError, VecmigrateError
+from vecmigrate.errors import (
+    BadVectorError,
+    RefusedError,
+    TerminatedError,
+    UsageError,
+    VecmigrateError,
+)
+from vecmigrate.migration import MigrationResult
 from vecmigrate.screening import Skipped
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import JobTable
@@ -66,8 +78,8 @@ def make_ivf(folder: Path) -> str:
     return f"faiss:{folder}/old.faiss"
 
 
-def copy(source: str, target: str) -> None:
-    spec = TargetSpec(dimension=OLD_DIM, metric=Metric.COSINE, text_field="text")
+def copy(source: str, target: str, metric: Metric = Metric.COSINE) -> None:
+    spec = TargetSpec(dimension=OLD_DIM, metric=metric, text_field="text")
     with open_source(source) as reader, open_sink(target, spec) as sink:
         for batch in reader.batches(500):
             sink.write(batch)
@@ -75,19 +87,18 @@ def copy(source: str, target: str) -> None:
 
 
 @contextmanager
-def killing_a_worker(folder: Path) -> Iterator[list[int]]:
-    """Kill the first worker that is seen with a part half written, once."""
+def killing(find: Callable[[], int | None]) -> Iterator[list[int]]:
+    """Kill the first worker that is found, once."""
     killed: list[int] = []
     over = threading.Event()
 
     def watch() -> None:
         while not over.is_set() and not killed:
-            for path in folder.rglob(f"{TEMPORARY}*"):
-                worker = int(path.name.removeprefix(TEMPORARY).partition("-")[0])
+            worker = find()
+            if worker is not None:
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
                     killed.append(worker)
-                    break
             time.sleep(0.0005)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -95,6 +106,25 @@ def killing_a_worker(folder: Path) -> Iterator[list[int]]:
     yield killed
     over.set()
     watcher.join()
+
+
+def writing_a_part(folder: Path) -> int | None:
+    """Return a worker that has written half a part."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        return int(path.name.removeprefix(TEMPORARY).partition("-")[0])
+    return None
+
+
+def at_work(task: str) -> int | None:
+    """Return a worker of this process's cluster that is at a task."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (path / "cmdline").read_text().startswith(f"ray::{task}"):
+                raylet = (path / "stat").read_text().rpartition(")")[2].split()[1]
+                driver = Path(f"/proc/{raylet}/stat").read_text().rpartition(")")[2].split()[1]
+                if int(driver) == os.getpid():
+                    return int(path.name)
+    return None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +140,7 @@ def test_a_killed_worker_changes_nothing(old: str, new: str, folder: Path, clust
             copy(flat, source)
         whole, target = place(new, folder, "whole"), place(new, folder, "new")
         migrate(source, whole, folder / "translator", batch_size=BATCH)
-        with killing_a_worker(folder / "parts") as killed:
+        with killing(partial(writing_a_part, folder / "parts")) as killed:
             result = migrate(
                 source, target, folder / "translator", state=folder / "state.sqlite", **ON_RAY
             )
@@ -120,6 +150,47 @@ def test_a_killed_worker_changes_nothing(old: str, new: str, folder: Path, clust
     if new == "faiss":
         for end in (".faiss", ".faiss.jsonl"):
             assert (folder / f"new{end}").read_bytes() == (folder / f"whole{end}").read_bytes()
+    assert not any((folder / "parts").iterdir())
+
+
+def some_anchors() -> AnchorSet:
+    rng = np.random.default_rng(5)
+    old, new = (rng.standard_normal((5, d)).astype(np.float32) for d in (OLD_DIM, NEW_DIM))
+    encoder = EncoderIdentity(name="new", dimension=NEW_DIM)
+    card = AnchorCard(
+        source="faiss:old", population=5, seed=0, strategy=Strategy.UNIFORM,
+        target_encoder=encoder, metric=Metric.COSINE,
+    )  # fmt: skip
+    return AnchorSet(np.arange(5) * 300 + 1, old, new, card)
+
+
+def test_workers_write_to_a_server_themselves(folder: Path, cluster: None) -> None:
+    source, kept = f"faiss:{folder}/dot.faiss", some_anchors()
+    # Under the cosine the loopback engine rounds a point that is written again another way.
+    copy(make_source("faiss", folder, POINTS), source, Metric.DOT)
+    with open_place("rest", folder) as server, server.client() as client:
+        whole = server.uri(server.name())
+        local = migrate(source, whole, folder / "translator", batch_size=BATCH, keep_anchors=kept)
+        name = server.name()
+
+        def half_done() -> int | None:
+            there = client.collection_exists(name) and client.count(name).count
+            return at_work("move_partition") if there else None
+
+        def move(**more: Any) -> MigrationResult:
+            return migrate(
+                source, server.uri(name), folder / "translator", keep_anchors=kept,
+                state=folder / "state.sqlite", checkpoint_seconds=0, **ON_RAY, **more,
+            )  # fmt: skip
+
+        with killing(half_done) as killed, pytest.raises(TerminatedError):
+            move(stop=lambda: bool(killed))
+        assert len(killed) == 1
+        result = move()
+        assert result.continued_after > 0
+        assert result.written == local.written == POINTS
+        assert result.kept_anchors == local.kept_anchors == 5
+        assert contents(server.uri(name)) == contents(whole)
     assert not any((folder / "parts").iterdir())
 
 
@@ -170,7 +241,7 @@ def wait_for(process: subprocess.Popen[str], folder: Path, points: int, parts: i
     """Wait until so many points are durable and so many parts wait to be written."""
     state = folder / "state.sqlite"
     while process.poll() is None:
-        if state.exists() and len(list((folder / "parts").rglob("*.arrow"))) >= parts:
+        if state.exists() and len(list((folder / "parts").rglob("*.part"))) >= parts:
             with closing(open_state(state)) as connection:
                 job = JobTable(connection).find(
                     f"faiss:{folder}/old.faiss", f"faiss:{folder}/new.faiss"
@@ -180,8 +251,9 @@ def wait_for(process: subprocess.Popen[str], folder: Path, points: int, parts: i
         time.sleep(0.01)
 
 
-def test_a_killed_or_stopped_driver_is_continued(folder: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
+def test_a_killed_or_stopped_driver_is_continued(folder: Path, cluster: None) -> None:
+    import ray
+
     source, target = make_source("faiss", folder, POINTS), f"faiss:{folder}/new.faiss"
     whole = f"faiss:{folder}/whole.faiss"
     migrate(source, whole, folder / "translator", batch_size=BATCH)
@@ -192,23 +264,28 @@ def test_a_killed_or_stopped_driver_is_continued(folder: Path) -> None:
     killed.send_signal(signal.SIGKILL)
     out, err = killed.communicate()
     assert killed.returncode == -signal.SIGKILL, out + err
-    left = {path: path.stat().st_ino for path in (folder / "parts").rglob("*.arrow")}
+    left = {path: path.stat().st_ino for path in (folder / "parts").rglob("*.part")}
     assert len(left) >= 3
 
-    stopped = start_on_ray(source, target, folder, *slow)
+    # The first one's cluster ended with it; the others join the one that is here.
+    here = ("--ray-address", ray.get_runtime_context().gcs_address)
+    stopped = start_on_ray(source, target, folder, *slow, *here)
     wait_for(stopped, folder, 200, 3)
     stopped.send_signal(signal.SIGTERM)
     out, err = stopped.communicate()
     assert stopped.returncode == 143, out + err
-    kept = {path: path.stat().st_ino for path in (folder / "parts").rglob("*.arrow")}
+    kept = {path: path.stat().st_ino for path in (folder / "parts").rglob("*.part")}
     assert len(left.items() & kept.items()) >= 2
 
-    last = start_on_ray(source, target, folder)
-    out, err = last.communicate()
+    last = start_on_ray(source, target, folder, "--json", *here)
+    with killing(partial(writing_a_part, folder / "parts")):
+        out, err = last.communicate()
     assert last.returncode == 0, out + err
-    assert "continuing an earlier run after its first" in out + err
-    assert "partitions were translated by an earlier run" in out + err
-    assert f"{POINTS:,} points are in {target}" in out + err
+    result = json.loads(out)
+    assert result["written"] == POINTS
+    assert result["continued_after"] >= 200
+    assert not err
+    assert ray.cluster_resources()["CPU"] == 2
     assert contents(target) == contents(whole)
     assert (folder / "new.faiss").read_bytes() == (folder / "whole.faiss").read_bytes()
 
@@ -229,9 +306,9 @@ def test_a_part_holds_its_batches_whole(ids: list[int | str], tmp_path: Path) ->
             yield batch
         skipped.ids.append("at the end")
 
-    write_part(tmp_path / "p.arrow", reading(), NEW_DIM, skipped)
-    assert [path.name for path in tmp_path.iterdir()] == ["p.arrow"]
-    read = list(read_part(tmp_path / "p.arrow"))
+    write_part(tmp_path / "p.part", reading(), NEW_DIM, skipped)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.part"]
+    read = list(read_part(tmp_path / "p.part"))
     assert [r.skipped for r in read] == [["before one"], ["before two"], ["at the end"]]
     for wrote, found in zip(batches, read, strict=False):
         assert found.batch.ids.tolist() == wrote.ids.tolist()
@@ -248,7 +325,7 @@ def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise RefusedError("no", remedy="none")
 
     with pytest.raises(RefusedError):
-        write_part(tmp_path / "p.arrow", reading(), NEW_DIM, Skipped())
+        write_part(tmp_path / "p.part", reading(), NEW_DIM, Skipped())
     assert not list(tmp_path.iterdir())
 
 
@@ -274,6 +351,23 @@ def test_without_ray_the_error_names_the_extra(
     assert not (folder / "new.faiss").exists()
 
 
+def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
+    source = make_source("faiss", folder, 30)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    arguments = [
+        "migrate", source, f"faiss:{folder}/new.faiss", "--engine", "ray",
+        "--ray-address", address, "--translator", str(folder / "translator"),
+        "--state", str(folder / "state.sqlite"),
+    ]  # fmt: skip
+    before = sorted(folder.rglob("*.faiss*"))
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 7
+    assert f"no Ray cluster at {address}" in ended.stderr
+    assert sorted(folder.rglob("*.faiss*")) == before
+
+
 def test_options_of_ray_alone_are_refused_without_it(folder: Path) -> None:
     source = make_source("faiss", folder, 30)
     arguments = [
@@ -282,4 +376,4 @@ def test_options_of_ray_alone_are_refused_without_it(folder: Path) -> None:
     ]  # fmt: skip
     ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 2
-    assert "--workers without --engine ray" in ended.stderr
+    assert "no use for: workers" in ended.stderr

@@ -28,6 +28,11 @@ class IdFingerprint:
         self.count += len(ids)
         self.total = (self.total + int(id_hashes(ids).sum(dtype=np.uint64))) & _MASK
 
+    def join(self, other: IdFingerprint) -> None:
+        """Take in what another one has taken in."""
+        self.count += other.count
+        self.total = (self.total + other.total) & _MASK
+
 
 def id_hashes(ids: IdArray) -> NDArray[np.uint64]:
     """Return ``(n,)`` 64-bit hashes of ``(n,)`` ids; an integer's is the same in either dtype."""

@@ -21,7 +21,6 @@ from vecmigrate.events import Steps
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.pacing import Pace
-from vecmigrate.prefetch import prefetch
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
@@ -38,6 +37,7 @@ from vecmigrate.translators import (
     read_card,
 )
 from vecmigrate.translators import translator_sha256 as file_sha256
+from vecmigrate.writing import Writing
 
 _log = logging.getLogger(__name__)
 
@@ -271,16 +271,17 @@ def migrate(
             )
             with kept.suspending(sink):
                 notes = _left_behind(description, sink, target)
-            with kept.suspending(sink), engine.translated(work) as done:
-                for batch in prefetch(keeper.apply(done) if keeper else done):
+            writing = Writing(
+                sink, target, spec, writer, keeper, paced=max_rate is not None, stages=stages
+            )
+            with kept.suspending(sink), engine.written(work, writing) as parts:
+                for part in parts:
+                    here += part.ids.count
                     with stages.timed_writing():
-                        taken = writer.write(batch)
-                        written.add(taken.ids)
-                        here += len(taken)
-                        kept.wrote(sink, taken, skipped)
+                        kept.wrote(sink, part, skipped)
                     if progress is not None:
-                        progress(len(batch))
-                    pace.passed(len(batch))
+                        progress(part.read)
+                    pace.passed(part.read)
                     if stop():
                         raise kept.stopped(sink)
                 steps.ended("write", points=here)

@@ -127,6 +127,11 @@ class PointWriter:
         self._policy = policy
         self._most = most
 
+    @property
+    def fails(self) -> bool:
+        """True where no point is set aside: a refused one is an error, and none was before."""
+        return self._policy is OnBadPoint.FAIL and not self._letters.ids
+
     def write(self, batch: VectorBatch) -> VectorBatch:
         """Write a batch and return the points of it that were taken.
 

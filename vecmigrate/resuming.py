@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Protocol
 
-from vecmigrate.batches import VectorBatch
 from vecmigrate.description import TargetSpec
 from vecmigrate.errors import (
     InputError,
@@ -22,13 +21,13 @@ from vecmigrate.errors import (
 )
 from vecmigrate.events import CHECKPOINT, POINTS, log_event
 from vecmigrate.id_fingerprint import IdFingerprint
-from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
 from vecmigrate.registry import open_sink, open_source, resume_sink
 from vecmigrate.screening import Skipped
 from vecmigrate.sink import Sink
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import Job, JobStatus, JobTable
 from vecmigrate.state.lock import job_lock
+from vecmigrate.writing import Written
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +61,8 @@ class Progressing(Protocol):
         """Begin the target, or continue it."""
         ...
 
-    def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
-        """Take note of a batch that was written."""
+    def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
+        """Take note of points that were written."""
         ...
 
     def stopped(self, sink: Sink) -> TerminatedError:
@@ -106,8 +105,9 @@ class NotKept:
     def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
         return open_sink(target, spec, restart=restart)
 
-    def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
-        self.kept_anchors += _kept_in(batch)
+    def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
+        self.written.join(done.ids)
+        self.kept_anchors += done.kept_anchors
 
     def stopped(self, sink: Sink) -> TerminatedError:
         return _stopped_for_good(self.written)
@@ -162,9 +162,10 @@ class Kept:
             self._checkpoint(sink)
         return sink
 
-    def wrote(self, sink: Sink, batch: VectorBatch, skipped: Skipped) -> None:
-        self.kept_anchors += _kept_in(batch)
-        self._cursor, self._skipped = batch.cursor, skipped
+    def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
+        self.written.join(done.ids)
+        self.kept_anchors += done.kept_anchors
+        self._cursor, self._skipped = done.cursor, skipped
         if time.monotonic() - self._last >= self._every:
             self._checkpoint(sink)
 
@@ -317,9 +318,3 @@ def _stopped_for_good(written: IdFingerprint) -> TerminatedError:
         f"stopped after {written.count:,} points, which are not kept",
         remedy="Run the same command to begin anew.",
     )
-
-
-def _kept_in(batch: VectorBatch) -> int:
-    if batch.payloads is None:
-        return 0
-    return sum(payload.get(ORIGIN_FIELD) == ENCODED for payload in batch.payloads)

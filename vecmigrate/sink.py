@@ -35,10 +35,15 @@ class Sink(ABC):
         points of one vector each.
     absent
         What a point without a vector is to it.
+    concurrent
+        True where several processes may write at once, each through a sink that
+        :meth:`ResumableConnector.resume_sink` makes of this one's checkpoint and that it suspends
+        at its end.
     """
 
     whole_points: ClassVar[bool] = False
     absent: ClassVar[Absent] = Absent.BAD
+    concurrent: bool = False
 
     @abstractmethod
     def write(self, batch: VectorBatch) -> None:

@@ -92,6 +92,7 @@ class QdrantSink(Sink):
             self._access, self._collection, self._vector, is_multivector(settings)
         )
         self._notes += self._not_kept(settings)
+        self.concurrent = not self._access.embedded
         try:
             if token is None:
                 self._make_way(restart)

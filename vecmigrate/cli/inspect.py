@@ -68,10 +68,10 @@ def run(
         if target is not None:
             show_differences(out, source, target)
         else:
-            _show(out, source, limit)
+            _show(out, source, limit, originals)
 
 
-def _show(out: Output, source: str, limit: int | None) -> None:
+def _show(out: Output, source: str, limit: int | None, originals: str | None) -> None:
     with open_source(source) as opened:
         description = opened.describe()
         total = min(description.count, limit) if limit else description.count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from vecmigrate.sink import Absent
 from vecmigrate.source import Source
 from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator
+from vecmigrate.writing import Writing, Written
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Engine(ABC):
             Where the engine's package is not installed.
         UsageError
             Where the source is not one that it can read.
+        UnreachableError
+            Where its cluster does not answer.
         """
 
     @abstractmethod
@@ -86,3 +89,15 @@ class Engine(ABC):
             Where a vector is not usable and ``work.on_bad_vector`` is ``fail``.
         InputError, UnreachableError, WriteError
         """
+
+    @contextmanager
+    def written(self, work: Translation, writing: Writing) -> Iterator[Iterator[Written]]:
+        """A context in which the points are written, told of in the source's order.
+
+        Raises
+        ------
+        RefusedError, MismatchError
+            From the target, beside what :meth:`translated` raises.
+        """
+        with self.translated(work) as batches:
+            yield writing.write(batches)

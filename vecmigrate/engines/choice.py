@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vecmigrate.engines.base import Engine
 from vecmigrate.engines.local import LocalEngine
-from vecmigrate.engines.ray_engine import RayEngine
 from vecmigrate.errors import UsageError
 
 
@@ -33,11 +32,13 @@ def open_engine(
         Where something is said that the engine has no use for.
     """
     if EngineName(name) is EngineName.RAY:
+        from vecmigrate.engines.ray_engine import RayEngine
+
         return RayEngine(workers=workers, address=address, parts=parts)
-    said = {"--workers": workers, "--ray-address": address, "--parts": parts}
+    said = {"workers": workers, "Ray's address": address, "parts": parts}
     if unused := [option for option, value in said.items() if value is not None]:
         raise UsageError(
-            f"{', '.join(unused)} without --engine ray",
-            remedy="Add --engine ray, or leave it out.",
+            f"the local engine has no use for: {', '.join(unused)}",
+            remedy="Choose the engine ray, or leave that out.",
         )
     return LocalEngine()

@@ -1,4 +1,4 @@
-"""Has partitions translated by Ray tasks, a bounded number ahead, and yields them in order."""
+"""Has partitions done by Ray tasks, a bounded number ahead, and yields the outcome in order."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.engines.parts import read_part
 from vecmigrate.errors import UnreachableError, VecmigrateError
 from vecmigrate.events import log_event
-from vecmigrate.screening import Skipped
 from vecmigrate.wording import reason_of
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -29,46 +28,46 @@ class _Part:
     token: str
     path: Path
     task: Any
-    """None where an earlier run has left the part."""
+    """None where the part is there."""
 
 
-class PartStream:
-    """The batches of all partitions, in their order.
+class PartStream(Generic[T]):
+    """What the part files of all partitions hold, in the partitions' order.
 
     Parameters
     ----------
     submit
         Has a token's part written to a path, and returns the task.
+    read
+        Reads a part file.
     tokens
         Of the partitions, asked for as they are needed.
     workers
         Tasks that run at once.
-    skipped
-        Gathers the bad vectors left out.
 
     Attributes
     ----------
     found : int
         Parts that an earlier run has left.
     ended : bool
-        True once all batches were taken.
+        True once all was taken.
     """
 
     def __init__(
         self,
         ray: Any,
         submit: Callable[[str, Path], Any],
+        read: Callable[[Path], Iterator[T]],
         tokens: Iterator[str],
         path_of: Callable[[str], Path],
         workers: int,
-        skipped: Skipped,
     ) -> None:
         self._ray = ray
         self._submit = submit
+        self._read = read
         self._tokens = tokens
         self._path_of = path_of
         self._workers = workers
-        self._skipped = skipped
         self._parts: deque[_Part] = deque()
         self._running: list[Any] = []
         self._stopped = False
@@ -77,22 +76,21 @@ class PartStream:
         self.ended = False
 
     def stop(self) -> None:
-        """Have no more calls to the cluster made; returns when none is under way."""
+        """Cancel what is under way; afterwards no more calls to the cluster are made."""
         self._stopped = True
         with self._calling:
-            pass
+            for task in self._running:
+                self._ray.cancel(task, force=True)
 
-    def batches(self) -> Iterator[VectorBatch]:
-        """Yield the batches; a part is removed once all of it was taken."""
+    def items(self) -> Iterator[T]:
+        """Yield what the files hold; one is removed once all of it was taken."""
         while self._fill():
             part = self._parts[0]
             if not self._await(part):
                 continue
-            for read in read_part(part.path):
-                self._skipped.ids += read.skipped
-                if len(read.batch):
-                    yield read.batch
-                    self._fill()
+            for item in self._read(part.path):
+                yield item
+                self._fill()
             part.path.unlink()
             self._parts.popleft()
         self.ended = not self._stopped
@@ -143,8 +141,8 @@ class PartStream:
         log_event(
             _log,
             logging.DEBUG,
-            "vecmigrate.partition.translated",
-            f"partition {part.token} is translated",
+            "vecmigrate.partition.done",
+            f"partition {part.token} is done",
             {"vecmigrate.partition": part.token},
         )
         part.task = None
@@ -161,6 +159,6 @@ class PartStream:
             raise
         except exceptions.RayError as error:
             raise UnreachableError(
-                f"Ray could not have partition {part.token} translated: {reason_of(error)}",
+                f"Ray could not have partition {part.token} done: {reason_of(error)}",
                 remedy="See that its machines are up and have memory; the same command continues.",
             ) from error

@@ -1,22 +1,30 @@
-"""What a worker does: a partition of the source, translated, in a part file."""
+"""What a worker does: it translates a partition, into a part file or right into the target."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from vecmigrate.batches import VectorBatch
+from vecmigrate.description import TargetSpec
 from vecmigrate.engines.parts import write_part
+from vecmigrate.engines.receipts import Receipt, write_receipt
 from vecmigrate.errors import UsageError, VerificationError
+from vecmigrate.id_fingerprint import IdFingerprint
+from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.partitioned_source import PartitionedSource
-from vecmigrate.registry import open_source
+from vecmigrate.quarantine import DeadLetters, OnBadPoint, PointWriter
+from vecmigrate.registry import open_source, resume_sink
 from vecmigrate.screening import OnBadVector, Skipped, screen
 from vecmigrate.sink import Absent
 from vecmigrate.source import Source
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator
+from vecmigrate.writing import Writing
 
 
 @dataclass(frozen=True)
@@ -67,17 +75,76 @@ def translate_partition(
         Where the source is not what the driver has open.
     BadVectorError, InputError, UnreachableError, WriteError
     """
+    if not path.exists():
+        skipped = Skipped()
+        done = _translated(work, translator, token, skipped)
+        write_part(path, done, translator.target_dim_, skipped)
+
+
+@dataclass(frozen=True)
+class JointTarget:
+    """A target that all workers write to.
+
+    Attributes
+    ----------
+    checkpoint
+        Of the driver's sink.
+    """
+
+    uri: str
+    spec: TargetSpec
+    checkpoint: str
+    keeper: AnchorKeeper | None
+
+
+def move_partition(
+    work: PartitionWork, translator: Translator, target: JointTarget, token: str, path: Path
+) -> None:
+    """Write one partition to the target, then its receipt; nothing where that is there already.
+
+    Raises
+    ------
+    RefusedError, MismatchError
+        From the target, beside what :func:`translate_partition` raises.
+    """
+    if path.exists():
+        return
+    skipped = Skipped()
+    done = _translated(work, translator, token, skipped)
+    sink = resume_sink(target.uri, target.spec, target.checkpoint)
+    try:
+        # Under this policy a refused point is an error, and no letter is written.
+        letters = DeadLetters(path.with_suffix(".letters"), "")
+        writer = PointWriter(sink, letters, OnBadPoint.FAIL)
+        writing = Writing(sink, target.uri, target.spec, writer, target.keeper)
+        parts = list(writing.write(done))
+        sink.checkpoint()
+    finally:
+        sink.suspend()
+    ids = IdFingerprint()
+    for part in parts:
+        ids.join(part.ids)
+    receipt = Receipt(
+        read=sum(part.read for part in parts),
+        written=ids.count,
+        id_total=ids.total,
+        kept_anchors=sum(part.kept_anchors for part in parts),
+        cursor=parts[-1].cursor if parts else None,
+        skipped_ids=skipped.ids,
+    )
+    write_receipt(path, receipt)
+
+
+def _translated(
+    work: PartitionWork, translator: Translator, token: str, skipped: Skipped
+) -> Iterator[VectorBatch]:
     # Where the driver's folder is not on this machine, its relative paths would mean nothing.
     with suppress(FileNotFoundError):
         os.chdir(work.directory)
-    if path.exists():
-        return
     source = _opened(work.source, work.fingerprint)
-    skipped = Skipped()
     batches = source.partition_batches(token, work.batch_size)
     usable = screen(batches, work.source, work.on_bad_vector, skipped, absent=work.absent)
-    done = translated(usable, translator, work.text_field)
-    write_part(path, done, translator.target_dim_, skipped)
+    return translated(usable, translator, work.text_field)
 
 
 @lru_cache(maxsize=1)

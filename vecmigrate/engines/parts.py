@@ -9,7 +9,6 @@ have a count of vectors each.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from vecmigrate.batches import IdArray, Payload, PointId, VectorBatch, id_array
-from vecmigrate.errors import MismatchError, WriteError
+from vecmigrate.engines.part_files import part_file
+from vecmigrate.errors import MismatchError
 from vecmigrate.screening import Skipped
 
 _CURSOR, _SKIPPED, _COUNTED = b"cursor", b"skipped", b"counted"
-TEMPORARY = ".writing-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +51,15 @@ def write_part(
     MismatchError
         Where a payload is not JSON.
     """
-    unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     told = 0
-    try:
-        with unfinished.open("wb") as file:
-            with pa.ipc.new_file(file, _schema(dimension)) as writer:
-                for batch in batches:
-                    metadata = _metadata(
-                        batch.cursor, skipped.ids[told:], counted=batch.counts is not None
-                    )
-                    writer.write_batch(_rows(batch), metadata)
-                    told = len(skipped.ids)
-                if told < len(skipped.ids):
-                    none = pa.RecordBatch.from_pylist([], schema=_schema(dimension))
-                    writer.write_batch(none, _metadata(None, skipped.ids[told:]))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}",
-            remedy="Free disk space, or name another folder with --parts; the same command "
-            "continues.",
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with part_file(path) as file, pa.ipc.new_file(file, _schema(dimension)) as writer:
+        for batch in batches:
+            metadata = _metadata(batch.cursor, skipped.ids[told:], counted=batch.counts is not None)
+            writer.write_batch(_rows(batch), metadata)
+            told = len(skipped.ids)
+        if told < len(skipped.ids):
+            none = pa.RecordBatch.from_pylist([], schema=_schema(dimension))
+            writer.write_batch(none, _metadata(None, skipped.ids[told:]))
 
 
 def read_part(path: Path) -> Iterator[PartBatch]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from vecmigrate.errors import MissingDependencyError, UnreachableError
 from vecmigrate.wording import reason_of
+
+LOCAL = "local"
+PROBE_SECONDS = 5.0
 
 
 def import_ray() -> Any:
@@ -30,6 +35,23 @@ def import_ray() -> Any:
             remedy="Run: pip install 'vecmigrate[ray]'",
         ) from error
     return ray
+
+
+def check_address(address: str | None) -> None:
+    """Connect to the cluster's port, if one is named: Ray itself would try for many minutes.
+
+    Raises
+    ------
+    UnreachableError
+    """
+    address = _named(address)
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from error
 
 
 @contextmanager
@@ -53,28 +75,44 @@ def joined_cluster(address: str | None, workers: int | None) -> Iterator[int]:
     if ray.is_initialized():
         yield workers or _cpus(ray)
         return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _named(address)
+    # Ray prints what befalls its workers to standard output, where --json has its one object, and
+    # offers no other way to turn that off. What matters comes back as a task's outcome.
+    sys.modules["ray._private.worker"].__dict__["_worker_logs_enabled"] = False
     # Ray's own handler of SIGTERM would end the driver before it has saved how far it came.
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address,
-            num_cpus=workers if address == "local" else None,
-            include_dashboard=False if address == "local" else None,
+            num_cpus=workers if address == LOCAL else None,
+            include_dashboard=False if address == LOCAL else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise UnreachableError(
-            f"no Ray cluster at {address}: {reason_of(error)}",
-            remedy="Check --ray-address, or leave it out to start one on this machine.",
-        ) from error
+        raise _unreachable(address, error) from error
     finally:
         signal.signal(signal.SIGTERM, handler)
     try:
         yield workers or _cpus(ray)
     finally:
         ray.shutdown()
+
+
+def _named(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or LOCAL
+
+
+def _unreachable(address: str, error: Exception) -> UnreachableError:
+    if address == LOCAL:
+        return UnreachableError(
+            f"no Ray cluster can be started here: {reason_of(error)}",
+            remedy="See /tmp/ray/session_latest/logs, or use --engine local.",
+        )
+    return UnreachableError(
+        f"there is no Ray cluster at {address}: {reason_of(error)}",
+        remedy="Check --ray-address and RAY_ADDRESS; without them one is started on this machine.",
+    )
 
 
 def _cpus(ray: Any) -> int:

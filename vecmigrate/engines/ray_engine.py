@@ -6,18 +6,32 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.engines.base import Engine, Translation
+from vecmigrate.engines.part_files import TEMPORARY
 from vecmigrate.engines.part_stream import PartStream
-from vecmigrate.engines.partition import PartitionWork, partitioned, translate_partition
-from vecmigrate.engines.parts import TEMPORARY
-from vecmigrate.engines.ray_cluster import import_ray, joined_cluster
+from vecmigrate.engines.partition import (
+    JointTarget,
+    PartitionWork,
+    move_partition,
+    partitioned,
+    translate_partition,
+)
+from vecmigrate.engines.parts import PartBatch, read_part
+from vecmigrate.engines.ray_cluster import check_address, import_ray, joined_cluster
+from vecmigrate.engines.receipts import Receipt, read_receipt
 from vecmigrate.errors import WriteError
+from vecmigrate.id_fingerprint import IdFingerprint
+from vecmigrate.screening import Skipped
 from vecmigrate.source import Source
+from vecmigrate.writing import Writing, Written
+
+T = TypeVar("T")
 
 PARTITION_BATCHES = 16
 RETRIES = 3
@@ -25,11 +39,12 @@ RETRIES = 3
 
 
 class RayEngine(Engine):
-    """Translates on Ray.
+    """Translates on Ray, by tasks that take a partition of the source each.
 
-    Each task reads a partition of the source, translates it and writes it to a part file; the
-    driver reads these, in the source's order, and writes to the target as ever. At most two parts a
-    worker are there at a time. A driver that was killed finds the parts that it has not written.
+    A task writes what it has translated to a part file, and the driver writes these to the target,
+    in the source's order, as ever. Where several processes may write to the target at once, a task
+    does so itself, and its part file is a receipt. At most two parts a worker are there at a time.
+    A driver that was killed finds those that it has not taken.
 
     Parameters
     ----------
@@ -59,35 +74,62 @@ class RayEngine(Engine):
     def check(self, source: Source) -> None:
         import_ray()
         partitioned(source).partitions(1, batches=1)
+        check_address(self._address)
 
     @contextmanager
     def translated(self, work: Translation) -> Iterator[Iterator[VectorBatch]]:
-        folder = self._folder(work)
+        with self._stream(work, work.identity, translate_partition, read_part) as parts:
+            yield _batches(parts, work.skipped)
+
+    @contextmanager
+    def written(self, work: Translation, writing: Writing) -> Iterator[Iterator[Written]]:
+        checkpoint = writing.sink.checkpoint() if writing.joint() else None
+        if checkpoint is None:
+            with super().written(work, writing) as done:
+                yield done
+            return
+        target = JointTarget(writing.target, writing.spec, checkpoint, writing.keeper)
+        # A receipt is of this very collection.
+        identity = json.dumps([work.identity, checkpoint])
+        with self._stream(work, identity, move_partition, read_receipt, target) as receipts:
+            yield _told(receipts, work.skipped)
+
+    @contextmanager
+    def _stream(
+        self,
+        work: Translation,
+        identity: str,
+        do: Callable[..., None],
+        read: Callable[[Path], Iterator[T]],
+        *more: object,
+    ) -> Iterator[Iterator[T]]:
+        """Have ``do(shared, translator, *more, token, path)`` done for each partition."""
+        folder = self._folder(work, identity)
         ray = import_ray()
         with joined_cluster(self._address, self._workers) as workers:
-            task = ray.remote(num_cpus=1, max_retries=RETRIES)(translate_partition)
-            shared, translator = ray.put(_shared(work)), ray.put(work.translator)
-            source = partitioned(work.source)
+            task = ray.remote(num_cpus=1, max_retries=RETRIES)(do)
+            # Once, for all machines; a task is given but references.
+            common = [ray.put(value) for value in (_shared(work), work.translator, *more)]
             stream = PartStream(
                 ray,
-                lambda token, path: task.remote(shared, translator, token, path),
-                source.partitions(
+                submit=lambda token, path: task.remote(*common, token, path),
+                read=read,
+                tokens=partitioned(work.source).partitions(
                     work.batch_size, batches=self._partition_batches, cursor=work.cursor
                 ),
-                lambda token: folder / f"{_digest(token)}.arrow",
-                workers,
-                work.skipped,
+                path_of=lambda token: folder / f"{_digest(token)}.part",
+                workers=workers,
             )
             try:
-                yield stream.batches()
+                yield stream.items()
             finally:
                 stream.stop()
         if stream.found:
-            work.announce(f"{stream.found} partitions were translated by an earlier run")
+            work.announce(f"{stream.found} partitions were done by an earlier run")
         if stream.ended or work.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _folder(self, work: Translation) -> Path:
+    def _folder(self, work: Translation, identity: str) -> Path:
         """Make the folder of the parts, without what is of no use to this run.
 
         Raises
@@ -101,7 +143,7 @@ class RayEngine(Engine):
                     parts.mkdir(parents=True, exist_ok=True)
                 return Path(tempfile.mkdtemp(prefix="vecmigrate-parts-", dir=parts)).absolute()
             own = (work.folder if parts is None else parts / work.folder.name).absolute()
-            of_this = _digest(json.dumps([work.identity, work.batch_size, self._partition_batches]))
+            of_this = _digest(json.dumps([identity, work.batch_size, self._partition_batches]))
             mark = own / "of"
             if work.restart or not mark.exists() or mark.read_text() != of_this:
                 shutil.rmtree(own, ignore_errors=True)
@@ -127,6 +169,21 @@ def _shared(work: Translation) -> PartitionWork:
         absent=work.absent,
         batch_size=work.batch_size,
     )
+
+
+def _batches(parts: Iterator[PartBatch], skipped: Skipped) -> Iterator[VectorBatch]:
+    for part in parts:
+        skipped.ids += part.skipped
+        if len(part.batch):
+            yield part.batch
+
+
+def _told(receipts: Iterator[Receipt], skipped: Skipped) -> Iterator[Written]:
+    for receipt in receipts:
+        skipped.ids += receipt.skipped_ids
+        if receipt.cursor is not None:
+            ids = IdFingerprint(receipt.written, receipt.id_total)
+            yield Written(receipt.read, ids, receipt.kept_anchors, receipt.cursor)
 
 
 def _digest(text: str) -> str:

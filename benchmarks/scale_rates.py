@@ -1,0 +1,180 @@
+"""What one core takes for each step of moving a vector; for ``scale_simulation.py --measure``."""
+
+from __future__ import annotations
+
+import os
+
+# As Ray has it: one thread a task. Before NumPy is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from measuring import clustered, provenance
+from null_qdrant import PAYLOAD, page
+from vecmigrate_qdrant.access import Access, open_access
+from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.upserting import upsert
+from vecmigrate_qdrant.vectors import UNNAMED, matrix
+
+from vecmigrate import KernelRidge, Ridge, Translator, open_sink
+from vecmigrate.batches import VectorBatch
+from vecmigrate.description import Metric, Provenance, TargetSpec
+from vecmigrate.engines.parts import read_part, write_part
+from vecmigrate.errors import WriteError
+from vecmigrate.registry import resume_sink
+from vecmigrate.screening import Skipped
+from vecmigrate.uri import parse_uri
+
+D_OLD, D_NEW, ANCHORS = 768, 1024, 4000
+BATCHES = (64, 256, 1024, 4096)
+ROUNDS = 5
+ROWS = 4096
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """The median of some runs, after one that is not counted."""
+    took = []
+    call()
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - begun)
+    return median(took)
+
+
+@contextmanager
+def null_server(dimension: int) -> Iterator[Access]:
+    """A client of a server that does nothing."""
+    script = Path(__file__).with_name("null_qdrant.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), str(dimension)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        uri = parse_uri(f"qdrant://127.0.0.1:1/c?grpc=true&grpc_port={port}")
+        access = open_access(parse_location(uri), refusal=WriteError)
+        try:
+            yield access
+        finally:
+            access.close()
+            process.stdin.close()
+
+
+def translators() -> dict[str, Translator]:
+    rng = np.random.default_rng(0)
+    old = clustered(ANCHORS, D_OLD, rng)
+    new = np.tanh(old @ rng.standard_normal((D_OLD, D_NEW), dtype=np.float32))
+    return {"ridge": Ridge().fit(old, new), "kernel-ridge": KernelRidge().fit(old, new)}
+
+
+def batch_of(count: int) -> VectorBatch:
+    vectors = clustered(count, D_NEW, np.random.default_rng(1))
+    return VectorBatch(np.arange(count), vectors, [PAYLOAD] * count, "0")
+
+
+def measured_clients() -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds a request to scroll, and to upsert, by how many points it has."""
+    scrolls, upserts = {}, {}
+    with null_server(D_OLD) as access:
+
+        def scroll(count: int) -> None:
+            records, _ = access.run(
+                lambda client: client.scroll("c", limit=count, with_payload=True, with_vectors=True)
+            )
+            assert matrix(records, UNNAMED, D_OLD, "c").shape == (count, D_OLD)
+
+        for count in BATCHES:
+            scrolls[str(count)] = seconds(lambda count=count: scroll(count))
+            batch = batch_of(count)
+            ids = batch.ids.tolist()
+            upserts[str(count)] = seconds(
+                lambda ids=ids, b=batch: upsert(access, "c", UNNAMED, ids, b.vectors, b.payloads)
+            )
+    return scrolls, upserts
+
+
+def measured_parts() -> dict[str, float]:
+    """Seconds a vector to write a part file, and to read it."""
+    batch, count = batch_of(ROWS), 16
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part"
+        writing = seconds(lambda: write_part(path, (batch for _ in range(count)), D_NEW, Skipped()))
+        reading = seconds(lambda: [float(part.batch.vectors.sum()) for part in read_part(path)])
+        size = path.stat().st_size
+    rows = ROWS * count
+    return {"write": writing / rows, "read": reading / rows, "bytes": size / rows}
+
+
+def measured_ray() -> dict[str, float]:
+    """Seconds to start a cluster of one worker, and of a task that does nothing."""
+    import ray
+
+    begun = time.perf_counter()
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=40)
+    started = time.perf_counter() - begun
+    nothing = ray.remote(num_cpus=1)(lambda: None)
+    task = seconds(lambda: ray.get([nothing.remote() for _ in range(100)])) / 100
+    ray.shutdown()
+    return {"start": started, "task": task}
+
+
+def measured_server(uri: str, processes: int, points: int) -> dict[str, float]:
+    """Points a second that a real server takes from several processes; it is left as it was."""
+    made = Provenance(vecmigrate_version="0", source="scale", created_at=str(time.time()))
+    spec = TargetSpec(dimension=D_NEW, metric=Metric.COSINE, provenance=made)
+    with open_sink(uri, spec) as sink, ProcessPoolExecutor(processes) as pool:
+        token = sink.checkpoint()
+        assert token is not None
+        arguments = [(uri, spec, token, number, points // processes) for number in range(processes)]
+        begun = time.perf_counter()
+        written = sum(pool.map(_write, arguments))
+        took = time.perf_counter() - begun
+    return {"processes": processes, "points": written, "points_per_second": written / took}
+
+
+def _write(arguments: tuple[str, TargetSpec, str, int, int]) -> int:
+    uri, spec, token, number, points = arguments
+    batch, done = batch_of(ROWS), 0
+    sink = resume_sink(uri, spec, token)
+    while done < points:
+        part = batch.take(np.arange(min(ROWS, points - done)))
+        ids = part.ids + number * points + done
+        sink.write(VectorBatch(ids, part.vectors, part.payloads))
+        done += len(part)
+    sink.suspend()
+    return done
+
+
+def measure(server: str | None, processes: int, points: int) -> dict[str, Any]:
+    """Measure all; a dictionary for JSON."""
+    vectors = clustered(ROWS, D_OLD, np.random.default_rng(3))
+    scrolls, upserts = measured_clients()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("qdrant-client", "pyarrow", "ray"))
+    return {
+        "made": f"{provenance()}, {packages}; one thread",
+        "dimensions": [D_OLD, D_NEW],
+        "translate": {
+            name: seconds(lambda t=t: t.transform(vectors)) / ROWS
+            for name, t in translators().items()
+        },
+        "scroll_request": scrolls,
+        "upsert_request": upserts,
+        "read_bytes": len(page(1000, D_OLD)) / 1000,
+        "write_bytes": len(page(1000, D_NEW)) / 1000,
+        "part": measured_parts(),
+        "ray": measured_ray(),
+        "server": measured_server(server, processes, points) if server else None,
+    }

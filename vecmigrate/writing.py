@@ -1,0 +1,77 @@
+"""Writing translated batches, and what is said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vecmigrate.batches import VectorBatch
+from vecmigrate.description import TargetSpec
+from vecmigrate.id_fingerprint import IdFingerprint
+from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, AnchorKeeper
+from vecmigrate.prefetch import prefetch
+from vecmigrate.quarantine import PointWriter
+from vecmigrate.sink import Sink
+from vecmigrate.stages import StageSeconds
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Points that were written together.
+
+    Attributes
+    ----------
+    read
+        How many there were, those included that the store refused.
+    ids
+        Of those that it took.
+    kept_anchors
+        How many of them have an anchor's true vector.
+    cursor
+        Where the source goes on after them.
+    """
+
+    read: int
+    ids: IdFingerprint
+    kept_anchors: int
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A target that is being written.
+
+    Attributes
+    ----------
+    paced
+        True where the rate is bounded, so that one process has to write all.
+    stages
+        Gathers the time that writing takes in this process.
+    """
+
+    sink: Sink
+    target: str
+    spec: TargetSpec
+    writer: PointWriter
+    keeper: AnchorKeeper | None
+    paced: bool = False
+    stages: StageSeconds = field(default_factory=StageSeconds)
+
+    def joint(self) -> bool:
+        """True where several processes may write, each what it has translated."""
+        return self.sink.concurrent and not self.paced and self.writer.fails
+
+    def write(self, batches: Iterator[VectorBatch]) -> Iterator[Written]:
+        """Write translated batches, made in a thread of their own; yield what was written."""
+        for batch in prefetch(self.keeper.apply(batches) if self.keeper else batches):
+            with self.stages.timed_writing():
+                taken = self.writer.write(batch)
+                ids = IdFingerprint()
+                ids.add(taken.ids)
+            yield Written(len(batch), ids, _kept_in(taken), batch.cursor)
+
+
+def _kept_in(batch: VectorBatch) -> int:
+    if batch.payloads is None:
+        return 0
+    return sum(payload.get(ORIGIN_FIELD) == ENCODED for payload in batch.payloads)
