@@ -20,6 +20,7 @@ from vecmigrate_faiss.lookup import Int64s
 from vecmigrate_faiss.plain_kinds import FlatKind
 
 _CHUNK_BYTES = 1 << 26
+_ID_ROWS = 1 << 20
 _SEED = 0
 _WRAPPERS = {"IDMap": faiss.IndexIDMap, "IDMap2": faiss.IndexIDMap2}
 
@@ -63,6 +64,15 @@ class Points:
                 ids = np.ascontiguousarray(self.ids[rows][keep])
             done += len(vectors)
             yield vectors, ids
+
+    def id_chunks(self) -> Iterator[Int64s]:
+        """Yield the ids alone, in order, where all rows are kept."""
+        for start in range(0, self.count, _ID_ROWS):
+            stop = min(start + _ID_ROWS, self.count)
+            if self.ids is None:
+                yield np.arange(start, stop, dtype=np.int64)
+            else:
+                yield np.ascontiguousarray(self.ids[start:stop])
 
     def sample(self, size: int) -> Vectors:
         """Draw rows uniformly, always the same ones; all of them where there are fewer."""
@@ -119,6 +129,14 @@ def build_index(
             remedy="Nothing was published; free disk space or memory and run again.",
         ) from error
     return tuple(notes)
+
+
+def empty_flat(settings: IndexSettings, dimension: int, metric: Metric) -> FaissIndex | None:
+    """Return the empty index where it is Flat, whose file can be written as vectors come."""
+    if not isinstance(settings.index, FlatKind):
+        return None
+    index = settings.index.make(dimension, metric)
+    return _WRAPPERS[settings.id_map](index) if settings.id_map else index
 
 
 def _possible(wanted: IndexKind, points: Points) -> tuple[IndexKind, list[str]]:

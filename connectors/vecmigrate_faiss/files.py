@@ -11,6 +11,8 @@ from vecmigrate.connector import Metric, Provenance
 from vecmigrate_faiss.build import Points, build_index
 from vecmigrate_faiss.carrying import Carried
 from vecmigrate_faiss.companion import Companion
+from vecmigrate_faiss.flat_file import flat_head, flat_tail
+from vecmigrate_faiss.index_kind import FaissIndex
 from vecmigrate_faiss.jsonl import sidecar_lines
 from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.staging import Staging
@@ -25,6 +27,7 @@ def build_files(
     text_field: str | None,
     provenance: Provenance | None,
     *,
+    empty: FaissIndex | None = None,
     notes: tuple[str, ...] = (),
     carried: Carried | None = None,
 ) -> None:
@@ -32,6 +35,8 @@ def build_files(
 
     Parameters
     ----------
+    empty
+        Of a Flat index whose head the staging was told of: its file becomes the index.
     notes
         That the collection has already.
     carried
@@ -40,7 +45,12 @@ def build_files(
     staging.sync()
     kept = staging.kept()
     points = Points(staging.vectors(), None if staging.named else staging.ids(), kept)
-    made = build_index(staging.index, points, settings, metric, carried)
+    made: tuple[str, ...] = ()
+    if empty is not None and kept is None and (settings.id_map or points.are_numbered()):
+        tail = flat_tail(empty, points.count, points.id_chunks())
+        staging.turn_into_index(flat_head(empty, points.count), tail)
+    else:
+        made = build_index(staging.index, points, settings, metric, carried)
     has_sidecar = staging.named or staging.has_payloads
     if has_sidecar:
         ids, payloads = staging.id_lines(), staging.payload_lines()

@@ -6,7 +6,7 @@ checks them: FAISS refuses a file whose counts and lengths do not agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import faiss
@@ -30,23 +30,33 @@ def write_flat(
     chunks
         Vectors ``(m, d)`` float32 with their ids ``(m,)`` int64, which only an IDMap takes.
     """
-    wrapped = isinstance(empty, faiss.IndexIDMap)
-    flat = faiss.serialize_index(faiss.downcast_index(empty.index) if wrapped else empty).tobytes()
-    whole = faiss.serialize_index(empty).tobytes()
     ids: list[Int64s] = []
     with path.open("wb") as file:
-        if wrapped:
-            file.write(_with_count(whole[: -len(flat) - _LENGTH], count))
-        file.write(_with_count(flat[:-_LENGTH], count))
-        file.write(np.int64(count * empty.d).tobytes())
+        file.write(flat_head(empty, count))
         for vectors, numbers in chunks:
             file.write(vectors.data)
-            if wrapped:
-                ids.append(numbers)
-        if wrapped:
-            file.write(np.int64(count).tobytes())
-            for numbers in ids:
-                file.write(numbers.data)
+            ids.append(numbers)
+        file.writelines(flat_tail(empty, count, ids))
+
+
+def flat_head(empty: FaissIndex, count: int) -> bytes:
+    """Return what such a file holds before its vectors, of the same length whatever the count."""
+    wrapped = isinstance(empty, faiss.IndexIDMap)
+    inner = faiss.downcast_index(empty.index) if wrapped else empty
+    flat = faiss.serialize_index(inner).tobytes()
+    head = b""
+    if wrapped:
+        whole = faiss.serialize_index(empty).tobytes()
+        head = _with_count(whole[: -len(flat) - _LENGTH], count)
+    return head + _with_count(flat[:-_LENGTH], count) + np.int64(count * empty.d).tobytes()
+
+
+def flat_tail(empty: FaissIndex, count: int, ids: Iterable[Int64s]) -> Iterator[bytes]:
+    """Yield what such a file holds after its vectors: the ids of an IDMap."""
+    if isinstance(empty, faiss.IndexIDMap):
+        yield np.int64(count).tobytes()
+        for numbers in ids:
+            yield numbers.tobytes()
 
 
 def _with_count(header: bytes, count: int) -> bytes:

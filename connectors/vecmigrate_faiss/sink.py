@@ -18,7 +18,9 @@ from vecmigrate.connector import (
     VectorBatch,
     WriteError,
 )
+from vecmigrate_faiss.build import empty_flat
 from vecmigrate_faiss.files import build_files
+from vecmigrate_faiss.flat_file import flat_head
 from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.source import FaissSource
@@ -51,6 +53,7 @@ class FaissSink(Sink):
         self._settings = (
             IndexSettings.from_words(words, spec) if words else IndexSettings.for_spec(spec)
         )
+        self._empty = empty_flat(self._settings, spec.dimension, spec.metric)
         if not location.index.parent.is_dir():
             raise UsageError(
                 f"{uri}: there is no directory {location.index.parent}", remedy="Create it first."
@@ -65,6 +68,7 @@ class FaissSink(Sink):
                 run=spec.provenance.run() if spec.provenance else None,
                 restart=restart,
                 token=token,
+                head=b"" if self._empty is None else flat_head(self._empty, 0),
             )
             try:
                 self._clear_names()
@@ -114,7 +118,14 @@ class FaissSink(Sink):
 
     def _prepare(self) -> None:
         spec = self._spec
-        build_files(self._staging, self._settings, spec.metric, spec.text_field, spec.provenance)
+        build_files(
+            self._staging,
+            self._settings,
+            spec.metric,
+            spec.text_field,
+            spec.provenance,
+            empty=self._empty,
+        )
 
     def _publish(self) -> None:
         """Give the files their names, the index last: before it, a reader sees no collection."""

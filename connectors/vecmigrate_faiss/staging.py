@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
@@ -56,6 +56,9 @@ class Staging:
         Names who writes: what it left behind before is begun anew, like what holds nothing.
     token
         From :meth:`checkpoint` of an earlier run: continue there.
+    head
+        What the index will hold before its vectors, where these are all else that it holds or come
+        first: see :meth:`turn_into_index`.
 
     Raises
     ------
@@ -73,8 +76,10 @@ class Staging:
         run: str | None = None,
         restart: bool = False,
         token: str | None = None,
+        head: bytes = b"",
     ) -> None:
         self._directory = directory
+        self._head = head
         self._dimension = dimension
         self.count = 0
         self.named = False
@@ -112,6 +117,7 @@ class Staging:
         self._lock = _take_lock(self._directory)
         self.was_publishing = self._marker.exists()
         try:
+            self._turn_back(marked)
             for path in self._directory.iterdir():
                 size = marked.sizes.get(path.name)
                 if size is not None and path.stat().st_size >= size:
@@ -131,6 +137,19 @@ class Staging:
         for name in marked.sizes:
             path = self._directory / name
             self._files[path] = path.open("ab", _BUFFER)
+
+    def _turn_back(self, marked: _Checkpoint) -> None:
+        """Undo :meth:`turn_into_index`, where a kill came between it and the publication."""
+        size = marked.sizes.get(self._vectors.name)
+        if size is None:
+            return
+        if size != len(self._head) + 4 * self._dimension * marked.count:
+            raise MismatchError(
+                f"{self._directory} was written by another version of vecmigrate or FAISS",
+                remedy="Start over with --restart.",
+            )
+        if self.index.exists() and not self._vectors.exists():
+            self.index.rename(self._vectors)
 
     def _is_free_for(self, run: str | None) -> bool:
         """True where the directory holds nothing, or what ``run`` left there."""
@@ -225,7 +244,21 @@ class Staging:
         shape = (self.count, self._dimension)
         if not self.count:
             return np.empty(shape, dtype=np.float32)
-        return np.memmap(self._vectors, dtype=np.float32, mode="r", shape=shape)
+        return np.memmap(
+            self._vectors, dtype=np.float32, mode="r", shape=shape, offset=len(self._head)
+        )
+
+    def turn_into_index(self, head: bytes, tail: Iterable[bytes]) -> None:
+        """Make the vectors' file the index, between a head as long as was announced and a tail."""
+        if len(head) != len(self._head):
+            raise ValueError(f"a head of {len(head)} bytes, not of {len(self._head)}")
+        self._file(self._vectors).close()
+        with self._vectors.open("r+b") as file:
+            file.write(head)
+            file.seek(len(head) + 4 * self._dimension * self.count)
+            file.writelines(tail)
+            file.truncate()
+        self._vectors.rename(self.index)
 
     def ids(self) -> Int64s:
         """Return ``(count,)`` int64, mapped; only where not ``named``."""
@@ -313,6 +346,8 @@ class Staging:
     def _file(self, path: Path) -> IO[bytes]:
         if path not in self._files:
             self._files[path] = path.open("wb", _BUFFER)
+            if path == self._vectors:
+                self._files[path].write(self._head)
         return self._files[path]
 
     def _append_ids(self, ids: NDArray[Any]) -> None:
