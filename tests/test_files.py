@@ -148,6 +148,24 @@ def test_many_files_by_folders(tmp_path: Path) -> None:
     assert [schema.field(n).type for n in ("year", "lang")] == [pa.int64(), pa.string()]
 
 
+def test_ids_as_several_files_have_them(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for n, kind in enumerate(["string", "large_string", "dictionary<string>"]):
+        ids = pa.array([f"d{n}{i}" for i in range(9)])
+        column = ids.dictionary_encode() if "dictionary" in kind else ids.cast(kind)
+        table = pa.table({"id": column, "vector": lists(unit_vectors(9))})
+        pq.write_table(table, tmp_path / "in" / f"{n}.parquet")
+    uri = f"parquet:{tmp_path}/in"
+    wanted = [f"d{n}{i}" for n in range(3) for i in range(9)]
+    assert read(uri, 7).ids.tolist() == wanted
+    with open_source(uri) as source:
+        assert source.fetch(["d24", "d01"]).ids.tolist() == ["d24", "d01"]
+    numbers = pa.table({"id": range(9), "vector": lists(unit_vectors(9))})
+    pq.write_table(numbers, tmp_path / "in" / "d.parquet")
+    with pytest.raises(InputError, match="ids of several types: large_string, int64"):
+        read(uri)
+
+
 def test_only_what_is_asked_for_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns that a step does not need, and row groups without the ids, are not decoded."""
     pq.write_table(own_table(), tmp_path / "old.parquet", row_group_size=100)

@@ -51,9 +51,9 @@ def plain_ids(column: Any, row: Callable[[int], str]) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if is_uuid(column.type):
-        return pa.array([str(i) for i in column.to_pylist()], pa.string())
+        return pa.array([str(i) for i in column.to_pylist()], pa.large_string())
     if not pa.types.is_integer(column.type):
-        return column
+        return column.cast(pa.large_string())  # one type, whatever the files have
     if column.type != pa.uint64():
         column = column.cast(pa.int64())
         negative = np.flatnonzero(column.to_numpy() < 0)

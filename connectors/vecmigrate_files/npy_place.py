@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,8 +101,3 @@ class NpyPlace:
 
     def _beside(self, name: str) -> Path:
         return self.place.path.with_name(name)
-
-
-def there(paths: Iterable[Path | None]) -> list[Path]:
-    """Return the files that are named at all."""
-    return [path for path in paths if path is not None]

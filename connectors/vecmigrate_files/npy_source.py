@@ -27,7 +27,7 @@ from vecmigrate_files.cursors import row_of
 from vecmigrate_files.fingerprint import fingerprint_of
 from vecmigrate_files.id_rows import IdColumn
 from vecmigrate_files.jsonl import JsonLines
-from vecmigrate_files.npy_place import OPTIONS, NpyPlace, there
+from vecmigrate_files.npy_place import OPTIONS, NpyPlace
 from vecmigrate_files.place import place_of
 from vecmigrate_files.row_numbers import RowNumbers
 from vecmigrate_files.row_payloads import ParquetPayloads, RowPayloads, is_parquet
@@ -116,8 +116,9 @@ class NpySource(Source):
         return VectorBatch(wanted, np.ascontiguousarray(self._vectors[rows], np.float32), payloads)
 
     def fingerprint(self) -> str:
-        beside = [] if self._payloads is None else self._payloads.paths
-        return fingerprint_of([self._place.path, *there([self._ids_path]), *beside])
+        ids = [] if self._ids_path is None else [self._ids_path]
+        payloads = [] if self._payloads is None else self._payloads.paths
+        return fingerprint_of([self._place.path, *ids, *payloads])
 
     def close(self) -> None:
         """The mapping goes with the last batch that views it."""

@@ -14,18 +14,15 @@ from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
     InputError,
-    Metric,
     MissingIdsError,
     PointId,
     Source,
     StoreURI,
     VectorBatch,
-    detect_id_kind,
-    detect_text_field,
     id_array,
     name_some,
 )
-from vecmigrate_files.columns import ROW_NUMBERS, columns_of, payload_reader
+from vecmigrate_files.columns import columns_of, payload_reader
 from vecmigrate_files.cursors import row_of
 from vecmigrate_files.data_file import DataFile, Piece
 from vecmigrate_files.faults import reading
@@ -33,11 +30,11 @@ from vecmigrate_files.fingerprint import fingerprint_of
 from vecmigrate_files.id_rows import IdColumn
 from vecmigrate_files.ids import ids_of, plain_ids
 from vecmigrate_files.marks import mark_of
+from vecmigrate_files.parquet_describing import describe_files
 from vecmigrate_files.parquet_files import ParquetFiles
 from vecmigrate_files.place import place_of
 from vecmigrate_files.row_numbers import RowNumbers
-from vecmigrate_files.settings import settings_of
-from vecmigrate_files.vectors import fixed_size, is_vector, vectors_in
+from vecmigrate_files.vectors import fixed_size, vectors_in
 
 OPTIONS = ("id", "vector", "text", "metric")
 _SAMPLE = 100
@@ -70,24 +67,15 @@ class ParquetSource(Source):
         for piece in head:
             sample.extend(self._payloads_of(piece))
             ids.extend(ids_of(self._ids_of(piece)).tolist())
-        fields = dict.fromkeys([*self._payloads.fields, *(name for p in sample for name in p)])
-        mark, files = self._mark, self._files.files
-        groups = sum(file.footer.num_row_groups for file in files)
-        noted = (mark.text if mark else None) or detect_text_field(sample)
-        return CollectionDescription(
-            uri=str(self._place.uri),
-            store="parquet",
-            index_type=f"no index ({_counted(len(files), 'file')}, "
-            f"{_counted(groups, 'row group')})",
-            count=self._files.count,
+        return describe_files(
+            self._place,
+            self._files,
+            self._columns,
+            self._payloads,
+            self._mark,
             dimension=self._dimension,
-            metric=self._place.metric() or (mark.metric if mark else Metric.COSINE),
-            id_kind=detect_id_kind(ids),
-            payload_fields=tuple(fields),
-            text_field=self._place.text_field(noted, fields),
-            settings=settings_of(files[0], self._columns, self._payloads),
-            notes=tuple(self._notes()),
-            provenance=mark.provenance if mark else None,
+            ids=ids,
+            sample=sample,
         )
 
     def batches(
@@ -219,9 +207,9 @@ class ParquetSource(Source):
 
     def _check_ids(self) -> None:
         """Refuse ids that come twice, which a migration would lose."""
-        if not self._checked_ids:
+        if self._repeated is None:
             return
-        found, first, second = self._checked_ids
+        found, first, second = self._repeated
         raise InputError(
             f"{self._place.uri} has the id {found} twice: in {self._row_name(first)} and "
             f"{self._row_name(second)}",
@@ -229,26 +217,9 @@ class ParquetSource(Source):
         )
 
     @cached_property
-    def _checked_ids(self) -> tuple[PointId, int, int] | None:
+    def _repeated(self) -> tuple[PointId, int, int] | None:
         return self._id_column.first_repeated()
 
     def _row_name(self, row: int) -> str:
         file = next(f for f in self._files.files if row < f.first + f.rows)
         return f"{file.path} row {row - file.first}"
-
-    def _notes(self) -> list[str]:
-        notes = []
-        if self._mark is None and self._place.metric() is None:
-            notes.append("nothing tells the metric: taken as cosine; or ?metric=")
-        if self._columns.id is None:
-            notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
-        lists = [f.name for f in self._columns.payload if is_vector(f.type)]
-        if lists:
-            notes.append(f"lists of floats carried as payload, not translated: {name_some(lists)}")
-        if self._payloads.left_out:
-            notes.append(f"columns not carried over: {name_some(self._payloads.left_out)}")
-        return notes
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + ("s" if count != 1 else "")
