@@ -32,6 +32,7 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.partitioned_source import PartitionedSource
+from vecmigrate.row_ranges import RowRange, partition_tokens, read_cursor, read_token, steps
 from vecmigrate.sink import Absent, Sink
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
@@ -58,6 +59,7 @@ __all__ = [
     "Provenance",
     "RefusedError",
     "ResumableConnector",
+    "RowRange",
     "Sink",
     "Source",
     "StoreURI",
@@ -77,6 +79,10 @@ __all__ = [
     "detect_text_field",
     "id_array",
     "name_some",
+    "partition_tokens",
+    "read_cursor",
+    "read_token",
+    "steps",
 ]
 
 

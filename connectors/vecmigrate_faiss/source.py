@@ -16,6 +16,7 @@ from vecmigrate.connector import (
     PartitionedSource,
     Payload,
     PointId,
+    RowRange,
     StoreURI,
     UsageError,
     VectorBatch,
@@ -24,19 +25,16 @@ from vecmigrate.connector import (
     detect_text_field,
     id_array,
     name_some,
+    partition_tokens,
+    read_cursor,
+    read_token,
+    steps,
 )
 from vecmigrate_faiss.companion import Companion, read_companion
 from vecmigrate_faiss.exchange import edition
 from vecmigrate_faiss.layout import open_layout, reading
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
-from vecmigrate_faiss.row_ranges import (
-    RowRange,
-    partition_tokens,
-    read_cursor,
-    read_token,
-    steps,
-)
 from vecmigrate_faiss.searching import search_index
 from vecmigrate_faiss.sidecar import Record, Sidecar
 from vecmigrate_faiss.sidecars import open_sidecar

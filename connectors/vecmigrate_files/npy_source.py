@@ -13,17 +13,20 @@ from vecmigrate.connector import (
     InputError,
     Metric,
     MissingIdsError,
+    PartitionedSource,
     PointId,
-    Source,
     StoreURI,
     VectorBatch,
     detect_id_kind,
     detect_text_field,
     id_array,
     name_some,
+    partition_tokens,
+    read_cursor,
+    read_token,
+    steps,
 )
 from vecmigrate_files.arrays import open_ids, open_vectors
-from vecmigrate_files.cursors import row_of
 from vecmigrate_files.fingerprint import fingerprint_of
 from vecmigrate_files.id_rows import IdColumn
 from vecmigrate_files.jsonl import JsonLines
@@ -35,7 +38,7 @@ from vecmigrate_files.row_payloads import ParquetPayloads, RowPayloads, is_parqu
 _SAMPLE = 100
 
 
-class NpySource(Source):
+class NpySource(PartitionedSource):
     """Rows of a mapped array; those of float32 are handed out as they lie on the disk."""
 
     def __init__(self, uri: StoreURI) -> None:
@@ -81,16 +84,36 @@ class NpySource(Source):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
-        start = row_of(cursor, self._place.uri)
+        count = len(self._vectors)
+        first = read_cursor(cursor, count, self._place.uri)
         self._check()
-        read = self._payloads.batches(batch_size, start) if payloads and self._payloads else None
-        for first in range(start, len(self._vectors), batch_size):
-            rows = self._vectors[first : first + batch_size]
+        return self._batches(first, count, batch_size, payloads)
+
+    def partitions(
+        self, batch_size: int, *, batches: int, cursor: str | None = None
+    ) -> Iterator[str]:
+        count = len(self._vectors)
+        first = read_cursor(cursor, count, self._place.uri)
+        self._check()
+        return partition_tokens(first, count, batches * batch_size)
+
+    def partition_batches(
+        self, token: str, batch_size: int, *, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        first, last = read_token(token, len(self._vectors), self._place.uri)
+        return self._batches(first, last, batch_size, payloads)
+
+    def _batches(
+        self, first: int, last: int, batch_size: int, payloads: bool
+    ) -> Iterator[VectorBatch]:
+        read = self._payloads.batches(batch_size, first) if payloads and self._payloads else None
+        for start, stop in steps(first, last, batch_size):
+            found = None if read is None else next(read)
             yield VectorBatch(
-                self._ids.slice(first, len(rows)),
-                np.ascontiguousarray(rows, np.float32),
-                None if read is None else next(read),
-                cursor=str(first + len(rows)),
+                self._ids.slice(start, stop - start),
+                np.ascontiguousarray(self._vectors[start:stop], np.float32),
+                None if found is None else found[: stop - start],
+                cursor=str(stop),
             )
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:

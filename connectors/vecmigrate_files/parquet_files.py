@@ -45,8 +45,10 @@ class ParquetFiles:
             self.files.append(file)
             self.count += file.rows
 
-    def steps(self, columns: Sequence[str], size: int, start: int) -> Iterator[list[Piece]]:
-        """Yield all rows from ``start`` on, ``size`` at a time, the last time fewer.
+    def steps(
+        self, columns: Sequence[str], size: int, start: int, stop: int | None = None
+    ) -> Iterator[list[Piece]]:
+        """Yield all rows from ``start`` to ``stop``, ``size`` at a time, the last time fewer.
 
         Parameters
         ----------
@@ -54,17 +56,21 @@ class ParquetFiles:
             Names; one that a file lacks is not there in its pieces.
         """
         held: list[Piece] = []
-        missing = size
+        left = (self.count if stop is None else stop) - start
+        missing = min(size, left)
         for piece in self._pieces(columns, size, start):
             done = 0
-            while done < len(piece):
+            while missing and done < len(piece):
                 part = piece.part(done, missing)
                 held.append(part)
                 done += len(part)
+                left -= len(part)
                 missing -= len(part)
                 if not missing:
                     yield held
-                    held, missing = [], size
+                    held, missing = [], min(size, left)
+            if not left:
+                break
         if held:
             yield held
 

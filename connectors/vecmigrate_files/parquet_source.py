@@ -15,15 +15,17 @@ from vecmigrate.connector import (
     IdArray,
     InputError,
     MissingIdsError,
+    PartitionedSource,
     PointId,
-    Source,
     StoreURI,
     VectorBatch,
     id_array,
     name_some,
+    partition_tokens,
+    read_cursor,
+    read_token,
 )
 from vecmigrate_files.columns import columns_of, payload_reader
-from vecmigrate_files.cursors import row_of
 from vecmigrate_files.data_file import DataFile, Piece
 from vecmigrate_files.faults import reading
 from vecmigrate_files.fingerprint import fingerprint_of
@@ -41,7 +43,7 @@ _SAMPLE = 100
 _IDS_A_STEP = 1 << 16
 
 
-class ParquetSource(Source):
+class ParquetSource(PartitionedSource):
     """The rows of one file after another, a batch at a time."""
 
     def __init__(self, uri: StoreURI) -> None:
@@ -81,10 +83,29 @@ class ParquetSource(Source):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
-        done = row_of(cursor, self._place.uri)
+        count = self._files.count
+        first = read_cursor(cursor, count, self._place.uri)
         self._check_ids()
-        columns = self._all_columns(payloads=payloads)
-        for pieces in self._files.steps(columns, batch_size, done):
+        return self._batches(first, count, batch_size, payloads)
+
+    def partitions(
+        self, batch_size: int, *, batches: int, cursor: str | None = None
+    ) -> Iterator[str]:
+        first = read_cursor(cursor, self._files.count, self._place.uri)
+        self._check_ids()
+        return partition_tokens(first, self._files.count, batches * batch_size)
+
+    def partition_batches(
+        self, token: str, batch_size: int, *, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        first, last = read_token(token, self._files.count, self._place.uri)
+        return self._batches(first, last, batch_size, payloads)
+
+    def _batches(
+        self, first: int, last: int, batch_size: int, payloads: bool
+    ) -> Iterator[VectorBatch]:
+        columns, done = self._all_columns(payloads=payloads), first
+        for pieces in self._files.steps(columns, batch_size, first, last):
             done += sum(map(len, pieces))
             yield self._batch(pieces, payloads=payloads, cursor=str(done))
 

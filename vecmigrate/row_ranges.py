@@ -1,13 +1,12 @@
-"""Ranges of rows: the cursors within them, and the partitions that they are written as."""
+"""Ranges of rows, for sources that number theirs: cursors, and the partitions of a source."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeAlias
 
-from vecmigrate.connector import UsageError
+from vecmigrate.errors import UsageError
 
 RowRange: TypeAlias = tuple[int, int]
 """The first row, and the one after the last."""
@@ -19,7 +18,7 @@ def steps(first: int, last: int, size: int) -> Iterator[RowRange]:
         yield start, min(start + size, last)
 
 
-def read_cursor(cursor: str | None, count: int, path: Path) -> int:
+def read_cursor(cursor: str | None, count: int, where: object) -> int:
     """Return the row of ``count`` that a cursor goes on with.
 
     Raises
@@ -31,7 +30,7 @@ def read_cursor(cursor: str | None, count: int, path: Path) -> int:
     number = cursor.isascii() and cursor.isdecimal() and len(cursor) < 20
     if not (number and int(cursor) <= count):
         raise UsageError(
-            f"{cursor!r} is not a cursor of {path}",
+            f"{cursor!r} is not a cursor of {where}",
             remedy=f"Its cursors are the numbers from 0 to {count}.",
         )
     return int(cursor)
@@ -46,7 +45,7 @@ def partition_tokens(first: int, count: int, rows: int) -> Iterator[str]:
         start = stop
 
 
-def read_token(token: str, count: int, path: Path) -> RowRange:
+def read_token(token: str, count: int, where: object) -> RowRange:
     """Return a token's range.
 
     Raises
@@ -59,7 +58,7 @@ def read_token(token: str, count: int, path: Path) -> RowRange:
         start, stop = -1, -1
     if not 0 <= start < stop <= count:
         raise UsageError(
-            f"{token!r} is no partition of {path}",
+            f"{token!r} is no partition of {where}",
             remedy="Use the tokens that its partitions() gives.",
         )
     return start, stop
