@@ -377,6 +377,12 @@ OTHERS = [
         "test_resume_keeps_the_other_vectors",
     ),
     Row(
+        "other vectors in `vecmigrate verify`",
+        KEPT,
+        "those of the sample are compared with the source's; an outcome of their own",
+        "test_verify_compares_the_other_vectors",
+    ),
+    Row(
         "a multivector to another store, or in `sync`, `anchors`, `verify`",
         REFUSED,
         "by the vector's name",

@@ -24,7 +24,7 @@ from vecmigrate.errors import (
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings
 from vecmigrate.translators import Procrustes, save_translator
-from vecmigrate.verification import verify
+from vecmigrate.verification import Outcome, VerifySettings, verify
 
 BY_FEATURE = {case.feature: case for case in CASES}
 NAMED = Case(
@@ -218,6 +218,36 @@ def test_resume_keeps_the_other_vectors(served: Place, translator: Path, tmp_pat
         migrate(source, target, translator, state=state, batch_size=700, stop=lambda: True)
     assert migrate(source, target, translator, state=state).continued_after == 700
     assert_alike(read(served, old), read(served, new), "text")
+
+
+def test_verify_compares_the_other_vectors(served: Place, translator: Path, tmp_path: Path) -> None:
+    old, new = served.name("old"), served.name("new")
+    make(served, LACKING, old)
+    source, target = served.uri(old, "vector=text"), served.uri(new)
+    migrate(source, target, translator)
+
+    def check(at: str) -> tuple[Outcome, str]:
+        found = verify(source, at, translator, VerifySettings(sample=None))
+        [mine] = [check for check in found.checks if check.name == "other vectors"]
+        return mine.outcome, mine.summary
+
+    with_text = COUNT - len(range(0, COUNT, 3))
+    assert check(target) == (
+        Outcome.PASSED,
+        f"'image', 'bm25' of {with_text:,} points are the source's",
+    )
+    with served.client() as client:
+        change(client, new, models.PointVectors(id=1, vector={"image": [9.0, 9.0, 9.0, 9.0, 9.1]}))
+        change(client, new, models.PointVectors(id=7, vector={"bm25": sparse(8)}))
+    outcome, summary = check(target)
+    assert outcome is Outcome.FAILED
+    assert summary.endswith(f"of 2 of {with_text:,} points are not the source's, ids 1, 7")
+    faiss = f"faiss:{tmp_path}/new.faiss"
+    integers = served.name("integers")
+    make(served, replace(NAMED, integer_ids=True), integers)
+    source = served.uri(integers, "vector=text")
+    migrate(source, faiss, translator)
+    assert check(faiss) == (Outcome.SKIPPED, "'image', 'bm25' are not at the target")
 
 
 def test_where_multivectors_are_refused(embedded: Place, translator: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from vecmigrate.quarantine import DeadLetters, without
 from vecmigrate.screening import Skipped, screen
 from vecmigrate.source import Source
 from vecmigrate.verification.index_recall import Probes
+from vecmigrate.verification.other_vectors import OtherVectors
 from vecmigrate.verification.retranslation import Retranslation
 from vecmigrate.verification.settings import PROBES, Progress, VerifySettings
 from vecmigrate.verification.tally import Tally
@@ -40,7 +41,12 @@ class SourcePass:
     probes: Probes = field(default_factory=lambda: Probes(np.empty((0, 1), np.float32), ()))
 
     def run(
-        self, source: Source, compared: Retranslation, asked: VerifySettings, progress: Progress
+        self,
+        source: Source,
+        compared: Retranslation,
+        others: OtherVectors,
+        asked: VerifySettings,
+        progress: Progress,
     ) -> None:
         """Read all of ``source``; raises what :func:`screen` and the store raise."""
         description = source.describe()
@@ -48,13 +54,17 @@ class SourcePass:
         vectors: list[Vectors] = []
         own: list[PointId] = []
         start = 0
-        batches = prefetch(without(self.letters, source.batches(asked.batch_size)))
+        read = source.batches(asked.batch_size)
+        if others.wanted:
+            read = (batch.with_one_vector() for batch in source.points(asked.batch_size))
+        batches = prefetch(without(self.letters, read))
         for batch in screen(batches, description.uri, asked.on_bad_vector, self.skipped):
             self.tally.add(batch)
             rows = None if sample is None else _within(sample, start, len(batch))
             wanted = batch if rows is None else batch.take(rows)
             if len(wanted):
                 found = compared.compare(wanted)
+                others.compare(wanted, found)
                 probing = set(batch.ids[_within(probes, start, len(batch))].tolist())
                 mine = [row for row, i in enumerate(found.ids.tolist()) if i in probing]
                 vectors.append(found.vectors[mine])

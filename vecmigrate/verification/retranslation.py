@@ -203,5 +203,9 @@ def _joined(parts: list[VectorBatch]) -> VectorBatch:
     payloads = None
     if all(part.payloads is not None for part in parts):
         payloads = [payload for part in parts for payload in part.payloads or ()]
+    extras = None
+    if all(part.extras is not None for part in parts):
+        extras = [extra for part in parts for extra in part.extras or ()]
     ids = np.concatenate([part.ids for part in parts])
-    return VectorBatch(ids, np.concatenate([part.vectors for part in parts]), payloads)
+    vectors = np.concatenate([part.vectors for part in parts])
+    return VectorBatch(ids, vectors, payloads, extras=extras)

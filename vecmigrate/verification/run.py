@@ -24,6 +24,7 @@ from vecmigrate.translators import Translator, load_translator, read_card, trans
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries
 from vecmigrate.verification.naming import lasting
+from vecmigrate.verification.other_vectors import OtherVectors
 from vecmigrate.verification.passes import SourcePass, target_pass, usable_again
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
 from vecmigrate.verification.record import Check, Outcome, Verification
@@ -96,7 +97,8 @@ def verify(
         )
         letters = _letters(asked.dead_letters, described[1])
         ours, theirs, sound = SourcePass(letters=letters), Tally(), Soundness()
-        ours.run(old, vectors, asked, report)
+        others = OtherVectors(*described)
+        ours.run(old, vectors, others, asked, report)
         steps.ended("read source", points=ours.tally.count)
         probes = given or ours.probes
         truth = exact_answers(
@@ -112,6 +114,7 @@ def verify(
             check_ids(ours.tally, theirs, *again),
             check_payloads(ours.tally, theirs, *again),
             vectors.check(full=asked.sample is None),
+            *others.checks(),
             *sound.checks(unit=fitted.normalize_output_ and not described[1].lossy),
             check_index(new, probes, truth, asked.least_index_recall),
             # Opened anew: an open source may go on to show what it was when it was opened.
