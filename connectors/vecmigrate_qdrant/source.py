@@ -31,11 +31,21 @@ from vecmigrate_qdrant.extras import has_extras, read_extras
 from vecmigrate_qdrant.ids import canonical_id, canonical_ids
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import read_mark
-from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params, matrix, selector
+from vecmigrate_qdrant.vectors import (
+    UNNAMED,
+    choose_vector,
+    count_numbers,
+    dense_params,
+    matrix,
+    selector,
+)
 
 FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32
 FLOAT16 = 2.0**-11
+# Of a page's vectors as float32; as the client's lists of numbers they take eight times as much.
+PAGE_BYTES = 16 * 2**20
+SAMPLED = 16
 # A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
 EMBEDDED_ID_PAGE = 50_000
 
@@ -105,7 +115,16 @@ class QdrantSource(Source):
         return (batch for each in whole if len(batch := each.with_one_vector()))
 
     def points(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+        if self._has_extras or self._params.multivector_config is not None:
+            # Of these a point may have megabytes, and batch_size is meant for one vector each.
+            batch_size = min(batch_size, max(1, PAGE_BYTES // self._point_bytes))
         return self._pages(batch_size, cursor, True, self._has_extras or self._with_vectors)
+
+    @cached_property
+    def _point_bytes(self) -> int:
+        """About how many bytes a point's vectors are, by the first ones."""
+        records, _ = self._scroll(self._page_size(SAMPLED), None, False, True)
+        return max(1, 4 * sum(count_numbers(r) for r in records) // max(1, len(records)))
 
     def _pages(
         self, batch_size: int, cursor: str | None, payloads: bool, vectors: bool | list[str]

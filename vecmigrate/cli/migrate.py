@@ -119,7 +119,7 @@ def run(
                 progress=advance,
             )
         counts.update(result.counts())
-        for note in (*description.notes, *result.notes, *result.target.notes):
+        for note in dict.fromkeys((*description.notes, *result.notes, *result.target.notes)):
             out.say(f"note: {note}")
         if result.skipped_ids:
             names = name_some(result.skipped_ids)
@@ -144,5 +144,8 @@ def run(
             following += " --on-bad-vector skip"
         if result.dead_letters is not None:
             following += f" --dead-letters '{result.dead_letters}'"
-        out.say(f"Next: {following}{state_again(state)}")
+        following += state_again(state)
+        if description.multivector:
+            following = f"vecmigrate inspect --diff '{source}' '{target}'"
+        out.say(f"Next: {following}")
         out.result(result.model_dump(mode="json"))
