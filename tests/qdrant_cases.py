@@ -317,6 +317,12 @@ CASES = [
         option="vector=text",
         places=LOCAL,
     ),
+    Case(
+        "points without their only vector",
+        "id and payload",
+        vectors=lambda row: {"": dense(row)} if row % 4 else {},
+        places=LOCAL,
+    ),
 ]
 
 

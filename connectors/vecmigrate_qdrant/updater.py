@@ -72,8 +72,13 @@ class QdrantUpdater(Updater):
             self._params = params
             own = dense_params(params)[self._vector]
             self._dimension = own.size
+            strict = info.config.strict_mode_config
             self._destination = Destination(
-                self._access, self._collection, self._vector, own.multivector_config is not None
+                self._access,
+                self._collection,
+                self._vector,
+                own.multivector_config is not None,
+                strict.upsert_max_batchsize if strict and strict.enabled else None,
             )
             self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
             self._access.run(
