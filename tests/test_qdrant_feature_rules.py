@@ -12,15 +12,17 @@ import pytest
 from qdrant_cases import CASES, COUNT, SIZE, Case, dense, params, sparse, tokens, whole
 from qdrant_client import QdrantClient, models
 from qdrant_migrating import Reversal, make, named, records, settings
-from qdrant_places import Place, open_place
+from qdrant_places import Place, open_place, points
 
 from vecmigrate import migrate, open_source
+from vecmigrate.description import Provenance
 from vecmigrate.errors import (
     BadVectorError,
     MismatchError,
     TerminatedError,
     UsageError,
 )
+from vecmigrate.registry import open_updater
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings
 from vecmigrate.translators import Procrustes, save_translator
@@ -191,6 +193,25 @@ def change(client: QdrantClient, name: str, point: models.PointVectors) -> None:
     key = record.shard_key
     moved = models.PointStruct(id=record.id, vector=vectors, payload=record.payload)
     client.upsert(name, [moved], shard_key_selector=key)
+
+
+def test_an_update_leaves_out_what_the_target_has_no_place_for(
+    served: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a target that was written before other vectors were copied."""
+    name = served.name()
+    provenance = Provenance(vecmigrate_version="0", source="qdrant:old", created_at="2026-01-01")
+    batch = points(list(range(9)))
+    served.write(name, batch, provenance=provenance)
+    extras = [{"vectors": {"ghost": [1.0]}, "shard_key": "nowhere"}] * 9
+    with open_updater(served.uri(name), provenance) as updater:
+        for _ in range(2):
+            updater.upsert(batch.with_vectors(-batch.vectors).with_extras(extras))
+        updater.finish()
+    with open_source(served.uri(name)) as source:
+        np.testing.assert_array_equal(source.fetch([0, 8]).vectors, -batch.vectors[[0, 8]])
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.endswith("has no vectors 'ghost': not copied")
 
 
 def test_sync_moves_a_point_between_shard_keys(

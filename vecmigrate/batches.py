@@ -103,6 +103,10 @@ class VectorBatch:
         """Return the same points with other payloads."""
         return replace(self, payloads=payloads)
 
+    def with_extras(self, extras: Sequence[Extra] | None) -> VectorBatch:
+        """Return the same points with other extras."""
+        return replace(self, extras=extras)
+
     def each_count(self) -> list[int]:
         """Return how many vectors each point has."""
         return [1] * len(self) if self.counts is None else self.counts.tolist()
