@@ -389,7 +389,13 @@ OTHERS = [
         "test_verify_compares_the_other_vectors",
     ),
     Row(
-        "a multivector to another store, or in `sync`, `anchors`, `verify`",
+        "a chosen multivector in `vecmigrate verify`",
+        KEPT,
+        "each vector of the sample's points is compared; the index is not searched",
+        "test_verify_compares_each_vector_of_a_multivector",
+    ),
+    Row(
+        "a multivector to another store, or in `sync`, `anchors`",
         REFUSED,
         "by the vector's name",
         "test_where_multivectors_are_refused",

@@ -116,6 +116,10 @@ class VectorBatch:
         positions = np.arange(len(self))
         return positions if self.counts is None else np.repeat(positions, self.counts)
 
+    def one_row_each(self) -> VectorBatch:
+        """Return the vectors as points of one each, without payloads; ids may come twice then."""
+        return VectorBatch(self.ids[self.owners()], self.vectors, cursor=self.cursor)
+
     def with_one_vector(self) -> VectorBatch:
         """Return the points that have a vector, for who knows one a point alone.
 

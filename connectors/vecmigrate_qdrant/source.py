@@ -108,8 +108,8 @@ class QdrantSource(Source):
             raise UsageError(
                 f"the vector {self._vector!r} of {self._where} is a multivector, any number of "
                 "vectors a point",
-                remedy="Such collections can be inspected and migrated, by a translator that was "
-                "fitted on single vectors of the same encoder.",
+                remedy="Such collections can be inspected, migrated and verified, by a translator "
+                "that was fitted on single vectors of the same encoder.",
             )
         whole = self._pages(batch_size, cursor, payloads, self._with_vectors)
         return (batch for each in whole if len(batch := each.with_one_vector()))

@@ -144,8 +144,5 @@ def run(
             following += " --on-bad-vector skip"
         if result.dead_letters is not None:
             following += f" --dead-letters '{result.dead_letters}'"
-        following += state_again(state)
-        if description.multivector:
-            following = f"vecmigrate inspect --diff '{source}' '{target}'"
-        out.say(f"Next: {following}")
+        out.say(f"Next: {following}{state_again(state)}")
         out.result(result.model_dump(mode="json"))
