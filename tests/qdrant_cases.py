@@ -317,6 +317,12 @@ CASES = [
         option="vector=text",
         places=LOCAL,
     ),
+    Case(
+        "points without their only vector",
+        "id and payload",
+        vectors=lambda row: {"": dense(row)} if row % 4 else {},
+        places=LOCAL,
+    ),
 ]
 
 
@@ -377,7 +383,19 @@ OTHERS = [
         "test_resume_keeps_the_other_vectors",
     ),
     Row(
-        "a multivector to another store, or in `sync`, `anchors`, `verify`",
+        "other vectors in `vecmigrate verify`",
+        KEPT,
+        "those of the sample are compared with the source's; an outcome of their own",
+        "test_verify_compares_the_other_vectors",
+    ),
+    Row(
+        "a chosen multivector in `vecmigrate verify`",
+        KEPT,
+        "each vector of the sample's points is compared; the index is not searched",
+        "test_verify_compares_each_vector_of_a_multivector",
+    ),
+    Row(
+        "a multivector to another store, or in `sync`, `anchors`",
         REFUSED,
         "by the vector's name",
         "test_where_multivectors_are_refused",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from qdrant_cases import CASES, COUNT, FEW, OTHERS, Case
 from qdrant_client import models
+from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_migrating import Reversal, make, named, records, settings
 from qdrant_places import SERVER, Place, open_place
 from qdrant_table import PAGE, page_with_table
@@ -62,7 +63,12 @@ def test_a_feature_arrives(case: Case, place: Place) -> None:
     """There and back by a map that is its own inverse: all that is there is there again."""
     old, new, back = place.name("old"), place.name("new"), place.name("back")
     count = COUNT if place.kind in (case.places[0], "server") else FEW
-    make(place, case, old, count)
+    try:
+        make(place, case, old, count)
+    except UnexpectedResponse as refused:
+        if place.kind == "server" and "istributed" in str(refused):
+            pytest.skip("shard keys need a cluster")
+        raise
     result = migrate(place.uri(old, case.option), place.uri(new, case.option), Reversal())
     assert (result.written, result.skipped_ids, result.notes) == (count, [], ())
     migrate(place.uri(new, case.option), place.uri(back, case.option), Reversal())

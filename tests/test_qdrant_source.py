@@ -279,3 +279,30 @@ def test_a_batch_size_below_one_is_refused(place: Place) -> None:
     place.write(name, points([1]))
     with open_source(place.uri(name)) as source, pytest.raises(UsageError, match="batch size"):
         source.batches(0)
+
+
+def test_pages_of_large_points_are_small(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bytes: a point of a multivector may have more than a thousand of one vector each."""
+    name = place.name()
+    late = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    with place.client() as client:
+        client.create_collection(
+            name, {"text": params(), "tokens": params(multivector_config=late)}
+        )
+        client.upsert(
+            name,
+            [
+                models.PointStruct(
+                    id=i,
+                    vector={"text": [1.0] * DIMENSION, "tokens": [[1.0] * DIMENSION] * 99},
+                    payload={},
+                )
+                for i in range(20)
+            ],
+        )
+    a_point = 4 * DIMENSION * 100
+    monkeypatch.setattr("vecmigrate_qdrant.source.PAGE_BYTES", 3 * a_point)
+    with open_source(place.uri(name)) as source:
+        assert [len(batch) for batch in source.points(1000)] == [3] * 6 + [2]
+        assert [len(batch) for batch in source.batches(1000)] == [20]
+        assert [len(batch) for batch in source.points(2)] == [2] * 10

@@ -22,10 +22,11 @@ from qdrant_cases import Case, dense, params, sparse, tokens
 from qdrant_client import grpc as q
 from qdrant_client import models
 from qdrant_migrating import Reversal, make
-from qdrant_places import Place, open_place
+from qdrant_places import Place, open_place, points
 from vecmigrate_qdrant import connector
 
 from vecmigrate import migrate, open_source
+from vecmigrate.description import Provenance
 from vecmigrate.registry import open_updater
 from vecmigrate.uri import parse_uri
 
@@ -121,6 +122,7 @@ GRPC = {
     "gRPC Delete": (q.DeletePoints, q.DeleteCollection),
     "gRPC QueryBatch": q.QueryBatchPoints,
 }
+PROVENANCE = Provenance(vecmigrate_version="0", source="faiss:old", created_at="2026-01-01")
 Heard = list[tuple[str, Any]]
 
 
@@ -286,6 +288,25 @@ def test_what_embedded_mode_ignores_is_in_the_requests(place: Place) -> None:
             row = _row(point, grpc=grpc)
             assert str(ALL.shard_key_of(row)) == name
     assert by_key == {"europe": 30, "7": 30}
+
+
+def test_an_update_heeds_the_strict_mode_s_limit(place: Place) -> None:
+    name = place.name()
+    place.write(name, points(list(range(20))))
+    limits = models.StrictModeConfig(enabled=True, upsert_max_batchsize=3)
+    with place.client() as client:
+        client.update_collection(name, strict_mode_config=limits)
+
+    def update() -> None:
+        with open_source(place.uri(name)) as source:
+            provenance = source.describe().provenance or PROVENANCE
+        with open_updater(place.uri(name), provenance) as updater:
+            updater.upsert(points(list(range(10, 30))))
+            updater.finish()
+
+    writes = of_kind(listen(place, update), rf"PUT {NAME}/points", "gRPC Upsert")
+    sizes = [len(write.get("points") or write["batch"]["ids"]) for write in writes]
+    assert (sum(sizes), max(sizes)) == (20, 3)
 
 
 def _row(point: dict[str, Any], *, grpc: bool) -> int:

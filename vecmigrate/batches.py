@@ -103,6 +103,10 @@ class VectorBatch:
         """Return the same points with other payloads."""
         return replace(self, payloads=payloads)
 
+    def with_extras(self, extras: Sequence[Extra] | None) -> VectorBatch:
+        """Return the same points with other extras."""
+        return replace(self, extras=extras)
+
     def each_count(self) -> list[int]:
         """Return how many vectors each point has."""
         return [1] * len(self) if self.counts is None else self.counts.tolist()
@@ -111,6 +115,10 @@ class VectorBatch:
         """Return the ``(len(vectors),)`` positions of the points that the vectors belong to."""
         positions = np.arange(len(self))
         return positions if self.counts is None else np.repeat(positions, self.counts)
+
+    def one_row_each(self) -> VectorBatch:
+        """Return the vectors as points of one each, without payloads; ids may come twice then."""
+        return VectorBatch(self.ids[self.owners()], self.vectors, cursor=self.cursor)
 
     def with_one_vector(self) -> VectorBatch:
         """Return the points that have a vector, for who knows one a point alone.

@@ -74,3 +74,24 @@ def check_extras(
             "lose",
             remedy="Keep them in a collection of their own.",
         )
+
+
+def fitting_extras(
+    extras: Sequence[Extra], params: models.CollectionParams, chosen: str
+) -> tuple[list[Extra], set[str]]:
+    """Return the extras that a collection has a place for, and the names of other vectors.
+
+    One that an earlier version wrote has the chosen vector alone.
+    """
+    known = set(other_vectors(params, chosen))
+    keys = {_SHARD_KEY} if is_sharded_by_key(params) else set()
+    unknown = {name for extra in extras for name in extra.get(_VECTORS, ())} - known
+    if not unknown and keys:
+        return list(extras), unknown
+    return [
+        {
+            _VECTORS: {n: v for n, v in extra.get(_VECTORS, {}).items() if n in known},
+            **{key: extra[key] for key in keys if key in extra},
+        }
+        for extra in extras
+    ], unknown

@@ -36,6 +36,7 @@ from vecmigrate_qdrant.partitions import partition_tokens, read_token
 from vecmigrate_qdrant.vectors import (
     UNNAMED,
     choose_vector,
+    count_numbers,
     dense_params,
     matrix,
     other_vectors,
@@ -45,6 +46,9 @@ from vecmigrate_qdrant.vectors import (
 FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32
 FLOAT16 = 2.0**-11
+# Of a page's vectors as float32; as the client's lists of numbers they take eight times as much.
+PAGE_BYTES = 16 * 2**20
+SAMPLED = 16
 # A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
 EMBEDDED_ID_PAGE = 50_000
 
@@ -114,14 +118,23 @@ class QdrantSource(PartitionedSource):
             raise UsageError(
                 f"the vector {self._vector!r} of {self._where} is a multivector, any number of "
                 "vectors a point",
-                remedy="Such collections can be inspected and migrated, by a translator that was "
-                "fitted on single vectors of the same encoder.",
+                remedy="Such collections can be inspected, migrated and verified, by a translator "
+                "that was fitted on single vectors of the same encoder.",
             )
         whole = self._pages(batch_size, cursor, payloads, self._with_vectors)
         return (batch for each in whole if len(batch := each.with_one_vector()))
 
     def points(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+        if self._has_extras or self._params.multivector_config is not None:
+            # Of these a point may have megabytes, and batch_size is meant for one vector each.
+            batch_size = min(batch_size, max(1, PAGE_BYTES // self._point_bytes))
         return self._pages(batch_size, cursor, True, self._has_extras or self._with_vectors)
+
+    @cached_property
+    def _point_bytes(self) -> int:
+        """About how many bytes a point's vectors are, by the first ones."""
+        records, _ = self._scroll(self._page_size(SAMPLED), None, False, True)
+        return max(1, 4 * sum(count_numbers(r) for r in records) // max(1, len(records)))
 
     def _pages(
         self, batch_size: int, cursor: str | None, payloads: bool, vectors: bool | list[str]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from functools import partial
 
 from qdrant_client import models
@@ -9,6 +11,7 @@ from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import (
     CollectionDescription,
+    Extra,
     IdArray,
     MismatchError,
     PointId,
@@ -21,13 +24,20 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.extras import check_extras, is_sharded_by_key, shard_key_of
+from vecmigrate_qdrant.extras import (
+    check_extras,
+    fitting_extras,
+    is_sharded_by_key,
+    shard_key_of,
+)
 from vecmigrate_qdrant.ids import canonical_ids, storable_ids
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
 from vecmigrate_qdrant.sharding import read_shard_keys, shard_keys
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import choose_vector, dense_params
+
+_log = logging.getLogger("vecmigrate.qdrant")
 
 
 class QdrantUpdater(Updater):
@@ -51,6 +61,7 @@ class QdrantUpdater(Updater):
         location = parse_location(uri)
         self._uri = uri
         self._open = True
+        self._told: set[str] = set()
         self._access = open_access(location, refusal=WriteError)
         self._collection = location.collection
         self._where = f"{self._access.place}/{self._collection}"
@@ -78,8 +89,13 @@ class QdrantUpdater(Updater):
             self._params = params
             own = dense_params(params)[self._vector]
             self._dimension = own.size
+            strict = info.config.strict_mode_config
             self._destination = Destination(
-                self._access, self._collection, self._vector, own.multivector_config is not None
+                self._access,
+                self._collection,
+                self._vector,
+                own.multivector_config is not None,
+                strict.upsert_max_batchsize if strict and strict.enabled else None,
             )
             self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
             self._access.run(
@@ -99,10 +115,21 @@ class QdrantUpdater(Updater):
             )
         ids = storable_ids(batch.ids, self._where)
         check_extras(batch.extras, self._params, self._vector, self._where)
+        if batch.extras is not None:
+            batch = batch.with_extras(self._fitting(batch.extras))
         if ids:
             self._destination.upsert(ids, batch)
             if is_sharded_by_key(self._params):
                 self._remove_from_other_shards(ids, batch)
+
+    def _fitting(self, extras: Sequence[Extra]) -> list[Extra]:
+        """Return what the collection has a place for; what it has none for is told once."""
+        fitting, unknown = fitting_extras(extras, self._params, self._vector)
+        if new := unknown - self._told:
+            names = ", ".join(map(repr, sorted(new)))
+            _log.warning("%s has no vectors %s: not copied", self._where, names)
+            self._told |= new
+        return fitting
 
     def _remove_from_other_shards(self, ids: list[PointId], batch: VectorBatch) -> None:
         """Remove what points that came to another shard key left where they were."""

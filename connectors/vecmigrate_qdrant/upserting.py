@@ -33,6 +33,8 @@ class Destination:
         True where each point has any number of it.
     vectors_only
         True where the points are there, and only get the vector.
+    most
+        Points that a request may hold at most; None where that is not limited.
     """
 
     access: Access
@@ -40,6 +42,7 @@ class Destination:
     vector: str
     multivector: bool = False
     vectors_only: bool = False
+    most: int | None = None
 
     def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         """Upsert points, to a server in as many requests as their size and shard keys call for.
@@ -62,7 +65,7 @@ class Destination:
     def _upsert_to_shard(
         self, ids: Sequence[PointId], batch: VectorBatch, shard_key: int | str | None
     ) -> None:
-        if not self.access.embedded and len(ids) > 1 and _size(batch) > REQUEST_BYTES:
+        if not self.access.embedded and len(ids) > 1 and self._is_too_large(batch):
             half = len(ids) // 2
             for low, high in ((0, half), (half, len(ids))):
                 part = batch.take(np.arange(low, high))
@@ -92,6 +95,10 @@ class Destination:
                     self.collection, points, wait=True, shard_key_selector=shard_key
                 )
             )
+
+    def _is_too_large(self, batch: VectorBatch) -> bool:
+        many = self.most is not None and len(batch) > self.most
+        return many or _size(batch) > REQUEST_BYTES
 
     def _points(
         self, ids: Sequence[PointId], batch: VectorBatch

@@ -92,3 +92,12 @@ def matrix(
         counts = np.array([row is not None for row in rows], np.intp)
         rows = [row for row in rows if row is not None]
     return np.array(rows, dtype=np.float32).reshape(len(rows), params.size), counts
+
+
+def count_numbers(record: models.Record) -> int:
+    """Return how many numbers all vectors of a point have."""
+    vectors = record.vector.values() if isinstance(record.vector, dict) else [record.vector]
+    return sum(
+        2 * len(v.values) if isinstance(v, models.SparseVector) else np.size(v or [])
+        for v in vectors
+    )

@@ -131,6 +131,10 @@ def _error_facts(error: ReconstructionError | None) -> dict[str, object]:
 
 def _next_step(inspection: Inspection) -> str:
     uri = inspection.collection.uri
+    if inspection.collection.multivector:
+        return (
+            f"Next: vecmigrate migrate '{uri}' TARGET --translator FILE, fitted on single vectors"
+        )
     if inspection.collection.text_field is None:
         return "Next: name the field that holds the text, as ?text=FIELD, or a sidecar with it."
     return f"Next: vecmigrate anchors '{uri}' --encoder MODEL --size 2000 --out anchors.parquet"

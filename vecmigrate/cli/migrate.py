@@ -137,7 +137,7 @@ def run(
                 progress=advance,
             )
         counts.update(result.counts())
-        for note in (*description.notes, *result.notes, *result.target.notes):
+        for note in dict.fromkeys((*description.notes, *result.notes, *result.target.notes)):
             out.say(f"note: {note}")
         if result.skipped_ids:
             names = name_some(result.skipped_ids)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vecmigrate.prefetch import prefetch
 from vecmigrate.registry import open_source
-from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.verification.reading import read_points, screened
 from vecmigrate.verification.settings import Progress
 from vecmigrate.verification.tally import Tally
 
@@ -16,9 +17,8 @@ def contents_of(collection: str, batch_size: int = 4096, progress: Progress | No
     """
     tally = Tally()
     with open_source(collection) as source:
-        batches = screen(
-            prefetch(source.batches(batch_size)), collection, OnBadVector.SKIP, Skipped()
-        )
+        read = prefetch(read_points(source, batch_size))
+        batches = screened(read, source, OnBadVector.SKIP, Skipped())
         for batch in batches:
             tally.add(batch)
             if progress is not None:

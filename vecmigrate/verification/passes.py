@@ -12,9 +12,11 @@ from vecmigrate.batches import PointId, VectorBatch, Vectors
 from vecmigrate.norms import row_norms
 from vecmigrate.prefetch import prefetch
 from vecmigrate.quarantine import DeadLetters, without
-from vecmigrate.screening import Skipped, screen
+from vecmigrate.screening import Skipped
 from vecmigrate.source import Source
 from vecmigrate.verification.index_recall import Probes
+from vecmigrate.verification.other_vectors import OtherVectors
+from vecmigrate.verification.reading import read_points, screened
 from vecmigrate.verification.retranslation import Retranslation
 from vecmigrate.verification.settings import PROBES, Progress, VerifySettings
 from vecmigrate.verification.tally import Tally
@@ -40,21 +42,31 @@ class SourcePass:
     probes: Probes = field(default_factory=lambda: Probes(np.empty((0, 1), np.float32), ()))
 
     def run(
-        self, source: Source, compared: Retranslation, asked: VerifySettings, progress: Progress
+        self,
+        source: Source,
+        compared: Retranslation,
+        others: OtherVectors,
+        asked: VerifySettings,
+        progress: Progress,
     ) -> None:
-        """Read all of ``source``; raises what :func:`screen` and the store raise."""
+        """Read all of ``source``; raises what :func:`screened` and the store raise."""
         description = source.describe()
         sample, probes = _draw(description.count, asked)
+        if description.multivector:
+            # A search by several vectors at once is the store's own.
+            probes = probes[:0]
         vectors: list[Vectors] = []
         own: list[PointId] = []
         start = 0
-        batches = prefetch(without(self.letters, source.batches(asked.batch_size)))
-        for batch in screen(batches, description.uri, asked.on_bad_vector, self.skipped):
+        read = read_points(source, asked.batch_size, extras=others.wanted)
+        batches = prefetch(without(self.letters, read))
+        for batch in screened(batches, source, asked.on_bad_vector, self.skipped):
             self.tally.add(batch)
             rows = None if sample is None else _within(sample, start, len(batch))
             wanted = batch if rows is None else batch.take(rows)
             if len(wanted):
                 found = compared.compare(wanted)
+                others.compare(wanted, found)
                 probing = set(batch.ids[_within(probes, start, len(batch))].tolist())
                 mine = [row for row, i in enumerate(found.ids.tolist()) if i in probing]
                 vectors.append(found.vectors[mine])
@@ -68,19 +80,19 @@ class SourcePass:
 def target_pass(
     target: Source, tally: Tally, batch_size: int, progress: Progress
 ) -> Iterator[VectorBatch]:
-    """Yield the new collection's batches, tallying their points."""
-    for batch in prefetch(target.batches(batch_size)):
+    """Yield the new collection's vectors in batches, tallying their points."""
+    for batch in prefetch(read_points(target, batch_size)):
         tally.add(batch)
         progress(len(batch))
-        yield batch
+        yield batch if batch.counts is None else batch.one_row_each()
 
 
 def usable_again(
     source: Source, asked: VerifySettings, letters: DeadLetters | None, payloads: bool
 ) -> Iterator[VectorBatch]:
     """Yield the old collection's usable batches a second time."""
-    batches = without(letters, source.batches(asked.batch_size, payloads=payloads))
-    yield from screen(batches, source.describe().uri, asked.on_bad_vector, Skipped())
+    batches = without(letters, read_points(source, asked.batch_size, payloads=payloads))
+    yield from screened(batches, source, asked.on_bad_vector, Skipped())
 
 
 def _draw(count: int, asked: VerifySettings) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import PointId, VectorBatch, Vectors
+from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.description import Metric
 from vecmigrate.errors import MissingIdsError
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
@@ -55,7 +55,9 @@ class Retranslation:
         self._target = target
         self._keeps_anchors = keeps_anchors
         self._expect = expect
-        self._cosine = target.describe().metric is Metric.COSINE
+        described = target.describe()
+        self._cosine = described.metric is Metric.COSINE
+        self._several = described.multivector
         self.tolerance = tolerance_of(target)
         self.compared = self.native = self.missing = self.wrong = 0
         self.worst = self._allowed = 0.0
@@ -121,7 +123,8 @@ class Retranslation:
         if self.missing > _MOST_MISSING or not len(batch):
             return batch.take(np.empty(0, np.intp))
         try:
-            return self._target.fetch(batch.ids).with_one_vector()
+            found = self._target.fetch(batch.ids)
+            return found if self._several else found.with_one_vector()
         except MissingIdsError:
             if len(batch) == 1:
                 self.missing += 1
@@ -148,16 +151,28 @@ class Retranslation:
         )
 
     def _measure(self, expected: VectorBatch, found: VectorBatch) -> None:
+        if self._several:
+            # A point with more or fewer vectors than expected is wrong as a whole.
+            as_many = np.array(expected.each_count()) == np.array(found.each_count())
+            self._count_wrong(found.ids[~as_many])
+            self.compared += int((~as_many).sum())
+            self.worst = self.worst if as_many.all() else np.inf
+            expected, found = (part.take(as_many).one_row_each() for part in (expected, found))
+            if not len(expected):
+                return
         off = distances(expected.vectors, found.vectors, cosine=self._cosine)
         # A NaN compares false: written so that it counts as wrong.
         allowed = allowed_of(self._target, expected.vectors, cosine=self._cosine)
         wrong = ~(off <= allowed)
         self._allowed = max(self._allowed, float(allowed.max()))
         self.compared += len(off)
-        self.wrong += int(wrong.sum())
         self.worst = max(self.worst, float(np.nan_to_num(off, nan=np.inf).max()))
+        self._count_wrong(found.ids[wrong])
+
+    def _count_wrong(self, ids: IdArray) -> None:
+        self.wrong += len(ids)
         if len(self._wrong_ids) < _NAMED:
-            self._wrong_ids += found.ids[wrong].tolist()[: _NAMED - len(self._wrong_ids)]
+            self._wrong_ids += ids.tolist()[: _NAMED - len(self._wrong_ids)]
 
 
 def tolerance_of(target: Source) -> float:
@@ -211,5 +226,12 @@ def _joined(parts: list[VectorBatch]) -> VectorBatch:
     payloads = None
     if all(part.payloads is not None for part in parts):
         payloads = [payload for part in parts for payload in part.payloads or ()]
+    extras = None
+    if all(part.extras is not None for part in parts):
+        extras = [extra for part in parts for extra in part.extras or ()]
     ids = np.concatenate([part.ids for part in parts])
-    return VectorBatch(ids, np.concatenate([part.vectors for part in parts]), payloads)
+    vectors = np.concatenate([part.vectors for part in parts])
+    counts = None
+    if any(part.counts is not None for part in parts):
+        counts = np.concatenate([np.array(part.each_count(), np.intp) for part in parts])
+    return VectorBatch(ids, vectors, payloads, extras=extras, counts=counts)

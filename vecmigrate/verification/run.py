@@ -13,7 +13,7 @@ from pathlib import Path
 from vecmigrate.anchors import load_anchors
 from vecmigrate.batches import VectorBatch
 from vecmigrate.description import CollectionDescription
-from vecmigrate.errors import MismatchError
+from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.events import Steps
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
@@ -25,8 +25,10 @@ from vecmigrate.translators import Translator, load_translator, read_card, trans
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries
 from vecmigrate.verification.naming import lasting
+from vecmigrate.verification.other_vectors import OtherVectors
 from vecmigrate.verification.passes import SourcePass, target_pass, usable_again
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
+from vecmigrate.verification.reading import read_points
 from vecmigrate.verification.record import Check, Outcome, Verification
 from vecmigrate.verification.retranslation import Retranslation
 from vecmigrate.verification.settings import Progress, VerifySettings
@@ -80,6 +82,7 @@ def verify(
                 f"{fitted.target_dim_}",
                 remedy="Give the translator that the collection was written with.",
             )
+        _check_multivectors(*described, asked)
         keeper = None
         if asked.keep_anchors is not None:
             keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card, described[0].text_field)
@@ -97,7 +100,8 @@ def verify(
         )
         letters = _letters(asked.dead_letters, described[1])
         ours, theirs, sound = SourcePass(letters=letters), Tally(), Soundness()
-        ours.run(old, vectors, asked, report)
+        others = OtherVectors(*described)
+        ours.run(old, vectors, others, asked, report)
         steps.ended("read source", points=ours.tally.count)
         probes = given or ours.probes
         truth = exact_answers(
@@ -113,6 +117,7 @@ def verify(
             check_ids(ours.tally, theirs, *again),
             check_payloads(ours.tally, theirs, *again),
             vectors.check(full=asked.sample is None),
+            *others.checks(),
             *sound.checks(unit=fitted.normalize_output_ and not described[1].lossy),
             check_index(new, probes, truth, asked.least_index_recall),
             # Opened anew: an open source may go on to show what it was when it was opened.
@@ -148,6 +153,23 @@ def _expected(
     return keeper.apply(done) if keeper else done
 
 
+def _check_multivectors(
+    source: CollectionDescription, target: CollectionDescription, asked: VerifySettings
+) -> None:
+    """Raise where the points of one alone have several vectors each, or where queries have one."""
+    if source.multivector != target.multivector:
+        several, one = (source, target) if source.multivector else (target, source)
+        raise MismatchError(
+            f"the points of {several.uri} have several vectors each, and those of {one.uri} one",
+            remedy="Name the vector that was migrated by ?vector=NAME.",
+        )
+    if target.multivector and asked.queries is not None:
+        raise UsageError(
+            f"the points of {target.uri} have several vectors each, and so have queries",
+            remedy="Verify it without --queries: its index is not searched.",
+        )
+
+
 def _letters(path: Path | None, target: CollectionDescription) -> DeadLetters | None:
     if path is None:
         return None
@@ -160,7 +182,7 @@ def _letters(path: Path | None, target: CollectionDescription) -> DeadLetters | 
 
 
 def _again(source: Source, batch_size: int) -> Callable[[bool], Iterator[VectorBatch]]:
-    return lambda payloads: source.batches(batch_size, payloads=payloads)
+    return lambda payloads: read_points(source, batch_size, payloads=payloads)
 
 
 def _check_unchanged(before: tuple[str, str], after: tuple[str, str]) -> Check:

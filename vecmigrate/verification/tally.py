@@ -48,7 +48,7 @@ class Tally:
         self.count += len(batch)
         np.add.at(self.ids, buckets, hashes)
         np.add.at(self.contents, buckets, content_hashes(hashes, batch.payloads))
-        rows = vector_hashes(hashes, batch.vectors)
+        rows = vector_hashes(hashes[batch.owners()], batch.vectors)
         self._vectors = (self._vectors + int(rows.sum(dtype=np.uint64))) & _MASK
 
     def digest(self) -> str:
