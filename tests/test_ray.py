@@ -22,9 +22,10 @@ import numpy as np
 import pytest
 from crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, place
 from qdrant_places import open_place
+from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
-from vecmigrate import migrate, open_sink, open_source
+from vecmigrate import KernelRidge, migrate, open_sink, open_source, save_translator
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
@@ -192,6 +193,23 @@ def test_workers_write_to_a_server_themselves(folder: Path, cluster: None) -> No
         assert result.kept_anchors == local.kept_anchors == 5
         assert contents(server.uri(name)) == contents(whole)
     assert not any((folder / "parts").iterdir())
+
+
+def test_large_vectors_are_those_of_one_thread_to_the_last_bit(
+    tmp_path: Path, cluster: None
+) -> None:
+    rng = np.random.default_rng(4)
+    old, new = (rng.standard_normal((3000, d)).astype(np.float32) for d in (384, 768))
+    save_translator(KernelRidge().fit(old[:300], new[:300]), tmp_path / "translator")
+    index = faiss.IndexFlatIP(384)
+    index.add(old)
+    faiss.write_index(index, str(tmp_path / "old.faiss"))
+    source = f"faiss:{tmp_path}/old.faiss"
+    with threadpool_limits(1):
+        migrate(source, f"faiss:{tmp_path}/whole.faiss", tmp_path / "translator", batch_size=200)
+    more = {**ON_RAY, "batch_size": 200}
+    migrate(source, f"faiss:{tmp_path}/new.faiss", tmp_path / "translator", **more)
+    assert (tmp_path / "new.faiss").read_bytes() == (tmp_path / "whole.faiss").read_bytes()
 
 
 def test_bad_vectors_are_left_out_or_refused_as_in_one_process(folder: Path, cluster: None) -> None:
