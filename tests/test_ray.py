@@ -21,7 +21,9 @@ import faiss
 import numpy as np
 import pytest
 from crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, place
+from dry_run_corpus import make_dry_run_corpus
 from qdrant_places import open_place
+from test_jobs import done_now, write_job
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
@@ -42,7 +44,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.migration import MigrationResult
 from vecmigrate.screening import Skipped
-from vecmigrate.state import open_state
+from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.jobs import JobTable
 
 POINTS, BATCH = 2000, 20
@@ -345,6 +347,17 @@ def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RefusedError):
         write_part(tmp_path / "p.part", reading(), NEW_DIM, Skipped())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_job_s_file_chooses_the_engine(
+    tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(STATE_VARIABLE, raising=False)
+    make_dry_run_corpus(tmp_path)
+    job = write_job(tmp_path, more='[migrate]\nengine = "ray"\nworkers = 2')
+    assert done_now(job) == ["dry-run", "migrate", "verify"]
+    # What tells that tasks did it: nothing else makes this folder.
+    assert (tmp_path / ".vecmigrate" / "parts").is_dir()
 
 
 def test_an_error_comes_whole_from_another_process() -> None:
