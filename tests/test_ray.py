@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,23 +28,32 @@ from test_jobs import done_now, write_job
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
-from vecmigrate import KernelRidge, migrate, open_sink, open_source, save_translator
+from vecmigrate import (
+    KernelRidge,
+    load_translator,
+    migrate,
+    open_sink,
+    open_source,
+    save_translator,
+)
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
 from vecmigrate.description import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.engines.part_files import TEMPORARY
+from vecmigrate.engines.partition import PartitionWork, translate_partition
 from vecmigrate.engines.parts import read_part, write_part
 from vecmigrate.engines.ray_engine import RayEngine
 from vecmigrate.errors import (
     BadVectorError,
+    InputError,
     RefusedError,
     TerminatedError,
     UsageError,
     VecmigrateError,
 )
 from vecmigrate.migration import MigrationResult
-from vecmigrate.screening import Skipped
+from vecmigrate.screening import OnBadVector, Skipped
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.jobs import JobTable
 
@@ -337,6 +347,21 @@ def test_a_part_holds_its_batches_whole(ids: list[int | str], tmp_path: Path) ->
         assert found.batch.cursor == wrote.cursor
         np.testing.assert_array_equal(found.batch.vectors, wrote.vectors)
     assert len(read[2].batch) == 0
+
+
+def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
+    source = make_source("faiss", folder, 30)
+    with open_source(source) as driver:
+        seen = PartitionWork(
+            source, str(Path.cwd()), driver.fingerprint(), None, OnBadVector.FAIL, BATCH
+        )
+    translator, part = load_translator(folder / "translator"), folder / "p.part"
+    translate_partition(seen, translator, "[0, 30]", part)
+    part.unlink()
+    changed = replace(seen, fingerprint=f"{seen.fingerprint} of another")
+    with pytest.raises(InputError, match="not the same to a worker"):
+        translate_partition(changed, translator, "[0, 30]", part)
+    assert not part.exists()
 
 
 def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
