@@ -385,6 +385,24 @@ def test_a_job_s_file_chooses_the_engine(
     assert (tmp_path / ".vecmigrate" / "parts").is_dir()
 
 
+@pytest.mark.parametrize("first", ["ray", "local"])
+def test_the_engine_may_change_on_the_way(first: str, folder: Path, cluster: None) -> None:
+    source, target = make_source("faiss", folder, 1000), f"faiss:{folder}/new.faiss"
+    migrate(source, f"faiss:{folder}/whole.faiss", folder / "translator", batch_size=BATCH)
+    engines: list[dict[str, Any]] = [ON_RAY, {"batch_size": BATCH}]
+    begins, ends = engines if first == "ray" else reversed(engines)
+    more = {"state": folder / "state.sqlite", "checkpoint_seconds": 0}
+    done: list[int] = []
+    with pytest.raises(TerminatedError):
+        migrate(
+            source, target, folder / "translator", **begins, **more,
+            progress=done.append, stop=lambda: sum(done) >= 260,
+        )  # fmt: skip
+    result = migrate(source, target, folder / "translator", **ends, **more)
+    assert result.continued_after == 260
+    assert (folder / "new.faiss").read_bytes() == (folder / "whole.faiss").read_bytes()
+
+
 def test_an_error_comes_whole_from_another_process() -> None:
     error = pickle.loads(pickle.dumps(BadVectorError("bad, ids 1", remedy="Mend it.")))
     assert type(error) is BadVectorError
