@@ -23,8 +23,8 @@ _ENDLESS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 
 
 @cache
-def page(count: int, dimension: int) -> bytes:
-    """A page of points with vectors and payloads."""
+def page(count: int, dimension: int, whole: bool = True) -> bytes:
+    """A page of points with vectors and payloads, or of their ids alone."""
     vector = np.random.default_rng(0).standard_normal(dimension, dtype=np.float32).tolist()
     payload = {
         "text": messages.Value(string_value=PAYLOAD["text"]),
@@ -37,6 +37,8 @@ def page(count: int, dimension: int) -> bytes:
             vector=messages.VectorOutput(dense=messages.DenseVector(data=vector))
         ),
     )
+    if not whole:
+        point = messages.RetrievedPoint(id=messages.PointId(num=1))
     response = messages.ScrollResponse(result=[point] * count)
     response.next_page_offset.num = 1
     return response.SerializeToString()
@@ -56,7 +58,8 @@ class Null(grpc.GenericRpcHandler):
         return None
 
     def _scroll(self, request: bytes, context: Any) -> bytes:
-        return page(messages.ScrollPoints.FromString(request).limit, self._dimension)
+        asked = messages.ScrollPoints.FromString(request)
+        return page(asked.limit, self._dimension, asked.with_payload.enable)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +29,7 @@ from vecmigrate_qdrant.upserting import upsert
 from vecmigrate_qdrant.vectors import UNNAMED, matrix
 
 from vecmigrate import KernelRidge, Ridge, Translator, open_sink
-from vecmigrate.batches import VectorBatch
+from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.description import Metric, Provenance, TargetSpec
 from vecmigrate.engines.parts import read_part, write_part
 from vecmigrate.errors import WriteError
@@ -42,14 +43,17 @@ ROUNDS = 5
 ROWS = 4096
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """The median of some runs, after one that is not counted."""
+def seconds(call: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    """The median of some runs, after one that is not counted.
+
+    By default of this process's time on a core, since the machine may be shared.
+    """
     took = []
     call()
     for _ in range(ROUNDS):
-        begun = time.perf_counter()
+        begun = clock()
         call()
-        took.append(time.perf_counter() - begun)
+        took.append(clock() - begun)
     return median(took)
 
 
@@ -85,9 +89,9 @@ def batch_of(count: int) -> VectorBatch:
     return VectorBatch(np.arange(count), vectors, [PAYLOAD] * count, "0")
 
 
-def measured_clients() -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds a request to scroll, and to upsert, by how many points it has."""
-    scrolls, upserts = {}, {}
+def measured_clients() -> dict[str, dict[str, float]]:
+    """Seconds a request to scroll, for ids alone, and to upsert, by how many points it has."""
+    scrolls, ids_alone, upserts = {}, {}, {}
     with null_server(D_OLD) as access:
 
         def scroll(count: int) -> None:
@@ -96,23 +100,37 @@ def measured_clients() -> tuple[dict[str, float], dict[str, float]]:
             )
             assert matrix(records, UNNAMED, D_OLD, "c").shape == (count, D_OLD)
 
+        def scroll_ids(count: int) -> None:
+            records, _ = access.run(
+                lambda client: client.scroll(
+                    "c", limit=count, with_payload=False, with_vectors=False
+                )
+            )
+            assert len(id_array(record.id for record in records)) == count
+
         for count in BATCHES:
+            ids_alone[str(count)] = seconds(lambda count=count: scroll_ids(count))
             scrolls[str(count)] = seconds(lambda count=count: scroll(count))
             batch = batch_of(count)
             ids = batch.ids.tolist()
             upserts[str(count)] = seconds(
                 lambda ids=ids, b=batch: upsert(access, "c", UNNAMED, ids, b.vectors, b.payloads)
             )
-    return scrolls, upserts
+    return {"scroll_request": scrolls, "ids_request": ids_alone, "upsert_request": upserts}
 
 
 def measured_parts() -> dict[str, float]:
-    """Seconds a vector to write a part file, and to read it."""
+    """Seconds a vector to write a part file and to read it, the disk's included."""
     batch, count = batch_of(ROWS), 16
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part"
-        writing = seconds(lambda: write_part(path, (batch for _ in range(count)), D_NEW, Skipped()))
-        reading = seconds(lambda: [float(part.batch.vectors.sum()) for part in read_part(path)])
+        clock = time.perf_counter
+        writing = seconds(
+            lambda: write_part(path, (batch for _ in range(count)), D_NEW, Skipped()), clock
+        )
+        reading = seconds(
+            lambda: [float(part.batch.vectors.sum()) for part in read_part(path)], clock
+        )
         size = path.stat().st_size
     rows = ROWS * count
     return {"write": writing / rows, "read": reading / rows, "bytes": size / rows}
@@ -126,7 +144,8 @@ def measured_ray() -> dict[str, float]:
     ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=40)
     started = time.perf_counter() - begun
     nothing = ray.remote(num_cpus=1)(lambda: None)
-    task = seconds(lambda: ray.get([nothing.remote() for _ in range(100)])) / 100
+    waiting = time.perf_counter
+    task = seconds(lambda: ray.get([nothing.remote() for _ in range(100)]), waiting) / 100
     ray.shutdown()
     return {"start": started, "task": task}
 
@@ -135,7 +154,7 @@ def measured_server(uri: str, processes: int, points: int) -> dict[str, float]:
     """Points a second that a real server takes from several processes; it is left as it was."""
     made = Provenance(vecmigrate_version="0", source="scale", created_at=str(time.time()))
     spec = TargetSpec(dimension=D_NEW, metric=Metric.COSINE, provenance=made)
-    with open_sink(uri, spec) as sink, ProcessPoolExecutor(processes) as pool:
+    with open_sink(uri, spec) as sink, _processes(processes) as pool:
         token = sink.checkpoint()
         assert token is not None
         arguments = [(uri, spec, token, number, points // processes) for number in range(processes)]
@@ -143,6 +162,11 @@ def measured_server(uri: str, processes: int, points: int) -> dict[str, float]:
         written = sum(pool.map(_write, arguments))
         took = time.perf_counter() - begun
     return {"processes": processes, "points": written, "points_per_second": written / took}
+
+
+def _processes(count: int) -> ProcessPoolExecutor:
+    # A client's connections do not outlive a fork.
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
 
 
 def _write(arguments: tuple[str, TargetSpec, str, int, int]) -> int:
@@ -161,17 +185,15 @@ def _write(arguments: tuple[str, TargetSpec, str, int, int]) -> int:
 def measure(server: str | None, processes: int, points: int) -> dict[str, Any]:
     """Measure all; a dictionary for JSON."""
     vectors = clustered(ROWS, D_OLD, np.random.default_rng(3))
-    scrolls, upserts = measured_clients()
     packages = ", ".join(f"{name} {version(name)}" for name in ("qdrant-client", "pyarrow", "ray"))
     return {
-        "made": f"{provenance()}, {packages}; one thread",
+        "made": f"{provenance()}, {packages}; one thread; seconds on a core",
         "dimensions": [D_OLD, D_NEW],
         "translate": {
             name: seconds(lambda t=t: t.transform(vectors)) / ROWS
             for name, t in translators().items()
         },
-        "scroll_request": scrolls,
-        "upsert_request": upserts,
+        **measured_clients(),
         "read_bytes": len(page(1000, D_OLD)) / 1000,
         "write_bytes": len(page(1000, D_NEW)) / 1000,
         "part": measured_parts(),

@@ -100,6 +100,7 @@ def report(asked: argparse.Namespace) -> str:
         ("read from Qdrant and decoded", rates.request("scroll_request", batch)),
         *[(f"translated ({name})", took) for name, took in measured["translate"].items()],
         ("encoded and sent to Qdrant", rates.request("upsert_request", batch)),
+        ("its id alone read from Qdrant", rates.request("ids_request", batch)),
         ("written to a part file", measured["part"]["write"]),
         ("read from a part file", measured["part"]["read"]),
     ]
@@ -128,7 +129,10 @@ def report(asked: argparse.Namespace) -> str:
         f"Core hours: {asked.points * rates.core_seconds(batch) / 3600:,.0f}. Over the network: "
         f"{terabytes * measured['read_bytes']:.1f} TB read, "
         f"{terabytes * measured['write_bytes']:.1f} TB written, again for each further replica. "
-        f"Vectors on Qdrant's disks: {4 * new * terabytes:.1f} TB a replica.\n"
+        f"Vectors on Qdrant's disks: {4 * new * terabytes:.1f} TB a replica. "
+        f"The driver reads all ids at the end, to verify them: "
+        f"{asked.points * rates.request('ids_request', batch) / 3600:.1f} hours, not in those "
+        f"below.\n"
     )  # fmt: skip
     for what, clusters in varied(base):
         rows = [row(c, simulate(asked.points, rates, c), asked) for c in clusters]

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,27 +22,39 @@ import faiss
 import numpy as np
 import pytest
 from crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, place
+from dry_run_corpus import make_dry_run_corpus
 from qdrant_places import open_place
+from test_jobs import done_now, write_job
+from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
-from vecmigrate import migrate, open_sink, open_source
+from vecmigrate import (
+    KernelRidge,
+    load_translator,
+    migrate,
+    open_sink,
+    open_source,
+    save_translator,
+)
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
 from vecmigrate.description import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.engines.part_files import TEMPORARY
+from vecmigrate.engines.partition import PartitionWork, translate_partition
 from vecmigrate.engines.parts import read_part, write_part
 from vecmigrate.engines.ray_engine import RayEngine
 from vecmigrate.errors import (
     BadVectorError,
+    InputError,
     RefusedError,
     TerminatedError,
     UsageError,
     VecmigrateError,
 )
 from vecmigrate.migration import MigrationResult
-from vecmigrate.screening import Skipped
-from vecmigrate.state import open_state
+from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.jobs import JobTable
 
 POINTS, BATCH = 2000, 20
@@ -194,6 +207,23 @@ def test_workers_write_to_a_server_themselves(folder: Path, cluster: None) -> No
     assert not any((folder / "parts").iterdir())
 
 
+def test_large_vectors_are_those_of_one_thread_to_the_last_bit(
+    tmp_path: Path, cluster: None
+) -> None:
+    rng = np.random.default_rng(4)
+    old, new = (rng.standard_normal((3000, d)).astype(np.float32) for d in (384, 768))
+    save_translator(KernelRidge().fit(old[:300], new[:300]), tmp_path / "translator")
+    index = faiss.IndexFlatIP(384)
+    index.add(old)
+    faiss.write_index(index, str(tmp_path / "old.faiss"))
+    source = f"faiss:{tmp_path}/old.faiss"
+    with threadpool_limits(1):
+        migrate(source, f"faiss:{tmp_path}/whole.faiss", tmp_path / "translator", batch_size=200)
+    more = {**ON_RAY, "batch_size": 200}
+    migrate(source, f"faiss:{tmp_path}/new.faiss", tmp_path / "translator", **more)
+    assert (tmp_path / "new.faiss").read_bytes() == (tmp_path / "whole.faiss").read_bytes()
+
+
 def test_bad_vectors_are_left_out_or_refused_as_in_one_process(folder: Path, cluster: None) -> None:
     vectors = np.random.default_rng(3).standard_normal((400, OLD_DIM), dtype=np.float32)
     vectors[[5, 60, 61, 399]] = 0
@@ -319,6 +349,21 @@ def test_a_part_holds_its_batches_whole(ids: list[int | str], tmp_path: Path) ->
     assert len(read[2].batch) == 0
 
 
+def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
+    source = make_source("faiss", folder, 30)
+    with open_source(source) as driver:
+        seen = PartitionWork(
+            source, str(Path.cwd()), driver.fingerprint(), None, OnBadVector.FAIL, BATCH
+        )
+    translator, part = load_translator(folder / "translator"), folder / "p.part"
+    translate_partition(seen, translator, "[0, 30]", part)
+    part.unlink()
+    changed = replace(seen, fingerprint=f"{seen.fingerprint} of another")
+    with pytest.raises(InputError, match="not the same to a worker"):
+        translate_partition(changed, translator, "[0, 30]", part)
+    assert not part.exists()
+
+
 def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def reading() -> Iterator[VectorBatch]:
         yield VectorBatch(np.array([9]), np.ones((1, NEW_DIM), np.float32))
@@ -327,6 +372,35 @@ def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RefusedError):
         write_part(tmp_path / "p.part", reading(), NEW_DIM, Skipped())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_job_s_file_chooses_the_engine(
+    tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(STATE_VARIABLE, raising=False)
+    make_dry_run_corpus(tmp_path)
+    job = write_job(tmp_path, more='[migrate]\nengine = "ray"\nworkers = 2')
+    assert done_now(job) == ["dry-run", "migrate", "verify"]
+    # What tells that tasks did it: nothing else makes this folder.
+    assert (tmp_path / ".vecmigrate" / "parts").is_dir()
+
+
+@pytest.mark.parametrize("first", ["ray", "local"])
+def test_the_engine_may_change_on_the_way(first: str, folder: Path, cluster: None) -> None:
+    source, target = make_source("faiss", folder, 1000), f"faiss:{folder}/new.faiss"
+    migrate(source, f"faiss:{folder}/whole.faiss", folder / "translator", batch_size=BATCH)
+    engines: list[dict[str, Any]] = [ON_RAY, {"batch_size": BATCH}]
+    begins, ends = engines if first == "ray" else reversed(engines)
+    more = {"state": folder / "state.sqlite", "checkpoint_seconds": 0}
+    done: list[int] = []
+    with pytest.raises(TerminatedError):
+        migrate(
+            source, target, folder / "translator", **begins, **more,
+            progress=done.append, stop=lambda: sum(done) >= 260,
+        )  # fmt: skip
+    result = migrate(source, target, folder / "translator", **ends, **more)
+    assert result.continued_after == 260
+    assert (folder / "new.faiss").read_bytes() == (folder / "whole.faiss").read_bytes()
 
 
 def test_an_error_comes_whole_from_another_process() -> None:

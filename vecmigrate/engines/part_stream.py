@@ -42,15 +42,13 @@ class PartStream(Generic[T]):
         Reads a part file.
     tokens
         Of the partitions, asked for as they are needed.
-    workers
-        Tasks that run at once.
+    capacity
+        Tells how many tasks may run at once; it may change.
 
     Attributes
     ----------
     found : int
         Parts that an earlier run has left.
-    ended : bool
-        True once all was taken.
     """
 
     def __init__(
@@ -60,20 +58,19 @@ class PartStream(Generic[T]):
         read: Callable[[Path], Iterator[T]],
         tokens: Iterator[str],
         path_of: Callable[[str], Path],
-        workers: int,
+        capacity: Callable[[], int],
     ) -> None:
         self._ray = ray
         self._submit = submit
         self._read = read
         self._tokens = tokens
         self._path_of = path_of
-        self._workers = workers
+        self._capacity = capacity
         self._parts: deque[_Part] = deque()
         self._running: list[Any] = []
         self._stopped = False
         self._calling = threading.Lock()
         self.found = 0
-        self.ended = False
 
     def stop(self) -> None:
         """Cancel what is under way; afterwards no more calls to the cluster are made."""
@@ -93,7 +90,6 @@ class PartStream(Generic[T]):
                 self._fill()
             part.path.unlink()
             self._parts.popleft()
-        self.ended = not self._stopped
 
     def _fill(self) -> bool:
         """Submit what there is room for; False at the end."""
@@ -104,7 +100,8 @@ class PartStream(Generic[T]):
                 _, self._running = self._ray.wait(
                     self._running, num_returns=len(self._running), timeout=0
                 )
-            while len(self._running) < self._workers and (len(self._parts) < AHEAD * self._workers):
+            workers = self._capacity()
+            while len(self._running) < workers and len(self._parts) < AHEAD * workers:
                 token = next(self._tokens, None)
                 if token is None:
                     break

@@ -13,7 +13,7 @@ from vecmigrate.batches import VectorBatch
 from vecmigrate.description import TargetSpec
 from vecmigrate.engines.parts import write_part
 from vecmigrate.engines.receipts import Receipt, write_receipt
-from vecmigrate.errors import UsageError, VerificationError
+from vecmigrate.errors import InputError, UsageError
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.partitioned_source import PartitionedSource
@@ -71,9 +71,9 @@ def translate_partition(
 
     Raises
     ------
-    VerificationError
-        Where the source is not what the driver has open.
-    BadVectorError, InputError, UnreachableError, WriteError
+    InputError
+        Where the source cannot be read, or is not what the driver has open.
+    BadVectorError, UnreachableError, WriteError
     """
     if not path.exists():
         skipped = Skipped()
@@ -153,7 +153,7 @@ def _opened(uri: str, fingerprint: str) -> PartitionedSource:
     source = partitioned(open_source(uri))
     if source.fingerprint() != fingerprint:
         source.close()
-        raise VerificationError(
+        raise InputError(
             f"{uri} is not the same to a worker as to the driver",
             remedy="Keep it still, and see that all machines have the same file or server.",
         )

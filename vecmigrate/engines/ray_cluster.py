@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +18,7 @@ from vecmigrate.wording import reason_of
 
 LOCAL = "local"
 PROBE_SECONDS = 5.0
+CAPACITY_SECONDS = 5.0
 
 
 def import_ray() -> Any:
@@ -55,8 +58,8 @@ def check_address(address: str | None) -> None:
 
 
 @contextmanager
-def joined_cluster(address: str | None, workers: int | None) -> Iterator[int]:
-    """Join a cluster and yield how many tasks are to run at once.
+def joined_cluster(address: str | None, workers: int | None) -> Iterator[Callable[[], int]]:
+    """Join a cluster; yield what tells how many tasks are to run at once.
 
     Parameters
     ----------
@@ -73,13 +76,14 @@ def joined_cluster(address: str | None, workers: int | None) -> Iterator[int]:
     """
     ray = import_ray()
     if ray.is_initialized():
-        yield workers or _cpus(ray)
+        yield _capacity(ray, workers)
         return
     address = _named(address)
     # Ray prints what befalls its workers to standard output, where --json has its one object, and
     # offers no other way to turn that off. What matters comes back as a task's outcome.
     sys.modules["ray._private.worker"].__dict__["_worker_logs_enabled"] = False
     # Ray's own handler of SIGTERM would end the driver before it has saved how far it came.
+    in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -92,9 +96,10 @@ def joined_cluster(address: str | None, workers: int | None) -> Iterator[int]:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _unreachable(address, error) from error
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        if in_main:
+            signal.signal(signal.SIGTERM, handler)
     try:
-        yield workers or _cpus(ray)
+        yield _capacity(ray, workers)
     finally:
         ray.shutdown()
 
@@ -115,5 +120,17 @@ def _unreachable(address: str, error: Exception) -> UnreachableError:
     )
 
 
-def _cpus(ray: Any) -> int:
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+def _capacity(ray: Any, workers: int | None) -> Callable[[], int]:
+    """Return what tells the CPUs of a cluster whose machines come and go, or ``workers``."""
+    if workers is not None:
+        return lambda: workers
+    cpus, asked = 1, float("-inf")
+
+    def capacity() -> int:
+        nonlocal cpus, asked
+        if time.monotonic() - asked > CAPACITY_SECONDS:
+            cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+            asked = time.monotonic()
+        return cpus
+
+    return capacity

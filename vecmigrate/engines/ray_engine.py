@@ -104,9 +104,11 @@ class RayEngine(Engine):
         *more: object,
     ) -> Iterator[Iterator[T]]:
         """Have ``do(shared, translator, *more, token, path)`` done for each partition."""
-        folder = self._folder(work, identity)
         ray = import_ray()
-        with joined_cluster(self._address, self._workers) as workers:
+        with (
+            self._folder(work, identity) as folder,
+            joined_cluster(self._address, self._workers) as capacity,
+        ):
             task = ray.remote(num_cpus=1, max_retries=RETRIES)(do)
             # Once, for all machines; a task is given but references.
             common = [ray.put(value) for value in (_shared(work), work.translator, *more)]
@@ -118,19 +120,18 @@ class RayEngine(Engine):
                     work.batch_size, batches=self._partition_batches, cursor=work.cursor
                 ),
                 path_of=lambda token: folder / f"{_digest(token)}.part",
-                workers=workers,
+                capacity=capacity,
             )
             try:
                 yield stream.items()
             finally:
                 stream.stop()
-        if stream.found:
-            work.announce(f"{stream.found} partitions were done by an earlier run")
-        if stream.ended or work.folder is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            if stream.found:
+                work.announce(f"{stream.found} partitions were done by an earlier run")
 
-    def _folder(self, work: Translation, identity: str) -> Path:
-        """Make the folder of the parts, without what is of no use to this run.
+    @contextmanager
+    def _folder(self, work: Translation, identity: str) -> Iterator[Path]:
+        """A folder for parts; the job's own is left for its next run where this one fails.
 
         Raises
         ------
@@ -141,22 +142,34 @@ class RayEngine(Engine):
             if work.folder is None:
                 if parts is not None:
                     parts.mkdir(parents=True, exist_ok=True)
-                return Path(tempfile.mkdtemp(prefix="vecmigrate-parts-", dir=parts)).absolute()
-            own = (work.folder if parts is None else parts / work.folder.name).absolute()
-            of_this = _digest(json.dumps([identity, work.batch_size, self._partition_batches]))
-            mark = own / "of"
-            if work.restart or not mark.exists() or mark.read_text() != of_this:
-                shutil.rmtree(own, ignore_errors=True)
-                own.mkdir(parents=True)
-                mark.write_text(of_this)
-            for path in own.glob(f"{TEMPORARY}*"):
-                path.unlink()
+                folder = Path(tempfile.mkdtemp(prefix="vecmigrate-parts-", dir=parts)).absolute()
+            else:
+                folder = (work.folder if parts is None else parts / work.folder.name).absolute()
+                sizes = [work.batch_size, self._partition_batches]
+                _clear(folder, _digest(json.dumps([identity, *sizes])), restart=work.restart)
         except OSError as error:
             raise WriteError(
                 f"the folder for parts cannot be made: {error}",
                 remedy="Name another one with --parts.",
             ) from error
-        return own
+        done = work.folder is None
+        try:
+            yield folder
+            done = True
+        finally:
+            if done:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(folder: Path, of_this: str, *, restart: bool) -> None:
+    """Make a folder, or remove of it what is of no use to this run."""
+    mark = folder / "of"
+    if restart or not mark.exists() or mark.read_text() != of_this:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        mark.write_text(of_this)
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink()
 
 
 def _shared(work: Translation) -> PartitionWork:
