@@ -95,7 +95,7 @@ class QdrantUpdater(Updater):
                 self._collection,
                 self._vector,
                 own.multivector_config is not None,
-                strict.upsert_max_batchsize if strict and strict.enabled else None,
+                most=strict.upsert_max_batchsize if strict and strict.enabled else None,
             )
             self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
             self._access.run(

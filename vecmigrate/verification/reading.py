@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.sink import Absent
 from vecmigrate.source import Source
 
 
@@ -31,4 +32,5 @@ def screened(
 ) -> Iterator[VectorBatch]:
     """Screen what :func:`read_points` yields as the migration did; raises as :func:`screen`."""
     described = source.describe()
-    return screen(batches, described.uri, policy, skipped, absent_is_bad=not described.multivector)
+    absent = Absent.WRITTEN if described.multivector else Absent.BAD
+    return screen(batches, described.uri, policy, skipped, absent=absent)
