@@ -19,6 +19,7 @@ from vecmigrate.description import (
     detect_id_kind,
     detect_text_field,
 )
+from vecmigrate.durable import sync_path, take_lock
 from vecmigrate.errors import (
     InputError,
     MismatchError,
@@ -33,7 +34,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.partitioned_source import PartitionedSource
 from vecmigrate.row_ranges import RowRange, partition_tokens, read_cursor, read_token, steps
-from vecmigrate.sink import Absent, Sink
+from vecmigrate.sink import Absent, Sink, check_dimension
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
 from vecmigrate.updater import Updater
@@ -75,6 +76,7 @@ __all__ = [
     "VectorBatch",
     "Vectors",
     "WriteError",
+    "check_dimension",
     "detect_id_kind",
     "detect_text_field",
     "id_array",
@@ -83,6 +85,8 @@ __all__ = [
     "read_cursor",
     "read_token",
     "steps",
+    "sync_path",
+    "take_lock",
 ]
 
 

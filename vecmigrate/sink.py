@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from vecmigrate.batches import VectorBatch
 from vecmigrate.description import CollectionDescription
+from vecmigrate.errors import MismatchError
 
 
 class Absent(StrEnum):
@@ -93,3 +94,12 @@ class Sink(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.abort()
+
+
+def check_dimension(batch: VectorBatch, dimension: int, where: object) -> None:
+    """Raise :class:`MismatchError` where vectors are not of the target's dimension."""
+    if batch.vectors.shape[1] != dimension:
+        raise MismatchError(
+            f"vectors of {batch.vectors.shape[1]} dimensions for {where}, which has {dimension}",
+            remedy="Use the translator that leads to the target's encoder.",
+        )

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vecmigrate.connector import sync_path
 from vecmigrate_faiss.location import Location
-from vecmigrate_faiss.staging import Staging, sync_directory
+from vecmigrate_faiss.staging import Staging
 
 _NEW = "new"
 _NOTE = "exchange"
@@ -31,9 +32,9 @@ def exchange(location: Location, made: Staging) -> None:
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(note)
-    sync_directory(location.update)
+    sync_path(location.update)
     made.index.replace(location.index)
-    sync_directory(location.index.parent)
+    sync_path(location.index.parent)
     complete(location)
 
 
@@ -49,9 +50,9 @@ def complete(location: Location) -> None:
     for part, name in moved:
         if part.exists():
             part.replace(name)
-    sync_directory(location.index.parent)
+    sync_path(location.index.parent)
     (location.update / _NOTE).unlink()
-    sync_directory(location.update)
+    sync_path(location.update)
 
 
 def belonging(location: Location) -> tuple[Path, Path]:

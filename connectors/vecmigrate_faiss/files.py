@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from itertools import compress
 from pathlib import Path
 
-from vecmigrate.connector import Metric, Provenance
+from vecmigrate.connector import Metric, Provenance, sync_path
 from vecmigrate_faiss.build import Points, build_index
 from vecmigrate_faiss.carrying import Carried
 from vecmigrate_faiss.companion import Companion
@@ -66,15 +65,10 @@ def build_files(
         provenance=provenance,
     )
     _write_lines(staging.companion, [companion.model_dump_json(indent=2).encode(), b"\n"])
-    _sync_file(staging.index)
+    sync_path(staging.index)
 
 
 def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
     with path.open("wb", _BUFFER) as file:
         file.writelines(lines)
-    _sync_file(path)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_path(path)

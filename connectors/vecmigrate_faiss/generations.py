@@ -9,15 +9,13 @@ links through ``current``, so that one renaming moves all of them at once.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vecmigrate.connector import WriteError
+from vecmigrate.connector import WriteError, sync_path, take_lock
 from vecmigrate_faiss.location import CURRENT, Location
-from vecmigrate_faiss.staging import sync_directory
 
 _UNFINISHED = ".new"
 
@@ -45,14 +43,10 @@ class Generations:
             Where one is at work.
         """
         self._directory.mkdir(exist_ok=True)
-        with (self._directory / "lock").open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise WriteError(
-                    f"another run is moving the readers of {self._name.index}",
-                    remedy="Let it finish.",
-                ) from error
+        taken = WriteError(
+            f"another run is moving the readers of {self._name.index}", remedy="Let it finish."
+        )
+        with take_lock(self._directory / "lock", taken):
             yield
 
     def adopt(self) -> None:
@@ -72,7 +66,7 @@ class Generations:
     def lead_to(self, number: str) -> None:
         """Let readers have generation ``number``, in one step."""
         _replace_link(self._directory / CURRENT, number)
-        sync_directory(self._directory)
+        sync_path(self._directory)
 
     def generation_of(self, collection: Location) -> str:
         """Return the number of the generation that leads to a collection, made if need be."""
@@ -100,7 +94,7 @@ class Generations:
             if _text(path) != self._text_of(name):
                 _replace_link(path, self._text_of(name))
         # Which of the names a power cut undoes does not matter: each leads to the same either way.
-        sync_directory(self._name.index.parent)
+        sync_path(self._name.index.parent)
 
     def unlink_names(self) -> None:
         """Remove names that lead nowhere, since only another generation has such a file."""
@@ -181,9 +175,9 @@ class Generations:
                 (unfinished / name).symlink_to(_real(path.parent) / text)
             else:
                 os.link(path, unfinished / name)
-        sync_directory(unfinished)
+        sync_path(unfinished)
         unfinished.rename(self._directory / number)
-        sync_directory(self._directory)
+        sync_path(self._directory)
         return number
 
 

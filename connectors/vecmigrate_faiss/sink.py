@@ -9,7 +9,6 @@ from pathlib import Path
 
 from vecmigrate.connector import (
     CollectionDescription,
-    MismatchError,
     Sink,
     StoreURI,
     TargetExistsError,
@@ -17,6 +16,8 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
     WriteError,
+    check_dimension,
+    sync_path,
 )
 from vecmigrate_faiss.build import empty_flat
 from vecmigrate_faiss.files import build_files
@@ -24,7 +25,7 @@ from vecmigrate_faiss.flat_file import flat_head
 from vecmigrate_faiss.kinds import IndexSettings
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.source import FaissSource
-from vecmigrate_faiss.staging import Staging, remove_spent, sync_directory
+from vecmigrate_faiss.staging import Staging, remove_spent
 from vecmigrate_faiss.unit_length import scaled_for
 
 
@@ -79,13 +80,7 @@ class FaissSink(Sink):
                 raise
 
     def write(self, batch: VectorBatch) -> None:
-        dimension = batch.vectors.shape[1]
-        if dimension != self._spec.dimension:
-            raise MismatchError(
-                f"vectors of {dimension} dimensions for {self._uri}, which is to have "
-                f"{self._spec.dimension}",
-                remedy="Use the translator that leads to the target's encoder.",
-            )
+        check_dimension(batch, self._spec.dimension, self._uri)
         vectors = scaled_for(self._spec.metric, batch.vectors)
         with writing(self._location.staging):
             self._staging.append(batch, vectors)
@@ -138,9 +133,9 @@ class FaissSink(Sink):
         ):
             if part.exists():
                 part.replace(name)
-        sync_directory(location.index.parent)
+        sync_path(location.index.parent)
         staging.index.replace(location.index)
-        sync_directory(location.index.parent)
+        sync_path(location.index.parent)
 
 
 def _refuse_existing(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from vecmigrate.connector import MismatchError, TargetExistsError, VectorBatch, Vectors, id_array
+from vecmigrate.connector import (
+    MismatchError,
+    TargetExistsError,
+    VectorBatch,
+    Vectors,
+    id_array,
+    sync_path,
+    take_lock,
+)
 from vecmigrate_faiss.lookup import Int64s
 
 _BUFFER = 1 << 20
@@ -212,7 +219,7 @@ class Staging:
     def checkpoint(self) -> str:
         """Bring everything to the disk and return a token to continue from."""
         self.sync()
-        sync_directory(self._directory)
+        sync_path(self._directory)
         sizes = {path.name: path.stat().st_size for path in self._files}
         return _Checkpoint(count=self.count, named=self.named, sizes=sizes).model_dump_json()
 
@@ -232,7 +239,7 @@ class Staging:
     def mark_publishing(self) -> None:
         """Note that files now at the target's names, the index excepted, are this sink's."""
         self._marker.touch()
-        sync_directory(self._directory)
+        sync_path(self._directory)
 
     def clear_mark(self) -> None:
         """Forget :meth:`mark_publishing`."""
@@ -377,25 +384,9 @@ def remove_spent(directory: Path) -> None:
             shutil.rmtree(directory)
 
 
-def sync_directory(path: Path) -> None:
-    """Bring a directory's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _take_lock(directory: Path) -> IO[bytes]:
-    lock = (directory / _LOCK).open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise TargetExistsError(
-            f"another run is writing to {directory}", remedy="Let it finish."
-        ) from error
-    return lock
+    taken = TargetExistsError(f"another run is writing to {directory}", remedy="Let it finish.")
+    return take_lock(directory / _LOCK, taken)
 
 
 def _id_line(point_id: Any) -> bytes:

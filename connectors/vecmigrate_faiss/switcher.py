@@ -14,12 +14,12 @@ from vecmigrate.connector import (
     Switcher,
     UsageError,
     WriteError,
+    sync_path,
 )
 from vecmigrate_faiss.companion import read_companion
 from vecmigrate_faiss.generations import Generations, canonical
 from vecmigrate_faiss.location import CURRENT, Location
 from vecmigrate_faiss.source import FaissSource
-from vecmigrate_faiss.staging import sync_directory
 
 
 class FaissSwitcher(Switcher):
@@ -104,7 +104,7 @@ class FaissSwitcher(Switcher):
         with _writing(location.index):
             for path in files:
                 path.unlink()
-            sync_directory(folder)
+            sync_path(folder)
             if folder.parent.suffix == ".generations" and not any(folder.iterdir()):
                 folder.rmdir()
 

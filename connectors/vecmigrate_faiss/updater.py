@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from contextlib import suppress
 from typing import IO
@@ -18,6 +17,8 @@ from vecmigrate.connector import (
     Updater,
     VectorBatch,
     WriteError,
+    check_dimension,
+    take_lock,
 )
 from vecmigrate_faiss.carrying import Carried, can_carry
 from vecmigrate_faiss.changes import Changes
@@ -75,13 +76,7 @@ class FaissUpdater(Updater):
                 raise
 
     def upsert(self, batch: VectorBatch) -> None:
-        dimension = batch.vectors.shape[1]
-        if dimension != self._description.dimension:
-            raise MismatchError(
-                f"vectors of {dimension} dimensions for {self._uri}, which has "
-                f"{self._description.dimension}",
-                remedy="Use the translator that the collection was written with.",
-            )
+        check_dimension(batch, self._description.dimension, self._uri)
         vectors = scaled_for(self._description.metric, batch.vectors)
         with writing(self._location.update):
             self._changes.upsert(batch, vectors)
@@ -129,15 +124,10 @@ class FaissUpdater(Updater):
                 made.discard()
 
     def _take_lock(self) -> IO[bytes]:
-        lock = (self._location.update / "lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise WriteError(
-                f"another run is changing {self._location.index}", remedy="Let it finish."
-            ) from error
-        return lock
+        taken = WriteError(
+            f"another run is changing {self._location.index}", remedy="Let it finish."
+        )
+        return take_lock(self._location.update / "lock", taken)
 
     def _let_go(self) -> None:
         if self._lock is None or self._lock.closed:

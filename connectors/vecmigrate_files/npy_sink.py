@@ -18,10 +18,10 @@ from vecmigrate.connector import (
     Sink,
     TargetSpec,
     VectorBatch,
+    check_dimension,
+    sync_path,
 )
 from vecmigrate_files.checkpoints import Checkpoint
-from vecmigrate_files.dimensions import check_dimension
-from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
 from vecmigrate_files.id_rows import last_rows
 from vecmigrate_files.ids import id_column, is_text
@@ -70,7 +70,7 @@ class NpySink(Sink):
             raise
 
     def write(self, batch: VectorBatch) -> None:
-        check_dimension(batch, self._spec.dimension, self._place)
+        check_dimension(batch, self._spec.dimension, self._place.uri)
         if not len(batch):
             return
         with writing(self._place.uri):

@@ -15,12 +15,12 @@ from vecmigrate.connector import (
     Sink,
     TargetSpec,
     VectorBatch,
+    check_dimension,
     name_some,
+    sync_path,
 )
 from vecmigrate_files.checkpoints import Checkpoint
-from vecmigrate_files.dimensions import check_dimension
 from vecmigrate_files.discovery import SUFFIXES
-from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
 from vecmigrate_files.id_rows import last_rows
 from vecmigrate_files.ids import plain_ids
@@ -95,7 +95,7 @@ class ParquetSink(Sink):
             raise
 
     def write(self, batch: VectorBatch) -> None:
-        check_dimension(batch, self._spec.dimension, self._place)
+        check_dimension(batch, self._spec.dimension, self._place.uri)
         if not len(batch):
             return
         with writing(self._place.uri):

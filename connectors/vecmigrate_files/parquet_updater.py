@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +21,12 @@ from vecmigrate.connector import (
     Updater,
     VectorBatch,
     WriteError,
+    check_dimension,
     name_some,
+    sync_path,
+    take_lock,
 )
 from vecmigrate_files.data_file import DataFile, in_groups
-from vecmigrate_files.dimensions import check_dimension
-from vecmigrate_files.durable import sync_path
 from vecmigrate_files.faults import writing
 from vecmigrate_files.marks import mark_of
 from vecmigrate_files.parquet_rows import RowWriter
@@ -86,7 +86,7 @@ class ParquetUpdater(Updater):
             self._spool = Spool.make(self._folder / "changes.arrow", self._rows.schema)
 
     def upsert(self, batch: VectorBatch) -> None:
-        check_dimension(batch, self._dimension, self._place)
+        check_dimension(batch, self._dimension, self._place.uri)
         with writing(self._place.uri):
             start = self._spool.rows
             self._spool.append(self._rows.rows(batch))
@@ -166,15 +166,8 @@ class ParquetUpdater(Updater):
         return self._place.path / f"part-{number:05}.parquet"
 
     def _take_lock(self) -> None:
-        lock = (self._folder / "lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise WriteError(
-                f"another run is changing {self._place.uri}", remedy="Let it finish."
-            ) from error
-        self._lock = lock
+        taken = WriteError(f"another run is changing {self._place.uri}", remedy="Let it finish.")
+        self._lock = take_lock(self._folder / "lock", taken)
 
     def _let_go(self) -> None:
         if self._lock is not None:

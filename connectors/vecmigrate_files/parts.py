@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vecmigrate.connector import sync_path
 from vecmigrate_files.data_file import in_groups
-from vecmigrate_files.durable import sync_path
 
 GROUP_BYTES = 64 << 20
 """Vectors in a row group take as much, uncompressed."""

@@ -10,8 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vecmigrate.connector import MismatchError
-from vecmigrate_files.durable import sync_path
+from vecmigrate.connector import MismatchError, sync_path
 
 _BUFFER = 1 << 20
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Sequence
@@ -10,8 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from vecmigrate.connector import MismatchError, TargetExistsError, TargetSpec, UsageError
-from vecmigrate_files.durable import sync_path
+from vecmigrate.connector import (
+    MismatchError,
+    TargetExistsError,
+    TargetSpec,
+    UsageError,
+    sync_path,
+    take_lock,
+)
 from vecmigrate_files.faults import writing
 from vecmigrate_files.place import Place
 
@@ -195,15 +200,10 @@ class Staging:
                 )
 
     def _take_lock(self) -> None:
-        lock = (self.path / _LOCK).open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise TargetExistsError(
-                f"another run is writing to {self._place.uri}", remedy="Let it finish."
-            ) from error
-        self._lock = lock
+        taken = TargetExistsError(
+            f"another run is writing to {self._place.uri}", remedy="Let it finish."
+        )
+        self._lock = take_lock(self.path / _LOCK, taken)
 
 
 def _give_name(made: Path, name: Path) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.connector import MismatchError, Vectors
-from vecmigrate_files.durable import sync_path
+from vecmigrate.connector import MismatchError, Vectors, sync_path
 
 _BUFFER = 1 << 20
 _ROWS_A_STEP = 1 << 14

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vecmigrate.connector import MismatchError, VectorBatch
+from vecmigrate.connector import VectorBatch, check_dimension
 from vecmigrate_lancedb.columns import id_column
 from vecmigrate_lancedb.marks import Mark
 from vecmigrate_lancedb.payload_writing import PayloadWriter
@@ -36,7 +36,7 @@ class RowWriter:
             Where the vectors' dimension or the kind of the ids is not the table's.
         """
         vector_type = self._schema.field(self._mark.vector).type
-        check_dimension(batch, vector_type.list_size, self._place)
+        check_dimension(batch, vector_type.list_size, self._place.uri)
         columns = {
             self._mark.id: id_column(
                 batch.ids, self._schema.field(self._mark.id).type, self._place.uri
@@ -47,11 +47,3 @@ class RowWriter:
             **self._payloads.columns(batch.each_payload()),
         }
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
-
-
-def check_dimension(batch: VectorBatch, dimension: int, place: Place) -> None:
-    if batch.vectors.shape[1] != dimension:
-        raise MismatchError(
-            f"{place.uri} takes vectors of {dimension} dimensions, not {batch.vectors.shape[1]}",
-            remedy="Check the translator.",
-        )

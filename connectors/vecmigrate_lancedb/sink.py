@@ -14,6 +14,7 @@ from vecmigrate.connector import (
     TargetSpec,
     UsageError,
     VectorBatch,
+    check_dimension,
 )
 from vecmigrate_lancedb.columns import id_column
 from vecmigrate_lancedb.compaction import compact, delete_superseded, go_back
@@ -23,7 +24,7 @@ from vecmigrate_lancedb.index import index_for, make_index
 from vecmigrate_lancedb.marks import Mark, mark_of
 from vecmigrate_lancedb.payload_writing import infer_fields
 from vecmigrate_lancedb.place import Place
-from vecmigrate_lancedb.rows import RowWriter, check_dimension
+from vecmigrate_lancedb.rows import RowWriter
 from vecmigrate_lancedb.settings import Settings, parse_settings
 from vecmigrate_lancedb.source import LanceSource
 from vecmigrate_lancedb.staging import Staging
@@ -83,7 +84,7 @@ class LanceSink(Sink):
         self._table, self._rows = table, RowWriter(self._place, table.schema, mark)
 
     def write(self, batch: VectorBatch) -> None:
-        check_dimension(batch, self._spec.dimension, self._place)
+        check_dimension(batch, self._spec.dimension, self._place.uri)
         if not len(batch):
             return
         rows = self._writer(batch).rows(batch)

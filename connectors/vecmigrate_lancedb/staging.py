@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vecmigrate.connector import MismatchError, TargetExistsError, TargetSpec
+from vecmigrate.connector import MismatchError, TargetExistsError, TargetSpec, sync_path
 from vecmigrate_lancedb.engine import open_table, writing
 from vecmigrate_lancedb.place import SUFFIX, Place
 
@@ -96,9 +96,9 @@ class Staging:
                     Path(folder, name) for name in files if Path(folder, name) not in self._synced
                 ]
                 for file in new:
-                    _sync(file)
+                    sync_path(file)
                 if new:
-                    _sync(Path(folder))
+                    sync_path(Path(folder))
                 self._synced.update(new)
 
     def publish(self) -> None:
@@ -120,7 +120,7 @@ class Staging:
                         remedy="Name another target.",
                     ) from error
                 raise
-            _sync(self._place.database)
+            sync_path(self._place.database)
         self.remove()
 
     def remove(self) -> None:
@@ -135,11 +135,3 @@ class Staging:
 
 def _name(spec: TargetSpec) -> str:
     return spec.provenance.run() if spec.provenance else "unnamed"
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,7 +17,7 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
 
-from vecmigrate.connector import InputError, RefusedError, WriteError
+from vecmigrate.connector import InputError, RefusedError, WriteError, sync_path
 from vecmigrate_qdrant.access import Access, Refusal, T
 
 
@@ -140,11 +140,7 @@ class EmbeddedAccess(Access):
         )
         self.run(lambda client: client.update_collection(collection, metadata=metadata))
         for path in (self._key / META_INFO_FILENAME, self._key):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_path(path)
 
     def _pragmas(self, collection: str, *pragmas: str) -> None:
         def execute(_: QdrantBase) -> None:

@@ -23,6 +23,7 @@ from vecmigrate.connector import (
     VecmigrateError,
     VectorBatch,
     WriteError,
+    check_dimension,
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
@@ -104,13 +105,7 @@ class InPlaceSink(Sink):
             raise
 
     def write(self, batch: VectorBatch) -> None:
-        dimension = batch.vectors.shape[1]
-        if dimension != self._spec.dimension:
-            raise MismatchError(
-                f"vectors of {dimension} dimensions for {self._where}, which has "
-                f"{self._spec.dimension}",
-                remedy="Use the translator that leads to the target's encoder.",
-            )
+        check_dimension(batch, self._spec.dimension, self._where)
         ids = storable_ids(batch.ids, self._where)
         if ids:
             self._destination.upsert(ids, batch)

@@ -21,6 +21,7 @@ from vecmigrate.connector import (
     VecmigrateError,
     VectorBatch,
     WriteError,
+    check_dimension,
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe
@@ -116,13 +117,7 @@ class QdrantSink(Sink):
             raise
 
     def write(self, batch: VectorBatch) -> None:
-        dimension = batch.vectors.shape[1]
-        if dimension != self._spec.dimension:
-            raise MismatchError(
-                f"vectors of {dimension} dimensions for {self._where}, which has "
-                f"{self._spec.dimension}",
-                remedy="Write vectors of the collection's dimension.",
-            )
+        check_dimension(batch, self._spec.dimension, self._where)
         ids = storable_ids(batch.ids, self._where)
         if not ids:
             return

@@ -20,6 +20,7 @@ from vecmigrate.connector import (
     Updater,
     VectorBatch,
     WriteError,
+    check_dimension,
     id_array,
 )
 from vecmigrate_qdrant.access import open_access
@@ -107,12 +108,7 @@ class QdrantUpdater(Updater):
             raise
 
     def upsert(self, batch: VectorBatch) -> None:
-        if batch.vectors.shape[1] != self._dimension:
-            raise MismatchError(
-                f"vectors of {batch.vectors.shape[1]} dimensions for {self._where}, which has "
-                f"{self._dimension}",
-                remedy="Use the translator that the collection was written with.",
-            )
+        check_dimension(batch, self._dimension, self._where)
         ids = storable_ids(batch.ids, self._where)
         check_extras(batch.extras, self._params, self._vector, self._where)
         if batch.extras is not None:
