@@ -244,7 +244,9 @@ def migrate(
             written = kept.written
             writer = PointWriter(sink, letters, OnBadPoint(on_bad_point), max_dead_letters)
             pace = Pace(max_rate, stop)
-            batches = reader.points(pace.batch_size(batch_size), cursor=job.cursor if job else None)
+            batches = reader.whole_batches(
+                pace.batch_size(batch_size), cursor=job.cursor if job else None
+            )
             usable = screen(
                 batches,
                 description.uri,
