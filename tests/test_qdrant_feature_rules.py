@@ -186,6 +186,17 @@ def test_sync_keeps_the_other_vectors(served: Place, translator: Path, tmp_path:
     assert_alike(before, {i: r for i, r in after.items() if i != 3}, "text")
 
 
+def test_sync_to_another_store_does_not_miss_the_other_vectors(
+    embedded: Place, translator: Path, tmp_path: Path
+) -> None:
+    old, state = embedded.name("old"), tmp_path / "state" / "s.sqlite"
+    make(embedded, replace(NAMED, integer_ids=True), old)
+    source, target = embedded.uri(old, NAMED.option), f"faiss:{tmp_path}/new.faiss"
+    migrate(source, target, translator, state=state)
+    result = sync(source, target, translator, state)
+    assert (result.adopted, result.changed, result.arrived) == (COUNT, 0, 0)
+
+
 def change(client: QdrantClient, name: str, point: models.PointVectors) -> None:
     """Change one vector of a point (the loopback server knows upserts alone)."""
     record = records(client, name)[point.id]  # type: ignore[index]

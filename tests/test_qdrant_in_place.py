@@ -131,7 +131,7 @@ def test_it_is_no_change_of_the_source(place: Place, tmp_path: Path) -> None:
             with open_source(source) as old:
                 assert old.fingerprint() == before
                 assert "new" not in old.describe().other_vectors
-                extras = next(old.points(10)).extras
+                extras = next(old.whole_batches(10)).extras
             assert extras is not None
             assert set(extras[0]["vectors"]) == {"words"}
         for batch in batches[2:]:

@@ -186,7 +186,7 @@ def test_of_several_dense_vectors_one_must_be_named(place: Place) -> None:
     with open_source(place.uri(name, "vector=large")) as source:
         assert read(source, 1) == []
         assert any("1 points have no vector 'large'" in note for note in source.describe().notes)
-        [whole] = source.points(1)
+        [whole] = source.whole_batches(1)
     assert (whole.ids.tolist(), whole.each_count(), whole.vectors.shape) == ([9], [0], (0, 5))
     assert whole.extras == [{"vectors": {"small": stored[0].tolist()}}]
 
@@ -205,7 +205,7 @@ def test_the_unnamed_vector_beside_a_sparse_one(place: Place) -> None:
     with open_source(place.uri(name)) as source:
         np.testing.assert_array_equal(read(source, 1)[0].vectors, stored)
         assert source.describe().other_vectors == ("bm25",)
-        [point] = next(source.points(1)).extras or [{}]
+        [point] = next(source.whole_batches(1)).extras or [{}]
         assert point == {"vectors": {"bm25": {"indices": [3], "values": [1.0]}}}
 
 
@@ -303,6 +303,6 @@ def test_pages_of_large_points_are_small(place: Place, monkeypatch: pytest.Monke
     a_point = 4 * DIMENSION * 100
     monkeypatch.setattr("vecmigrate_qdrant.source.PAGE_BYTES", 3 * a_point)
     with open_source(place.uri(name)) as source:
-        assert [len(batch) for batch in source.points(1000)] == [3] * 6 + [2]
+        assert [len(batch) for batch in source.whole_batches(1000)] == [3] * 6 + [2]
         assert [len(batch) for batch in source.batches(1000)] == [20]
-        assert [len(batch) for batch in source.points(2)] == [2] * 10
+        assert [len(batch) for batch in source.whole_batches(2)] == [2] * 10

@@ -61,7 +61,7 @@ class VectorBatch:
     counts
         ``(n,)`` numbers of vectors that each point has, in the order of the points: ``vectors``
         then is ``(sum(counts), d)``. None where each has one, as it does unless
-        :meth:`Source.points` says otherwise.
+        :meth:`Source.whole_batches` says otherwise.
 
     Raises
     ------

@@ -152,14 +152,14 @@ class ConnectorConformance:
         self._write(uri, batch)
         batches = self._read(uri, size=3)
         with open_source(uri) as source:
-            points = [b for b in source.points(3) if len(b)]
+            points = [b for b in source.whole_batches(3) if len(b)]
             assert _ids(points) == _ids(batches)
             for part, same in zip(points, batches, strict=True):
                 np.testing.assert_array_equal(part.with_one_vector().vectors, same.vectors)
                 assert [dict(p) for p in part.each_payload()] == [
                     dict(p) for p in same.each_payload()
                 ]
-            rest = source.points(2, cursor=batches[0].cursor)
+            rest = source.whole_batches(2, cursor=batches[0].cursor)
             assert _ids(list(rest)) == _ids(batches[1:])
 
     def test_a_cursor_continues_where_its_batch_ended(self, uri: str, batch: VectorBatch) -> None:

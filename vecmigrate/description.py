@@ -129,7 +129,7 @@ class CollectionDescription(BaseModel):
     multivector
         True where each point has any number of vectors.
     other_vectors
-        Names of the points' other vectors; :meth:`Source.points` gives them as extras.
+        Names of the points' other vectors; :meth:`Source.whole_batches` gives them as extras.
     """
 
     model_config = ConfigDict(frozen=True)

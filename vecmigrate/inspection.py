@@ -60,7 +60,9 @@ def inspect(
     hashes: list[NDArray[np.uint64]] = []
     read = 0
     several = source.describe().multivector
-    batches = source.points(READ_BATCH) if several else source.batches(READ_BATCH, payloads=False)
+    batches = (
+        source.whole_batches(READ_BATCH) if several else source.batches(READ_BATCH, payloads=False)
+    )
     for batch in batches:
         vectors = batch.vectors if limit is None else batch.vectors[: limit - read]
         norms.append(row_norms(vectors))

@@ -51,7 +51,7 @@ class Source(ABC):
             Where the cursor is not one of this source's, or points have several vectors each.
         """
 
-    def points(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+    def whole_batches(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
         """Yield all points with all that the store keeps of them, as a copy is to have it.
 
         As :meth:`batches` with payloads; override where the store keeps extras of a point, or

@@ -124,7 +124,7 @@ class QdrantSource(PartitionedSource):
         whole = self._pages(batch_size, cursor, payloads, self._with_vectors)
         return (batch for each in whole if len(batch := each.with_one_vector()))
 
-    def points(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+    def whole_batches(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
         if self._has_extras or self._params.multivector_config is not None:
             # Of these a point may have megabytes, and batch_size is meant for one vector each.
             batch_size = min(batch_size, max(1, PAGE_BYTES // self._point_bytes))

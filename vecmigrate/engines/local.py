@@ -22,7 +22,7 @@ class LocalEngine(Engine):
     @contextmanager
     def translated(self, work: Translation) -> Iterator[Iterator[VectorBatch]]:
         usable = screen(
-            work.source.points(work.batch_size, cursor=work.cursor),
+            work.source.whole_batches(work.batch_size, cursor=work.cursor),
             work.source.describe().uri,
             work.on_bad_vector,
             work.skipped,

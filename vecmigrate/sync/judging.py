@@ -122,8 +122,11 @@ class Judge:
                     made[row] = found.vectors[at]
                     entry.origin = Origin.ENCODED
                     fields[row] = {**given[row], ORIGIN_FIELD: ENCODED}
-                same_extras = batch.extras is None or (
-                    found.extras is not None and found.extras[at] == batch.extras[row]
+                # A target that has none has no place for them.
+                same_extras = (
+                    batch.extras is None
+                    or found.extras is None
+                    or found.extras[at] == batch.extras[row]
                 )
                 if (kept or same[at]) and holds[at] == entry.payload and same_extras:
                     entry.target = hashes[at]

@@ -144,7 +144,7 @@ def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: in
         for ids in source.ids(batch_size):
             _saw(ledger, [(stored(i), None, None) for i in ids.tolist()])
         return None
-    for whole in prefetch(source.points(batch_size)):
+    for whole in prefetch(source.whole_batches(batch_size)):
         batch = whole.with_one_vector()
         if len(batch) < len(whole):
             # Seen, lest it be deleted; but nothing is known of it that could be compared.

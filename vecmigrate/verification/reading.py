@@ -21,9 +21,9 @@ def read_points(
         What the store keeps beside them too.
     """
     if source.describe().multivector:
-        return source.points(batch_size)
+        return source.whole_batches(batch_size)
     if extras:
-        return (batch.with_one_vector() for batch in source.points(batch_size))
+        return (batch.with_one_vector() for batch in source.whole_batches(batch_size))
     return source.batches(batch_size, payloads=payloads)
 
 
