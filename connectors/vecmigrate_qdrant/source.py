@@ -6,7 +6,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import islice, takewhile
+from itertools import islice
 from typing import TypeAlias
 
 from qdrant_client import models
@@ -173,7 +173,7 @@ class QdrantSource(PartitionedSource):
         size = self._page_size(batch_size)
         vectors = self._has_extras or self._with_vectors
         pages = self._scrolled_pages(size, first, payloads, vectors)
-        return self._batches(takewhile(partial(_is_before, stop), pages), payloads, vectors)
+        return self._batches(_until(stop, pages), payloads, vectors)
 
     def fingerprint(self) -> str:
         """As ever; a vector that vecmigrate adds in place is no change of the others."""
@@ -355,9 +355,14 @@ def _plain_id(point_id: object) -> PointId:
     return point_id if isinstance(point_id, int) else str(point_id)
 
 
-def _is_before(stop: PointId | None, page: Page) -> bool:
-    """True for the pages of a partition, which end where the next one begins."""
-    return stop is None or _order(_id(page[0][0])) < _order(stop)
+def _until(stop: PointId | None, pages: Iterator[Page]) -> Iterator[Page]:
+    """Yield the pages of a partition, asking for none beyond it; ``stop`` begins the next one."""
+    for records, following in pages:
+        if stop is not None and _order(_id(records[0])) >= _order(stop):
+            return
+        yield records, following
+        if stop is not None and (following is None or _order(following) >= _order(stop)):
+            return
 
 
 def _order(point_id: PointId) -> tuple[bool, int, str]:
