@@ -123,6 +123,10 @@ class Engine:
         if body.params is not None:
             told = body.params.model_dump(mode="json", exclude_none=True)
             self.settings[name] |= told
+        if body.optimizers_config is not None:
+            told = body.optimizers_config.model_dump(mode="json", exclude_none=True)
+            held = self.settings[name].get("optimizers_config") or {}
+            self.settings[name]["optimizers_config"] = {**held, **told}
         if body.strict_mode_config is not None:
             self.settings[name]["strict_mode_config"] = body.strict_mode_config.model_dump(
                 mode="json", exclude_none=True

@@ -109,7 +109,11 @@ class Collections(q.CollectionsServicer):
         params = None
         if request.HasField("params"):
             params = GrpcToRest.convert_collection_params_diff(request.params)
+        optimizers = None
+        if request.HasField("optimizers_config"):
+            optimizers = GrpcToRest.convert_optimizers_config_diff(request.optimizers_config)
         body = models.UpdateCollection(
+            optimizers_config=optimizers,
             metadata=GrpcToRest.convert_payload(request.metadata),
             strict_mode_config=strict,
             params=params,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import vecmigrate_qdrant.upserting
 from qdrant_client import models
 from qdrant_loopback import Engine, RestServer
 from qdrant_loopback_grpc import GrpcServer
-from qdrant_places import DIMENSION, params, points
+from qdrant_places import DIMENSION, open_place, params, points
 
 from vecmigrate import open_sink, open_source
 from vecmigrate.connector import (
@@ -31,6 +32,7 @@ from vecmigrate.connector import (
     VectorBatch,
     WriteError,
 )
+from vecmigrate.registry import resume_sink
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
 KEY = "k3y-that-nobody-may-see"
@@ -265,3 +267,36 @@ def test_indexing_is_waited_for_within_bounds(
     with open_sink(server.format("broken"), SPEC) as sink, pytest.raises(WriteError, match="index"):
         sink.finish()
     assert not engine.local.collection_exists("broken")
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_indexing_is_put_off_until_all_points_are_there(kind: str, tmp_path: Path) -> None:
+    """Also where another process goes on; what was set before is set again."""
+
+    def threshold() -> int | None:
+        with place.client() as client:
+            return client.get_collection(name).config.optimizer_config.indexing_threshold
+
+    with open_place(kind, tmp_path) as place:
+        source, name = place.name("source"), place.name()
+        with place.client() as client:
+            client.create_collection(
+                source,
+                params(),
+                optimizers_config=models.OptimizersConfigDiff(indexing_threshold=4321),
+            )
+        with open_source(place.uri(source)) as opened:
+            spec = TargetSpec.like(opened.describe())
+        with open_sink(place.uri(name), spec) as sink:
+            assert threshold() == 0
+            sink.write(points([1, 2, 3]))
+            token = sink.checkpoint()
+            assert token is not None
+            sink.suspend()
+        assert threshold() == 0
+        with resume_sink(place.uri(name), spec, token) as sink:
+            sink.write(points([4]))
+            sink.finish()
+        assert threshold() == 4321
+        with place.client() as client:
+            assert client.count(name).count == 4

@@ -34,12 +34,15 @@ class Mark:
     vector
         The name of the vector that it writes, by which the collection is opened where its URI
         names none; None in collections of earlier versions.
+    indexing_threshold
+        What was set in the collection before indexing was put off; None where it was not.
     """
 
     state: State
     run: str
     provenance: Provenance | None = None
     vector: str | None = None
+    indexing_threshold: int | None = None
 
     def as_metadata(self) -> dict[str, Any]:
         """The metadata that holds this mark, all of it: Qdrant merges by top-level keys."""
@@ -52,6 +55,8 @@ class Mark:
             mark["provenance"] = self.provenance.model_dump(mode="json")
         if self.vector is not None:
             mark["vector"] = self.vector
+        if self.indexing_threshold is not None:
+            mark["indexing_threshold"] = self.indexing_threshold
         return mark
 
 
@@ -117,10 +122,11 @@ def _read(found: object) -> Mark | None:
         provenance = Provenance.model_validate(found.get("provenance"))
     except ValidationError:
         provenance = None
-    vector = found.get("vector")
+    vector, threshold = found.get("vector"), found.get("indexing_threshold")
     return Mark(
         state,
         str(found.get("run", "")),
         provenance,
         vector if isinstance(vector, str) else None,
+        threshold if isinstance(threshold, int) else None,
     )

@@ -27,6 +27,7 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.indexing import await_index
+from vecmigrate_qdrant.loading import put_off_indexing, resume_indexing
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark
 from vecmigrate_qdrant.settings import (
@@ -83,6 +84,7 @@ class QdrantSink(Sink):
         self._description: CollectionDescription | None = None
         self._run = token or (spec.provenance.run() if spec.provenance else uuid.uuid4().hex)
         self._created = False
+        self._mark = Mark(State.WRITING, self._run, vector=self._vector)
         arguments, self._notes = creation_arguments(
             settings, self._vector, spec.dimension, spec.metric
         )
@@ -107,8 +109,9 @@ class QdrantSink(Sink):
                             )
                         )
                 self._index_payloads(indexes)
+                self._mark = put_off_indexing(self._access, self._collection, self._mark)
             else:
-                self._find_own()
+                self._mark = self._find_own()
             self._access.begin_writes(self._collection)
         except BaseException:
             # What a resumed run finds is not this sink's to remove.
@@ -126,6 +129,7 @@ class QdrantSink(Sink):
     def finish(self) -> CollectionDescription:
         if self._description is not None:
             return self._description
+        resume_indexing(self._access, self._collection, self._mark)
         notes = (*self._notes, *await_index(self._access, self._collection))
         mark = Mark(State.COMPLETE, self._run, self._spec.provenance, self._vector)
         self._access.publish(self._collection, mark.as_metadata(), self._strict_mode)
@@ -160,7 +164,7 @@ class QdrantSink(Sink):
         self._created = False
         self._access.close()
 
-    def _find_own(self) -> None:
+    def _find_own(self) -> Mark:
         """Make sure that the collection is the one that the run to continue was writing."""
         name = self._collection
         if not self._exists():
@@ -175,6 +179,7 @@ class QdrantSink(Sink):
                 remedy="Name another target, or delete that collection yourself.",
             )
         self._created = True
+        return mark
 
     def _make_way(self, restart: bool) -> None:
         """Make sure that nothing is at the target's name."""
@@ -204,7 +209,7 @@ class QdrantSink(Sink):
 
     def _create(self, arguments: Mapping[str, Any], settings: Mapping[str, JsonValue]) -> None:
         carried = settings.get("metadata")
-        mark = Mark(State.WRITING, self._run, vector=self._vector).as_metadata()
+        mark = self._mark.as_metadata()
         metadata = {**carried, **mark} if isinstance(carried, dict) else mark
         try:
             self._access.run(
