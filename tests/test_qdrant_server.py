@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -300,3 +301,26 @@ def test_indexing_is_put_off_until_all_points_are_there(kind: str, tmp_path: Pat
         assert threshold() == 4321
         with place.client() as client:
             assert client.count(name).count == 4
+
+
+@pytest.mark.parametrize("readers", [1, 2, 7])
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_pages_read_at_once_come_in_order(kind: str, readers: int, tmp_path: Path) -> None:
+    """Whatever the order in which the server answers; and from any cursor."""
+    ids = [*range(0, 400, 3), *(str(uuid.UUID(int=i << 90)) for i in range(1, 100))]
+    with open_place(kind, tmp_path) as place:
+        name = place.name()
+        place.write(name, points(ids))
+        with open_source(place.uri(name, f"readers={readers}")) as source:
+            whole = list(source.batches(17))
+            assert [i for batch in whole for i in batch.ids] == ids
+            expected = points(ids)
+            np.testing.assert_allclose(
+                np.concatenate([batch.vectors for batch in whole]), expected.vectors
+            )
+            assert [p for batch in whole for p in batch.each_payload()] == expected.payloads
+            rest = list(source.batches(17, cursor=whole[3].cursor))
+            assert [b.ids.tolist() for b in rest] == [b.ids.tolist() for b in whole[4:]]
+            some = source.batches(17)
+            assert next(some).ids.tolist() == whole[0].ids.tolist()
+            some.close()

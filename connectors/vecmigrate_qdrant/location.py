@@ -10,11 +10,20 @@ from vecmigrate.connector import StoreURI, UsageError
 
 DEFAULT_PORT = 6333
 DEFAULT_GRPC_PORT = 6334
+DEFAULT_READERS = 4
 DEFAULT_KEY_VARIABLE = "QDRANT_API_KEY"
 
 IN_PLACE = "in_place"
 _COMMON_OPTIONS = ("vector", "text", IN_PLACE)
-_SERVER_OPTIONS = (*_COMMON_OPTIONS, "grpc", "grpc_port", "timeout", "retries", "api_key_env")
+_SERVER_OPTIONS = (
+    *_COMMON_OPTIONS,
+    "grpc",
+    "grpc_port",
+    "timeout",
+    "retries",
+    "readers",
+    "api_key_env",
+)
 _SECRET_OPTIONS = ("api_key", "apikey", "api-key", "key", "token", "password")
 _SECRET_REMEDY = (
     f"Put the API key into the environment variable {DEFAULT_KEY_VARIABLE}, or into one that "
@@ -44,6 +53,8 @@ class ServerLocation:
         Seconds for one request.
     retries
         How often a request that met a passing fault is sent again.
+    readers
+        How many requests read a collection at once.
     api_key_env
         The environment variable that the URI names, else None.
     """
@@ -56,6 +67,7 @@ class ServerLocation:
     grpc_port: int | None
     timeout: int
     retries: int
+    readers: int
     api_key_env: str | None
 
     def __str__(self) -> str:
@@ -134,6 +146,7 @@ def _server(uri: StoreURI) -> ServerLocation:
         grpc_port=_integer(uri, "grpc_port", 1, 65535),
         timeout=_integer(uri, "timeout", 1, 86400) or 60,
         retries=6 if (retries := _integer(uri, "retries", 0, 100)) is None else retries,
+        readers=_integer(uri, "readers", 1, 64) or DEFAULT_READERS,
         api_key_env=uri.options.get("api_key_env"),
     )
 

@@ -30,8 +30,9 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import has_extras, read_extras
 from vecmigrate_qdrant.ids import canonical_ids, id_of_json
-from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.location import ServerLocation, parse_location
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
+from vecmigrate_qdrant.parallel import read_in_parallel
 from vecmigrate_qdrant.partitions import partition_tokens, read_token
 from vecmigrate_qdrant.vectors import (
     UNNAMED,
@@ -77,6 +78,7 @@ class QdrantSource(PartitionedSource):
         self._uri = uri
         self._collection = location.collection
         self._access = open_access(location, refusal=InputError)
+        self._readers = location.readers if isinstance(location, ServerLocation) else 1
         try:
             info = existing_collection(self._access, self._collection)
             self._where = f"{self._access.place}/{self._collection}"
@@ -146,7 +148,7 @@ class QdrantSource(PartitionedSource):
         pages = (
             self._embedded_pages(size, first, payloads, vectors)
             if self._access.embedded
-            else self._scrolled_pages(size, first, payloads, vectors)
+            else self._server_pages(size, first, payloads, vectors)
         )
         return self._batches(pages, payloads, vectors)
 
@@ -285,6 +287,21 @@ class QdrantSource(PartitionedSource):
                 remedy="Give the cursor of a batch of this collection, or none to start over.",
             )
         return point_id
+
+    def _server_pages(
+        self, size: int, first: PointId | None, payloads: bool, vectors: bool | list[str]
+    ) -> Iterator[Page]:
+        if self._readers == 1:
+            yield from self._scrolled_pages(size, first, payloads, vectors)
+            return
+        plan = (
+            ([_id(record) for record in records], following)
+            for records, following in self._scrolled_pages(size, first, False, False)
+        )
+        read = partial(self._retrieve, payloads=payloads, vectors=vectors)
+        for records, following in read_in_parallel(plan, read, self._readers):
+            if records:
+                yield records, following
 
     def _scrolled_pages(
         self,
