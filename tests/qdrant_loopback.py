@@ -246,11 +246,14 @@ def _route(engine: Engine, method: str, parts: list[str], body: dict[str, Any]) 
         ("GET", "cluster"): lambda: engine.shards[name].info(),
         ("POST", "points"): lambda: [
             _plain(r)
-            for r in engine.placed(
-                name,
-                local.retrieve(
-                    name, body["ids"], body.get("with_payload"), body.get("with_vector")
-                ),
+            # A server's order is its own.
+            for r in reversed(
+                engine.placed(
+                    name,
+                    local.retrieve(
+                        name, body["ids"], body.get("with_payload"), body.get("with_vector")
+                    ),
+                )
             )
         ],
         ("POST", "points", "delete"): lambda: engine.delete(
