@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/python benchmarks/demo/main_job.py
 
-# A thread a worker: those of FAISS otherwise wait for each other's processor.
+# A thread a worker: those of FAISS otherwise wait for each other's processor. One worker more than
+# there are processors, since tests wait for processes and servers.
+WORKERS := $(shell echo $$(( $$(nproc) + 1 )))
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -7,6 +7,23 @@ from pathlib import Path
 import pytest
 from corpus import Corpus, make_corpus
 
+# With one process left to run a long file, the others would wait at the end.
+LONGEST = (
+    "test_wordnet",
+    "test_docs",
+    "test_qdrant_features",
+    "test_qdrant_feature_rules",
+    "test_faiss_kinds",
+    "test_ray",
+    "test_resume",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(autouse=True)
 def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -16,6 +16,7 @@ from vecmigrate.errors import BadVectorError
 from vecmigrate.keeping import ORIGIN_FIELD, AnchorKeeper
 from vecmigrate.quarantine import DeadLetters
 from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.sink import Absent
 from vecmigrate.translators import Procrustes, save_translator
 from vecmigrate.translators.file import read_card
 from vecmigrate.verification.other_vectors import alike
@@ -79,7 +80,7 @@ def test_a_point_is_as_good_as_its_worst_vector() -> None:
     batch.vectors[3] = np.nan
     batch.vectors[5] = 0
     skipped = Skipped()
-    [good] = screen([batch], "here", OnBadVector.SKIP, skipped, absent_is_bad=False)
+    [good] = screen([batch], "here", OnBadVector.SKIP, skipped, absent=Absent.WRITTEN)
     assert (good.ids.tolist(), good.each_count()) == ([0, 1], [2, 0])
     assert (skipped.ids, skipped.not_finite, skipped.zero, skipped.absent) == ([2, 3], 1, 1, 0)
     skipped = Skipped()

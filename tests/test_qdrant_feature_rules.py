@@ -50,7 +50,7 @@ def embedded(tmp_path: Path) -> Iterator[Place]:
         yield opened
 
 
-@pytest.fixture(params=["rest", "grpc"])
+@pytest.fixture(params=["grpc"])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with open_place(request.param, tmp_path) as opened:
         yield opened

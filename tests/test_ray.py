@@ -54,6 +54,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.migration import MigrationResult
 from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.sink import Absent
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.jobs import JobTable
 
@@ -353,7 +354,13 @@ def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
     source = make_source("faiss", folder, 30)
     with open_source(source) as driver:
         seen = PartitionWork(
-            source, str(Path.cwd()), driver.fingerprint(), None, OnBadVector.FAIL, BATCH
+            source,
+            str(Path.cwd()),
+            driver.fingerprint(),
+            None,
+            OnBadVector.FAIL,
+            Absent.BAD,
+            BATCH,
         )
     translator, part = load_translator(folder / "translator"), folder / "p.part"
     translate_partition(seen, translator, "[0, 30]", part)

@@ -130,6 +130,8 @@ class CollectionDescription(BaseModel):
         True where each point has any number of vectors.
     other_vectors
         Names of the points' other vectors; :meth:`Source.whole_batches` gives them as extras.
+    in_place
+        True where its vectors were added to the source's own points.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -149,6 +151,7 @@ class CollectionDescription(BaseModel):
     provenance: Provenance | None = None
     multivector: bool = False
     other_vectors: tuple[str, ...] = ()
+    in_place: bool = False
 
     def fingerprint(self) -> str:
         """Digest all but the URI and the notes, which depend on how the collection is reached."""

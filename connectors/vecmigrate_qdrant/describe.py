@@ -15,7 +15,7 @@ from vecmigrate.connector import (
     name_some,
 )
 from vecmigrate_qdrant.access import Access
-from vecmigrate_qdrant.marks import State, mark_of, settled
+from vecmigrate_qdrant.marks import State, mark_of, settled, vector_marks
 from vecmigrate_qdrant.settings import METRICS, index_type, read_settings
 from vecmigrate_qdrant.sharding import read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
@@ -83,6 +83,7 @@ def describe(
         notes=(*access.notes, *_notes(access, collection, info, vector), *notes),
         provenance=mark.provenance if mark is not None else None,
         multivector=params.multivector_config is not None,
+        in_place=vector in vector_marks(info),
         other_vectors=tuple(other_vectors(info.config.params, vector)),
     )
 

@@ -27,7 +27,8 @@ class OtherVectors:
     """
 
     def __init__(self, source: CollectionDescription, target: CollectionDescription) -> None:
-        self._names = source.other_vectors
+        # Points that are the source's own have what they have.
+        self._names = () if target.in_place else source.other_vectors
         self.wanted = bool(self._names) and source.store == target.store
         self._compared = 0
         self._wrong: list[PointId] = []
