@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/python benchmarks/demo/main_job.py
 
-# A thread a worker: those of FAISS otherwise wait for each other's processor. One worker more than
+# A thread a worker: those of FAISS otherwise wait for each other's processor. Two workers more than
 # there are processors, since tests wait for processes and servers.
-WORKERS := $(shell echo $$(( $$(nproc) + 1 )))
+WORKERS := $(shell echo $$(( $$(nproc) + 2 )))
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

@@ -159,8 +159,11 @@ def test_points_that_stay_are_the_same_to_the_bit(tmp_path: Path, case: Case) ->
         spec = TargetSpec.like(source.describe(), provenance=MADE)
         assert source.describe().index_type.endswith(_reads_as(case))
         write(uri, spec, source.batches(512))
+        given = source.fetch(ids).vectors
     with open_source(uri) as target:
         before = target.fetch(ids)
+    if case.exact:
+        np.testing.assert_allclose(before.vectors, given, atol=1e-4)
     changed, deleted, added = ids[5:400:9], ids[3:300:10], np.array([7, 2**40 + 1])
     other = np.ascontiguousarray(rows(seed=5)[: len(changed) + 2, :OLD])
     updater = open_updater(uri, MADE)
