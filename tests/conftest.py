@@ -16,6 +16,15 @@ LONGEST = (
     "test_faiss_kinds",
     "test_ray",
     "test_resume",
+    "test_sync",
+    "test_verify",
+    "test_jobs",
+    "test_dry_run",
+    "test_lancedb",
+    "test_qdrant_in_place",
+    "test_faults",
+    "test_cutover",
+    "test_translators",
 )
 
 

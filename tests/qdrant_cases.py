@@ -11,7 +11,7 @@ import numpy as np
 from qdrant_client import models
 
 COUNT, FEW, SIZE = 2000, 40, 8
-LOCAL, SERVED = ("embedded", "rest", "grpc"), ("grpc", "rest")
+LOCAL, SERVED = ("embedded", "rest", "grpc"), ("grpc",)
 KEPT, LOSSY, REFUSED = "kept", "lossy", "refused"
 
 Named = dict[str, Any]
