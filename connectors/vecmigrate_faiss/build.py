@@ -182,6 +182,8 @@ def _build(
             wrapped.add_with_ids(vectors, ids)
         else:
             wrapped.add(vectors)
+    if carried:
+        carried.name(wrapped)
     kind.complete(faiss.downcast_index(wrapped.index) if is_wrapped else index)
     faiss.write_index(wrapped, str(path))
 

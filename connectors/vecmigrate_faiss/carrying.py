@@ -44,6 +44,7 @@ class Carried:
         rows = rows_of(read_index(path))
         self._rows = rows.inner if isinstance(rows, MappedRows) else rows
         self._done = 0
+        self._names: list[Int64s] = []
 
     def is_trained(self) -> bool:
         """True where there is a training to take over."""
@@ -90,5 +91,10 @@ class Carried:
             target.add(vectors)
         index.ntotal = wrapped.ntotal = target.ntotal
         if mapped:
-            known = faiss.vector_to_array(wrapped.id_map)
-            faiss.copy_array_to_vector(np.concatenate([known, ids]), wrapped.id_map)
+            self._names.append(ids)
+
+    def name(self, wrapped: FaissIndex) -> None:
+        """Give an IDMap the ids of all that was added under it."""
+        if isinstance(wrapped, faiss.IndexIDMap):
+            names = np.concatenate([np.empty(0, np.int64), *self._names])
+            faiss.copy_array_to_vector(names, wrapped.id_map)

@@ -61,13 +61,11 @@ class IvfFastScanRows(IvfRows):
     """Codes in blocks that FAISS's SIMD search reads; its own decoder does not know them."""
 
     def stored(self, vectors: Vectors) -> Vectors:
-        pq = self._index.pq
         if not self._index.by_residual:
             return self._coded(vectors)
         _, lists = self._index.quantizer.search(vectors, 1)
         centroids = self._index.quantizer.reconstruct_batch(lists[:, 0])
-        residuals = np.ascontiguousarray(vectors - centroids)
-        coded: Vectors = pq.decode(pq.compute_codes(residuals)) + centroids
+        coded: Vectors = self._coded(np.ascontiguousarray(vectors - centroids)) + centroids
         return coded
 
     def _coded(self, vectors: Vectors) -> Vectors:
@@ -98,7 +96,7 @@ class TransformedRows(Rows):
     def __init__(self, inner: Rows, index: FaissIndex) -> None:
         super().__init__(inner.count, index.d)
         self.inner = inner
-        self.numbered = inner.numbered  # type: ignore[misc]
+        self.numbered = inner.numbered
         chain = [index.chain.at(i) for i in range(index.chain.size())]
         self._chain = [faiss.downcast_VectorTransform(transform) for transform in chain]
         self._owner = index
@@ -169,6 +167,4 @@ def _inverse(transform: FaissIndex) -> tuple[NDArray[np.float64], NDArray[np.flo
     offset = np.zeros(transform.d_out)
     if transform.have_bias:
         offset = faiss.vector_to_array(transform.b).astype(np.float64)
-    return np.ascontiguousarray(
-        np.linalg.pinv(matrix.astype(np.float64)).T, dtype=np.float32
-    ), offset
+    return np.linalg.pinv(matrix.astype(np.float64)).T, offset

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
-from typing import ClassVar
 
 import faiss
 import numpy as np
@@ -22,7 +21,7 @@ Codes = NDArray[np.uint8]
 class Rows(ABC):
     """The points of an index by row, 0 to ``count`` - 1."""
 
-    numbered: ClassVar[bool] = False
+    numbered: bool = False
     """True where ids are the row numbers."""
 
     def __init__(self, count: int, dimension: int) -> None:

@@ -50,10 +50,10 @@ class SqliteSidecar(Sidecar):
             with self._reading():
                 self._table_name = self._named(table)
                 self._columns = self._declared()
-                self._rows_of_ids = self._read_keys()
         except BaseException:
             self.close()
             raise
+        self._rows_of_ids: IdTable | None = None
 
     def sample(self, limit: int) -> list[Record]:
         with self._reading():
@@ -63,6 +63,9 @@ class SqliteSidecar(Sidecar):
             return [self._record(row) for row in rows]
 
     def lookup(self, faiss_ids: Int64s) -> Sequence[Record | None]:
+        if self._rows_of_ids is None:
+            with self._reading():
+                self._rows_of_ids = self._read_keys()
         found = self._rows_of_ids.find(faiss_ids)
         wanted = json.dumps(np.unique(found[found >= 0]).tolist())
         with self._reading():

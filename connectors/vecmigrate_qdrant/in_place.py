@@ -35,6 +35,9 @@ from vecmigrate_qdrant.settings import DISTANCES, is_multivector
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import dense_params
 
+# What can be set of a vector only once it is there.
+_TUNED = ("hnsw_config", "quantization_config", "on_disk")
+
 _log = logging.getLogger("vecmigrate.qdrant")
 
 
@@ -88,11 +91,10 @@ class InPlaceSink(Sink):
             self._access, self._collection, name, several, vectors_only=True
         )
         try:
-            self._info()
             if token is None:
                 self._make_way(restart)
                 self._create(settings.get("vector_params") or {})
-            elif (mark := self._mark()) is None or mark.run != token:
+            elif (mark := self._mark()) is None or (mark.state, mark.run) != (State.WRITING, token):
                 raise MismatchError(
                     f"nothing is left of the unfinished {self._where}",
                     remedy="Start over with --restart.",
@@ -156,8 +158,8 @@ class InPlaceSink(Sink):
 
     def _make_way(self, restart: bool) -> None:
         """Make sure that the collection has no vector of the name."""
-        info, mark = self._info(), self._mark()
-        params = info.config.params
+        info = self._info()
+        mark, params = vector_marks(info).get(self._name), info.config.params
         there = self._name in dense_params(params) or self._name in (params.sparse_vectors or {})
         if there and (mark is None or mark.state is State.COMPLETE):
             raise TargetExistsError(
@@ -171,7 +173,7 @@ class InPlaceSink(Sink):
                 remedy="Where no other run is at work, start it over with --restart.",
             )
         if there or mark is not None:
-            self._remove(there=there)
+            self._remove()
 
     def _create(self, stored: Any) -> None:
         try:
@@ -181,9 +183,7 @@ class InPlaceSink(Sink):
                 multivector_config=stored.get("multivector_config"),
                 datatype=_floats(stored.get("datatype")),
             )
-            tuned = {k: stored[k] for k in ("hnsw_config", "on_disk") if stored.get(k) is not None}
-            if stored.get("quantization_config") is not None:
-                tuned["quantization_config"] = stored["quantization_config"]
+            tuned = {name: stored[name] for name in _TUNED if stored.get(name) is not None}
             diff = models.VectorParamsDiff.model_validate(tuned)
         except ValidationError as error:
             raise MismatchError(
@@ -205,8 +205,8 @@ class InPlaceSink(Sink):
                 )
             )
 
-    def _remove(self, *, there: bool = True) -> None:
-        if there and self._name in dense_params(self._info().config.params):
+    def _remove(self) -> None:
+        if self._name in dense_params(self._info().config.params):
             self._change(lambda client: client.delete_vector_name(self._collection, self._name))
         self._set_mark(None)
 
