@@ -114,11 +114,11 @@ def mebibytes(count: int) -> str:
     return f"{count / (1 << 20):,.0f} MiB"
 
 
-def provenance() -> str:
-    """Machine, versions and date, in one line."""
+def provenance(*more: str) -> str:
+    """Machine, versions, of more packages too, and date, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     load = os.getloadavg()[0]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("faiss-cpu", "numpy"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("faiss-cpu", "numpy", *more))
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}, load "
         f"{load:.0f}), {memory:.0f} GiB of memory, Python {platform.python_version()}, {packages}"

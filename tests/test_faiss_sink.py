@@ -28,6 +28,7 @@ from faiss_indexes import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from vecmigrate_faiss.unit_length import scaled_for
 
 from vecmigrate import open_sink, open_source
 from vecmigrate.connector import (
@@ -210,6 +211,16 @@ def test_cosine_stores_unit_rows_and_says_so(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, 1, atol=1e-6)
     again = copy(f"faiss:{tmp_path}/a.faiss", f"faiss:{tmp_path}/b.faiss")
     assert again.metric is Metric.COSINE
+
+
+def test_only_what_is_not_of_unit_length_is_scaled() -> None:
+    rows = np.random.default_rng(0).standard_normal((500, DIMENSION)).astype(np.float32)
+    unit = scaled_for(Metric.COSINE, rows)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=0, atol=1e-6)
+    assert scaled_for(Metric.COSINE, unit) is unit
+    assert scaled_for(Metric.DOT, rows) is rows
+    unit[3] *= np.float32(1.00001)
+    assert scaled_for(Metric.COSINE, unit) is not unit
 
 
 def test_impossible_and_foreign_settings_are_refused(tmp_path: Path) -> None:

@@ -266,6 +266,17 @@ def test_float32_is_not_copied(tmp_path: Path) -> None:
         assert not batch.vectors.flags.writeable
 
 
+def test_rows_without_other_columns_have_no_payloads(tmp_path: Path) -> None:
+    table = own_table().select(["key", "embedding"])
+    pq.write_table(table, tmp_path / "v.parquet")
+    with open_source(f"parquet:{tmp_path}/v.parquet?id=key") as source:
+        assert all(batch.payloads is None for batch in source.batches(700))
+        assert source.fetch([table["key"][0].as_py()]).payloads is None
+    (tmp_path / "parts" / "lang=de").mkdir(parents=True)
+    pq.write_table(table, tmp_path / "parts" / "lang=de" / "v.parquet")
+    assert read(f"parquet:{tmp_path}/parts?id=key").payloads == [{"lang": "de"}] * COUNT
+
+
 def test_row_numbers_are_ids_only_where_asked_for(tmp_path: Path) -> None:
     table = own_table().drop_columns(["key"])
     pq.write_table(table.slice(0, 1000), tmp_path / "a.parquet")

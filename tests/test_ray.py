@@ -449,12 +449,16 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
     assert sorted(folder.rglob("*.faiss*")) == before
 
 
-def test_options_of_ray_alone_are_refused_without_it(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "unused"),
+    [(["--parts", "parts"], "parts"), (["--engine", "ray", "--device", "cuda"], "a device")],
+)
+def test_options_of_another_engine_are_refused(folder: Path, given: list[str], unused: str) -> None:
     source = make_source("faiss", folder, 30)
     arguments = [
-        "migrate", source, f"faiss:{folder}/new.faiss", "--workers", "2",
+        "migrate", source, f"faiss:{folder}/new.faiss", *given,
         "--translator", str(folder / "translator"), "--state", str(folder / "state.sqlite"),
     ]  # fmt: skip
     ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 2
-    assert "no use for: workers" in ended.stderr
+    assert f"no use for: {unused}" in ended.stderr

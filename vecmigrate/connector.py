@@ -32,6 +32,8 @@ from vecmigrate.errors import (
     VecmigrateError,
     WriteError,
 )
+from vecmigrate.in_parallel import map_in_parallel
+from vecmigrate.norms import row_norms
 from vecmigrate.partitioned_source import PartitionedSource
 from vecmigrate.row_ranges import RowRange, partition_tokens, read_cursor, read_token, steps
 from vecmigrate.sink import Absent, Sink, check_dimension
@@ -80,10 +82,12 @@ __all__ = [
     "detect_id_kind",
     "detect_text_field",
     "id_array",
+    "map_in_parallel",
     "name_some",
     "partition_tokens",
     "read_cursor",
     "read_token",
+    "row_norms",
     "steps",
     "sync_path",
     "take_lock",

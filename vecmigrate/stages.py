@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ class StageSeconds(BaseModel):
     reading
         From the source, and looking for bad vectors.
     translating
-        0 where another engine does it.
+        While at least one thread did; 0 where another engine does it.
     writing
         To the target, its publication included.
     """
@@ -30,6 +31,10 @@ class StageSeconds(BaseModel):
     reading: float = 0.0
     translating: float = 0.0
     writing: float = 0.0
+
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _translators: int = 0
+    _begun: float = 0.0
 
     def timed_reading(self, items: Iterable[T]) -> Iterator[T]:
         """Yield ``items``; what it takes to get each is reading."""
@@ -46,10 +51,18 @@ class StageSeconds(BaseModel):
 
     @contextmanager
     def timed_translating(self) -> Iterator[None]:
-        """Count what happens in the context as translating."""
-        begun = time.perf_counter()
-        yield
-        self.translating += time.perf_counter() - begun
+        """Count what happens in the context as translating; several threads at once count once."""
+        with self._lock:
+            if not self._translators:
+                self._begun = time.perf_counter()
+            self._translators += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._translators -= 1
+                if not self._translators:
+                    self.translating += time.perf_counter() - self._begun
 
     @contextmanager
     def timed_writing(self) -> Iterator[None]:

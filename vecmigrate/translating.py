@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from vecmigrate.batches import VectorBatch
+from vecmigrate.batches import VectorBatch, Vectors
+from vecmigrate.in_parallel import map_in_parallel
 from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator
 
@@ -14,11 +15,29 @@ def translated(
     translator: Translator,
     text_field: str | None,
     stages: StageSeconds | None = None,
+    *,
+    transform: Callable[[Vectors], Vectors] | None = None,
+    threads: int = 1,
 ) -> Iterator[VectorBatch]:
-    """Yield the same points with translated vectors; a translator may read their texts too."""
-    stages = stages or StageSeconds()
-    for batch in batches:
-        with stages.timed_translating():
-            inputs = translator.inputs(batch.vectors, batch.texts(text_field))
-            done = batch.with_vectors(translator.transform(inputs))
-        yield done
+    """Yield the same points with translated vectors; a translator may read their texts too.
+
+    Parameters
+    ----------
+    transform
+        What to call in place of the translator's own, such as :func:`transform_on` returns.
+    threads
+        Batches to translate at once.
+    """
+    timed = stages or StageSeconds()
+    apply = transform or translator.transform
+
+    def translate(batch: VectorBatch) -> VectorBatch:
+        with timed.timed_translating():
+            return batch.with_vectors(
+                apply(translator.inputs(batch.vectors, batch.texts(text_field)))
+            )
+
+    if threads == 1:
+        yield from map(translate, batches)
+    else:
+        yield from map_in_parallel(translate, batches, threads, name="translate")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import faiss
+import numpy as np
 
-from vecmigrate.connector import Metric, Vectors
+from vecmigrate.connector import Metric, Vectors, row_norms
+
+_ROUNDING = 1e-6
+"""How far from 1 float32 arithmetic leaves the length of a vector that was scaled to it."""
 
 
 def scaled_for(metric: Metric, vectors: Vectors) -> Vectors:
     """Return ``(n, d)`` vectors as an index with this metric is given them, a copy if changed."""
-    if metric is not Metric.COSINE:
+    if metric is not Metric.COSINE or np.all(np.abs(row_norms(vectors) - 1) <= _ROUNDING):
         return vectors
     vectors = vectors.copy()
     faiss.normalize_L2(vectors)

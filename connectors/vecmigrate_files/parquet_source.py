@@ -166,7 +166,7 @@ class ParquetSource(PartitionedSource):
             column = piece.rows.column(self._columns.vector)
             vectors.append(vectors_in(column, ids[-1], self._dimension, piece.row))
         found = None
-        if payloads:
+        if payloads and self._has_payloads:
             found = [payload for piece in pieces for payload in self._payloads_of(piece)]
         one = len(pieces) == 1
         return VectorBatch(
@@ -190,6 +190,11 @@ class ParquetSource(PartitionedSource):
             for payload in payloads:
                 payload.update(added)
         return payloads
+
+    @cached_property
+    def _has_payloads(self) -> bool:
+        """False where no row could have one; making a dict a row takes as long as to read it."""
+        return bool(self._payloads.columns) or any(file.partition for file in self.files)
 
     @cached_property
     def _dimension(self) -> int:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
 from qdrant_client import models
 
-from vecmigrate.connector import PointId
+from vecmigrate.connector import PointId, map_in_parallel
 
 Records: TypeAlias = Sequence[models.Record]
+Page: TypeAlias = tuple[Sequence[PointId], PointId | None]
 
 
 def read_in_parallel(
-    plan: Iterable[tuple[Sequence[PointId], PointId | None]],
-    read: Callable[[Sequence[PointId]], Records],
-    readers: int,
+    plan: Iterable[Page], read: Callable[[Sequence[PointId]], Records], readers: int
 ) -> Iterator[tuple[Records, PointId | None]]:
     """Yield the records of each page of a plan.
 
@@ -30,22 +27,12 @@ def read_in_parallel(
     readers
         How many pages to read at once; as many more are held until they are asked for.
     """
-    waiting: deque[tuple[Future[Records], Sequence[PointId], PointId | None]] = deque()
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="qdrant-reader")
 
-    def first() -> tuple[Records, PointId | None]:
-        future, ids, following = waiting.popleft()
-        return _in_order(future.result(), ids), following
+    def read_page(page: Page) -> tuple[Records, PointId | None]:
+        ids, following = page
+        return _in_order(read(ids), ids), following
 
-    try:
-        for ids, following in plan:
-            waiting.append((pool.submit(read, ids), ids, following))
-            if len(waiting) > readers:
-                yield first()
-        while waiting:
-            yield first()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from map_in_parallel(read_page, plan, readers, name="qdrant-reader")
 
 
 def _in_order(records: Records, ids: Sequence[PointId]) -> Records:

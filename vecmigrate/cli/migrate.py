@@ -88,7 +88,12 @@ def run(
         EngineName, typer.Option(help="Where translating is done: here, or by Ray workers.")
     ] = EngineName.LOCAL,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Ray tasks at once; unsaid, one a CPU.")
+        int | None,
+        typer.Option(min=1, help="Threads that translate, or Ray tasks; unsaid, one a processor."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, or a device of torch as cuda:1; unsaid, a GPU if there is one."),
     ] = None,
     ray_address: Annotated[
         str | None,
@@ -131,7 +136,9 @@ def run(
                 state=where,
                 checkpoint_seconds=checkpoint_seconds,
                 max_rate=max_rate,
-                engine=open_engine(engine, workers=workers, address=ray_address, parts=parts),
+                engine=open_engine(
+                    engine, workers=workers, device=device, address=ray_address, parts=parts
+                ),
                 stop=stop,
                 announce=out.say,
                 progress=advance,

@@ -14,7 +14,6 @@ from vecmigrate.errors import (
     InputError,
     MissingDependencyError,
     UnreachableError,
-    UsageError,
 )
 from vecmigrate.wording import reason_of
 
@@ -40,26 +39,6 @@ def require_libraries() -> None:
             f"sentence-transformers models need packages that cannot be imported: "
             f"{reason_of(error)}",
             remedy="Run: pip install 'vecmigrate[encode]'",
-        ) from error
-
-
-def require_device(device: str) -> None:
-    """Refuse a device that torch does not have.
-
-    Raises
-    ------
-    UsageError
-        Where it does not.
-    """
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    # A torch built without CUDA answers with an assertion.
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"torch has no device {device!r}: {reason_of(error)}",
-            remedy="Write device=cpu, or one that this machine has.",
         ) from error
 
 

@@ -36,13 +36,13 @@ from vecmigrate.encoders.model_loading import (
     load_folder,
     load_from_hub,
     quiet,
-    require_device,
     require_libraries,
 )
 from vecmigrate.encoders.model_weights import local_model, packaged_model, weights_sha256
 from vecmigrate.encoders.options import Prompts, read_count, read_flag
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.norms import are_unit_length
+from vecmigrate.torch_device import require_device
 from vecmigrate.translators.token_features import TokenTable
 
 _OPTIONS = (

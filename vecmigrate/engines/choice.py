@@ -21,24 +21,28 @@ def open_engine(
     name: EngineName | str,
     *,
     workers: int | None = None,
+    device: str | None = None,
     address: str | None = None,
     parts: Path | None = None,
 ) -> Engine:
-    """Return an engine; see :class:`RayEngine` for what the others mean.
+    """Return an engine; see :class:`LocalEngine` and :class:`RayEngine` for what the others mean.
 
     Raises
     ------
     UsageError
         Where something is said that the engine has no use for.
     """
-    if EngineName(name) is EngineName.RAY:
-        from vecmigrate.engines.ray_engine import RayEngine
-
-        return RayEngine(workers=workers, address=address, parts=parts)
-    said = {"workers": workers, "Ray's address": address, "parts": parts}
-    if unused := [option for option, value in said.items() if value is not None]:
+    name = EngineName(name)
+    unused: dict[str, str | Path | None] = {"a device": device}
+    if name is EngineName.LOCAL:
+        unused = {"Ray's address": address, "parts": parts}
+    if said := [option for option, value in unused.items() if value is not None]:
         raise UsageError(
-            f"the local engine has no use for: {', '.join(unused)}",
-            remedy="Choose the engine ray, or leave that out.",
+            f"the {name} engine has no use for: {', '.join(said)}",
+            remedy=f"Choose another engine than {name}, or leave that out.",
         )
-    return LocalEngine()
+    if name is EngineName.LOCAL:
+        return LocalEngine(workers=workers, device=device)
+    from vecmigrate.engines.ray_engine import RayEngine
+
+    return RayEngine(workers=workers, address=address, parts=parts)

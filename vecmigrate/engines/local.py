@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from vecmigrate.batches import VectorBatch
+from vecmigrate.blas_threads import blas_threads, one_thread_a_product
 from vecmigrate.engines.base import Engine, Translation
 from vecmigrate.prefetch import prefetch
 from vecmigrate.screening import screen
 from vecmigrate.source import Source
 from vecmigrate.translating import translated
+from vecmigrate.translators.device import open_device, transform_on
 
 
 class LocalEngine(Engine):
-    """Reads in a thread of its own, translates in the one that asks."""
+    """Reads in a thread of its own, and translates in several.
+
+    Parameters
+    ----------
+    workers
+        Batches translated at once, a thread each; None for as many as a product of BLAS would take,
+        which are the processors, or as OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says. With 1, BLAS
+        keeps its own threads.
+    device
+        Where products are made: ``cpu``, by NumPy; a device of torch, as ``cuda:1`` or ``mps``;
+        None for an Nvidia or AMD GPU where there is one that torch can use.
+    """
+
+    def __init__(self, *, workers: int | None = None, device: str | None = None) -> None:
+        self._workers = workers
+        self._device = device
 
     def check(self, source: Source) -> None:
-        """Any source will do."""
+        """Any source will do, but the device has to be there."""
+        open_device(self._device)
 
     @contextmanager
     def translated(self, work: Translation) -> Iterator[Iterator[VectorBatch]]:
@@ -28,5 +46,16 @@ class LocalEngine(Engine):
             work.skipped,
             absent=work.absent,
         )
-        read = prefetch(work.stages.timed_reading(usable))
-        yield translated(read, work.translator, work.text_field, work.stages)
+        device = open_device(self._device)
+        if device is not None:
+            work.announce(f"translating on {device}")
+        workers = self._workers or blas_threads()
+        with nullcontext() if workers == 1 else one_thread_a_product():
+            yield translated(
+                prefetch(work.stages.timed_reading(usable)),
+                work.translator,
+                work.text_field,
+                work.stages,
+                transform=transform_on(work.translator, device),
+                threads=workers,
+            )

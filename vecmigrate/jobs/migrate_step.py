@@ -55,6 +55,7 @@ class MigrateStep:
                 engine=open_engine(
                     spec.migrate.engine,
                     workers=spec.migrate.workers,
+                    device=spec.migrate.device,
                     address=spec.migrate.ray_address,
                     parts=spec.migrate.parts,
                 ),

@@ -126,7 +126,11 @@ class MigrateSection(Section):
         default=EngineName.LOCAL, description="Where translating is done: here, or by Ray workers."
     )
     workers: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Ray tasks at once; unsaid, one a CPU."
+        default=None, description="Threads that translate, or Ray tasks; unsaid, one a processor."
+    )
+    device: str | None = Field(
+        default=None,
+        description="`cpu`, or a device of torch as `cuda:1`; unsaid, a GPU if there is one.",
     )
     ray_address: str | None = Field(
         default=None, description="Ray cluster to use; unsaid, RAY_ADDRESS, or one started here."

@@ -77,6 +77,8 @@ class KernelRidge(Translator):
     coefficients_ : (m, target_dim) float32
     weights_, offset_
         The linear part, ``(source_dim + text_dim, target_dim)`` and ``(target_dim,)`` float32.
+    scale_ : float32
+        What brings old vectors to unit mean length.
     """
 
     method: ClassVar[str] = "kernel-ridge"
@@ -113,7 +115,7 @@ class KernelRidge(Translator):
         self.target_dim_ = y.shape[1]
         self.normalize_output_ = are_unit_length(y) if self.normalize is None else self.normalize
         old, _ = self._as_given.split(x)
-        self._scale = _unit_scale(old)
+        self.scale_ = _unit_scale(old)
         linear = Procrustes(normalize=False).fit(old, y)
         residual = y - self.prior * linear.transform(np.ascontiguousarray(old, dtype=np.float32))
         points = self._scaled(x)
@@ -126,7 +128,7 @@ class KernelRidge(Translator):
                 points, landmarks, residual, self._as_given, self.alpha
             )
         scaled, features = self._as_given.split(landmarks)
-        self.landmarks_ = np.ascontiguousarray(scaled / self._scale, dtype=np.float32)
+        self.landmarks_ = np.ascontiguousarray(scaled / self.scale_, dtype=np.float32)
         of_texts = self.text_weight * (features.T @ coefficients)
         weights = np.concatenate([self.prior * linear.weights_, of_texts])
         offset = self.prior * linear.offset_
@@ -154,7 +156,7 @@ class KernelRidge(Translator):
         import scipy.linalg as sl  # here, since loading it takes longer than all else
 
         old = np.ascontiguousarray(self._as_given.split(X)[0])
-        self._scale = _unit_scale(old)
+        self.scale_ = _unit_scale(old)
         inverse = regularized_inverse(self._scaled(X), self._as_given, self.alpha)
         predicted = np.empty(Y.shape, dtype=np.float64)
         for f in np.unique(fold):
@@ -177,7 +179,7 @@ class KernelRidge(Translator):
     def _scaled(self, X: NDArray[np.floating]) -> Vectors:
         """Rows whose vectors, without the features of texts, have unit mean length."""
         points = np.array(X, dtype=np.float32, order="C")
-        points[:, : points.shape[1] - self.text_dim] *= self._scale
+        points[:, : points.shape[1] - self.text_dim] *= self.scale_
         return points
 
     def _finish(self, predicted: NDArray[np.float64]) -> Vectors:
@@ -187,7 +189,7 @@ class KernelRidge(Translator):
         return translated
 
     def _prepare(self) -> None:
-        self._kernel = GaussianLandmarks(self.gamma, self._scale * self.landmarks_)
+        self._kernel = GaussianLandmarks(self.gamma, self.scale_ * self.landmarks_)
 
     def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
         """See :meth:`Translator.transform`."""
@@ -218,7 +220,7 @@ class KernelRidge(Translator):
             rows = X[start : start + BLOCK_ROWS]
             block = translated[start : start + BLOCK_ROWS]
             old = rows[:, : self.source_dim_]
-            np.matmul(self._kernel.evaluate(self._scale * old), self.coefficients_, out=block)
+            np.matmul(self._kernel.evaluate(self.scale_ * old), self.coefficients_, out=block)
             block += rows @ self.weights_
             block += self.offset_
         return translated
@@ -241,7 +243,7 @@ class KernelRidge(Translator):
             "seed": self.seed,
             "text_dim": self.text_dim,
             "text_weight": self.text_weight,
-            "scale": float(self._scale),
+            "scale": float(self.scale_),
             "mean_square": self._mean_square,
             "n_anchors": self.n_anchors_,
             "normalize_output": self.normalize_output_,
@@ -276,7 +278,7 @@ class KernelRidge(Translator):
         translator._gain, translator._centre = tensors["gain"], tensors["centre"]
         translator.source_dim_, translator.target_dim_ = d_x, d_y
         translator.text_dim_ = translator.text_dim
-        translator._scale = np.float32(parameters["scale"])
+        translator.scale_ = np.float32(parameters["scale"])
         translator._mean_square = float(parameters["mean_square"])
         translator.n_anchors_ = int(parameters["n_anchors"])
         translator.normalize_output_ = bool(parameters["normalize_output"])
