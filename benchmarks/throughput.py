@@ -79,13 +79,27 @@ ROUTES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """Seconds of the bare loop, one part after another."""
+
+    reading: float
+    multiplying: float
+    writing: float
+    syncing: float
+
+    @property
+    def seconds(self) -> float:
+        return self.reading + self.multiplying + self.writing + self.syncing
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """One migration, or the floor beside it.
 
     Attributes
     ----------
-    seconds, floor_seconds
-        Medians over the rounds.
+    seconds, floor
+        Of the round in the middle.
     share
         Of the floor's rate.
     reading, translating, writing
@@ -99,7 +113,7 @@ class Measured:
     method: str
     bare: bool
     seconds: float
-    floor_seconds: float
+    floor: Floor
     reading: float
     translating: float
     writing: float
@@ -111,7 +125,7 @@ class Measured:
 
     @property
     def share(self) -> float:
-        return self.floor_seconds / self.seconds
+        return self.floor.seconds / self.seconds
 
     @property
     def overlap(self) -> float:
@@ -165,24 +179,30 @@ def product_of(method: str) -> Product:
     return both
 
 
-def floor(source: Path, target: Path, count: int, method: str) -> float:
-    """Seconds of the bare loop."""
+def floor(source: Path, target: Path, count: int, method: str) -> Floor:
+    """What the bare loop takes."""
     product, width = product_of(method), 4 * OLD
     extra = max(0, source.stat().st_size - count * width)
     buffer = np.empty((BATCH, OLD), np.float32)
     # Parquet's bytes are not all floats, and what is none takes another time to multiply.
     multiplied = clustered(BATCH, OLD, np.random.default_rng(4))
-    begun = time.perf_counter()
+    times = np.zeros(4)
     with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
         reader.read(extra)
         for start in range(0, count, BATCH):
             rows = buffer[: min(BATCH, count - start)]
+            begun = time.perf_counter()
             reader.readinto(memoryview(rows).cast("B"))
-            writer.write(memoryview(product(multiplied[: len(rows)])).cast("B"))
+            read = time.perf_counter()
+            done = product(multiplied[: len(rows)])
+            translated = time.perf_counter()
+            writer.write(memoryview(done).cast("B"))
+            times[:3] += np.diff([begun, read, translated, time.perf_counter()])
+        begun = time.perf_counter()
         os.fsync(writer.fileno())
-    seconds = time.perf_counter() - begun
+        times[3] = time.perf_counter() - begun
     target.unlink()
-    return seconds
+    return Floor(*times.tolist())
 
 
 def migrate(source: str, target: str, translator: str, count: int) -> tuple[dict, int]:
@@ -222,13 +242,14 @@ def measure(
             memory.append(anonymous)
             clear(folder)
         middle = sorted(told, key=lambda one: one["seconds"])[len(told) // 2]
+        floors.sort(key=lambda one: one.seconds)
         yield Measured(
             route.name,
             count,
             method,
             route.bare,
             middle["seconds"],
-            float(np.median(floors)),
+            floors[len(floors) // 2],
             **middle["stages"],
             anonymous=max(memory),
         )
@@ -353,6 +374,20 @@ def page(found: list[Measured], peers: list[Beside]) -> str:
             f"| {one.route} | {one.count:,} | {one.method} | {one.rate:,.0f} | {share} | {parts} | "
             f"{one.overlap:.2f} | {mebibytes(one.anonymous)} |"
         )
+    lines += [
+        "",
+        "What the floor is made of, in seconds, one part after another:",
+        "",
+        "| route | vectors | product of | reading | multiplying | writing | syncing | in all |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.route} | {one.count:,} | {one.method} | {one.floor.reading:.2f} | "
+        f"{one.floor.multiplying:.2f} | {one.floor.writing:.2f} | {one.floor.syncing:.2f} | "
+        f"{one.floor.seconds:.2f} |"
+        for one in found
+        if one.bare
+    ]
     lines += ["", "| beside | vectors | vecmigrate | the peer | times as fast |"]
     lines += ["|---|---|---|---|---|"]
     lines += [
