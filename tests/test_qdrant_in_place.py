@@ -116,6 +116,16 @@ def test_points_get_the_vector_and_keep_all_they_had(place: Place, tmp_path: Pat
     assert checked.passed, checked.failures
 
 
+def test_readers_are_led_to_the_vector_and_not_to_a_name(tmp_path: Path) -> None:
+    with open_place(PLACES[0], tmp_path) as place:
+        source, target = uris(place, fill(place))
+        migrate(source, target, saved(tmp_path))
+        arguments = ["verify", source, target, "--translator", str(saved(tmp_path))]
+        ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 0
+    assert f"Next: have your readers search {target} by its new vectors" in ended.stderr
+
+
 def test_it_is_no_change_of_the_source(place: Place, tmp_path: Path) -> None:
     """What was noted of the old vector still holds, while the new one is written and then."""
     name = fill(place)

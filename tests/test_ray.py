@@ -25,7 +25,6 @@ from crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, plac
 from dry_run_corpus import make_dry_run_corpus
 from qdrant_places import open_place
 from test_jobs import done_now, write_job
-from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
 from vecmigrate import (
@@ -40,6 +39,7 @@ from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
 from vecmigrate.description import EncoderIdentity, Metric, TargetSpec
+from vecmigrate.engines import LocalEngine
 from vecmigrate.engines.part_files import TEMPORARY
 from vecmigrate.engines.partition import PartitionWork, translate_partition
 from vecmigrate.engines.parts import read_part, write_part
@@ -208,9 +208,7 @@ def test_workers_write_to_a_server_themselves(folder: Path, cluster: None) -> No
     assert not any((folder / "parts").iterdir())
 
 
-def test_large_vectors_are_those_of_one_thread_to_the_last_bit(
-    tmp_path: Path, cluster: None
-) -> None:
+def test_large_vectors_are_the_same_to_the_last_bit(tmp_path: Path, cluster: None) -> None:
     rng = np.random.default_rng(4)
     old, new = (rng.standard_normal((3000, d)).astype(np.float32) for d in (384, 768))
     save_translator(KernelRidge().fit(old[:300], new[:300]), tmp_path / "translator")
@@ -218,8 +216,10 @@ def test_large_vectors_are_those_of_one_thread_to_the_last_bit(
     index.add(old)
     faiss.write_index(index, str(tmp_path / "old.faiss"))
     source = f"faiss:{tmp_path}/old.faiss"
-    with threadpool_limits(1):
-        migrate(source, f"faiss:{tmp_path}/whole.faiss", tmp_path / "translator", batch_size=200)
+    migrate(
+        source, f"faiss:{tmp_path}/whole.faiss", tmp_path / "translator", batch_size=200,
+        engine=LocalEngine(workers=3),
+    )  # fmt: skip
     more = {**ON_RAY, "batch_size": 200}
     migrate(source, f"faiss:{tmp_path}/new.faiss", tmp_path / "translator", **more)
     assert (tmp_path / "new.faiss").read_bytes() == (tmp_path / "whole.faiss").read_bytes()

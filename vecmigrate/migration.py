@@ -121,9 +121,9 @@ def migrate(
 ) -> MigrationResult:
     """Write ``source``'s points, translated, to a new collection at ``target`` and verify it.
 
-    Reading, translating and writing run in three threads (the first two may run on another
-    ``engine``), a few batches apart; memory is bounded by ``batch_size``, beyond what the target's
-    store itself must hold.
+    Reading and writing run in a thread each and translating in one a processor (all but writing may
+    run on another ``engine``), a few batches apart; memory is bounded by ``batch_size`` and their
+    number, beyond what the target's store itself must hold.
 
     Parameters
     ----------
