@@ -39,6 +39,7 @@ OLD, NEW, ANCHORS = 384, 768, 2000
 METHODS = ("ridge", "kernel-ridge")
 BATCH = 8192
 PACKAGES = ("pyarrow", "qdrant-client")
+PEERS = "peers"
 RESULTS = Path(__file__).parent / "results"
 Product = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -74,7 +75,8 @@ ROUTES = (
     Route("parquet", "Flat", True, (100_000, 1_000_000), (10_000_000,)),
     Route("IVF1024,Flat", "IVF1024,Flat", False, (100_000, 1_000_000), rounds=1),
     Route("HNSW16,Flat", "HNSW16,Flat", False, (100_000,), (1_000_000,), rounds=1),
-    Route("Flat", "qdrant", False, (100_000,), (1_000_000,), rounds=1),
+    # Not more: qdrant-client copies an array of all points for each that is added.
+    Route("Flat", "qdrant", False, (20_000, 100_000), rounds=1),
 )
 
 
@@ -397,8 +399,23 @@ def page(found: list[Measured], peers: list[Beside]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def earlier(out: Path, routes: list[str]) -> tuple[list[Measured], list[Beside]]:
+    """Return what the file has of other routes than those asked for."""
+    path = out.with_suffix(".json")
+    if not routes or not path.exists():
+        return [], []
+    told = json.loads(path.read_text())
+    found = [Measured(**{**one, "floor": Floor(**one["floor"])}) for one in told["migrations"]]
+    return (
+        [one for one in found if not any(word in one.route for word in routes)],
+        [] if PEERS in routes else [Beside(**one) for one in told["peers"]],
+    )
+
+
 def save(out: Path, found: list[Measured], peers: list[Beside]) -> None:
     """Write what was measured so far, since all of it takes hours."""
+    order = [route.name for route in ROUTES]
+    found = sorted(found, key=lambda one: (order.index(one.route), one.count))
     told = {
         "made": provenance(*PACKAGES),
         "migrations": [asdict(one) for one in found],
@@ -413,14 +430,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="Folder for many GiB of vectors.")
     parser.add_argument("--large", action="store_true", help="10,000,000 vectors too.")
     parser.add_argument(
-        "--routes", nargs="*", default=[], help="Only those with such a name; or peers."
+        "--routes",
+        nargs="*",
+        default=[],
+        help="Only those with such a name, or peers; of others the file keeps what it has.",
     )
     parser.add_argument("--most", type=int, default=10_000_000, help="No more vectors than that.")
     parser.add_argument("--vector-io", help="Its Python, see peer_vector_io.py.")
     parser.add_argument("--out", type=Path, default=RESULTS / "throughput")
     asked = parser.parse_args()
-    found: list[Measured] = []
-    peers: list[Beside] = []
+    found, peers = earlier(asked.out, asked.routes)
     with tempfile.TemporaryDirectory(dir=asked.work) as work:
         folder = Path(work)
         os.environ["VECMIGRATE_STATE"] = str(folder / ".vecmigrate" / "state.sqlite")
@@ -438,11 +457,11 @@ def main() -> None:
         runs = [beside_isotrieve(folder, translators["ridge"])]
         if asked.vector_io:
             runs.append(beside_vector_io(folder, translators["ridge"], asked.vector_io))
-        for beside in chain(*runs) if not asked.routes or "peers" in asked.routes else ():
+        for beside in chain(*runs) if not asked.routes or PEERS in asked.routes else ():
             peers.append(beside)
             save(asked.out, found, peers)
             print(beside.what, f"{beside.times:.1f}", flush=True)
-    print(page(found, peers))
+    print(asked.out.with_suffix(".md").read_text())
 
 
 if __name__ == "__main__":
