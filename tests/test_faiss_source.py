@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import mmap
 import os
+import tempfile
+import time
 from pathlib import Path
 
 import faiss
@@ -294,3 +298,48 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             open_source(f"{uri}?{option}")
     with pytest.raises(UsageError, match="transport"):
         open_source(uri.replace("faiss:", "faiss+https:"))
+
+
+def resident(path: Path) -> np.ndarray:
+    """Tell of each page of a file whether it is in memory."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        bytes_ = np.frombuffer(mapped, np.uint8)
+        found = np.empty(-(-len(mapped) // mmap.PAGESIZE), np.uint8)
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (bytes_, found)]
+        size = ctypes.c_size_t(len(mapped))
+        assert ctypes.CDLL(None).mincore(pointers[0], size, pointers[1]) == 0
+        del bytes_
+    return (found & 1).astype(bool)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system keeps files in memory")
+@pytest.mark.parametrize("kind", ["Flat", "IVF2,Flat", "SQ8", "IDMap2,HNSW4,Flat"])
+def test_a_disk_is_asked_for_the_next_batches_before_they_are_read(kind: str) -> None:
+    width, batch = 1024, 100
+    rows = np.random.default_rng(0).standard_normal((9000, width), dtype=np.float32)
+    # A folder on a disk, where a temporary one may be in memory.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        path = Path(folder) / "old.faiss"
+        index = faiss.index_factory(width, kind)
+        index.train(rows[:1000])
+        if kind.startswith("IDMap2"):
+            index.add_with_ids(rows, np.arange(len(rows)))
+        else:
+            index.add(rows)
+        faiss.write_index(index, str(path))
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        before = resident(path)
+        if before.mean() > 0.1:
+            pytest.skip("this disk keeps files in memory")
+        with open_source(f"faiss:{path}") as source:
+            next(source.batches(batch, cursor="5000"))
+            deadline = time.monotonic() + 10
+            # The batch itself, and at least three more.
+            bytes_a_row = width if kind == "SQ8" else 4 * width
+            least = 4 * batch * bytes_a_row / mmap.PAGESIZE
+            while (added := resident(path) & ~before).sum() < least:
+                assert time.monotonic() < deadline, f"{added.sum()} pages, not {least:.0f}"
+                time.sleep(0.02)
+            assert resident(path).mean() < 0.7

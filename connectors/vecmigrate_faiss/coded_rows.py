@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector import Vectors
 from vecmigrate_faiss.index_kind import FaissIndex
 from vecmigrate_faiss.lookup import Int64s
-from vecmigrate_faiss.memory import view
+from vecmigrate_faiss.memory import view, will_need
 from vecmigrate_faiss.rows import Codes, IvfRows, Rows
 
 
@@ -31,6 +31,9 @@ class CodedRows(Rows):
         vectors: Vectors = self._storage.reconstruct_n(start, stop - start)
         return vectors
 
+    def soon(self, start: int, stop: int) -> None:
+        will_need(self._all_codes()[start:stop])
+
     def take(self, rows: Int64s) -> Vectors:
         vectors: Vectors = self._storage.reconstruct_batch(rows)
         return vectors
@@ -40,9 +43,12 @@ class CodedRows(Rows):
         return coded
 
     def codes(self, rows: Int64s) -> Codes:
+        return self._all_codes()[rows]
+
+    def _all_codes(self) -> Codes:
         width = self._storage.code_size
         codes = view(self._storage.codes.data, self.count * width, self._owner)
-        return codes.view(np.uint8).reshape(self.count, width)[rows]
+        return codes.view(np.uint8).reshape(self.count, width)
 
 
 class IvfCodedRows(IvfRows):
@@ -108,6 +114,9 @@ class TransformedRows(Rows):
     def vectors(self, start: int, stop: int) -> Vectors:
         return self._back(self.inner.vectors(start, stop))
 
+    def soon(self, start: int, stop: int) -> None:
+        self.inner.soon(start, stop)
+
     def take(self, rows: Int64s) -> Vectors:
         return self._back(self.inner.take(rows))
 
@@ -151,6 +160,9 @@ class RefinedRows(Rows):
 
     def vectors(self, start: int, stop: int) -> Vectors:
         return self._refine.vectors(start, stop)
+
+    def soon(self, start: int, stop: int) -> None:
+        self._refine.soon(start, stop)
 
     def take(self, rows: Int64s) -> Vectors:
         return self._refine.take(rows)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector import Vectors
 from vecmigrate_faiss.index_kind import FaissIndex
 from vecmigrate_faiss.lookup import Int64s
-from vecmigrate_faiss.memory import aligned, joined, view
+from vecmigrate_faiss.memory import aligned, joined, view, will_need
 
 Codes = NDArray[np.uint8]
 
@@ -35,6 +35,10 @@ class Rows(ABC):
     @abstractmethod
     def vectors(self, start: int, stop: int) -> Vectors:
         """Return ``(stop - start, d)`` float32, a read-only view of the index where it can be."""
+
+    @abstractmethod
+    def soon(self, start: int, stop: int) -> None:
+        """Have the system read these rows' part of the file, since their vectors come next."""
 
     @abstractmethod
     def take(self, rows: Int64s) -> Vectors:
@@ -75,6 +79,9 @@ class FlatRows(Rows):
     def vectors(self, start: int, stop: int) -> Vectors:
         return aligned(self._vectors[start:stop])
 
+    def soon(self, start: int, stop: int) -> None:
+        will_need(self._vectors[start:stop])
+
     def take(self, rows: Int64s) -> Vectors:
         return self._vectors[rows]
 
@@ -104,6 +111,11 @@ class IvfRows(Rows):
             for i, first, last in self._segments(start, stop)
         ]
         return joined(parts, np.empty((0, self.dimension), dtype=np.float32))
+
+    def soon(self, start: int, stop: int) -> None:
+        for number, first, last in self._segments(start, stop):
+            will_need(self._stored_codes(number)[first:last])
+            will_need(self._list_ids(number)[first:last])
 
     def take(self, rows: Int64s) -> Vectors:
         out = np.empty((len(rows), self.dimension), dtype=np.float32)
@@ -149,10 +161,14 @@ class IvfRows(Rows):
         ids = view(partial(self._lists.get_ids, number), self._size(number), self._owner)
         return ids.view(np.int64)
 
-    def _list_codes(self, number: int) -> Codes:
+    def _stored_codes(self, number: int) -> Codes:
+        """Return the list's part of the file, ``(size, code size)``, which may be packed."""
         size, width = self._size(number), self._index.code_size
         codes = view(partial(self._lists.get_codes, number), size * width, self._owner)
         return codes.view(np.uint8).reshape(size, width)
+
+    def _list_codes(self, number: int) -> Codes:
+        return self._stored_codes(number)
 
     def _decoded(self, number: int, codes: Codes) -> Vectors:
         return codes.view(np.float32)
@@ -186,6 +202,11 @@ class MappedRows(Rows):
 
     def vectors(self, start: int, stop: int) -> Vectors:
         return self.inner.vectors(start, stop)
+
+    def soon(self, start: int, stop: int) -> None:
+        self.inner.soon(start, stop)
+        if self.inner.numbered:
+            will_need(self._id_map[start:stop])
 
     def take(self, rows: Int64s) -> Vectors:
         return self.inner.take(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from vecmigrate.connector import (
     PartitionedSource,
     Payload,
     PointId,
-    RowRange,
     StoreURI,
     UsageError,
     VectorBatch,
@@ -41,6 +40,8 @@ from vecmigrate_faiss.sidecars import open_sidecar
 from vecmigrate_faiss.unit_length import scaled_for
 
 _SAMPLE = 200
+_BATCHES_AHEAD = 4
+"""What a disk is asked for beyond the batch in hand."""
 
 
 class FaissSource(PartitionedSource):
@@ -90,7 +91,8 @@ class FaissSource(PartitionedSource):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
-        return self._batches(self._ranges(batch_size, cursor), payloads)
+        count = self._rows.count
+        return self._batches(read_cursor(cursor, count, self._path), count, batch_size, payloads)
 
     def partitions(
         self, batch_size: int, *, batches: int, cursor: str | None = None
@@ -103,11 +105,17 @@ class FaissSource(PartitionedSource):
         self, token: str, batch_size: int, *, payloads: bool = True
     ) -> Iterator[VectorBatch]:
         start, stop = read_token(token, self._rows.count, self._path)
-        return self._batches(steps(start, stop, batch_size), payloads)
+        return self._batches(start, stop, batch_size, payloads)
 
-    def _batches(self, ranges: Iterable[RowRange], payloads: bool) -> Iterator[VectorBatch]:
-        for start, stop in ranges:
+    def _batches(
+        self, first: int, last: int, batch_size: int, payloads: bool
+    ) -> Iterator[VectorBatch]:
+        announced = first
+        for start, stop in steps(first, last, batch_size):
             with reading(self._path):
+                ahead = min(stop + _BATCHES_AHEAD * batch_size, last)
+                self._rows.soon(announced, ahead)
+                announced = ahead
                 faiss_ids = self._rows.ids(start, stop)
                 vectors = self._rows.vectors(start, stop)
             ids: IdArray = faiss_ids
@@ -120,7 +128,7 @@ class FaissSource(PartitionedSource):
             yield VectorBatch(ids, vectors, fields, str(stop))
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
-        for start, stop in self._ranges(batch_size, None):
+        for start, stop in steps(0, self._rows.count, batch_size):
             with reading(self._path):
                 faiss_ids = self._rows.ids(start, stop)
             if self._sidecar and self._sidecar.numbered:
@@ -172,10 +180,6 @@ class FaissSource(PartitionedSource):
         """Close the sidecar; vectors already yielded stay valid."""
         if self._sidecar is not None:
             self._sidecar.close()
-
-    def _ranges(self, batch_size: int, cursor: str | None) -> Iterator[RowRange]:
-        count = self._rows.count
-        return steps(read_cursor(cursor, count, self._path), count, batch_size)
 
     def _find(self, wanted: IdArray) -> tuple[Int64s, Sequence[Record | None] | None]:
         """Return row numbers and, where there is a sidecar, records of points, all there."""
