@@ -123,7 +123,7 @@ def test_readers_are_led_to_the_vector_and_not_to_a_name(tmp_path: Path) -> None
         arguments = ["verify", source, target, "--translator", str(saved(tmp_path))]
         ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 0
-    assert f"Next: have your readers search {target} by its new vectors" in ended.stderr
+    assert f"Next: have your readers search {target} by its new vectors" in ended.stdout
 
 
 def test_it_is_no_change_of_the_source(place: Place, tmp_path: Path) -> None:

@@ -73,17 +73,20 @@ class Carried:
         origins = self._origins[self._done : self._done + len(vectors)]
         self._done += len(vectors)
         stays = origins >= 0
+        kept = origins[stays]
+        if len(kept) and (span := int(kept.max() - kept.min()) + 1) < 2 * len(kept):
+            self._rows.soon(int(kept.min()), int(kept.min()) + span)
         mapped = isinstance(wrapped, faiss.IndexIDMap)
         index = target = faiss.downcast_index(wrapped.index) if mapped else wrapped
         rows = self._rows
         if isinstance(rows, TransformedRows) and isinstance(kind, PreTransformKind):
             vectors = np.ascontiguousarray(rows.forward(vectors))
             rows, kind, target = rows.inner, kind.index, faiss.downcast_index(index.index)
-            vectors[stays] = rows.take(origins[stays])
+            vectors[stays] = rows.take(kept)
         own_ids = np.arange(index.ntotal, index.ntotal + len(ids)) if mapped else ids
         if kind.copies_codes:
             codes = target.sa_encode(vectors)
-            codes[stays] = rows.codes(origins[stays])
+            codes[stays] = rows.codes(kept)
             target.add_sa_codes(codes, own_ids)
         elif kind.keeps_ids:
             target.add_with_ids(vectors, own_ids)
