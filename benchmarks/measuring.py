@@ -109,6 +109,13 @@ def make_translator(folder: Path, method: str, dimensions: tuple[int, int], anch
     return str(path)
 
 
+def forget(path: Path) -> None:
+    """Have the system drop a file from its cache."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def mebibytes(count: int) -> str:
     """As a table shows it."""
     return f"{count / (1 << 20):,.0f} MiB"

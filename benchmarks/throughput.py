@@ -32,7 +32,7 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring import CHUNK, clustered, make_translator, mebibytes, provenance, watch
+from measuring import CHUNK, clustered, forget, make_translator, mebibytes, provenance, watch
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
@@ -208,13 +208,6 @@ def floor(source: Path, target: Path, count: int, method: str) -> Floor:
         times[3] = time.perf_counter() - begun
     target.unlink()
     return Floor(*times.tolist())
-
-
-def forget(path: Path) -> None:
-    """Have the system drop a file from its cache."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def migrate(source: str, target: str, translator: str, count: int) -> tuple[dict, int]:
