@@ -1,4 +1,4 @@
-"""Reading a FAISS file that is not in memory: as FAISS maps it, and with the next batches announced.
+"""Reading FAISS files that are not in memory: as FAISS maps them, and with batches announced.
 
     python benchmarks/cold_reading.py --work DIR
 
