@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import cpu_count
 from typer.testing import CliRunner
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator, migrate, save_translator
@@ -26,6 +27,7 @@ from vecmigrate.translating import translated
 from vecmigrate.translators.device import open_device, transform_on
 
 OLD, NEW = 12, 20
+TWO = min(2, cpu_count())
 
 
 def anchors(count: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -93,21 +95,25 @@ def test_its_threads_end_where_the_consumer_stops() -> None:
     assert threading.active_count() == before
 
 
-def test_blas_has_one_thread_for_as_long_as_asked() -> None:
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"OPENBLAS_NUM_THREADS": "2"}, f"{TWO} 1 {TWO}"),
+        ({"OPENBLAS_NUM_THREADS": "2", "LOKY_MAX_CPU_COUNT": "1"}, "1 1 1"),
+    ],
+    ids=["as BLAS is told", "a share of the processors"],
+)
+def test_blas_has_one_thread_for_as_long_as_asked(said: dict[str, str], expected: str) -> None:
     code = (
         "from vecmigrate.blas_threads import *; import numpy\n"
         "before = blas_threads()\n"
         "with one_thread_a_product(): within = blas_threads()\n"
         "print(before, within, blas_threads())"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert told.stdout.split() == ["2", "1", "2"]
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, **said}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == expected
 
 
 def test_translating_at_once_counts_once() -> None:
@@ -239,3 +245,15 @@ def test_a_device_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingDependencyError, match="needs torch"):
         open_device("cuda")
+
+
+def test_a_full_device_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def fails(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    transform = transform_on(Ridge().fit(*anchors()), "cpu")
+    monkeypatch.setattr(torch, "split", fails)
+    with pytest.raises(UsageError, match="'cpu' has no memory left: CUDA out of memory"):
+        transform(np.ones((3, OLD), np.float32))

@@ -16,10 +16,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 def blas_threads() -> int:
     """Return how many threads a product takes: the processors, or as OPENBLAS_NUM_THREADS says.
 
-    1 where the library is not one whose threads can be set.
+    A container's share of them is heeded, which BLAS does not know. 1 where the library is not one
+    whose threads can be set.
     """
+    from joblib import cpu_count
+
     counts = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return max(counts, default=1)
+    return min(max(counts, default=1), int(cpu_count()))
 
 
 @contextmanager

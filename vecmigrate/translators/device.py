@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.batches import Vectors
+from vecmigrate.errors import UsageError
 from vecmigrate.torch_device import find_gpu, require_device
 from vecmigrate.translators.affine import AffineTranslator
 from vecmigrate.translators.base import Translator, check_dimension
 from vecmigrate.translators.kernel_ridge import KernelRidge
+from vecmigrate.wording import reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 CPU = "cpu"
 BLOCK_ROWS = 8192
 """Rows translated at a time: it bounds the kernel values that the device has to hold."""
+
+_KNOWN = (AffineTranslator.transform, KernelRidge.transform)
 
 Transform: TypeAlias = Callable[[Vectors], Vectors]
 
@@ -58,7 +63,9 @@ def transform_on(translator: Translator, device: str | None) -> Transform:
         Torch's name of one that it has; None for NumPy. A translator of a method that is not of
         this package translates by its own means in any case.
     """
-    if device is None or type(translator).transform not in _KNOWN:
+    if device is None or not isinstance(translator, (AffineTranslator, KernelRidge)):
+        return translator.transform
+    if type(translator).transform not in _KNOWN:
         return translator.transform
     import torch
 
@@ -68,12 +75,13 @@ def transform_on(translator: Translator, device: str | None) -> Transform:
     def put(array: NDArray[np.floating]) -> Tensor:
         return torch.tensor(array, dtype=torch.float32, device=device)
 
-    predict = _predictor(translator, put)
     columns = translator.source_dim_ + translator.text_dim_
+    with _room_on(device):
+        predict = _predictor(translator, put)
 
     def transform(X: Vectors) -> Vectors:
         check_dimension(X, columns)
-        with torch.inference_mode():
+        with _room_on(device), torch.inference_mode():
             blocks = [predict(block) for block in torch.split(put(X), BLOCK_ROWS)]
             done = torch.cat(blocks)
             if translator.normalize_output_:
@@ -85,11 +93,22 @@ def transform_on(translator: Translator, device: str | None) -> Transform:
     return transform
 
 
-_KNOWN = (AffineTranslator.transform, KernelRidge.transform)
+@contextmanager
+def _room_on(device: str) -> Iterator[None]:
+    """Turn what torch says of a device whose memory is full into a :class:`UsageError`."""
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise UsageError(
+            f"the device {device!r} has no memory left: {reason_of(error)}",
+            remedy="Give a smaller --batch-size, or --device cpu; the same command continues.",
+        ) from error
 
 
 def _predictor(
-    translator: Any, put: Callable[[NDArray[np.floating]], Tensor]
+    translator: AffineTranslator | KernelRidge, put: Callable[[NDArray[np.floating]], Tensor]
 ) -> Callable[[Tensor], Tensor]:
     """Return the map of tensors, its result not yet scaled."""
     weights, offset = put(translator.weights_), put(translator.offset_)
