@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 import faiss
 import numpy as np
@@ -44,7 +45,8 @@ CACHEABLE = 4 << 30
 """Bytes of a source beyond which what is read and written does not stay in memory."""
 PEERS = "peers"
 RESULTS = Path(__file__).parent / "results"
-Product = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Key: TypeAlias = tuple[str, int, str]
+Product: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,10 @@ class Measured:
     translating: float
     writing: float
     anonymous: int
+
+    @property
+    def key(self) -> Key:
+        return (self.route, self.count, self.method)
 
     @property
     def rate(self) -> float:
@@ -407,51 +413,51 @@ def page(found: list[Measured], peers: list[Beside]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def earlier(out: Path, routes: list[str]) -> tuple[list[Measured], list[Beside]]:
-    """Return what the file has of other routes than those asked for."""
+def earlier(out: Path) -> tuple[dict[Key, Measured], dict[str, Beside]]:
+    """Return what the file has."""
     path = out.with_suffix(".json")
-    if not routes or not path.exists():
-        return [], []
+    if not path.exists():
+        return {}, {}
     told = json.loads(path.read_text())
     found = [Measured(**{**one, "floor": Floor(**one["floor"])}) for one in told["migrations"]]
-    return (
-        [one for one in found if not any(word in one.route for word in routes)],
-        [] if PEERS in routes else [Beside(**one) for one in told["peers"]],
-    )
+    peers = [Beside(**one) for one in told["peers"]]
+    return {one.key: one for one in found}, {one.what: one for one in peers}
 
 
-def save(out: Path, found: list[Measured], peers: list[Beside]) -> None:
+def save(out: Path, measured: dict[Key, Measured], peers: dict[str, Beside]) -> None:
     """Write what was measured so far, since all of it takes hours."""
     order = [route.name for route in ROUTES]
-    found = sorted(found, key=lambda one: (order.index(one.route), one.count))
+    found = sorted(
+        measured.values(),
+        key=lambda one: (order.index(one.route), one.count, METHODS.index(one.method)),
+    )
     told = {
         "made": provenance(*PACKAGES),
         "migrations": [asdict(one) for one in found],
-        "peers": [asdict(one) for one in peers],
+        "peers": [asdict(one) for one in peers.values()],
     }
     out.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
-    out.with_suffix(".md").write_text(page(found, peers))
+    out.with_suffix(".md").write_text(page(found, list(peers.values())))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="Folder for many GiB of vectors.")
     parser.add_argument("--large", action="store_true", help="10,000,000 vectors too.")
-    parser.add_argument(
-        "--routes",
-        nargs="*",
-        default=[],
-        help="Only those with such a name, or peers; of others the file keeps what it has.",
-    )
+    parser.add_argument("--routes", nargs="*", default=[], help="With such a name, or peers.")
+    parser.add_argument("--methods", nargs="*", default=METHODS, help="Only such translators.")
     parser.add_argument("--most", type=int, default=10_000_000, help="No more vectors than that.")
+    parser.add_argument("--add", action="store_true", help="Keep the file's other rows.")
     parser.add_argument("--vector-io", help="Its Python, see peer_vector_io.py.")
     parser.add_argument("--out", type=Path, default=RESULTS / "throughput")
     asked = parser.parse_args()
-    found, peers = earlier(asked.out, asked.routes)
+    found, peers = earlier(asked.out) if asked.add else ({}, {})
     with tempfile.TemporaryDirectory(dir=asked.work) as work:
         folder = Path(work)
         os.environ["VECMIGRATE_STATE"] = str(folder / ".vecmigrate" / "state.sqlite")
         translators = {m: make_translator(folder, m, (OLD, NEW), ANCHORS) for m in METHODS}
+        ridge = translators["ridge"]
+        translators = {m: path for m, path in translators.items() if m in asked.methods}
         for route in ROUTES:
             if asked.routes and not any(word in route.name for word in asked.routes):
                 continue
@@ -459,14 +465,14 @@ def main() -> None:
                 if count > asked.most:
                     continue
                 for one in measure(folder, route, count, translators):
-                    found.append(one)
+                    found[one.key] = one
                     save(asked.out, found, peers)
                     print(one.route, f"{one.count:,}", one.method, f"{one.share:.0%}", flush=True)
-        runs = [beside_isotrieve(folder, translators["ridge"])]
+        runs = [beside_isotrieve(folder, ridge)]
         if asked.vector_io:
-            runs.append(beside_vector_io(folder, translators["ridge"], asked.vector_io))
+            runs.append(beside_vector_io(folder, ridge, asked.vector_io))
         for beside in chain(*runs) if not asked.routes or PEERS in asked.routes else ():
-            peers.append(beside)
+            peers[beside.what] = beside
             save(asked.out, found, peers)
             print(beside.what, f"{beside.times:.1f}", flush=True)
     print(asked.out.with_suffix(".md").read_text())
