@@ -43,6 +43,8 @@ BATCH = 8192
 PACKAGES = ("pyarrow", "qdrant-client")
 CACHEABLE = 4 << 30
 """Bytes of a source beyond which what is read and written does not stay in memory."""
+SMALL = 100_000
+"""Vectors up to which a migration takes half a second, and is measured more often."""
 PEERS = "peers"
 RESULTS = Path(__file__).parent / "results"
 Key: TypeAlias = tuple[str, int, str]
@@ -247,7 +249,8 @@ def measure(
             continue  # the store takes nearly all of the time
         floors, told, memory = [], [], []
         large = path.stat().st_size > CACHEABLE
-        for _ in range(1 if large else route.rounds):
+        rounds = 7 if route.bare and count <= SMALL else route.rounds
+        for _ in range(1 if large else rounds):
             if large:
                 forget(path)
             floors.append(floor(path, folder / "floor.bin", count, method))

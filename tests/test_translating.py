@@ -19,7 +19,7 @@ from vecmigrate import KernelRidge, Procrustes, Ridge, Translator, migrate, save
 from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
 from vecmigrate.engines import LocalEngine
-from vecmigrate.errors import MissingDependencyError
+from vecmigrate.errors import MissingDependencyError, UsageError
 from vecmigrate.in_parallel import map_in_parallel
 from vecmigrate.stages import StageSeconds
 from vecmigrate.torch_device import find_gpu
