@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -764,14 +764,21 @@ def test_sigterm_ends_it_and_the_same_command_continues(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if ledger.exists():
-            with sqlite3.connect(ledger, timeout=10) as connection:
-                tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-                if tables >= 3 and connection.execute("SELECT count(*) FROM points").fetchone()[0]:
-                    break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    told = False
+    while not told and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+        if not ledger.exists():
+            continue
+        with closing(sqlite3.connect(ledger, timeout=10, isolation_level=None)) as connection:
+            # While this is held the ledger cannot be written to, and so the run cannot end.
+            connection.execute("BEGIN IMMEDIATE")
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables >= 3 and connection.execute("SELECT count(*) FROM points").fetchone()[0]:
+                process.send_signal(signal.SIGTERM)
+                told = True
+                time.sleep(0.2)
+            connection.execute("ROLLBACK")
+    assert told
     out, _ = process.communicate()
     assert process.returncode == 143, out
     assert "Run the same command to continue" in out
