@@ -33,7 +33,7 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.in_parallel import map_in_parallel
-from vecmigrate.norms import row_norms
+from vecmigrate.norms import are_unit_length
 from vecmigrate.partitioned_source import PartitionedSource
 from vecmigrate.row_ranges import RowRange, partition_tokens, read_cursor, read_token, steps
 from vecmigrate.sink import Absent, Sink, check_dimension
@@ -78,6 +78,7 @@ __all__ = [
     "VectorBatch",
     "Vectors",
     "WriteError",
+    "are_unit_length",
     "check_dimension",
     "detect_id_kind",
     "detect_text_field",
@@ -87,7 +88,6 @@ __all__ = [
     "partition_tokens",
     "read_cursor",
     "read_token",
-    "row_norms",
     "steps",
     "sync_path",
     "take_lock",

@@ -30,6 +30,6 @@ def normalize_rows(vectors: Vectors) -> None:
     vectors /= norms[:, None]
 
 
-def are_unit_length(vectors: NDArray[np.floating]) -> bool:
-    """Tell whether all rows have unit length, within :data:`UNIT_TOLERANCE`."""
-    return bool(np.all(np.abs(row_norms(vectors) - 1) <= UNIT_TOLERANCE))
+def are_unit_length(vectors: NDArray[np.floating], *, tolerance: float = UNIT_TOLERANCE) -> bool:
+    """Tell whether the lengths of all rows are 1, no farther off than ``tolerance``."""
+    return bool(np.all(np.abs(row_norms(vectors) - 1) <= tolerance))

@@ -74,8 +74,11 @@ class Carried:
         self._done += len(vectors)
         stays = origins >= 0
         kept = origins[stays]
-        if len(kept) and (span := int(kept.max() - kept.min()) + 1) < 2 * len(kept):
-            self._rows.soon(int(kept.min()), int(kept.min()) + span)
+        if len(kept):
+            first, stop = int(kept.min()), int(kept.max()) + 1
+            # Not for rows here and there, which would have the whole file read for each batch.
+            if stop - first < 2 * len(kept):
+                self._rows.soon(first, stop)
         mapped = isinstance(wrapped, faiss.IndexIDMap)
         index = target = faiss.downcast_index(wrapped.index) if mapped else wrapped
         rows = self._rows

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from vecmigrate_faiss.index_kind import FaissIndex
 
+_PAGE = mmap.PAGESIZE
+_WILL_NEED = getattr(mmap, "MADV_WILLNEED", None)
+_advise = None if _WILL_NEED is None else ctypes.CDLL(None).madvise
+
 
 class _Held:
     """Memory of an index, with the index that it lives in."""
@@ -46,19 +50,15 @@ def joined(parts: list[NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else empty
 
 
-_PAGE = mmap.PAGESIZE
-_WILL_NEED = getattr(mmap, "MADV_WILLNEED", None)
-
-
 def will_need(part: NDArray[Any]) -> None:
     """Have the system read a part of a mapped file, without waiting for it.
 
     FAISS maps files for random access: without this, a disk is asked for each page by itself, which
     is ten times slower. Of no effect where memory is no file's, or where a system cannot do it.
     """
-    if _WILL_NEED is None or not part.nbytes:
+    if _advise is None or not part.nbytes:
         return
     start = part.ctypes.data // _PAGE * _PAGE
     length = part.ctypes.data + part.nbytes - start
     # What it answers is of no use: at worst pages are read when they are used.
-    ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _WILL_NEED)
+    _advise(ctypes.c_void_p(start), ctypes.c_size_t(length), _WILL_NEED)

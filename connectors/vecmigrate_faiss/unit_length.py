@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import faiss
-import numpy as np
 
-from vecmigrate.connector import Metric, Vectors, row_norms
+from vecmigrate.connector import Metric, Vectors, are_unit_length
 
 _ROUNDING = 1e-6
 """How far from 1 float32 arithmetic leaves the length of a vector that was scaled to it."""
@@ -13,7 +12,7 @@ _ROUNDING = 1e-6
 
 def scaled_for(metric: Metric, vectors: Vectors) -> Vectors:
     """Return ``(n, d)`` vectors as an index with this metric is given them, a copy if changed."""
-    if metric is not Metric.COSINE or np.all(np.abs(row_norms(vectors) - 1) <= _ROUNDING):
+    if metric is not Metric.COSINE or are_unit_length(vectors, tolerance=_ROUNDING):
         return vectors
     vectors = vectors.copy()
     faiss.normalize_L2(vectors)
