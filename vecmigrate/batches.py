@@ -166,3 +166,22 @@ class VectorBatch:
             None if self.extras is None else [self.extras[int(i)] for i in positions],
             counts,
         )
+
+
+def join_batches(parts: Sequence[VectorBatch]) -> VectorBatch:
+    """Return the points of one or more batches as one, without a cursor.
+
+    Payloads or extras that one of the parts lacks are left out of all.
+    """
+    if len(parts) == 1:
+        return replace(parts[0], cursor=None)
+    payloads = extras = counts = None
+    if all(part.payloads is not None for part in parts):
+        payloads = [payload for part in parts for payload in part.payloads or ()]
+    if all(part.extras is not None for part in parts):
+        extras = [extra for part in parts for extra in part.extras or ()]
+    if any(part.counts is not None for part in parts):
+        counts = np.concatenate([np.array(part.each_count(), np.intp) for part in parts])
+    ids = id_array([i for part in parts for i in part.ids.tolist()])
+    vectors = np.concatenate([part.vectors for part in parts])
+    return VectorBatch(ids, vectors, payloads, extras=extras, counts=counts)

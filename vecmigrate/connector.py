@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from vecmigrate.batches import Extra, IdArray, Payload, PointId, VectorBatch, Vectors, id_array
+from vecmigrate.batches import (
+    Extra,
+    IdArray,
+    Payload,
+    PointId,
+    VectorBatch,
+    Vectors,
+    id_array,
+    join_batches,
+)
 from vecmigrate.description import (
     CollectionDescription,
     EncoderIdentity,
@@ -83,6 +92,7 @@ __all__ = [
     "detect_id_kind",
     "detect_text_field",
     "id_array",
+    "join_batches",
     "map_in_parallel",
     "name_some",
     "partition_tokens",

@@ -132,6 +132,8 @@ class CollectionDescription(BaseModel):
         Names of the points' other vectors; :meth:`Source.whole_batches` gives them as extras.
     in_place
         True where its vectors were added to the source's own points.
+    keyed_ids
+        True if an id of the store is unique within a key only, and ids are spelled ``KEY/ID``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -152,6 +154,7 @@ class CollectionDescription(BaseModel):
     multivector: bool = False
     other_vectors: tuple[str, ...] = ()
     in_place: bool = False
+    keyed_ids: bool = False
 
     def fingerprint(self) -> str:
         """Digest all but the URI and the notes, which depend on how the collection is reached."""

@@ -36,6 +36,9 @@ class Sink(ABC):
         points of one vector each.
     absent
         What a point without a vector is to it.
+    keyed_ids
+        True if it keeps points apart whose ids are spelled ``KEY/ID``, as the source does, see
+        :attr:`CollectionDescription.keyed_ids`.
     concurrent
         True where several processes may write at once, each through a sink that
         :meth:`ResumableConnector.resume_sink` makes of this one's checkpoint and that it suspends
@@ -44,6 +47,7 @@ class Sink(ABC):
 
     whole_points: ClassVar[bool] = False
     absent: ClassVar[Absent] = Absent.BAD
+    keyed_ids: bool = False
     concurrent: bool = False
 
     @abstractmethod

@@ -11,6 +11,7 @@ from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, WriteError
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation
+from vecmigrate_qdrant.points import Points, Shape
 
 T = TypeVar("T")
 
@@ -46,6 +47,18 @@ class Access(ABC):
         UnreachableError
             Where a server does not answer, even after retries.
         """
+
+    def exists(self, collection: str) -> bool:
+        """Tell whether a collection, or an alias of one, is there; raises as :meth:`run`."""
+        return self.run(lambda client: client.collection_exists(collection))
+
+    def info(self, collection: str) -> models.CollectionInfo:
+        """Return what Qdrant says of a collection; raises as :meth:`run`."""
+        return self.run(lambda client: client.get_collection(collection))
+
+    @abstractmethod
+    def points(self, collection: str, shape: Shape) -> Points:
+        """Return what reads and writes the points of a collection."""
 
     @abstractmethod
     def begin_writes(self, collection: str) -> None:

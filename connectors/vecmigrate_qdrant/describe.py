@@ -6,6 +6,7 @@ from qdrant_client import models
 
 from vecmigrate.connector import (
     CollectionDescription,
+    IdKind,
     InputError,
     StoreURI,
     VecmigrateError,
@@ -16,8 +17,9 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import Access
 from vecmigrate_qdrant.marks import State, mark_of, settled, vector_marks
+from vecmigrate_qdrant.points import Points, Shape, Wanted
 from vecmigrate_qdrant.settings import METRICS, index_type, read_settings
-from vecmigrate_qdrant.sharding import read_shard_keys
+from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
 SAMPLE_SIZE = 100
@@ -31,8 +33,8 @@ def existing_collection(access: Access, name: str) -> models.CollectionInfo:
     InputError
         Where it is not there, naming those that are.
     """
-    if access.run(lambda client: client.collection_exists(name)):
-        return access.run(lambda client: client.get_collection(name))
+    if access.exists(name):
+        return access.info(name)
     try:
         found = access.run(lambda client: client.get_collections()).collections
         names = sorted(c.name for c in found)
@@ -55,32 +57,31 @@ def describe(
 
     ``text_field`` is taken where the sample has it, else the field is guessed.
     """
-    info = settled(access.run(lambda client: client.get_collection(collection)), vector)
-    count = access.run(lambda client: client.count(collection, exact=True)).count
-    sample, _ = access.run(
-        lambda client: client.scroll(
-            collection, limit=SAMPLE_SIZE, with_payload=True, with_vectors=False
-        )
-    )
-    payloads = [r.payload or {} for r in sample]
-    fields = tuple(dict.fromkeys(name for payload in payloads for name in payload))
+    info = settled(access.info(collection), vector)
+    points = access.points(collection, Shape.of(info.config.params, vector))
+    sample = points.scroll(SAMPLE_SIZE, None, Wanted(vectors=False)).batch
+    payloads = sample.each_payload()
+    # A server gives the fields of a payload in an order of its own.
+    fields = tuple(sorted({name for payload in payloads for name in payload}))
     params = dense_params(info.config.params)[vector]
     settings = read_settings(info, vector, embedded=access.embedded)
-    if keys := read_shard_keys(access, collection, info.config.params):
-        settings["shard_keys"] = keys
+    keyed = is_sharded_by_key(info.config.params)
+    if keyed:
+        settings["shard_keys"] = read_shard_keys(access, collection)
     mark = mark_of(info, vector)
     return CollectionDescription(
         uri=str(uri),
         store="qdrant",
         index_type=index_type(info, vector, embedded=access.embedded),
-        count=count,
+        count=points.count(),
         dimension=params.size,
         metric=METRICS[params.distance],
-        id_kind=detect_id_kind([r.id if isinstance(r.id, int) else str(r.id) for r in sample]),
+        id_kind=IdKind.STRING if keyed else detect_id_kind(sample.ids.tolist()),
+        keyed_ids=keyed,
         payload_fields=fields,
         text_field=text_field if text_field in fields else detect_text_field(payloads),
         settings=settings,
-        notes=(*access.notes, *_notes(access, collection, info, vector), *notes),
+        notes=(*access.notes, *_notes(points, info, vector), *notes),
         provenance=mark.provenance if mark is not None else None,
         multivector=params.multivector_config is not None,
         in_place=vector in vector_marks(info),
@@ -88,12 +89,12 @@ def describe(
     )
 
 
-def _notes(access: Access, collection: str, info: models.CollectionInfo, vector: str) -> list[str]:
+def _notes(points: Points, info: models.CollectionInfo, vector: str) -> list[str]:
     notes = []
     mark = mark_of(info, vector)
     if mark is not None and mark.state is State.WRITING:
         notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
-    if vector != UNNAMED and (lacking := _count_lacking(access, collection, vector)):
+    if vector != UNNAMED and (lacking := _count_lacking(points, vector)):
         notes.append(
             f"{lacking:,} points have no vector {vector!r}: a migration to Qdrant copies what "
             "else they have, anything else passes over them"
@@ -101,9 +102,8 @@ def _notes(access: Access, collection: str, info: models.CollectionInfo, vector:
     return notes
 
 
-def _count_lacking(access: Access, collection: str, vector: str) -> int:
-    lacking = models.Filter(must_not=[models.HasVectorCondition(has_vector=vector)])
+def _count_lacking(points: Points, vector: str) -> int:
     try:
-        return access.run(lambda c: c.count(collection, count_filter=lacking, exact=True)).count
+        return points.count(lacking=vector)
     except (InputError, WriteError):
         return 0  # A server before 1.13 does not know the condition.

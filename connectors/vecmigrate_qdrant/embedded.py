@@ -19,6 +19,8 @@ from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
 
 from vecmigrate.connector import InputError, RefusedError, WriteError, sync_path
 from vecmigrate_qdrant.access import Access, Refusal, T
+from vecmigrate_qdrant.client_points import ClientPoints
+from vecmigrate_qdrant.points import Points, Shape
 
 
 @dataclass(slots=True)
@@ -116,6 +118,9 @@ class EmbeddedAccess(Access):
                     remedy="Check the request, the disk's free space and the directory's "
                     "permissions.",
                 ) from error
+
+    def points(self, collection: str, shape: Shape) -> Points:
+        return ClientPoints(self, collection, shape)
 
     def begin_writes(self, collection: str) -> None:
         # qdrant-client commits every point by itself, which SQLite by default follows with several

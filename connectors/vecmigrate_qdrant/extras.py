@@ -1,26 +1,16 @@
-"""What a point has beside the chosen vector and its payload: other vectors, and its shard key."""
+"""What a point has beside the chosen vector and its payload: its other vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 from qdrant_client import models
 
 from vecmigrate.connector import Extra, MismatchError
-from vecmigrate_qdrant.vectors import other_vectors
 
-_VECTORS, _SHARD_KEY = "vectors", "shard_key"
-
-
-def has_extras(params: models.CollectionParams, chosen: str) -> bool:
-    """Tell whether a collection's points have extras."""
-    return bool(other_vectors(params, chosen)) or is_sharded_by_key(params)
-
-
-def is_sharded_by_key(params: models.CollectionParams) -> bool:
-    """Tell whether each point is written to a shard key."""
-    return params.sharding_method == models.ShardingMethod.CUSTOM
+_VECTORS = "vectors"
 
 
 def read_extras(records: Sequence[models.Record], others: Collection[str]) -> list[Extra]:
@@ -38,8 +28,6 @@ def _extra(record: models.Record, others: Collection[str]) -> Extra:
         }
         if vectors:
             found[_VECTORS] = vectors
-    if record.shard_key is not None:
-        found[_SHARD_KEY] = record.shard_key
     return found
 
 
@@ -51,47 +39,42 @@ def vectors_of(extra: Extra) -> dict[str, Any]:
     }
 
 
-def shard_key_of(extra: Extra) -> int | str | None:
-    """Return the shard key that a point came from."""
-    key: int | str | None = extra.get(_SHARD_KEY)
-    return key
+def count_numbers(extra: Extra) -> int:
+    """Return how many numbers all vectors of an extra have."""
+    vectors = extra.get(_VECTORS, {}).values()
+    return sum(2 * len(v["values"]) if isinstance(v, dict) else np.size(v) for v in vectors)
 
 
-def check_extras(
-    extras: Sequence[Extra] | None, params: models.CollectionParams, chosen: str, where: str
-) -> None:
+def check_extras(extras: Sequence[Extra] | None, others: Collection[str], where: str) -> None:
     """Make sure that writing points takes nothing from those that are there.
+
+    Parameters
+    ----------
+    others
+        The other vectors of the points of ``where``.
 
     Raises
     ------
     MismatchError
-        Where the points of ``where`` have extras and these have none.
+        If there are such, and the points to be written have no extras.
     """
-    if extras is None and has_extras(params, chosen):
-        others = ", ".join(map(repr, other_vectors(params, chosen))) or "shard keys"
+    if extras is None and others:
+        names = ", ".join(map(repr, sorted(others)))
         raise MismatchError(
-            f"{where} has other vectors ({others}) than its source, which changed points would "
-            "lose",
+            f"{where} has other vectors ({names}) than its source, which changed points would lose",
             remedy="Keep them in a collection of their own.",
         )
 
 
-def fitting_extras(
-    extras: Sequence[Extra], params: models.CollectionParams, chosen: str
-) -> tuple[list[Extra], set[str]]:
+def fitting_extras(extras: Sequence[Extra], known: Collection[str]) -> tuple[list[Extra], set[str]]:
     """Return the extras that a collection has a place for, and the names of other vectors.
 
     One that an earlier version wrote has the chosen vector alone.
     """
-    known = set(other_vectors(params, chosen))
-    keys = {_SHARD_KEY} if is_sharded_by_key(params) else set()
-    unknown = {name for extra in extras for name in extra.get(_VECTORS, ())} - known
-    if not unknown and keys:
+    unknown = {name for extra in extras for name in extra.get(_VECTORS, ())} - set(known)
+    if not unknown:
         return list(extras), unknown
     return [
-        {
-            _VECTORS: {n: v for n, v in extra.get(_VECTORS, {}).items() if n in known},
-            **{key: extra[key] for key in keys if key in extra},
-        }
+        {_VECTORS: {n: v for n, v in extra.get(_VECTORS, {}).items() if n in known}}
         for extra in extras
     ], unknown

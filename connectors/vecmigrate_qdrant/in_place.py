@@ -27,11 +27,12 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
+from vecmigrate_qdrant.points import Shape
 from vecmigrate_qdrant.settings import DISTANCES, is_multivector
+from vecmigrate_qdrant.sharding import shard_keys
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import dense_params
 
@@ -88,8 +89,13 @@ class InPlaceSink(Sink):
         self._access = open_access(location, refusal=WriteError)
         self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
         self._destination = Destination(
-            self._access, self._collection, name, several, vectors_only=True
+            self._access.points(self._collection, Shape(name, spec.dimension, several)),
+            self._where,
+            keyed=bool(shard_keys(settings)) and not self._access.embedded,
+            bounded=not self._access.embedded,
+            vectors_only=True,
         )
+        self.keyed_ids = self._destination.keyed
         try:
             if token is None:
                 self._make_way(restart)
@@ -108,9 +114,7 @@ class InPlaceSink(Sink):
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._where)
-        ids = storable_ids(batch.ids, self._where)
-        if ids:
-            self._destination.upsert(ids, batch)
+        self._destination.write(batch)
 
     def finish(self) -> CollectionDescription:
         notes = await_index(self._access, self._collection)

@@ -19,6 +19,7 @@ from qdrant_client.client_base import QdrantBase
 from vecmigrate.connector import UnreachableError, UsageError
 from vecmigrate_qdrant.access import Access, Refusal, T
 from vecmigrate_qdrant.circuit import Circuit
+from vecmigrate_qdrant.client_points import ClientPoints
 from vecmigrate_qdrant.faults import (
     CLIENT_ERRORS,
     DENIED_GRPC,
@@ -33,6 +34,7 @@ from vecmigrate_qdrant.location import (
     DEFAULT_PORT,
     ServerLocation,
 )
+from vecmigrate_qdrant.points import Points, Shape
 
 PROBE_SECONDS = 2.0
 LONGEST_PAUSE = 60.0
@@ -122,6 +124,9 @@ class ServerAccess(Access):
                 },
             },
         )
+
+    def points(self, collection: str, shape: Shape) -> Points:
+        return ClientPoints(self, collection, shape)
 
     def begin_writes(self, collection: str) -> None:
         """A server needs no preparation."""

@@ -136,6 +136,12 @@ def payload_indexes(settings: Mapping[str, JsonValue]) -> dict[str, models.Paylo
     return {field: index.params or index.data_type for field, index in indexes.items()}
 
 
+def others(settings: Mapping[str, JsonValue]) -> frozenset[str]:
+    """Return the names of the other vectors of each point, sparse ones included."""
+    found = (_mapping(settings.get(n) or {}) for n in ("other_vectors", "sparse_vectors"))
+    return frozenset(name for names in found for name in names)
+
+
 def is_multivector(settings: Mapping[str, JsonValue]) -> bool:
     """Tell whether each point is to have any number of the vector."""
     return "multivector_config" in _mapping(settings.get("vector_params") or {})

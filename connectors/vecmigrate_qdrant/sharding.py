@@ -13,7 +13,7 @@ from vecmigrate.connector import MismatchError, WriteError
 from vecmigrate_qdrant.access import Access
 
 
-class ShardKey(BaseModel):
+class KeyedShards(BaseModel):
     """A shard key and the number of shards behind it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -22,15 +22,16 @@ class ShardKey(BaseModel):
     shards_number: int
 
 
-_KEYS = TypeAdapter(list[ShardKey])
+_KEYS = TypeAdapter(list[KeyedShards])
 
 
-def read_shard_keys(
-    access: Access, collection: str, params: models.CollectionParams
-) -> list[JsonValue]:
-    """Return the collection's shard keys as settings, empty where it shards automatically."""
-    if params.sharding_method != models.ShardingMethod.CUSTOM:
-        return []
+def is_sharded_by_key(params: models.CollectionParams) -> bool:
+    """Tell whether each point of a collection is under a shard key; ids are unique within one."""
+    return params.sharding_method == models.ShardingMethod.CUSTOM
+
+
+def read_shard_keys(access: Access, collection: str) -> list[JsonValue]:
+    """Return the shard keys of a collection with custom sharding, as settings."""
     found = access.run(lambda client: client.collection_cluster_info(collection))
     shards: dict[int | str, set[int]] = {}
     everywhere: list[models.LocalShardInfo | models.RemoteShardInfo] = []
@@ -40,10 +41,10 @@ def read_shard_keys(
         if shard.shard_key is not None:
             shards.setdefault(shard.shard_key, set()).add(shard.shard_id)
     ordered = sorted(shards, key=lambda key: (isinstance(key, str), str(key)))
-    return [ShardKey(key=key, shards_number=len(shards[key])).model_dump() for key in ordered]
+    return [KeyedShards(key=key, shards_number=len(shards[key])).model_dump() for key in ordered]
 
 
-def shard_keys(settings: Mapping[str, JsonValue]) -> list[ShardKey]:
+def shard_keys(settings: Mapping[str, JsonValue]) -> list[KeyedShards]:
     """Return the shard keys to create.
 
     Raises
@@ -60,18 +61,16 @@ def shard_keys(settings: Mapping[str, JsonValue]) -> list[ShardKey]:
         ) from error
 
 
-def create_shard_keys(access: Access, collection: str, keys: list[ShardKey]) -> None:
+def create_shard_keys(access: Access, collection: str, keys: list[KeyedShards]) -> None:
     """Create the keys of a collection that was just made."""
     for wanted in keys:
         try:
             access.run(partial(_create, collection=collection, wanted=wanted))
         except WriteError:
             # A retry is refused where the first try came through and only its answer was lost.
-            info = access.run(lambda client: client.get_collection(collection))
-            there = read_shard_keys(access, collection, info.config.params)
-            if wanted.model_dump() not in there:
+            if wanted.model_dump() not in read_shard_keys(access, collection):
                 raise
 
 
-def _create(client: QdrantBase, *, collection: str, wanted: ShardKey) -> bool:
+def _create(client: QdrantBase, *, collection: str, wanted: KeyedShards) -> bool:
     return client.create_shard_key(collection, wanted.key, shards_number=wanted.shards_number)

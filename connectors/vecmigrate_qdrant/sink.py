@@ -25,15 +25,16 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe
-from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.loading import put_off_indexing, resume_indexing
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark
+from vecmigrate_qdrant.points import Shape
 from vecmigrate_qdrant.settings import (
     creation_arguments,
     fan_out,
     is_multivector,
+    others,
     payload_indexes,
     strict_mode,
     unknown_to_embedded,
@@ -91,8 +92,13 @@ class QdrantSink(Sink):
         indexes, keys, fan = payload_indexes(settings), shard_keys(settings), fan_out(settings)
         self._access = open_access(location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
+        shape = Shape(self._vector, spec.dimension, is_multivector(settings), others(settings))
+        self.keyed_ids = bool(keys) and not self._access.embedded
         self._destination = Destination(
-            self._access, self._collection, self._vector, is_multivector(settings)
+            self._access.points(self._collection, shape),
+            self._where,
+            keyed=self.keyed_ids,
+            bounded=not self._access.embedded,
         )
         self._notes += self._not_kept(settings)
         self.concurrent = not self._access.embedded
@@ -121,10 +127,7 @@ class QdrantSink(Sink):
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._where)
-        ids = storable_ids(batch.ids, self._where)
-        if not ids:
-            return
-        self._destination.upsert(ids, batch)
+        self._destination.write(batch)
 
     def finish(self) -> CollectionDescription:
         if self._description is not None:
@@ -172,7 +175,7 @@ class QdrantSink(Sink):
                 f"nothing is left of the unfinished collection {self._where}",
                 remedy="Start over with --restart.",
             )
-        mark = read_mark(self._access.run(lambda client: client.get_collection(name)))
+        mark = read_mark(self._access.info(name))
         if mark is None or mark.run != self._run or mark.state is State.COMPLETE:
             raise TargetExistsError(
                 f"the collection {self._where} is there already",
@@ -184,7 +187,7 @@ class QdrantSink(Sink):
     def _make_way(self, restart: bool) -> None:
         """Make sure that nothing is at the target's name."""
         name = self._collection
-        if not self._access.run(lambda client: client.collection_exists(name)):
+        if not self._exists():
             return
         aliases = self._access.run(lambda client: client.get_aliases()).aliases
         for alias in aliases:
@@ -193,7 +196,7 @@ class QdrantSink(Sink):
                     f"{self._where} is there, as an alias of {alias.collection_name!r}",
                     remedy="Name another target; switch the alias over once the migration is done.",
                 )
-        mark = read_mark(self._access.run(lambda client: client.get_collection(name)))
+        mark = read_mark(self._access.info(name))
         if mark is None or mark.state is State.COMPLETE:
             raise TargetExistsError(
                 f"the collection {self._where} is there already",
@@ -249,11 +252,11 @@ class QdrantSink(Sink):
         return ()
 
     def _exists(self) -> bool:
-        return self._access.run(lambda client: client.collection_exists(self._collection))
+        return self._access.exists(self._collection)
 
     def _owns(self) -> bool:
         """True where the collection is the one that this sink made."""
-        mark = read_mark(self._access.run(lambda client: client.get_collection(self._collection)))
+        mark = read_mark(self._access.info(self._collection))
         return mark is not None and mark.run == self._run
 
     def _index_payloads(self, indexes: Mapping[str, models.PayloadFieldSchema]) -> None:

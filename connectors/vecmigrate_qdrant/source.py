@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, partial
-from itertools import islice
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
+import numpy as np
 from qdrant_client import models
-from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import (
     CollectionDescription,
@@ -24,25 +20,20 @@ from vecmigrate.connector import (
     VectorBatch,
     Vectors,
     id_array,
+    join_batches,
     name_some,
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.extras import has_extras, read_extras
-from vecmigrate_qdrant.ids import canonical_ids, id_of_json
+from vecmigrate_qdrant.extras import count_numbers
+from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.location import ServerLocation, parse_location
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
-from vecmigrate_qdrant.parallel import read_in_parallel
-from vecmigrate_qdrant.partitions import partition_tokens, read_token
-from vecmigrate_qdrant.vectors import (
-    UNNAMED,
-    choose_vector,
-    count_numbers,
-    dense_params,
-    matrix,
-    other_vectors,
-    selector,
-)
+from vecmigrate_qdrant.points import Shape, Wanted
+from vecmigrate_qdrant.reading import Reader
+from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
+from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys, shard_keys
+from vecmigrate_qdrant.vectors import choose_vector, dense_params
 
 FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32
@@ -50,27 +41,21 @@ FLOAT16 = 2.0**-11
 # Of a page's vectors as float32; as the client's lists of numbers they take eight times as much.
 PAGE_BYTES = 16 * 2**20
 SAMPLED = 16
-# A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
-EMBEDDED_ID_PAGE = 50_000
-
-Page: TypeAlias = tuple[Sequence[models.Record], PointId | None]
-"""Records, and the id that comes next."""
 
 
 class QdrantSource(PartitionedSource):
-    """A Qdrant collection, read in the order of its ids.
+    """A Qdrant collection, read by shard keys if it has them and in the order of its ids.
 
-    A batch's cursor is the JSON of the id that comes next: an integer, a UUID, or null at the end.
-    A partition's token is the JSON of its first id and of the next partition's.
+    With shard keys an id is spelled ``KEY/ID``, since it is unique within a key only.
 
     Raises
     ------
     UsageError
-        Where the URI is not understood or leaves open which vector is meant.
+        If the URI is not understood or leaves open which vector is meant.
     InputError
-        Where the collection is not there, cannot be read, or its storage is in use.
+        If the collection is not there, cannot be read, or its storage is in use.
     UnreachableError
-        Where the server does not answer.
+        If the server does not answer.
     """
 
     def __init__(self, uri: StoreURI) -> None:
@@ -78,7 +63,6 @@ class QdrantSource(PartitionedSource):
         self._uri = uri
         self._collection = location.collection
         self._access = open_access(location, refusal=InputError)
-        self._readers = location.readers if isinstance(location, ServerLocation) else 1
         try:
             info = existing_collection(self._access, self._collection)
             self._where = f"{self._access.place}/{self._collection}"
@@ -88,13 +72,19 @@ class QdrantSource(PartitionedSource):
             self._added = set(vector_marks(info)) - {self._vector}
             self._is_added = self._vector in vector_marks(info)
             params = settled(info, self._vector).config.params
-            self._others = frozenset(other_vectors(params, self._vector))
-            self._with_vectors = selector(params, self._vector)
-            self._has_extras = has_extras(params, self._vector)
-            own = self._params = dense_params(params)[self._vector]
-            self._rounding = FLOAT16 if own.datatype == models.Datatype.FLOAT16 else 0.0
+            self._shape = Shape.of(params, self._vector)
+            self._points = self._access.points(self._collection, self._shape)
+            half = dense_params(params)[self._vector].datatype == models.Datatype.FLOAT16
+            self._rounding = FLOAT16 if half else 0.0
             strict = info.config.strict_mode_config
             self._page_limit = strict.max_query_limit if strict and strict.enabled else None
+            self._reader = Reader(
+                self._points,
+                self._read_keys(params),
+                self._where,
+                embedded=self._access.embedded,
+                readers=location.readers if isinstance(location, ServerLocation) else 1,
+            )
         except BaseException:
             self._access.close()
             raise
@@ -116,41 +106,33 @@ class QdrantSource(PartitionedSource):
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
     ) -> Iterator[VectorBatch]:
-        if self._params.multivector_config is not None:
+        if self._shape.multivector:
             raise UsageError(
                 f"the vector {self._vector!r} of {self._where} is a multivector, any number of "
                 "vectors a point",
                 remedy="Such collections can be inspected, migrated and verified, by a translator "
                 "that was fitted on single vectors of the same encoder.",
             )
-        whole = self._pages(batch_size, cursor, payloads, self._with_vectors)
+        size = self._page_size(batch_size)
+        whole = self._reader.batches(size, cursor, Wanted(payloads=payloads))
         return (batch for each in whole if len(batch := each.with_one_vector()))
 
     def whole_batches(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
-        if self._has_extras or self._params.multivector_config is not None:
+        if self._shape.others or self._shape.multivector:
             # Of these a point may have megabytes, and batch_size is meant for one vector each.
             batch_size = min(batch_size, max(1, PAGE_BYTES // self._point_bytes))
-        return self._pages(batch_size, cursor, True, self._has_extras or self._with_vectors)
+        return self._reader.batches(self._page_size(batch_size), cursor, self._whole)
 
     @cached_property
     def _point_bytes(self) -> int:
         """About how many bytes a point's vectors are, by the first ones."""
-        records, _ = self._scroll(self._page_size(SAMPLED), None, False, True)
-        return max(1, 4 * sum(count_numbers(r) for r in records) // max(1, len(records)))
+        sample = self._points.scroll(self._page_size(SAMPLED), None, self._whole).batch
+        numbers = sample.vectors.size + sum(map(count_numbers, sample.extras or ()))
+        return max(1, 4 * numbers // max(1, len(sample)))
 
-    def _pages(
-        self, batch_size: int, cursor: str | None, payloads: bool, vectors: bool | list[str]
-    ) -> Iterator[VectorBatch]:
-        size = self._page_size(batch_size)
-        first = None if cursor is None else self._read_cursor(cursor)
-        if cursor is not None and first is None:
-            return iter(())
-        pages = (
-            self._embedded_pages(size, first, payloads, vectors)
-            if self._access.embedded
-            else self._server_pages(size, first, payloads, vectors)
-        )
-        return self._batches(pages, payloads, vectors)
+    @property
+    def _whole(self) -> Wanted:
+        return Wanted(extras=bool(self._shape.others))
 
     def partitions(
         self, batch_size: int, *, batches: int, cursor: str | None = None
@@ -161,21 +143,13 @@ class QdrantSource(PartitionedSource):
                 remedy="Serve the collection by a Qdrant server, or use one process "
                 "(--engine local).",
             )
-        size = self._page_size(batch_size)
-        first = None if cursor is None else self._read_cursor(cursor)
-        if cursor is not None and first is None:
-            return iter(())
-        pages = self._scrolled_pages(size, first, False, False)
-        return partition_tokens((_id(records[0]) for records, _ in pages), batches)
+        return self._reader.partitions(self._page_size(batch_size), batches, cursor)
 
     def partition_batches(
         self, token: str, batch_size: int, *, payloads: bool = True
     ) -> Iterator[VectorBatch]:
-        first, stop = read_token(token, self._where)
-        size = self._page_size(batch_size)
-        vectors = self._has_extras or self._with_vectors
-        pages = self._scrolled_pages(size, first, payloads, vectors)
-        return self._batches(_until(stop, pages), payloads, vectors)
+        wanted = Wanted(payloads=payloads, extras=self._whole.extras)
+        return self._reader.partition_batches(token, self._page_size(batch_size), wanted)
 
     def fingerprint(self) -> str:
         """As ever; a vector that vecmigrate adds in place is no change of the others."""
@@ -193,49 +167,34 @@ class QdrantSource(PartitionedSource):
             # Some points may have been left out.
             yield from super().ids(batch_size)
             return
-        size = self._page_size(batch_size)
-        if self._access.embedded:
-            remaining = self._embedded_ids()
-            while page := list(islice(remaining, size)):
-                yield id_array(page)
-            return
-        for records, _ in self._scrolled_pages(size, None, False, False):
-            yield id_array(map(_id, records))
+        yield from self._reader.ids(self._page_size(batch_size))
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
-        wanted = canonical_ids(ids)
+        wanted = self._canonical(ids)
         unique = list(dict.fromkeys(i for i in wanted if i is not None))
-        found: dict[PointId, models.Record] = {}
-        step = self._page_size(FETCHED_AT_ONCE)
-        for start in range(0, len(unique), step):
-            for record in self._retrieve(
-                unique[start : start + step], True, self._has_extras or self._with_vectors
-            ):
-                found[_id(record)] = record
-        missing = [
-            asked for asked, i in zip(ids, wanted, strict=True) if i is None or i not in found
-        ]
+        parts = self._reader.fetch(unique, self._page_size(FETCHED_AT_ONCE), self._whole)
+        rows = {i: row for row, i in enumerate(i for part in parts for i in part.ids.tolist())}
+        missing = [asked for asked, i in zip(ids, wanted, strict=True) if i not in rows]
         if missing:
             raise MissingIdsError(
                 f"{self._where} does not hold {name_some(missing)}",
                 remedy="Ask for ids of this collection, or choose the collection they are from.",
             )
-        records = [found[i] for i in wanted if i is not None]
-        return self._batch(records, True, self._has_extras, None)
+        if not parts:
+            return VectorBatch(id_array([]), np.empty((0, self._shape.dimension), np.float32), [])
+        found = np.fromiter((rows[i] for i in wanted if i is not None), np.intp, len(wanted))
+        return join_batches(parts).take(found)
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
-        using = None if self._vector == UNNAMED else self._vector
         limit = min(k, self._page_limit or k)
         found: list[IdArray] = []
         for start in range(0, len(queries), SEARCHED_AT_ONCE):
-            requests = [
-                models.QueryRequest(query=row, using=using, limit=limit)
-                for row in queries[start : start + SEARCHED_AT_ONCE].tolist()
-            ]
-            answers = self._access.run(
-                partial(_query_batch, collection=self._collection, requests=requests)
-            )
-            found += [id_array([_plain_id(p.id) for p in answer.points]) for answer in answers]
+            answers = self._points.search(queries[start : start + SEARCHED_AT_ONCE], limit)
+            for ids, keys in answers:
+                if self._reader.keys is not None:
+                    spelled = zip(ids.tolist(), keys, strict=True)
+                    ids = id_array([i if key is None else spell_id(key, i) for i, key in spelled])
+                found.append(ids)
         return found
 
     def search_parameter(self) -> str | None:
@@ -247,143 +206,19 @@ class QdrantSource(PartitionedSource):
     def close(self) -> None:
         self._access.close()
 
-    def _batches(
-        self, pages: Iterable[Page], payloads: bool, vectors: bool | list[str]
-    ) -> Iterator[VectorBatch]:
-        extras = vectors is True and self._has_extras
-        for records, following in pages:
-            yield self._batch(records, payloads, extras, json.dumps(following))
+    def _read_keys(self, params: models.CollectionParams) -> list[int | str] | None:
+        if not is_sharded_by_key(params):
+            return None
+        found = {"shard_keys": read_shard_keys(self._access, self._collection)}
+        return [shards.key for shards in shard_keys(found)]
 
-    def _batch(
-        self, records: Sequence[models.Record], payloads: bool, extras: bool, cursor: str | None
-    ) -> VectorBatch:
-        vectors, counts = matrix(records, self._vector, self._params)
-        return VectorBatch(
-            id_array(map(_id, records)),
-            vectors,
-            [r.payload or {} for r in records] if payloads else None,
-            cursor,
-            read_extras(records, self._others) if extras else None,
-            counts,
-        )
+    def _canonical(self, ids: Sequence[PointId] | IdArray) -> list[PointId | None]:
+        """Return each id in this collection's spelling, None for those that it cannot hold."""
+        if self._reader.keys is None:
+            return canonical_ids(ids)
+        return [canonical_spelling(i) for i in ids]
 
     def _page_size(self, batch_size: int) -> int:
         if batch_size < 1:
             raise UsageError(f"a batch size of {batch_size}", remedy="Give one of at least 1.")
         return min(batch_size, self._page_limit or batch_size)
-
-    def _read_cursor(self, cursor: str) -> PointId | None:
-        """Return the id to go on with, or None at the end."""
-        try:
-            following = json.loads(cursor)
-        except ValueError:
-            following = ""
-        if following is None:
-            return None
-        point_id = id_of_json(following)
-        if point_id is None:
-            raise UsageError(
-                f"{cursor!r} is no cursor of {self._where}",
-                remedy="Give the cursor of a batch of this collection, or none to start over.",
-            )
-        return point_id
-
-    def _server_pages(
-        self, size: int, first: PointId | None, payloads: bool, vectors: bool | list[str]
-    ) -> Iterator[Page]:
-        if self._readers == 1:
-            yield from self._scrolled_pages(size, first, payloads, vectors)
-            return
-        plan = (
-            ([_id(record) for record in records], following)
-            for records, following in self._scrolled_pages(size, first, False, False)
-        )
-        read = partial(self._retrieve, payloads=payloads, vectors=vectors)
-        for records, following in read_in_parallel(plan, read, self._readers):
-            if records:
-                yield records, following
-
-    def _scrolled_pages(
-        self,
-        size: int,
-        first: PointId | None,
-        payloads: bool,
-        vectors: bool | list[str],
-    ) -> Iterator[Page]:
-        """Yield pages of records, each with the id that comes next."""
-        following = first
-        while True:
-            records, following = self._scroll(size, following, payloads, vectors)
-            if records:
-                yield records, following
-            if following is None:
-                return
-
-    def _scroll(
-        self, size: int, offset: PointId | None, payloads: bool, vectors: bool | list[str]
-    ) -> Page:
-        records, following = self._access.run(
-            lambda client: client.scroll(
-                self._collection,
-                limit=size,
-                offset=offset,
-                with_payload=payloads,
-                with_vectors=vectors,
-            )
-        )
-        return records, None if following is None else _plain_id(following)
-
-    def _embedded_pages(
-        self, size: int, first: PointId | None, payloads: bool, vectors: bool | list[str]
-    ) -> Iterator[Page]:
-        """As :meth:`_scrolled_pages`, without the pass over all points that each scroll costs."""
-        ids = list(self._embedded_ids())
-        start = 0 if first is None else bisect_left(ids, _order(first), key=_order)
-        for low in range(start, len(ids), size):
-            high = low + size
-            following = ids[high] if high < len(ids) else None
-            yield self._retrieve(ids[low:high], payloads, vectors), following
-
-    def _embedded_ids(self) -> Iterator[PointId]:
-        for records, _ in self._scrolled_pages(EMBEDDED_ID_PAGE, None, False, False):
-            yield from map(_id, records)
-
-    def _retrieve(
-        self, ids: Sequence[PointId], payloads: bool, vectors: bool | list[str]
-    ) -> list[models.Record]:
-        return self._access.run(
-            lambda client: client.retrieve(
-                self._collection, ids, with_payload=payloads, with_vectors=vectors
-            )
-        )
-
-
-def _query_batch(
-    client: QdrantBase, *, collection: str, requests: list[models.QueryRequest]
-) -> list[models.QueryResponse]:
-    return client.query_batch_points(collection, requests)
-
-
-def _id(record: models.Record) -> PointId:
-    return _plain_id(record.id)
-
-
-def _plain_id(point_id: object) -> PointId:
-    return point_id if isinstance(point_id, int) else str(point_id)
-
-
-def _until(stop: PointId | None, pages: Iterator[Page]) -> Iterator[Page]:
-    """Yield the pages of a partition, asking for none beyond it; ``stop`` begins the next one."""
-    for records, following in pages:
-        if stop is not None and _order(_id(records[0])) >= _order(stop):
-            return
-        yield records, following
-        if stop is not None and (following is None or _order(following) >= _order(stop)):
-            return
-
-
-def _order(point_id: PointId) -> tuple[bool, int, str]:
-    """Qdrant's order of ids: integers, then UUIDs."""
-    if isinstance(point_id, str):
-        return True, 0, point_id
-    return False, point_id, ""

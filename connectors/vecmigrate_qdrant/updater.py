@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from functools import partial
-
-from qdrant_client import models
-from qdrant_client.client_base import QdrantBase
+from collections.abc import Iterable, Sequence
 
 from vecmigrate.connector import (
     CollectionDescription,
     Extra,
     IdArray,
     MismatchError,
-    PointId,
     Provenance,
     StoreURI,
     Updater,
@@ -25,18 +20,21 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.extras import (
-    check_extras,
-    fitting_extras,
-    is_sharded_by_key,
-    shard_key_of,
-)
-from vecmigrate_qdrant.ids import canonical_ids, storable_ids
+from vecmigrate_qdrant.extras import check_extras, fitting_extras
+from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
-from vecmigrate_qdrant.sharding import read_shard_keys, shard_keys
+from vecmigrate_qdrant.points import Shape, ShardKey
+from vecmigrate_qdrant.shard_ids import by_key, rows_by_key
+from vecmigrate_qdrant.sharding import (
+    KeyedShards,
+    create_shard_keys,
+    is_sharded_by_key,
+    read_shard_keys,
+    shard_keys,
+)
 from vecmigrate_qdrant.upserting import Destination
-from vecmigrate_qdrant.vectors import choose_vector, dense_params
+from vecmigrate_qdrant.vectors import choose_vector
 
 _log = logging.getLogger("vecmigrate.qdrant")
 
@@ -87,15 +85,15 @@ class QdrantUpdater(Updater):
             params = info.config.params
             wanted = uri.options.get("vector", mark.vector)
             self._vector = choose_vector(params, wanted, self._where)
-            self._params = params
-            own = dense_params(params)[self._vector]
-            self._dimension = own.size
             strict = info.config.strict_mode_config
+            self._shape = Shape.of(params, self._vector)
+            self._points = self._access.points(self._collection, self._shape)
+            self._keys = self._read_keys() if is_sharded_by_key(params) else None
             self._destination = Destination(
-                self._access,
-                self._collection,
-                self._vector,
-                own.multivector_config is not None,
+                self._points,
+                self._where,
+                keyed=self._keys is not None,
+                bounded=not self._access.embedded,
                 most=strict.upsert_max_batchsize if strict and strict.enabled else None,
             )
             self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
@@ -108,47 +106,38 @@ class QdrantUpdater(Updater):
             raise
 
     def upsert(self, batch: VectorBatch) -> None:
-        check_dimension(batch, self._dimension, self._where)
-        ids = storable_ids(batch.ids, self._where)
-        check_extras(batch.extras, self._params, self._vector, self._where)
+        check_dimension(batch, self._shape.dimension, self._where)
+        check_extras(batch.extras, self._shape.others, self._where)
         if batch.extras is not None:
             batch = batch.with_extras(self._fitting(batch.extras))
-        if ids:
-            self._destination.upsert(ids, batch)
-            if is_sharded_by_key(self._params):
-                self._remove_from_other_shards(ids, batch)
+        if self._keys is not None:
+            self._make_keys(rows_by_key(batch.ids, self._where))
+        self._destination.write(batch)
+
+    def _make_keys(self, wanted: Iterable[ShardKey]) -> None:
+        """Make the shard keys that are new at the source."""
+        keys = self._keys or set()
+        new = [KeyedShards(key=key, shards_number=1) for key in wanted if key not in keys]
+        create_shard_keys(self._access, self._collection, new)
+        keys.update(shards.key for shards in new)
 
     def _fitting(self, extras: Sequence[Extra]) -> list[Extra]:
         """Return what the collection has a place for; what it has none for is told once."""
-        fitting, unknown = fitting_extras(extras, self._params, self._vector)
+        fitting, unknown = fitting_extras(extras, self._shape.others)
         if new := unknown - self._told:
             names = ", ".join(map(repr, sorted(new)))
             _log.warning("%s has no vectors %s: not copied", self._where, names)
             self._told |= new
         return fitting
 
-    def _remove_from_other_shards(self, ids: list[PointId], batch: VectorBatch) -> None:
-        """Remove what points that came to another shard key left where they were."""
-        info = self._access.run(lambda client: client.get_collection(self._collection))
-        settings = {
-            "shard_keys": read_shard_keys(self._access, self._collection, info.config.params)
-        }
-        for key in (found.key for found in shard_keys(settings)):
-            gone = [
-                i
-                for i, extra in zip(ids, batch.extras or (), strict=True)
-                if shard_key_of(extra) != key
-            ]
-            if gone:
-                self._access.run(
-                    partial(_delete, collection=self._collection, ids=gone, shard_key=key)
-                )
-
     def delete(self, ids: IdArray) -> None:
-        known = [i for i in canonical_ids(id_array(ids)) if i is not None]
-        if known:
-            points = models.PointIdsList(points=list(known))
-            self._access.run(lambda client: client.delete(self._collection, points, wait=True))
+        if self._keys is not None:
+            grouped = by_key(ids.tolist())
+        else:
+            grouped = {None: [i for i in canonical_ids(id_array(ids)) if i is not None]}
+        for key, mine in grouped.items():
+            if mine:
+                self._points.delete(mine, key)
 
     def flush(self) -> bool:
         self._access.sync_writes(self._collection)
@@ -168,6 +157,10 @@ class QdrantUpdater(Updater):
         finally:
             self._access.close()
 
+    def _read_keys(self) -> set[ShardKey]:
+        found = {"shard_keys": read_shard_keys(self._access, self._collection)}
+        return {shards.key for shards in shard_keys(found)}
+
     def abort(self) -> None:
         # What was written is there: each point as it was or as it is to be.
         if self._open:
@@ -176,10 +169,3 @@ class QdrantUpdater(Updater):
                 self._access.publish(self._collection, self._metadata, None)
             finally:
                 self._access.close()
-
-
-def _delete(
-    client: QdrantBase, *, collection: str, ids: list[PointId], shard_key: int | str
-) -> None:
-    points = models.PointIdsList(points=list(ids))
-    client.delete(collection, points, wait=True, shard_key_selector=shard_key)

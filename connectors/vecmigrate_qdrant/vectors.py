@@ -1,16 +1,10 @@
-"""Named vectors: which one is moved, and the matrix of its values."""
+"""Named vectors: which one is moved."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import models
 
-from vecmigrate.connector import UsageError, Vectors
+from vecmigrate.connector import UsageError
 
 UNNAMED = ""
 """Qdrant's own name for the one vector of a collection without named vectors."""
@@ -62,42 +56,3 @@ def choose_vector(params: models.CollectionParams, wanted: str | None, where: st
 def other_vectors(params: models.CollectionParams, chosen: str) -> list[str]:
     """Return the names of all vectors but the chosen one."""
     return [n for n in [*dense_params(params), *(params.sparse_vectors or {})] if n != chosen]
-
-
-def selector(params: models.CollectionParams, chosen: str) -> bool | list[str]:
-    """Return what asks a request for the chosen vector and no other."""
-    return [chosen] if chosen != UNNAMED or other_vectors(params, chosen) else True
-
-
-def matrix(
-    records: Sequence[models.Record], name: str, params: models.VectorParams
-) -> tuple[Vectors, NDArray[np.intp] | None]:
-    """Return the records' vectors of that name, and how many of them each record has.
-
-    Returns
-    -------
-    vectors
-        ``(n, dimension)`` float32, C-contiguous.
-    counts
-        ``(len(records),)``, or None where each has one.
-    """
-    rows: list[Any] = [
-        r.vector.get(name) if isinstance(r.vector, dict) else r.vector for r in records
-    ]
-    counts = None
-    if params.multivector_config is not None:
-        counts = np.array([len(row or ()) for row in rows], np.intp)
-        rows = list(chain.from_iterable(row or () for row in rows))
-    elif any(row is None for row in rows):
-        counts = np.array([row is not None for row in rows], np.intp)
-        rows = [row for row in rows if row is not None]
-    return np.array(rows, dtype=np.float32).reshape(len(rows), params.size), counts
-
-
-def count_numbers(record: models.Record) -> int:
-    """Return how many numbers all vectors of a point have."""
-    vectors = record.vector.values() if isinstance(record.vector, dict) else [record.vector]
-    return sum(
-        2 * len(v.values) if isinstance(v, models.SparseVector) else np.size(v or [])
-        for v in vectors
-    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors
+from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors, join_batches
 from vecmigrate.description import Metric
 from vecmigrate.errors import MissingIdsError
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
@@ -134,7 +134,7 @@ class Retranslation:
             self._fetch(batch.take(rows)) for rows in (np.arange(half), np.arange(half, len(batch)))
         ]
         filled = [part for part in parts if len(part)]
-        return _joined(filled) if filled else parts[0]
+        return join_batches(filled) if filled else parts[0]
 
     def _comparable(self, expected: VectorBatch, found: VectorBatch) -> np.ndarray:
         """Return the rows whose vectors are to be translations, or anchors that were kept."""
@@ -218,20 +218,3 @@ def _unit(vectors: Vectors) -> Vectors:
 def _only(batch: VectorBatch, found: VectorBatch) -> VectorBatch:
     there = set(found.ids.tolist())
     return batch.take(np.array([i in there for i in batch.ids.tolist()], dtype=np.bool_))
-
-
-def _joined(parts: list[VectorBatch]) -> VectorBatch:
-    if len(parts) == 1:
-        return parts[0]
-    payloads = None
-    if all(part.payloads is not None for part in parts):
-        payloads = [payload for part in parts for payload in part.payloads or ()]
-    extras = None
-    if all(part.extras is not None for part in parts):
-        extras = [extra for part in parts for extra in part.extras or ()]
-    ids = np.concatenate([part.ids for part in parts])
-    vectors = np.concatenate([part.vectors for part in parts])
-    counts = None
-    if any(part.counts is not None for part in parts):
-        counts = np.concatenate([np.array(part.each_count(), np.intp) for part in parts])
-    return VectorBatch(ids, vectors, payloads, extras=extras, counts=counts)

@@ -1,0 +1,214 @@
+"""Points by qdrant-client's own models: embedded storage, and servers over REST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from vecmigrate.connector import IdArray, PointId, VectorBatch, Vectors, id_array
+from vecmigrate_qdrant.access import Access
+from vecmigrate_qdrant.extras import read_extras, vectors_of
+from vecmigrate_qdrant.points import Page, Points, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.vectors import UNNAMED
+
+
+class ClientPoints(Points):
+    """Points that qdrant-client reads and writes.
+
+    Parameters
+    ----------
+    access
+        What carries out requests.
+    """
+
+    def __init__(self, access: Access, collection: str, shape: Shape) -> None:
+        self._access = access
+        self._collection = collection
+        self._shape = shape
+
+    def scroll(
+        self, limit: int, offset: PointId | None, wanted: Wanted, key: ShardKey | None = None
+    ) -> Page:
+        records, following = self._access.run(
+            lambda client: client.scroll(
+                self._collection,
+                limit=limit,
+                offset=offset,
+                with_payload=wanted.payloads,
+                with_vectors=self._vectors(wanted),
+                shard_key_selector=key,
+            )
+        )
+        return Page(
+            self._batch(records, wanted), None if following is None else plain_id(following)
+        )
+
+    def retrieve(
+        self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None = None
+    ) -> VectorBatch:
+        records = self._access.run(
+            lambda client: client.retrieve(
+                self._collection,
+                list(ids),
+                with_payload=wanted.payloads,
+                with_vectors=self._vectors(wanted),
+                shard_key_selector=key,
+            )
+        )
+        # A server gives points that are asked for by id in an order of its own.
+        found = {plain_id(record.id): record for record in records}
+        return self._batch([found[i] for i in ids if i in found], wanted)
+
+    def upsert(
+        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
+    ) -> None:
+        points = self._points(ids, batch)
+        self._access.run(
+            lambda client: client.upsert(
+                self._collection, points, wait=True, shard_key_selector=key
+            )
+        )
+
+    def update_vectors(
+        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
+    ) -> None:
+        points = [
+            models.PointVectors.model_construct(id=point_id, vector=named)
+            for point_id, named in zip(ids, self._named(replace(batch, extras=None)), strict=True)
+            if named
+        ]
+        if points:
+            self._access.run(
+                lambda client: client.update_vectors(
+                    self._collection, points, wait=True, shard_key_selector=key
+                )
+            )
+
+    def delete(self, ids: Sequence[PointId], key: ShardKey | None = None) -> None:
+        points = models.PointIdsList(points=list(ids))
+        self._access.run(
+            lambda client: client.delete(
+                self._collection, points, wait=True, shard_key_selector=key
+            )
+        )
+
+    def search(
+        self, queries: Vectors, k: int, *, exact: bool = False
+    ) -> list[tuple[IdArray, list[ShardKey | None]]]:
+        requests = [
+            models.QueryRequest(
+                query=row,
+                using=None if self._shape.vector == UNNAMED else self._shape.vector,
+                limit=k,
+                params=models.SearchParams(exact=True) if exact else None,
+            )
+            for row in queries.tolist()
+        ]
+        answers = self._access.run(
+            lambda client: client.query_batch_points(self._collection, requests)
+        )
+        return [
+            (
+                id_array([plain_id(p.id) for p in answer.points]),
+                [p.shard_key for p in answer.points],
+            )
+            for answer in answers
+        ]
+
+    def count(self, key: ShardKey | None = None, lacking: str | None = None) -> int:
+        only = None
+        if lacking is not None:
+            only = models.Filter(must_not=[models.HasVectorCondition(has_vector=lacking)])
+        return self._access.run(partial(_count, collection=self._collection, only=only, key=key))
+
+    def _vectors(self, wanted: Wanted) -> bool | list[str]:
+        if not wanted.vectors:
+            return False
+        return True if wanted.extras else self._shape.selector()
+
+    def _batch(self, records: Sequence[models.Record], wanted: Wanted) -> VectorBatch:
+        shape = self._shape
+        vectors = np.empty((0, shape.dimension), np.float32)
+        counts: NDArray[np.intp] | None = np.zeros(len(records), np.intp)
+        if wanted.vectors:
+            vectors, counts = matrix(records, shape)
+        return VectorBatch(
+            id_array([plain_id(record.id) for record in records]),
+            vectors,
+            [r.payload or {} for r in records] if wanted.payloads else None,
+            extras=read_extras(records, shape.others) if wanted.extras else None,
+            counts=counts,
+        )
+
+    def _points(
+        self, ids: Sequence[PointId], batch: VectorBatch
+    ) -> models.Batch | list[models.PointStruct]:
+        payloads = None if batch.payloads is None else list(map(dict, batch.payloads))
+        if batch.extras is None and batch.counts is None:
+            rows = batch.vectors.tolist()
+            vector = self._shape.vector
+            return models.Batch(
+                ids=list(ids),
+                vectors=rows if vector == UNNAMED else {vector: rows},
+                payloads=payloads,
+            )
+        # By columns each point would need each vector.
+        return [
+            # Checked where it was read; doing so again for each number takes most of the time.
+            models.PointStruct.model_construct(
+                id=point_id, vector=named, payload=None if payloads is None else payloads[row]
+            )
+            for row, (point_id, named) in enumerate(zip(ids, self._named(batch), strict=True))
+        ]
+
+    def _named(self, batch: VectorBatch) -> list[dict[str, Any]]:
+        """Return each point's vectors by name."""
+        points = [vectors_of(extra) for extra in batch.extras or [{}] * len(batch)]
+        rows = iter(batch.vectors.tolist())
+        for point, count in zip(points, batch.each_count(), strict=True):
+            own = list(islice(rows, count))
+            if own:
+                point[self._shape.vector] = own if self._shape.multivector else own[0]
+        return points
+
+
+def matrix(
+    records: Sequence[models.Record], shape: Shape
+) -> tuple[Vectors, NDArray[np.intp] | None]:
+    """Return the records' vectors, and how many of them each record has.
+
+    Returns
+    -------
+    vectors
+        ``(n, dimension)`` float32, C-contiguous.
+    counts
+        ``(len(records),)``, or None if each has one.
+    """
+    rows: list[Any] = [
+        r.vector.get(shape.vector) if isinstance(r.vector, dict) else r.vector for r in records
+    ]
+    counts = None
+    if shape.multivector:
+        counts = np.array([len(row or ()) for row in rows], np.intp)
+        rows = list(chain.from_iterable(row or () for row in rows))
+    elif any(row is None for row in rows):
+        counts = np.array([row is not None for row in rows], np.intp)
+        rows = [row for row in rows if row is not None]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), shape.dimension), counts
+
+
+def plain_id(point_id: object) -> PointId:
+    """Return an id of qdrant-client's models as an integer or a string."""
+    return point_id if isinstance(point_id, int) else str(point_id)
+
+
+def _count(client: Any, *, collection: str, only: Any, key: ShardKey | None) -> int:
+    found = client.count(collection, count_filter=only, exact=True, shard_key_selector=key)
+    return int(found.count)
