@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, JsonValue
 
+from vecmigrate.canonical import canonical_setting
 from vecmigrate.description import CollectionDescription
 from vecmigrate.keeping import ORIGIN_FIELD
 
@@ -68,7 +69,11 @@ def compare_descriptions(
     one_store = source.store == target.store
     ours, theirs = _flat(source, settings=one_store), _flat(target, settings=one_store)
     names = list(dict.fromkeys([*ours, *theirs]))
-    differing = [name for name in names if ours.get(name) != theirs.get(name)]
+    differing = [
+        name
+        for name in names
+        if canonical_setting(ours.get(name)) != canonical_setting(theirs.get(name))
+    ]
     return Comparison(
         source=source.uri,
         target=target.uri,

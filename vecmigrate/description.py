@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from vecmigrate.batches import Payload, PointId
+from vecmigrate.canonical import canonical_setting, canonical_text
 
 TEXT_FIELDS = ("text", "page_content", "document", "content", "body", "chunk", "passage")
 """Payload fields that hold the embedded text by common habit, tried in this order."""
@@ -118,6 +119,10 @@ class CollectionDescription(BaseModel):
         In the store's own words, as ``IVF256,Flat`` or ``HNSW(m=16)``.
     count, dimension
         Points, and length of the vector that is migrated.
+    count_is_exact
+        False if the store cannot count exactly.
+    without_vector
+        How many of the points do not have the vector that is migrated.
     lossy
         True where vectors are stored as codes, from which they come back changed.
     settings
@@ -142,6 +147,8 @@ class CollectionDescription(BaseModel):
     store: str
     index_type: str
     count: int = Field(ge=0)
+    count_is_exact: bool = True
+    without_vector: int = 0
     dimension: int = Field(gt=0)
     metric: Metric
     id_kind: IdKind
@@ -157,9 +164,12 @@ class CollectionDescription(BaseModel):
     keyed_ids: bool = False
 
     def fingerprint(self) -> str:
-        """Digest all but the URI and the notes, which depend on how the collection is reached."""
-        described = self.model_dump_json(exclude={"uri", "notes"}).encode()
-        return hashlib.blake2b(described, digest_size=16).hexdigest()
+        """Digest all but the URI and the notes, which depend on how the collection is reached.
+
+        The order of fields and settings does not count, see :func:`canonical_setting`.
+        """
+        described = canonical_setting(self.model_dump(mode="json", exclude={"uri", "notes"}))
+        return hashlib.blake2b(canonical_text(described).encode(), digest_size=16).hexdigest()
 
 
 class TargetSpec(BaseModel):
@@ -211,7 +221,8 @@ def detect_text_field(payloads: Iterable[Payload]) -> str | None:
         for name, values in texts.items()
         if sum(len(v.split()) for v in values) / len(values) >= 3
     }
-    return max(wordy, key=wordy.__getitem__, default=None)
+    # Sorted, since stores give fields in any order, and two may be equally long.
+    return max(sorted(wordy), key=wordy.__getitem__, default=None)
 
 
 def detect_id_kind(ids: Sequence[PointId]) -> IdKind:

@@ -9,17 +9,22 @@ from vecmigrate.errors import MissingIdsError
 from vecmigrate.source import Source
 
 
-def fetch_existing(source: Source, ids: IdArray) -> list[VectorBatch]:
-    """Return points by id, without those that have no vector or are gone since they were listed."""
+def fetch_there(source: Source, ids: IdArray) -> list[VectorBatch]:
+    """Return points by id, without those that are gone since they were listed."""
     if not len(ids):
         return []
     try:
-        return [source.fetch(ids).with_one_vector()]
+        return [source.fetch(ids)]
     except MissingIdsError:
         if len(ids) == 1:
             return []
     half = len(ids) // 2
-    return fetch_existing(source, ids[:half]) + fetch_existing(source, ids[half:])
+    return fetch_there(source, ids[:half]) + fetch_there(source, ids[half:])
+
+
+def fetch_existing(source: Source, ids: IdArray) -> list[VectorBatch]:
+    """As :func:`fetch_there`, without points that have no vector."""
+    return [batch.with_one_vector() for batch in fetch_there(source, ids)]
 
 
 def rows_by_id(batch: VectorBatch, ids: IdArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -25,7 +25,7 @@ from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, Poi
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
 from vecmigrate.screening import OnBadVector, Skipped
-from vecmigrate.sink import Sink
+from vecmigrate.sink import Absent, Sink
 from vecmigrate.source import Source
 from vecmigrate.stages import StageSeconds
 from vecmigrate.state.jobs import Belongings, Job
@@ -110,6 +110,7 @@ def migrate(
     on_bad_point: OnBadPoint | str = OnBadPoint.FAIL,
     dead_letters: str | Path | None = None,
     max_dead_letters: int = MAX_DEAD_LETTERS,
+    id_with_key: bool = False,
     restart: bool = False,
     state: str | Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -148,6 +149,9 @@ def migrate(
         By default named by the job, in ``dead-letters/`` beside the state file.
     max_dead_letters
         Refused points beyond which the run stops all the same.
+    id_with_key
+        Write ids as ``KEY/ID`` to a store that does not know the source's keys, within which alone
+        its ids are unique; without it such a target is refused.
     restart
         Throw away what an earlier, unfinished run left at the target.
     state
@@ -270,6 +274,7 @@ def migrate(
                 stages=stages,
             )
             with kept.suspending(sink):
+                _check_keys(description, sink, target, allowed=id_with_key)
                 notes = _left_behind(description, sink, target)
             writing = Writing(
                 sink, target, spec, writer, keeper, paced=max_rate is not None, stages=stages
@@ -287,6 +292,8 @@ def migrate(
                 steps.ended("write", points=here)
             with kept.suspending(sink):
                 kept.publishing(sink)
+                seen = written.count + len(set(skipped.ids)) + len(letters.ids)
+                notes += _check_complete(description, sink, seen)
                 with stages.timed_writing():
                     notes += sink.finish().notes
                 steps.ended("publish")
@@ -336,6 +343,39 @@ def _left_behind(source: CollectionDescription, sink: Sink, target: str) -> tupl
         return ()
     names = ", ".join(map(repr, source.other_vectors))
     return (f"the named vectors {names} are not copied: {target} holds one vector a point",)
+
+
+def _check_keys(source: CollectionDescription, sink: Sink, target: str, *, allowed: bool) -> None:
+    """Raise :class:`MismatchError` if points that a key tells apart would become one."""
+    if source.keyed_ids and not sink.keyed_ids and not allowed:
+        raise MismatchError(
+            f"an id of {source.uri} is unique within a shard key only, and {target} knows no "
+            "shard keys",
+            remedy="Name a target of the same store, or have ids written as KEY/ID by "
+            "--id-with-key.",
+        )
+
+
+def _check_complete(source: CollectionDescription, sink: Sink, seen: int) -> tuple[str, ...]:
+    """Compare the points that were written or left out with what the source says that it holds.
+
+    Raises
+    ------
+    VerificationError
+        If there are more or fewer.
+    """
+    if not source.count_is_exact:
+        return (f"{source.uri} does not count its points: their number was not compared",)
+    expected = source.count
+    if sink.absent is Absent.PASSED_OVER:
+        expected -= source.without_vector
+    if seen != expected:
+        raise VerificationError(
+            f"{source.uri} holds {expected:,} points, and {seen:,} were written or left out",
+            remedy="Nothing was published. Keep the source still and run again; if this comes "
+            "back, report it.",
+        )
+    return ()
 
 
 def _beside(state: str | Path | None, job: Job | None, kind: str) -> Path | None:

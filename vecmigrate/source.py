@@ -130,6 +130,13 @@ class Source(ABC):
         """
         return 0.0
 
+    def payload_ulps(self) -> int:
+        """Tell how many units in the last place a payload's float may be off what was written.
+
+        0 where the store keeps doubles to the bit; override where it changes them.
+        """
+        return 0
+
     def as_stored(self, vectors: Vectors) -> Vectors:
         """Return ``(n, d)`` vectors as they would come back if they were written here.
 

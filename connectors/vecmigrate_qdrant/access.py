@@ -30,11 +30,14 @@ class Access(ABC):
         True where Qdrant runs in this process.
     notes
         What a user should know of the connection.
+    payload_ulps
+        How many units in the last place a payload's float may be off what was written.
     """
 
     place: str
     embedded: bool
     notes: tuple[str, ...] = ()
+    payload_ulps: int = 0
 
     @abstractmethod
     def run(self, request: Callable[[QdrantBase], T]) -> T:

@@ -61,6 +61,7 @@ def describe(
     points = access.points(collection, Shape.of(info.config.params, vector))
     sample = points.scroll(SAMPLE_SIZE, None, Wanted(vectors=False)).batch
     payloads = sample.each_payload()
+    lacking = _count_lacking(points, vector) if vector != UNNAMED else 0
     # A server gives the fields of a payload in an order of its own.
     fields = tuple(sorted({name for payload in payloads for name in payload}))
     params = dense_params(info.config.params)[vector]
@@ -74,6 +75,7 @@ def describe(
         store="qdrant",
         index_type=index_type(info, vector, embedded=access.embedded),
         count=points.count(),
+        without_vector=lacking,
         dimension=params.size,
         metric=METRICS[params.distance],
         id_kind=IdKind.STRING if keyed else detect_id_kind(sample.ids.tolist()),
@@ -81,7 +83,7 @@ def describe(
         payload_fields=fields,
         text_field=text_field if text_field in fields else detect_text_field(payloads),
         settings=settings,
-        notes=(*access.notes, *_notes(points, info, vector), *notes),
+        notes=(*access.notes, *_notes(info, vector, lacking), *notes),
         provenance=mark.provenance if mark is not None else None,
         multivector=params.multivector_config is not None,
         in_place=vector in vector_marks(info),
@@ -89,12 +91,12 @@ def describe(
     )
 
 
-def _notes(points: Points, info: models.CollectionInfo, vector: str) -> list[str]:
+def _notes(info: models.CollectionInfo, vector: str, lacking: int) -> list[str]:
     notes = []
     mark = mark_of(info, vector)
     if mark is not None and mark.state is State.WRITING:
         notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
-    if vector != UNNAMED and (lacking := _count_lacking(points, vector)):
+    if lacking:
         notes.append(
             f"{lacking:,} points have no vector {vector!r}: a migration to Qdrant copies what "
             "else they have, anything else passes over them"

@@ -203,6 +203,9 @@ class QdrantSource(PartitionedSource):
     def rounding(self) -> float:
         return self._rounding
 
+    def payload_ulps(self) -> int:
+        return self._access.payload_ulps
+
     def close(self) -> None:
         self._access.close()
 

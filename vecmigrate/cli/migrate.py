@@ -103,6 +103,13 @@ def run(
         Path | None,
         typer.Option(help="Folder that all Ray workers see; unsaid, beside the state file."),
     ] = None,
+    id_with_key: Annotated[
+        bool,
+        typer.Option(
+            "--id-with-key",
+            help="Write ids as KEY/ID if TARGET's store does not know SOURCE's shard keys.",
+        ),
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away an earlier, unfinished run's target.")
     ] = False,
@@ -132,6 +139,7 @@ def run(
                 on_bad_point=on_bad_point,
                 dead_letters=dead_letters,
                 max_dead_letters=max_dead_letters,
+                id_with_key=id_with_key,
                 restart=restart,
                 state=where,
                 checkpoint_seconds=checkpoint_seconds,

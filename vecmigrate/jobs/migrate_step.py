@@ -49,6 +49,7 @@ class MigrateStep:
                 on_bad_point=spec.migrate.on_bad_point,
                 dead_letters=spec.migrate.dead_letters,
                 max_dead_letters=spec.migrate.max_dead_letters,
+                id_with_key=spec.migrate.id_with_key,
                 state=moving.state,
                 checkpoint_seconds=spec.migrate.checkpoint_seconds,
                 max_rate=spec.migrate.max_rate,

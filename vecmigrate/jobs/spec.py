@@ -118,6 +118,11 @@ class MigrateSection(Section):
     max_rate: Annotated[float, Field(ge=1)] | None = Field(
         default=None, description="Points a second to write at most."
     )
+    id_with_key: bool = Field(
+        default=False,
+        description="Write ids as `KEY/ID` if the target's store does not know the source's "
+        "shard keys.",
+    )
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         default=CHECKPOINT_SECONDS,
         description="How often to make durable what was written, at most.",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecmigrate.batches import Payload, VectorBatch, id_array
+from vecmigrate.batches import Payload, PointId, VectorBatch, id_array
 from vecmigrate.description import Metric
 from vecmigrate.fetching import fetch_existing, rows_by_id
 from vecmigrate.id_fingerprint import id_hashes
@@ -16,7 +16,7 @@ from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
 from vecmigrate.sync.plan import hashes_of, mark_of
 from vecmigrate.translators import Translator
 from vecmigrate.verification.retranslation import allowed_of, distances
-from vecmigrate.verification.tally import content_hashes, vector_hashes
+from vecmigrate.verification.tally import content_hashes, same_payload, vector_hashes
 
 
 @dataclass(slots=True)
@@ -74,6 +74,7 @@ class Judge:
         self._marks = marks
         self._adopt = adopt
         self._cosine = target.describe().metric is Metric.COSINE
+        self._ulps = target.payload_ulps()
 
     def judge(self, batch: VectorBatch) -> Judged:
         """Judge usable points of the source."""
@@ -128,7 +129,10 @@ class Judge:
                     or found.extras is None
                     or found.extras[at] == batch.extras[row]
                 )
-                if (kept or same[at]) and holds[at] == entry.payload and same_extras:
+                same_fields = holds[at] == entry.payload or same_payload(
+                    given[row], points[at], self._ulps
+                )
+                if (kept or same[at]) and same_fields and same_extras:
                     entry.target = hashes[at]
                     settled.append(entry)
                     write[row] = False
@@ -181,19 +185,36 @@ def note_payloads(writes: VectorBatch, entries: list[Entry]) -> None:
         entry.wrote = payload
 
 
-def read_back(target: Source, entries: list[Entry]) -> list[Entry]:
+def read_back(
+    target: Source, entries: list[Entry], written: VectorBatch | None = None
+) -> list[Entry]:
     """Return the entries of points that the target holds as they were written.
 
     Each gets the hash of the vector that the target holds.
+
+    Parameters
+    ----------
+    written
+        The points as they were written, by whose values a payload is compared if its hash differs.
     """
     by_id = {entry.id: entry for entry in entries}
+    ulps = target.payload_ulps() if written is not None else 0
+    wrote: dict[PointId, Payload] = {}
+    if written is not None and ulps:
+        wrote = dict(zip(written.ids.tolist(), written.each_payload(), strict=True))
     good: list[Entry] = []
     for found in fetch_existing(target, id_array(by_id)):
-        for point_id, vector, payload in zip(
-            found.ids.tolist(), target_hashes(found), _payload_hashes(found), strict=True
+        for point_id, vector, digest, payload in zip(
+            found.ids.tolist(),
+            target_hashes(found),
+            _payload_hashes(found),
+            found.each_payload(),
+            strict=True,
         ):
             entry = by_id[point_id]
-            if entry.wrote == payload:
+            if entry.wrote == digest or (
+                point_id in wrote and same_payload(wrote[point_id], payload, ulps)
+            ):
                 entry.target = vector
                 good.append(entry)
     return good

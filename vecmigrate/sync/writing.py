@@ -38,7 +38,7 @@ class Writing:
         updater = self._opened()
         updater.upsert(batch)
         if updater.flush():
-            self._settle()
+            self._settle(batch)
 
     def delete(self, ids: IdArray) -> None:
         """Delete points."""
@@ -72,11 +72,11 @@ class Writing:
             self._updater = open_updater(self._target, self._provenance)
         return self._updater
 
-    def _settle(self) -> None:
+    def _settle(self, batch: VectorBatch | None = None) -> None:
         with open_source(self._target) as target:
             while entries := self._ledger.intended(_SETTLED_AT_ONCE):
                 written = [e for e in entries if e.origin is not Origin.DELETED]
-                good = read_back(target, written)
+                good = read_back(target, written, batch)
                 if len(good) < len(written):
                     arrived = {entry.id for entry in good}
                     lost = [entry.id for entry in written if entry.id not in arrived]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.batches import IdArray, PointId, VectorBatch
 from vecmigrate.id_fingerprint import id_hashes
-from vecmigrate.verification.tally import BUCKETS, bucket_of, content_hashes
+from vecmigrate.verification.tally import BUCKETS, bucket_of, content_hashes, same_payload
 
 MOST_BUCKETS = 32
 """Buckets looked into: of ten million ids some 5,000, and all that differ where they are few."""
@@ -54,3 +54,44 @@ class Suspects:
                 contents = content_hashes(hashes[rows], part.payloads)
                 found.update(zip(part.ids.tolist(), contents.tolist(), strict=True))
         return found
+
+
+def differing_payloads(
+    differs: NDArray[np.bool_],
+    stream: Iterable[VectorBatch],
+    fetch: Callable[[IdArray], Iterable[VectorBatch]],
+    ulps: int,
+) -> tuple[list[PointId], int]:
+    """Compare payloads by their values, a batch at a time.
+
+    Parameters
+    ----------
+    differs
+        ``(65536,)`` mask of the buckets that do.
+    stream
+        One collection.
+    fetch
+        Reads those of some points that the other one holds.
+
+    Returns
+    -------
+    differing
+        The ids of points whose payloads are not the same.
+    near
+        How many are the same within ``ulps`` units in the last place, but not to the bit.
+    """
+    differing: list[PointId] = []
+    near = 0
+    for batch in stream:
+        rows = np.flatnonzero(differs[bucket_of(id_hashes(batch.ids))])
+        ours = batch.take(rows)
+        payloads = dict(zip(ours.ids.tolist(), ours.each_payload(), strict=True))
+        for theirs in fetch(ours.ids):
+            for point, payload in zip(theirs.ids.tolist(), theirs.each_payload(), strict=True):
+                if same_payload(payloads[point], payload, 0):
+                    continue
+                if same_payload(payloads[point], payload, ulps):
+                    near += 1
+                else:
+                    differing.append(point)
+    return differing, near

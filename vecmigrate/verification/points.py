@@ -8,13 +8,16 @@ import numpy as np
 from pydantic import JsonValue
 
 from vecmigrate.batches import IdArray, PointId, VectorBatch
-from vecmigrate.verification.differences import Suspects
+from vecmigrate.verification.differences import Suspects, differing_payloads
 from vecmigrate.verification.record import Check, Outcome
 from vecmigrate.verification.tally import Tally
 from vecmigrate.wording import name_some
 
 Again = Callable[[bool], Iterable[VectorBatch]]
 """Reads a collection a second time, with payloads or without."""
+
+Fetch = Callable[[IdArray], Iterable[VectorBatch]]
+"""Reads the points that are there, by their ids."""
 
 
 def check_counts(source: Tally, target: Tally, left_out: int, refused: int = 0) -> Check:
@@ -70,13 +73,26 @@ def check_ids(source: Tally, target: Tally, old: Again, new: Again) -> Check:
     )
 
 
-def check_payloads(source: Tally, target: Tally, old: Again, new: Again) -> Check:
-    """Compare payloads by hashes; where they differ, read again to name the points."""
+def check_payloads(
+    source: Tally, target: Tally, old: Again, new: Again, *, ulps: int, fetch: Fetch
+) -> Check:
+    """Compare payloads by hashes; where they differ, read again to name the points.
+
+    Parameters
+    ----------
+    ulps
+        How exact the stores' floats are; above 0 a hash that differs is settled by the values.
+    fetch
+        Reads points of the target, for that.
+    """
     if np.array_equal(source.contents, target.contents):
         return Check(
             name="payloads", outcome=Outcome.PASSED, summary="the payloads are the source's"
         )
     contents, ids = source.contents != target.contents, source.ids != target.ids
+    if ulps:
+        differing, near = differing_payloads(contents, old(True), fetch, ulps)
+        return _payloads_by_value(differing, near, ulps)
     # Where the ids agree it is the payloads that do not; elsewhere a missing point may be all.
     certain = contents & ~ids
     suspects = Suspects(certain if certain.any() else contents)
@@ -102,6 +118,28 @@ def check_payloads(source: Tally, target: Tally, old: Again, new: Again) -> Chec
             "differing": len(differing),
             "all_found": suspects.all_buckets,
             "differing_ids": _first(differing),
+        },
+    )
+
+
+def _payloads_by_value(differing: list[PointId], near: int, ulps: int) -> Check:
+    summary = "the payloads are the source's"
+    if near:
+        summary += (
+            f", the floats of {near:,} to {ulps} units in the last place, as the store has it"
+        )
+    if differing:
+        summary = f"{len(differing):,} payloads are not the source's: ids {name_some(differing)}"
+    return Check(
+        name="payloads",
+        outcome=Outcome.FAILED if differing else Outcome.PASSED,
+        summary=summary,
+        figures={
+            "differing": len(differing),
+            "all_found": True,
+            "differing_ids": _first(differing),
+            "near": near,
+            "units_in_the_last_place": ulps,
         },
     )
 

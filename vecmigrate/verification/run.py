@@ -15,6 +15,7 @@ from vecmigrate.batches import VectorBatch
 from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.events import Steps
+from vecmigrate.fetching import fetch_there
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
 from vecmigrate.quarantine import DeadLetters
@@ -115,7 +116,13 @@ def verify(
         checks = [
             check_counts(ours.tally, theirs, len(ours.skipped), refused),
             check_ids(ours.tally, theirs, *again),
-            check_payloads(ours.tally, theirs, *again),
+            check_payloads(
+                ours.tally,
+                theirs,
+                *again,
+                ulps=max(old.payload_ulps(), new.payload_ulps()),
+                fetch=partial(fetch_there, new),
+            ),
             vectors.check(full=asked.sample is None),
             *others.checks(),
             *sound.checks(unit=fitted.normalize_output_ and not described[1].lossy),

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.batches import Payload, VectorBatch, Vectors
+from vecmigrate.canonical import canonical_text, same_within
 from vecmigrate.id_fingerprint import id_hashes
 from vecmigrate.keeping import ORIGIN_FIELD
 
 BUCKETS = 1 << 16
 _SHIFT = np.uint64(48)
 _MASK = (1 << 64) - 1
-
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=dict).encode
 
 
 class Tally:
@@ -73,6 +71,11 @@ def content_hashes(
     return _hashes_with(hashes, map(_plain, given))
 
 
+def same_payload(ours: Payload, theirs: Payload, ulps: int) -> bool:
+    """Compare two payloads of which :func:`content_hashes` differ, by :func:`same_within`."""
+    return same_within(_kept(ours), _kept(theirs), ulps)
+
+
 def vector_hashes(hashes: NDArray[np.uint64], vectors: Vectors) -> NDArray[np.uint64]:
     """Return ``(n,)`` hashes of points' id hashes with their ``(n, d)`` float32 vectors."""
     return _hashes_with(hashes, map(memoryview, vectors))
@@ -91,5 +94,8 @@ def _hashes_with(
 
 
 def _plain(payload: Payload) -> bytes:
-    kept = {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
-    return _canonical(kept).encode()
+    return canonical_text(_kept(payload)).encode()
+
+
+def _kept(payload: Payload) -> Payload:
+    return {name: value for name, value in payload.items() if name != ORIGIN_FIELD}

@@ -1,0 +1,75 @@
+"""One form of what stores give in any order, and comparison of floats as exact as a store is."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+
+_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=dict).encode
+
+
+def canonical_text(value: Any) -> str:
+    """Return a JSON-like value as one text, whatever the order of its mappings' keys."""
+    return _canonical_json(value)
+
+
+def canonical_setting(value: JsonValue) -> JsonValue:
+    """Return a setting as one value, however a store told it.
+
+    Neither the order of keys nor that of a list counts, and a float is what is left of it as
+    float32: by one interface a server gives 0.99, by another 0.9900000095.
+    """
+    if isinstance(value, dict):
+        return {name: canonical_setting(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return sorted(map(canonical_setting, value), key=canonical_text)
+    return float32_setting(value) if isinstance(value, float) else value
+
+
+def float32_setting(value: float) -> float:
+    """Return the shortest number that is the same as ``value`` in float32."""
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
+
+
+def same_within(ours: Any, theirs: Any, ulps: int) -> bool:
+    """Tell whether two JSON-like values are equal, floats to some units in the last place.
+
+    Parameters
+    ----------
+    ulps
+        How many doubles apart two finite floats may be; the sign of zero does not count. What is
+        not finite is the same as itself alone.
+    """
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return ours == theirs or _are_near(ours, theirs, ulps)
+    if isinstance(ours, bool) or isinstance(theirs, bool):
+        return ours is theirs
+    if isinstance(ours, str | int | float) or ours is None:
+        return type(ours) is type(theirs) and bool(ours == theirs)
+    if isinstance(ours, list | tuple):
+        return (
+            isinstance(theirs, list | tuple)
+            and len(ours) == len(theirs)
+            and all(same_within(o, t, ulps) for o, t in zip(ours, theirs, strict=True))
+        )
+    if not hasattr(ours, "keys") or not hasattr(theirs, "keys"):
+        return bool(ours == theirs)
+    return ours.keys() == theirs.keys() and all(same_within(ours[k], theirs[k], ulps) for k in ours)
+
+
+def _are_near(ours: float, theirs: float, ulps: int) -> bool:
+    if not (np.isfinite(ours) and np.isfinite(theirs)):
+        return bool(np.isnan(ours) and np.isnan(theirs))
+    return abs(_place(ours) - _place(theirs)) <= ulps
+
+
+def _place(value: float) -> int:
+    """Return a finite double's number among all doubles, both zeros being 0."""
+    (bits,) = struct.unpack("<q", struct.pack("<d", value))
+    place: int = bits if bits >= 0 else -(2**63) - bits
+    return place
