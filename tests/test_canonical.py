@@ -1,4 +1,4 @@
-"""One form of what stores give in any order, and floats compared as exactly as a store keeps them."""
+"""One form of what stores give in any order, and floats compared as exactly as stores keep them."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from vecmigrate.batches import (
     id_array,
     join_batches,
 )
+from vecmigrate.canonical import float32_setting
 from vecmigrate.description import (
     CollectionDescription,
     EncoderIdentity,
@@ -91,6 +92,7 @@ __all__ = [
     "check_dimension",
     "detect_id_kind",
     "detect_text_field",
+    "float32_setting",
     "id_array",
     "join_batches",
     "map_in_parallel",

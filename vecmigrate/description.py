@@ -176,6 +176,14 @@ class TargetSpec(BaseModel):
     """What a sink is to create.
 
     ``settings`` count only for a sink of the store ``store``; any other one goes by the metric.
+
+    Attributes
+    ----------
+    source_dimension, source_count
+        The source's, by which limits on sizes are scaled.
+    keep_limits
+        Refuse a target for which limits copied from the source are too small, instead of raising
+        them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -186,6 +194,9 @@ class TargetSpec(BaseModel):
     settings: dict[str, JsonValue] = {}
     text_field: str | None = None
     provenance: Provenance | None = None
+    source_dimension: int | None = None
+    source_count: int | None = None
+    keep_limits: bool = False
 
     @classmethod
     def like(cls, source: CollectionDescription, **changes: Any) -> Self:
@@ -197,6 +208,8 @@ class TargetSpec(BaseModel):
                 "store": source.store,
                 "settings": source.settings,
                 "text_field": source.text_field,
+                "source_dimension": source.dimension,
+                "source_count": source.count,
                 **changes,
             }
         )

@@ -111,6 +111,7 @@ def migrate(
     dead_letters: str | Path | None = None,
     max_dead_letters: int = MAX_DEAD_LETTERS,
     id_with_key: bool = False,
+    keep_limits: bool = False,
     restart: bool = False,
     state: str | Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -152,6 +153,9 @@ def migrate(
     id_with_key
         Write ids as ``KEY/ID`` to a store that does not know the source's keys, within which alone
         its ids are unique; without it such a target is refused.
+    keep_limits
+        Refuse a target for which size limits copied from the source are too small, instead of
+        raising them with the dimension.
     restart
         Throw away what an earlier, unfinished run left at the target.
     state
@@ -238,7 +242,12 @@ def migrate(
         job = kept.job
         if job is not None:
             provenance = job.provenance
-        spec = TargetSpec.like(description, dimension=translator.target_dim_, provenance=provenance)
+        spec = TargetSpec.like(
+            description,
+            dimension=translator.target_dim_,
+            provenance=provenance,
+            keep_limits=keep_limits,
+        )
         letters = DeadLetters(
             Path(dead_letters) if dead_letters else _letters_of(state, job),
             provenance.run(),
@@ -274,6 +283,8 @@ def migrate(
                 stages=stages,
             )
             with kept.suspending(sink):
+                for warning in sink.warnings:
+                    announce(f"note: {warning}")
                 _check_keys(description, sink, target, allowed=id_with_key)
                 notes = _left_behind(description, sink, target)
             writing = Writing(

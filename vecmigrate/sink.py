@@ -39,6 +39,8 @@ class Sink(ABC):
     keyed_ids
         True if it keeps points apart whose ids are spelled ``KEY/ID``, as the source does, see
         :attr:`CollectionDescription.keyed_ids`.
+    warnings
+        What a user should know before the first write.
     concurrent
         True where several processes may write at once, each through a sink that
         :meth:`ResumableConnector.resume_sink` makes of this one's checkpoint and that it suspends
@@ -48,6 +50,7 @@ class Sink(ABC):
     whole_points: ClassVar[bool] = False
     absent: ClassVar[Absent] = Absent.BAD
     keyed_ids: bool = False
+    warnings: tuple[str, ...] = ()
     concurrent: bool = False
 
     @abstractmethod

@@ -18,7 +18,7 @@ from vecmigrate.connector import (
 from vecmigrate_qdrant.access import Access
 from vecmigrate_qdrant.marks import State, mark_of, settled, vector_marks
 from vecmigrate_qdrant.points import Points, Shape, Wanted
-from vecmigrate_qdrant.settings import METRICS, index_type, read_settings
+from vecmigrate_qdrant.settings import METRICS, forbids_indexing, index_type, read_settings
 from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
@@ -83,7 +83,7 @@ def describe(
         payload_fields=fields,
         text_field=text_field if text_field in fields else detect_text_field(payloads),
         settings=settings,
-        notes=(*access.notes, *_notes(info, vector, lacking), *notes),
+        notes=(*access.notes, *_notes(info, vector, lacking, embedded=access.embedded), *notes),
         provenance=mark.provenance if mark is not None else None,
         multivector=params.multivector_config is not None,
         in_place=vector in vector_marks(info),
@@ -91,11 +91,13 @@ def describe(
     )
 
 
-def _notes(info: models.CollectionInfo, vector: str, lacking: int) -> list[str]:
+def _notes(info: models.CollectionInfo, vector: str, lacking: int, *, embedded: bool) -> list[str]:
     notes = []
     mark = mark_of(info, vector)
     if mark is not None and mark.state is State.WRITING:
         notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
+    if not embedded and (reason := forbids_indexing(info)):
+        notes.append(f"its own settings forbid indexing ({reason}): searches compare all points")
     if lacking:
         notes.append(
             f"{lacking:,} points have no vector {vector!r}: a migration to Qdrant copies what "

@@ -8,29 +8,55 @@ from qdrant_client import models
 
 from vecmigrate.connector import WriteError
 from vecmigrate_qdrant.access import Access
+from vecmigrate_qdrant.settings import forbids_indexing
 
-INDEXING_SECONDS = 300.0
+STALLED_SECONDS = 300.0
 POLL_SECONDS = 0.5
 
 
 def await_index(access: Access, collection: str) -> tuple[str, ...]:
-    """Wait until a collection is green, within bounds; a note where it is not by then.
+    """Wait until a collection is green, as long as it gets on; a note if it does not.
+
+    A server that was started anew leaves a collection grey until something changes there, so that
+    its settings are set to what they are.
 
     Raises
     ------
     WriteError
-        Where the server could not index it.
+        If the server could not index it.
     """
-    deadline = time.monotonic() + INDEXING_SECONDS
+    before: tuple[object, ...] = ()
+    deadline = 0.0
+    nudged = False
     while True:
-        info = access.run(lambda client: client.get_collection(collection))
+        info = access.info(collection)
         if info.status == models.CollectionStatus.RED:
             raise WriteError(
                 f"the server could not index {access.place}/{collection} ({info.optimizer_status})",
                 remedy="See the server's log; then start over with --restart.",
             )
-        if info.status != models.CollectionStatus.YELLOW:
+        if info.status == models.CollectionStatus.GREEN:
             return ()
-        if time.monotonic() > deadline:
-            return ("the server is still indexing: complete, but slower to search until then",)
+        if (reason := forbids_indexing(info)) is not None:
+            return (f"nothing is indexed: the collection's own settings forbid it ({reason})",)
+        if info.status == models.CollectionStatus.GREY and not nudged:
+            nudged = True
+            _nudge(access, collection)
+        now = (info.status, info.indexed_vectors_count, info.segments_count)
+        if now != before:
+            before, deadline = now, time.monotonic() + STALLED_SECONDS
+        elif time.monotonic() > deadline:
+            return (
+                f"the server has indexed {info.indexed_vectors_count or 0:,} vectors and got no "
+                f"further in {STALLED_SECONDS:.0f} s: the collection is complete, but slower to "
+                "search until it is done",
+            )
         time.sleep(POLL_SECONDS)
+
+
+def _nudge(access: Access, collection: str) -> None:
+    access.run(
+        lambda client: client.update_collection(
+            collection, optimizers_config=models.OptimizersConfigDiff()
+        )
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 from qdrant_client import models
 
-from vecmigrate.connector import Metric, MismatchError, UsageError
+from vecmigrate.connector import Metric, MismatchError, TargetSpec, UsageError, float32_setting
 from vecmigrate_qdrant.marks import foreign_metadata
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
@@ -161,15 +163,61 @@ def unknown_to_embedded(settings: Mapping[str, JsonValue]) -> list[str]:
     return [name for name in _SERVER_ONLY if settings.get(name) not in (None, {}, [])]
 
 
-def strict_mode(settings: Mapping[str, JsonValue]) -> models.StrictModeConfig | None:
-    """Return the strict mode to set, if any; raises as :func:`creation_arguments`."""
+def strict_mode(
+    settings: Mapping[str, JsonValue], spec: TargetSpec
+) -> tuple[models.StrictModeConfig | None, tuple[str, ...]]:
+    """Return the strict mode to set, if any, and notes on limits that were raised.
+
+    A limit on the size of vectors grows with the dimension, unless ``spec.keep_limits`` is set.
+
+    Raises
+    ------
+    MismatchError
+        As :func:`creation_arguments`; and if a limit that is to be kept is too small.
+    """
     found = settings.get("strict_mode_config")
     if found is None:
-        return None
+        return None, ()
     try:
-        return models.StrictModeConfig.model_validate(_known(models.StrictModeConfig, found))
+        mode = models.StrictModeConfig.model_validate(_known(models.StrictModeConfig, found))
     except ValidationError as error:
         raise _foreign_settings(error) from error
+    limit, before = mode.max_collection_vector_size_bytes, spec.source_dimension
+    if not mode.enabled or limit is None or before is None or spec.dimension <= before:
+        return mode, ()
+    if not spec.keep_limits:
+        mode.max_collection_vector_size_bytes = math.ceil(limit * spec.dimension / before)
+        return mode, (
+            f"strict mode's max_collection_vector_size_bytes is {limit:,} at the source and "
+            f"{mode.max_collection_vector_size_bytes:,} at the target, as vectors have "
+            f"{spec.dimension} dimensions instead of {before}",
+        )
+    needed = _bytes_of_vectors(settings, spec)
+    if needed > limit:
+        raise MismatchError(
+            f"the source's limit max_collection_vector_size_bytes of {limit:,} is too small for "
+            f"the target, whose vectors take about {needed:,} bytes",
+            remedy="Raise the limit at the source, or leave out --keep-limits.",
+        )
+    return mode, ()
+
+
+def _bytes_of_vectors(settings: Mapping[str, JsonValue], spec: TargetSpec) -> int:
+    """Estimate how many bytes the dense vectors of all points take."""
+    others = _mapping(settings.get("other_vectors") or {}).values()
+    sizes = [_mapping(other).get("size") for other in others]
+    each = spec.dimension + sum(size for size in sizes if isinstance(size, int))
+    return 4 * each * (spec.source_count or 0)
+
+
+def forbids_indexing(info: models.CollectionInfo) -> str | None:
+    """Say why a server never indexes a collection, by its own settings; None if it does."""
+    optimizers = info.config.optimizer_config
+    if optimizers.max_optimization_threads == 0:
+        return "max_optimization_threads is 0"
+    if optimizers.indexing_threshold == 0:
+        return "indexing_threshold is 0"
+    return None
 
 
 def index_type(info: models.CollectionInfo, vector: str, *, embedded: bool) -> str:
@@ -188,7 +236,19 @@ def index_type(info: models.CollectionInfo, vector: str, *, embedded: bool) -> s
 
 
 def _dump(model: BaseModel, exclude: set[str] | None = None) -> dict[str, JsonValue]:
-    return model.model_dump(mode="json", exclude_none=True, exclude=exclude)
+    dumped = model.model_dump(mode="json", exclude_none=True, exclude=exclude)
+    return {name: _told_alike(value) for name, value in dumped.items()}
+
+
+def _told_alike(value: JsonValue) -> JsonValue:
+    """Return what REST and gRPC tell of a setting in the same form: each list of one is a set."""
+    if isinstance(value, dict):
+        return {name: _told_alike(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return sorted(map(_told_alike, value), key=str)
+    if isinstance(value, float) and np.float32(value) == value:
+        return float32_setting(value)
+    return value
 
 
 def _known(kind: Any, value: JsonValue) -> JsonValue:

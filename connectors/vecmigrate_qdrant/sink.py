@@ -33,6 +33,7 @@ from vecmigrate_qdrant.points import Shape
 from vecmigrate_qdrant.settings import (
     creation_arguments,
     fan_out,
+    forbids_indexing,
     is_multivector,
     others,
     payload_indexes,
@@ -81,7 +82,7 @@ class QdrantSink(Sink):
         self._spec = spec
         self._collection = location.collection
         self._vector = uri.options.get("vector", str(settings.get("vector", UNNAMED)))
-        self._strict_mode = strict_mode(settings)
+        self._strict_mode, notes = strict_mode(settings, spec)
         self._description: CollectionDescription | None = None
         self._run = token or (spec.provenance.run() if spec.provenance else uuid.uuid4().hex)
         self._created = False
@@ -100,7 +101,7 @@ class QdrantSink(Sink):
             keyed=self.keyed_ids,
             bounded=not self._access.embedded,
         )
-        self._notes += self._not_kept(settings)
+        self._notes += notes + self._not_kept(settings)
         self.concurrent = not self._access.embedded
         try:
             if token is None:
@@ -115,6 +116,7 @@ class QdrantSink(Sink):
                             )
                         )
                 self._index_payloads(indexes)
+                self._tell_if_never_indexed()
                 self._mark = put_off_indexing(self._access, self._collection, self._mark)
             else:
                 self._mark = self._find_own()
@@ -250,6 +252,16 @@ class QdrantSink(Sink):
                 "own are used",
             )
         return ()
+
+    def _tell_if_never_indexed(self) -> None:
+        reason = None
+        if not self._access.embedded:
+            reason = forbids_indexing(self._access.info(self._collection))
+        if reason is not None:
+            self.warnings = (
+                f"the source's own settings, which {self._where} gets, forbid indexing "
+                f"({reason}): searches will compare with all points",
+            )
 
     def _exists(self) -> bool:
         return self._access.exists(self._collection)

@@ -110,6 +110,14 @@ def run(
             help="Write ids as KEY/ID if TARGET's store does not know SOURCE's shard keys.",
         ),
     ] = False,
+    keep_limits: Annotated[
+        bool,
+        typer.Option(
+            "--keep-limits",
+            help="Refuse a TARGET for which SOURCE's size limits are too small; default: raise "
+            "them with the dimension.",
+        ),
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away an earlier, unfinished run's target.")
     ] = False,
@@ -140,6 +148,7 @@ def run(
                 dead_letters=dead_letters,
                 max_dead_letters=max_dead_letters,
                 id_with_key=id_with_key,
+                keep_limits=keep_limits,
                 restart=restart,
                 state=where,
                 checkpoint_seconds=checkpoint_seconds,

@@ -50,6 +50,7 @@ class MigrateStep:
                 dead_letters=spec.migrate.dead_letters,
                 max_dead_letters=spec.migrate.max_dead_letters,
                 id_with_key=spec.migrate.id_with_key,
+                keep_limits=spec.migrate.keep_limits,
                 state=moving.state,
                 checkpoint_seconds=spec.migrate.checkpoint_seconds,
                 max_rate=spec.migrate.max_rate,

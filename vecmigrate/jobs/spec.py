@@ -123,6 +123,11 @@ class MigrateSection(Section):
         description="Write ids as `KEY/ID` if the target's store does not know the source's "
         "shard keys.",
     )
+    keep_limits: bool = Field(
+        default=False,
+        description="Refuse a target for which the source's size limits are too small, instead of "
+        "raising them with the dimension.",
+    )
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         default=CHECKPOINT_SECONDS,
         description="How often to make durable what was written, at most.",
