@@ -22,7 +22,9 @@ import numpy as np
 import pytest
 
 from vecmigrate.batches import PointId, VectorBatch, id_array
+from vecmigrate.canonical import canonical_text, same_within
 from vecmigrate.connector import (
+    CollectionDescription,
     MismatchError,
     MissingIdsError,
     PartitionedSource,
@@ -130,6 +132,40 @@ class ConnectorConformance:
         assert description.provenance == provenance
         integer = batch.ids.dtype == np.int64
         assert description.id_kind is (IdKind.INTEGER if integer else IdKind.UUID)
+
+    def test_the_order_of_maps_and_lists_does_not_count(
+        self, tmp_path: Path, batch: VectorBatch
+    ) -> None:
+        one, other = (self.target_uri(tmp_path, name) for name in ("one", "other"))
+        self._write(one, batch)
+        self._write(other, batch.with_payloads([_shuffled(p, 1) for p in batch.each_payload()]))
+        assert _contents(self._read(one)) == _contents(self._read(other))
+        with open_source(one) as source:
+            described, fingerprint = source.describe(), source.fingerprint()
+        for seed in range(5):
+            with open_source(one) as source:
+                assert source.fingerprint() == fingerprint
+                again = source.describe()
+            shuffled = CollectionDescription.model_validate(
+                _shuffled(again.model_dump(mode="json"), seed, lists=True)
+            )
+            assert shuffled.fingerprint() == described.fingerprint()
+
+    def test_floats_of_payloads_are_as_exact_as_the_store_declares(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        rng = np.random.default_rng(7)
+        bits = rng.integers(0, 2**63, (len(batch), 200), dtype=np.int64).view(np.float64)
+        numbers = np.concatenate([rng.random((len(batch), 200)), bits], axis=1)
+        numbers[~np.isfinite(numbers)] = 0.1
+        numbers[:, :4] = 2.0**-1022, 5e-324, -1.7976931348623157e308, 9007199254740993.0
+        given = [{"numbers": row.tolist(), "n": n} for n, row in enumerate(numbers)]
+        self._write(uri, batch.with_payloads(given))
+        with open_source(uri) as source:
+            ulps = source.payload_ulps()
+        found = _by_id(self._read(uri))
+        for point_id, payload in zip(batch.ids.tolist(), given, strict=True):
+            assert same_within(payload, found[point_id][1], ulps)
 
     def test_every_metric_is_kept(self, tmp_path: Path) -> None:
         for metric in self.metrics:
@@ -477,3 +513,25 @@ def _by_id(batches: list[VectorBatch]) -> dict[PointId, tuple[Any, dict[str, Any
             assert point_id not in found, f"{point_id} came twice"
             found[point_id] = (batch.vectors[row], dict(payloads[row]))
     return found
+
+
+def _contents(batches: list[VectorBatch]) -> dict[PointId, str]:
+    """Return each point's payload in one form."""
+    return {
+        point_id: canonical_text(payload)
+        for batch in batches
+        for point_id, payload in zip(batch.ids.tolist(), batch.each_payload(), strict=True)
+    }
+
+
+def _shuffled(value: Any, seed: int, *, lists: bool = False) -> Any:
+    """Return a JSON-like value, its mappings (and with ``lists`` its lists) in another order."""
+    if not isinstance(value, dict | list):
+        return value
+    rng = np.random.default_rng(seed)
+    if isinstance(value, list):
+        order = rng.permutation(len(value)) if lists else range(len(value))
+        return [_shuffled(value[int(at)], seed + 1, lists=lists) for at in order]
+    names = list(value)
+    rng.shuffle(names)
+    return {name: _shuffled(value[name], seed + 1, lists=lists) for name in names}

@@ -119,6 +119,18 @@ class Source(ABC):
         """
         return None
 
+    def search_exactly(self, queries: Vectors, k: int) -> list[IdArray] | None:
+        """As :meth:`search`, comparing with all points by the store's own arithmetic.
+
+        Override if the store can, so that what the data lose (ties, rounded vectors) is not blamed
+        on the index; None if it cannot.
+        """
+        return None
+
+    def unindexed(self) -> str | None:
+        """Say why :meth:`search` asks no index though the store has one, None if it asks one."""
+        return None
+
     def search_parameter(self) -> str | None:
         """Name what raises the recall of :meth:`search`, as ``nprobe (now 8)``; None if exact."""
         return None

@@ -31,6 +31,7 @@ from vecmigrate_qdrant.location import ServerLocation, parse_location
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
 from vecmigrate_qdrant.points import Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
+from vecmigrate_qdrant.settings import forbids_indexing
 from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
 from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys, shard_keys
 from vecmigrate_qdrant.vectors import choose_vector, dense_params
@@ -186,10 +187,26 @@ class QdrantSource(PartitionedSource):
         return join_batches(parts).take(found)
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
+        return self._search(queries, k, exact=False)
+
+    def search_exactly(self, queries: Vectors, k: int) -> list[IdArray] | None:
+        return self._search(queries, k, exact=True)
+
+    def unindexed(self) -> str | None:
+        if self._access.embedded:
+            return None
+        info = self._access.info(self._collection)
+        if info.indexed_vectors_count or not info.points_count:
+            return None
+        threshold = info.config.optimizer_config.indexing_threshold
+        return forbids_indexing(info) or f"no segment has reached the threshold of {threshold} kB"
+
+    def _search(self, queries: Vectors, k: int, *, exact: bool) -> list[IdArray]:
         limit = min(k, self._page_limit or k)
         found: list[IdArray] = []
         for start in range(0, len(queries), SEARCHED_AT_ONCE):
-            answers = self._points.search(queries[start : start + SEARCHED_AT_ONCE], limit)
+            some = queries[start : start + SEARCHED_AT_ONCE]
+            answers = self._points.search(some, limit, exact=exact)
             for ids, keys in answers:
                 if self._reader.keys is not None:
                     spelled = zip(ids.tolist(), keys, strict=True)
