@@ -15,6 +15,7 @@ from vecmigrate.source import Source
 from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
 from vecmigrate.sync.plan import hashes_of, mark_of
 from vecmigrate.translators import Translator
+from vecmigrate.verification.other_vectors import alike
 from vecmigrate.verification.retranslation import allowed_of, distances
 from vecmigrate.verification.tally import content_hashes, same_payload, vector_hashes
 
@@ -127,7 +128,7 @@ class Judge:
                 same_extras = (
                     batch.extras is None
                     or found.extras is None
-                    or found.extras[at] == batch.extras[row]
+                    or alike(batch.extras[row], found.extras[at])
                 )
                 same_fields = holds[at] == entry.payload or same_payload(
                     given[row], points[at], self._ulps
