@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import Corpus, make_corpus
@@ -32,6 +33,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """End the run at once if a worker of pytest-xdist dies, and name the test that it was at.
+
+    pytest-xdist itself starts another worker, which waits for ever if it gets a single test. With
+    ``--max-worker-restart=0`` the other workers first do all that they have, and a worker that dies
+    while it collects tests leaves exit code 0.
+    """
+    if error is None:
+        return
+    scheduler = node.config.pluginmanager.getplugin("dsession").sched
+    test = scheduler.remove_node(node) if node in scheduler.nodes else None
+    pytest.exit(f"worker {node.gateway.id} died in {test or 'no test'}: {error}", returncode=1)
 
 
 @pytest.fixture(autouse=True)
