@@ -43,6 +43,7 @@ from vecmigrate.engines import LocalEngine
 from vecmigrate.engines.part_files import TEMPORARY
 from vecmigrate.engines.partition import PartitionWork, translate_partition
 from vecmigrate.engines.parts import read_part, write_part
+from vecmigrate.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
 from vecmigrate.engines.ray_engine import RayEngine
 from vecmigrate.errors import (
     BadVectorError,
@@ -51,6 +52,7 @@ from vecmigrate.errors import (
     TerminatedError,
     UsageError,
     VecmigrateError,
+    WriteError,
 )
 from vecmigrate.migration import MigrationResult
 from vecmigrate.screening import OnBadVector, Skipped
@@ -200,6 +202,8 @@ def test_workers_write_to_a_server_themselves(folder: Path, cluster: None) -> No
         with killing(half_done) as killed, pytest.raises(TerminatedError):
             move(stop=lambda: bool(killed))
         assert len(killed) == 1
+        assert at_work("move_partition") is None
+        assert not list((folder / "parts").rglob(f"{PREFIX}*"))
         result = move()
         assert result.continued_after > 0
         assert result.written == local.written == POINTS
@@ -350,10 +354,10 @@ def test_a_part_holds_its_batches_whole(ids: list[int | str], tmp_path: Path) ->
     assert len(read[2].batch) == 0
 
 
-def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
+def some_work(folder: Path) -> PartitionWork:
     source = make_source("faiss", folder, 30)
     with open_source(source) as driver:
-        seen = PartitionWork(
+        return PartitionWork(
             source,
             str(Path.cwd()),
             driver.fingerprint(),
@@ -362,13 +366,72 @@ def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
             Absent.BAD,
             BATCH,
         )
+
+
+def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
+    seen, permit = some_work(folder), issue_permit(folder)
     translator, part = load_translator(folder / "translator"), folder / "p.part"
-    translate_partition(seen, translator, "[0, 30]", part)
+    assert translate_partition(seen, translator, "[0, 30]", part, permit)
     part.unlink()
     changed = replace(seen, fingerprint=f"{seen.fingerprint} of another")
     with pytest.raises(InputError, match="not the same to a worker"):
-        translate_partition(changed, translator, "[0, 30]", part)
+        translate_partition(changed, translator, "[0, 30]", part, permit)
     assert not part.exists()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_task_without_a_permit_does_nothing(begun: bool, folder: Path) -> None:
+    work, translator = some_work(folder), load_translator(folder / "translator")
+    before = sorted(folder.iterdir())
+    permit = issue_permit(folder)
+    if begun:
+        permit.begin()
+    # What tells whether the driver has to wait for the task.
+    assert permit.withdraw() is begun
+    assert not translate_partition(work, translator, "[0, 30]", folder / "p.part", permit)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_task_stops_after_the_batch_in_hand(tmp_path: Path) -> None:
+    permit = issue_permit(tmp_path)
+    permit.begin()
+    # Another worker goes on where the first has died.
+    permit.begin()
+    taken: list[int] = []
+
+    def stopped() -> None:
+        for number in permit.each(range(5)):
+            taken.append(number)
+            if number == 2:
+                assert permit.withdraw()
+
+    with pytest.raises(WithdrawnError):
+        stopped()
+    assert taken == [0, 1, 2]
+
+
+def test_a_folder_that_workers_do_not_see_is_told(
+    folder: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_here(here: Path) -> Permit:
+        permit = issue_permit(here)
+        permit.withdraw()
+        return permit
+
+    monkeypatch.setattr("vecmigrate.engines.part_stream.issue_permit", not_here)
+    source = make_source("faiss", folder, 300)
+    with pytest.raises(WriteError, match="--parts"):
+        migrate(source, f"faiss:{folder}/new.faiss", folder / "translator", **ON_RAY)
+    assert not (folder / "new.faiss").exists()
+
+
+def test_a_run_may_be_stopped_at_any_instant(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
+    script = Path(__file__).with_name("ray_stops.py")
+    ended = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "200"], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,14 @@ TEMPORARY = ".writing-"
 """What the name of an unfinished file begins with; the process that writes it comes next."""
 
 
+def unwritable(path: Path, error: OSError) -> WriteError:
+    """Return what to raise for a file of the folder of parts that cannot be written."""
+    return WriteError(
+        f"{path} cannot be written: {error.strerror or error}",
+        remedy="Free disk space, or name another folder with --parts; the same command continues.",
+    )
+
+
 @contextmanager
 def part_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file under another name; once it is on the disk it gets its own.
@@ -31,10 +39,6 @@ def part_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}",
-            remedy="Free disk space, or name another folder with --parts; the same command "
-            "continues.",
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         unfinished.unlink(missing_ok=True)

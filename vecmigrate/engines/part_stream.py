@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from vecmigrate.errors import UnreachableError, VecmigrateError
+from vecmigrate.engines.permit import Permit, issue_permit
+from vecmigrate.errors import UnreachableError, VecmigrateError, WriteError
 from vecmigrate.events import log_event
 from vecmigrate.wording import reason_of
 
@@ -21,13 +22,17 @@ _log = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
 AHEAD = 2
 """Parts under way or waiting to be taken, for each worker."""
+QUIET_SECONDS = 5.0
+STOP_SECONDS = 900.0
+"""How long a stopped run waits for tasks at work. Each ends after its batch in hand, which may wait
+for a server. A task whose machine was lost, which Ray tries again elsewhere, may take for ever."""
 
 
 @dataclass
 class _Part:
     token: str
     path: Path
-    task: Any
+    task: tuple[Any, Permit] | None
     """None where the part is there."""
 
 
@@ -37,13 +42,16 @@ class PartStream(Generic[T]):
     Parameters
     ----------
     submit
-        Has a token's part written to a path, and returns the task.
+        Has a token's part written to a path while a permit lasts, and returns the task, whose
+        outcome is False if the permit did not.
     read
         Reads a part file.
     tokens
         Of the partitions, asked for as they are needed.
     capacity
         Tells how many tasks may run at once; it may change.
+    announce
+        Called with a line for a person.
 
     Attributes
     ----------
@@ -54,11 +62,12 @@ class PartStream(Generic[T]):
     def __init__(
         self,
         ray: Any,
-        submit: Callable[[str, Path], Any],
+        submit: Callable[[str, Path, Permit], Any],
         read: Callable[[Path], Iterator[T]],
         tokens: Iterator[str],
         path_of: Callable[[str], Path],
         capacity: Callable[[], int],
+        announce: Callable[[str], None],
     ) -> None:
         self._ray = ray
         self._submit = submit
@@ -66,6 +75,7 @@ class PartStream(Generic[T]):
         self._tokens = tokens
         self._path_of = path_of
         self._capacity = capacity
+        self._announce = announce
         self._parts: deque[_Part] = deque()
         self._running: list[Any] = []
         self._stopped = False
@@ -73,11 +83,28 @@ class PartStream(Generic[T]):
         self.found = 0
 
     def stop(self) -> None:
-        """Cancel what is under way; afterwards no more calls to the cluster are made."""
+        """Have what is under way end, and wait until none of it writes any more.
+
+        Afterwards no more calls to the cluster are made.
+        """
         self._stopped = True
         with self._calling:
-            for task in self._running:
-                self._ray.cancel(task, force=True)
+            tasks = [part.task for part in self._parts if part.task is not None]
+            # All are told before the first is waited for.
+            begun = [task for task, permit in tasks if permit.withdraw()]
+            left = self._wait(begun, QUIET_SECONDS)
+            if left:
+                self._announce(f"waiting for {len(left)} tasks to end")
+                left = self._wait(left, STOP_SECONDS)
+            if left:
+                self._announce(f"{len(left)} tasks did not end: look for workers that hang")
+
+    def _wait(self, tasks: list[Any], seconds: float) -> list[Any]:
+        """Return those that have not ended by then."""
+        if not tasks:
+            return []
+        _, left = self._ray.wait(tasks, num_returns=len(tasks), timeout=seconds)
+        return cast(list[Any], left)
 
     def items(self) -> Iterator[T]:
         """Yield what the files hold; one is removed once all of it was taken."""
@@ -89,17 +116,15 @@ class PartStream(Generic[T]):
                 yield item
                 self._fill()
             part.path.unlink()
-            self._parts.popleft()
+            with self._calling:
+                self._parts.popleft()
 
     def _fill(self) -> bool:
         """Submit what there is room for; False at the end."""
         with self._calling:
             if self._stopped:
                 return False
-            if self._running:
-                _, self._running = self._ray.wait(
-                    self._running, num_returns=len(self._running), timeout=0
-                )
+            self._running = self._wait(self._running, 0)
             workers = self._capacity()
             while len(self._running) < workers and len(self._parts) < AHEAD * workers:
                 token = next(self._tokens, None)
@@ -114,8 +139,9 @@ class PartStream(Generic[T]):
         if path.exists():
             self.found += 1
         else:
-            task = self._submit(token, path)
-            self._running.append(task)
+            permit = issue_permit(path.parent)
+            task = self._submit(token, path, permit), permit
+            self._running.append(task[0])
         self._parts.append(_Part(token, path, task))
 
     def _await(self, part: _Part) -> bool:
@@ -131,10 +157,12 @@ class PartStream(Generic[T]):
         with self._calling:
             if self._stopped:
                 return False
-            done, _ = self._ray.wait([part.task], timeout=POLL_SECONDS)
-            if not done:
+            task, permit = part.task
+            if self._wait([task], POLL_SECONDS):
                 return False
-            self._outcome(part)
+            self._outcome(part, task)
+            permit.withdraw()
+            part.task = None
         log_event(
             _log,
             logging.DEBUG,
@@ -142,13 +170,12 @@ class PartStream(Generic[T]):
             f"partition {part.token} is done",
             {"vecmigrate.partition": part.token},
         )
-        part.task = None
         return True
 
-    def _outcome(self, part: _Part) -> None:
+    def _outcome(self, part: _Part, task: Any) -> None:
         exceptions = self._ray.exceptions
         try:
-            self._ray.get(part.task)
+            done = self._ray.get(task)
         except exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, VecmigrateError):
@@ -159,3 +186,9 @@ class PartStream(Generic[T]):
                 f"Ray could not have partition {part.token} done: {reason_of(error)}",
                 remedy="See that its machines are up and have memory; the same command continues.",
             ) from error
+        if not done:
+            raise WriteError(
+                f"a worker does not see what the driver has put into {part.path.parent}",
+                remedy="Name a folder with --parts that all machines see under the same path, and "
+                "leave it alone meanwhile; the same command continues.",
+            )

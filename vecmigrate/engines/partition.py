@@ -12,6 +12,7 @@ from pathlib import Path
 from vecmigrate.batches import VectorBatch
 from vecmigrate.description import TargetSpec
 from vecmigrate.engines.parts import write_part
+from vecmigrate.engines.permit import Permit, WithdrawnError
 from vecmigrate.engines.receipts import Receipt, write_receipt
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.id_fingerprint import IdFingerprint
@@ -24,7 +25,7 @@ from vecmigrate.sink import Absent
 from vecmigrate.source import Source
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator
-from vecmigrate.writing import Writing
+from vecmigrate.writing import Writing, Written
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,11 @@ def partitioned(source: Source) -> PartitionedSource:
 
 
 def translate_partition(
-    work: PartitionWork, translator: Translator, token: str, path: Path
-) -> None:
+    work: PartitionWork, translator: Translator, token: str, path: Path, permit: Permit
+) -> bool:
     """Translate one partition into the part file ``path``; nothing where that is there already.
+
+    Returns False, and leaves no file, if the permit is taken back meanwhile.
 
     Raises
     ------
@@ -75,10 +78,16 @@ def translate_partition(
         Where the source cannot be read, or is not what the driver has open.
     BadVectorError, UnreachableError, WriteError
     """
-    if not path.exists():
-        skipped = Skipped()
+    if path.exists():
+        return True
+    skipped = Skipped()
+    try:
+        permit.begin()
         done = _translated(work, translator, token, skipped)
-        write_part(path, done, translator.target_dim_, skipped)
+        write_part(path, permit.each(done), translator.target_dim_, skipped)
+    except WithdrawnError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -98,9 +107,17 @@ class JointTarget:
 
 
 def move_partition(
-    work: PartitionWork, translator: Translator, target: JointTarget, token: str, path: Path
-) -> None:
+    work: PartitionWork,
+    translator: Translator,
+    target: JointTarget,
+    token: str,
+    path: Path,
+    permit: Permit,
+) -> bool:
     """Write one partition to the target, then its receipt; nothing where that is there already.
+
+    Returns False, and leaves no receipt, if the permit is taken back meanwhile; the batch that is
+    being written then is the last.
 
     Raises
     ------
@@ -108,19 +125,14 @@ def move_partition(
         From the target, beside what :func:`translate_partition` raises.
     """
     if path.exists():
-        return
+        return True
     skipped = Skipped()
-    done = _translated(work, translator, token, skipped)
-    sink = resume_sink(target.uri, target.spec, target.checkpoint)
     try:
-        # Under this policy a refused point is an error, and no letter is written.
-        letters = DeadLetters(path.with_suffix(".letters"), "")
-        writer = PointWriter(sink, letters, OnBadPoint.FAIL)
-        writing = Writing(sink, target.uri, target.spec, writer, target.keeper)
-        parts = list(writing.write(done))
-        sink.checkpoint()
-    finally:
-        sink.suspend()
+        permit.begin()
+        done = _translated(work, translator, token, skipped)
+        parts = _written(target, done, path, permit)
+    except WithdrawnError:
+        return False
     ids = IdFingerprint()
     for part in parts:
         ids.join(part.ids)
@@ -133,6 +145,24 @@ def move_partition(
         skipped_ids=skipped.ids,
     )
     write_receipt(path, receipt)
+    return True
+
+
+def _written(
+    target: JointTarget, batches: Iterator[VectorBatch], path: Path, permit: Permit
+) -> list[Written]:
+    """Write batches to the target and make them durable; return what was written."""
+    sink = resume_sink(target.uri, target.spec, target.checkpoint)
+    try:
+        # Under this policy a refused point is an error, and no letter is written.
+        letters = DeadLetters(path.with_suffix(".letters"), "")
+        writer = PointWriter(sink, letters, OnBadPoint.FAIL)
+        writing = Writing(sink, target.uri, target.spec, writer, target.keeper)
+        parts = list(permit.each(writing.write(batches)))
+        sink.checkpoint()
+    finally:
+        sink.suspend()
+    return parts
 
 
 def _translated(

@@ -23,6 +23,7 @@ from vecmigrate.engines.partition import (
     translate_partition,
 )
 from vecmigrate.engines.parts import PartBatch, read_part
+from vecmigrate.engines.permit import PREFIX
 from vecmigrate.engines.ray_cluster import check_address, import_ray, joined_cluster
 from vecmigrate.engines.receipts import Receipt, read_receipt
 from vecmigrate.errors import WriteError
@@ -99,11 +100,11 @@ class RayEngine(Engine):
         self,
         work: Translation,
         identity: str,
-        do: Callable[..., None],
+        do: Callable[..., bool],
         read: Callable[[Path], Iterator[T]],
         *more: object,
     ) -> Iterator[Iterator[T]]:
-        """Have ``do(shared, translator, *more, token, path)`` done for each partition."""
+        """Have ``do(shared, translator, *more, token, path, permit)`` done for each partition."""
         ray = import_ray()
         with (
             self._folder(work, identity) as folder,
@@ -114,13 +115,14 @@ class RayEngine(Engine):
             common = [ray.put(value) for value in (_shared(work), work.translator, *more)]
             stream = PartStream(
                 ray,
-                submit=lambda token, path: task.remote(*common, token, path),
+                submit=lambda token, path, permit: task.remote(*common, token, path, permit),
                 read=read,
                 tokens=partitioned(work.source).partitions(
                     work.batch_size, batches=self._partition_batches, cursor=work.cursor
                 ),
                 path_of=lambda token: folder / f"{_digest(token)}.part",
                 capacity=capacity,
+                announce=work.announce,
             )
             try:
                 yield stream.items()
@@ -168,8 +170,9 @@ def _clear(folder: Path, of_this: str, *, restart: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         mark.write_text(of_this)
-    for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink()
+    for kind in (TEMPORARY, PREFIX):
+        for path in folder.glob(f"{kind}*"):
+            path.unlink()
 
 
 def _shared(work: Translation) -> PartitionWork:

@@ -1,0 +1,73 @@
+"""Stops runs on Ray at random instants, again and again, in a process of its own.
+
+    python ray_stops.py FOLDER STOPS
+
+Each ends a few tasks at about the instant at which it stops them. Run it by hand for longer.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+
+from crash import make_source, make_translator
+
+from vecmigrate import load_translator, open_source
+from vecmigrate.engines import Translation
+from vecmigrate.engines.part_files import TEMPORARY
+from vecmigrate.engines.permit import PREFIX
+from vecmigrate.engines.ray_cluster import import_ray
+from vecmigrate.engines.ray_engine import RayEngine
+from vecmigrate.screening import OnBadVector, Skipped
+
+POINTS, BATCH, WORKERS = 600, 5, 4
+
+
+class StoppedError(Exception):
+    """What a run is left by."""
+
+
+def main(folder: Path, stops: int) -> None:
+    ray = import_ray()
+    ray.init(
+        "local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level=40
+    )
+    make_translator(folder)
+    parts, translator = folder / "parts", load_translator(folder / "translator")
+    engine = RayEngine(workers=WORKERS, partition_batches=1)
+    chance = random.Random(3)
+    with open_source(make_source("faiss", folder, POINTS)) as source:
+        work = Translation(
+            source=source,
+            translator=translator,
+            text_field=None,
+            on_bad_vector=OnBadVector.FAIL,
+            batch_size=BATCH,
+            cursor=None,
+            skipped=Skipped(),
+            folder=parts,
+            restart=True,
+        )
+        for _ in range(stops):
+            stop(engine, work, chance)
+            busy = [path for kind in (TEMPORARY, PREFIX) for path in parts.glob(f"{kind}*")]
+            assert not busy, busy
+    ray.shutdown()
+
+
+def stop(engine: RayEngine, work: Translation, chance: random.Random) -> None:
+    """Leave a run after a few batches and a moment."""
+    try:
+        with engine.translated(work) as batches:
+            for _ in range(chance.randrange(4)):
+                next(batches)
+            time.sleep(chance.uniform(0, 0.01))
+            raise StoppedError
+    except StoppedError:
+        pass
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
