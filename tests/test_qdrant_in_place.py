@@ -244,7 +244,7 @@ def test_an_older_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         name = fill(place)
         source, target = uris(place, name)
         monkeypatch.setattr(
-            "qdrant_client.local.qdrant_local.QdrantLocal.create_vector_name",
+            "qdrant_loopback.Engine.create_vector",
             lambda *_: (_ for _ in ()).throw(ValueError("no such route")),
         )
         before = records(place, name)
