@@ -18,6 +18,7 @@ from typing import Any
 import qdrant_edge as edge
 from pydantic import BaseModel
 from qdrant_client import models
+from qdrant_loopback_errors import RefusedError
 
 PointId = int | str
 
@@ -60,6 +61,8 @@ class Shard:
 
     Raises
     ------
+    RefusedError
+        From a change of vectors, if a point is not there.
     ValueError
         From each method, if the engine refuses what is asked.
     """
@@ -244,6 +247,8 @@ def _asked(request: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return request(*arguments)
     except Exception as refusal:  # The engine knows no narrower one.
+        if str(refusal).startswith("No point with id"):
+            raise RefusedError(404, f"Not found: {refusal} found") from refusal
         raise ValueError(f"Wrong input: {refusal}") from refusal
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,17 +32,17 @@ from vecmigrate.connector import (
 )
 
 SERVER = os.environ.get("VECMIGRATE_TEST_QDRANT_URL", "").rstrip("/")
-PLACES = [
-    "embedded",
+_ON_SERVER = pytest.mark.skipif(
+    not SERVER, reason="VECMIGRATE_TEST_QDRANT_URL names no Qdrant server"
+)
+SERVED = [
     "rest",
     "grpc",
-    pytest.param(
-        "server",
-        marks=pytest.mark.skipif(
-            not SERVER, reason="VECMIGRATE_TEST_QDRANT_URL names no Qdrant server"
-        ),
-    ),
+    pytest.param("server", marks=_ON_SERVER),
+    pytest.param("server-grpc", marks=_ON_SERVER),
 ]
+"""The loopback server and a real one, each by REST and by gRPC."""
+PLACES = ["embedded", *SERVED]
 DIMENSION = 6
 
 
@@ -53,6 +56,8 @@ class Place:
         What a collection's URI begins and ends with.
     connect
         Opens a plain client there, to arrange and look at collections without the connector.
+    grpc_port
+        Of a server that is to be reached by gRPC.
     engine
         Behind the loopback server, where that is the place.
     """
@@ -63,6 +68,12 @@ class Place:
     connect: Callable[[], QdrantClient]
     made: list[str] = field(default_factory=list)
     engine: Engine | None = None
+    grpc_port: int | None = None
+
+    @property
+    def wire(self) -> str:
+        """What a server is reached by: "rest" or "grpc"."""
+        return "rest" if self.grpc_port is None else "grpc"
 
     def name(self, stem: str = "c") -> str:
         """A collection's name that nothing has."""
@@ -101,11 +112,8 @@ def open_place(kind: str, directory: Path) -> Iterator[Place]:
             storage = directory / "storage"
             yield Place(kind, f"qdrant:{storage}", "", lambda: QdrantClient(path=str(storage)))
             return
-        if kind == "server":
-            key = os.environ.get("QDRANT_API_KEY")
-            scheme, _, host = SERVER.partition("://")
-            base = f"qdrant{'+https' if scheme == 'https' else ''}://{host}"
-            place = Place(kind, base, "", lambda: QdrantClient(url=SERVER, api_key=key))
+        if kind.startswith("server"):
+            place = _real_place(server_grpc_port() if kind == "server-grpc" else None)
             yield place
             with place.client() as client:
                 for name in place.made:
@@ -113,16 +121,58 @@ def open_place(kind: str, directory: Path) -> Iterator[Place]:
             return
         engine = Engine()
         rest = stack.enter_context(RestServer(engine))
-        options = "retries=0&grpc=false"
+        options, grpc_port = "retries=0&grpc=false", None
         if kind == "grpc":
-            options = f"retries=0&grpc_port={stack.enter_context(GrpcServer(engine)).port}"
+            grpc_port = stack.enter_context(GrpcServer(engine)).port
+            options = f"retries=0&grpc_port={grpc_port}"
         yield Place(
             kind,
             f"qdrant://127.0.0.1:{rest.port}",
             options,
             lambda: QdrantClient(port=rest.port, host="127.0.0.1", check_compatibility=False),
             engine=engine,
+            grpc_port=grpc_port,
         )
+
+
+def _real_place(grpc_port: int | None) -> Place:
+    key = os.environ.get("QDRANT_API_KEY")
+    url = urlsplit(SERVER)
+    base = f"qdrant{'+https' if url.scheme == 'https' else ''}://{url.netloc}{url.path}"
+    options = "grpc=false" if grpc_port is None else f"grpc_port={grpc_port}"
+    return Place(
+        "server",
+        base,
+        options,
+        lambda: QdrantClient(url=SERVER, api_key=key, timeout=60),
+        grpc_port=grpc_port,
+    )
+
+
+def server_grpc_port() -> int:
+    """The real server's gRPC port, as VECMIGRATE_TEST_QDRANT_GRPC_PORT or the one after REST's."""
+    url = urlsplit(SERVER)
+    named = os.environ.get("VECMIGRATE_TEST_QDRANT_GRPC_PORT")
+    port = int(named) if named else (url.port or 6333) + 1
+    try:
+        socket.create_connection((url.hostname or "", port), timeout=5).close()
+    except OSError:
+        pytest.skip(f"{url.hostname}:{port} does not answer; VECMIGRATE_TEST_QDRANT_GRPC_PORT")
+    return port
+
+
+def server_asked(path: str) -> Any:
+    """What a real server answers at a path that the client has no method for."""
+    headers = {"api-key": key} if (key := os.environ.get("QDRANT_API_KEY")) else {}
+    return httpx.get(f"{SERVER}{path}", headers=headers, timeout=30).json()
+
+
+def need_shard_keys(place: Place) -> None:
+    """Skip the test if the place has no shard keys, which a server has in cluster mode alone."""
+    if place.kind == "embedded":
+        pytest.skip("embedded storage has no shard keys")
+    if place.engine is None and server_asked("/cluster")["result"]["status"] != "enabled":
+        pytest.skip(f"{SERVER} has no shard keys: it does not run in cluster mode")
 
 
 def points(ids: list[PointId], seed: int = 0, dimension: int = DIMENSION) -> VectorBatch:
