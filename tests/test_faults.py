@@ -18,7 +18,7 @@ from qdrant_loopback_grpc import GrpcServer
 from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, reset
 from vecmigrate_qdrant.circuit import MOST, Circuit
 
-from vecmigrate import migrate, open_source
+from vecmigrate import migrate, open_source, patience
 from vecmigrate.batches import VectorBatch
 from vecmigrate.errors import (
     ExitCode,
@@ -142,7 +142,7 @@ def ends_then_continues(places: Places, engine: Engine, fault: Fault) -> None:
         proxy.always = fault
         proxy.cut()
 
-    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1") as caught:
+    with patience(0), pytest.raises(UnreachableError, match=r"127\.0\.0\.1") as caught:
         move(folder, target, progress=spoil)
     assert caught.value.exit_code is ExitCode.UNREACHABLE
     assert (folder / "old.faiss").read_bytes() == before
@@ -276,6 +276,7 @@ def test_a_flapping_server_is_left_alone(places: Places, engine: Engine) -> None
             source.fetch([1])
 
     with (
+        patience(0),
         open_source(target) as source,
         pytest.raises(UnreachableError, match=r"failed \d+ of \d+ requests and is left alone"),
     ):

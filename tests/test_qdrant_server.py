@@ -21,7 +21,7 @@ from qdrant_loopback import Engine, RestServer
 from qdrant_loopback_grpc import GrpcServer
 from qdrant_places import DIMENSION, open_place, params, points
 
-from vecmigrate import open_sink, open_source
+from vecmigrate import open_sink, open_source, patience
 from vecmigrate.connector import (
     InputError,
     Metric,
@@ -87,7 +87,7 @@ def test_faults_that_stay_are_given_up(engine: Engine, server: str) -> None:
     with open_source(server.format("docs")) as source:
         engine.faults.extend([503] * 9)
         engine.served.clear()
-        with pytest.raises(UnreachableError, match=r"127\.0\.0\.1.*not ready"):
+        with patience(0), pytest.raises(UnreachableError, match=r"127\.0\.0\.1.*not ready"):
             list(source.batches(10))
     assert len(engine.served) == 3
 

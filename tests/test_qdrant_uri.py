@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
 from vecmigrate_qdrant.server import api_key
+from vecmigrate_qdrant.switcher import QdrantSwitcher
 
 from vecmigrate import open_source
 from vecmigrate.connector import UsageError
@@ -22,7 +24,8 @@ from vecmigrate.uri import parse_uri
         "qdrant://host",
         "qdrant://host/",
         "qdrant:///directory/collection",
-        "qdrant://host/a/b",
+        "qdrant://host/a/b?grpc=true",
+        "qdrant://host/a/b?grpc_port=6334",
         "qdrant://host:port/collection",
         "qdrant://host:99999/collection",
         "qdrant+ftp://host/collection",
@@ -80,6 +83,26 @@ def test_server_locations() -> None:
     assert (cloud.grpc, cloud.grpc_port, cloud.timeout) == (True, 444, 9)
     assert str(server("qdrant://[::1]:7000/docs")) == "http://[::1]:7000"
     assert server("qdrant://host/docs?retries=0").retries == 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "place", "collection"),
+    [
+        ("qdrant+https://host:443/search/eu/docs", "https://host:443/search/eu", "docs"),
+        ("qdrant://host/search/docs/?grpc=false", "http://host:6333/search", "docs"),
+        ("qdrant://host/a%2Fb/old%20docs", "http://host:6333/a%2Fb", "old docs"),
+        ("qdrant://host/suche/%C3%BCber%2Funter", "http://host:6333/suche", "über/unter"),
+        ("qdrant://host/süd/docs%3F100%25", "http://host:6333/s%C3%BCd", "docs?100%"),
+        ("qdrant://host/old docs", "http://host:6333", "old docs"),
+    ],
+)
+def test_a_path_before_the_collection_is_the_servers_prefix(
+    uri: str, place: str, collection: str
+) -> None:
+    found = server(uri)
+    assert (str(found), found.collection) == (place, collection)
+    again = QdrantSwitcher().spelled(parse_uri(uri))
+    assert server(again) == replace(found, grpc=None)
 
 
 def test_the_default_key_goes_over_tls_or_to_this_machine_only(

@@ -13,6 +13,7 @@ from vecmigrate.translators import (
     load_translator,
     save_translator,
 )
+from vecmigrate.waiting import patience
 
 __version__ = "0.1.0"
 
@@ -29,5 +30,6 @@ __all__ = [
     "open_encoder",
     "open_sink",
     "open_source",
+    "patience",
     "save_translator",
 ]

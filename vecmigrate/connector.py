@@ -51,6 +51,7 @@ from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher
 from vecmigrate.updater import Updater
 from vecmigrate.uri import StoreURI
+from vecmigrate.waiting import Waiting, is_known, make_known, patience_seconds
 from vecmigrate.wording import name_some
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "VecmigrateError",
     "VectorBatch",
     "Vectors",
+    "Waiting",
     "WriteError",
     "are_unit_length",
     "check_dimension",
@@ -94,10 +96,13 @@ __all__ = [
     "detect_text_field",
     "float32_setting",
     "id_array",
+    "is_known",
     "join_batches",
+    "make_known",
     "map_in_parallel",
     "name_some",
     "partition_tokens",
+    "patience_seconds",
     "read_cursor",
     "read_token",
     "steps",

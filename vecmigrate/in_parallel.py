@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Event
 from typing import TypeVar
+
+from vecmigrate.waiting import unwanted_when
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,7 +21,8 @@ def map_in_parallel(
     """Yield ``function(item)`` of each item, in order.
 
     An exception, of the function or of ``items``, is raised after what came before it was yielded.
-    When the consumer stops early, what is under way is waited for and no more is begun.
+    When the consumer stops early, what is under way is waited for, waits for a server end at once,
+    and no more is begun.
 
     Parameters
     ----------
@@ -29,6 +34,12 @@ def map_in_parallel(
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     failure: Exception | None = None
+    stopped = Event()
+
+    def work(item: T) -> R:
+        with unwanted_when(stopped.is_set):
+            return function(item)
+
     following = iter(items)
     try:
         while True:
@@ -39,7 +50,7 @@ def map_in_parallel(
             except Exception as error:
                 failure = error
                 break
-            waiting.append(pool.submit(function, item))
+            waiting.append(pool.submit(copy_context().run, work, item))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -47,4 +58,5 @@ def map_in_parallel(
         if failure is not None:
             raise failure
     finally:
+        stopped.set()
         pool.shutdown(cancel_futures=True)

@@ -6,7 +6,10 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TypeVar
+
+from vecmigrate.waiting import unwanted_when
 
 T = TypeVar("T")
 
@@ -17,7 +20,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     """Yield ``items`` in order, produced in another thread at most ``depth`` ahead.
 
     The producer's exception is raised here, after what it had yielded. When the consumer stops
-    early, the producer stops at its next item.
+    early, the producer stops at its next item, or at once if it waits for a server.
     """
     ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -30,15 +33,18 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
 
     def produce() -> None:
         try:
-            for item in items:
-                put((item,))
-                if stopped.is_set():
-                    return
+            with unwanted_when(stopped.is_set):
+                for item in items:
+                    put((item,))
+                    if stopped.is_set():
+                        return
             put(None)
         except BaseException as error:
             put(error)
 
-    producer = threading.Thread(target=produce, name="prefetch", daemon=True)
+    producer = threading.Thread(
+        target=copy_context().run, args=(produce,), name="prefetch", daemon=True
+    )
     producer.start()
     try:
         while (entry := ready.get()) is not None:

@@ -46,3 +46,8 @@ class Circuit:
             self.tried += 1
             self.failed += 1
             self._left -= 1
+
+    def close(self) -> None:
+        """Begin anew: the server is back after it was waited for."""
+        with self._lock:
+            self._left = MOST

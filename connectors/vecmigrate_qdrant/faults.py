@@ -6,14 +6,16 @@ import json
 
 import grpc  # type: ignore[import-untyped]
 import httpx
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from vecmigrate.connector import RefusedError, UnreachableError, VecmigrateError, WriteError
 from vecmigrate_qdrant.access import Refusal
+from vecmigrate_qdrant.limits import limit_behind
 
 CLIENT_ERRORS: tuple[type[Exception], ...] = (
-    ResourceExhaustedResponse,
+    # A Retry-After that is a date, beside what a rate limit is told by.
+    QdrantException,
     ResponseHandlingException,
     UnexpectedResponse,
     grpc.RpcError,
@@ -22,24 +24,109 @@ CLIENT_ERRORS: tuple[type[Exception], ...] = (
 )
 """All that qdrant-client raises for a request to a server."""
 
-_PASSING_HTTP = {429, 502, 503, 504}
+RATE_LIMIT_PAUSE = 5.0
+"""Seconds to wait for a rate limit that does not say how long."""
+
+_PASSING_HTTP = {408, 429, 502, 503, 504}
 _PASSING_GRPC = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+# A cluster tells that a node or a replica is away by the statuses of any fault of its own.
+_OWN_FAULT_GRPC = {
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+_PASSING_TEXTS = (
+    "please retry",
+    "active replica",
+    "consensus",
+    "timed out",
+    "timeout",
+    "deadline exceeded",
+    "temporarily unavailable",
+    "status: unavailable",
+    # Between two nodes, or between us and a node that ends.
+    "tcp connect error",
+    "error trying to connect",
+    "transport error",
+    "connection refused",
+    "connection reset",
+    "connection closed",
+    "broken pipe",
+    "rst_stream",
+    "goaway",
+    "stream removed",
+    "h2 protocol error",
+    "cancelled",
+    "channel closed",
+    "channel dropped",
+    "reach one of the workers",
+)
+_CERTIFICATE_TEXTS = ("certificate", "peer name")
+_NOT_TLS_TEXTS = ("wrong_version_number", "wrong version number", "record layer failure")
+_TOO_LARGE_GRPC = "larger than max"
 DENIED_GRPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 def is_passing(error: BaseException) -> bool:
     """True where the same request may succeed later."""
+    if is_tls_fault(error) or limit_behind(reason(error)) is not None:
+        return False
     if isinstance(error, ResponseHandlingException):
         return isinstance(error.source, httpx.TransportError)
     if isinstance(error, UnexpectedResponse):
-        return error.status_code in _PASSING_HTTP
+        return error.status_code in _PASSING_HTTP or (error.status_code == 500 and _passes(error))
     if isinstance(error, grpc.RpcError):
-        return error.code() in _PASSING_GRPC
-    return isinstance(error, ResourceExhaustedResponse)
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return _TOO_LARGE_GRPC not in str(error.details())
+        return error.code() in _PASSING_GRPC or (error.code() in _OWN_FAULT_GRPC and _passes(error))
+    return isinstance(error, QdrantException)
+
+
+def _passes(error: Exception) -> bool:
+    said = reason(error).lower()
+    return any(text in said for text in _PASSING_TEXTS)
+
+
+def is_rate_limit(error: BaseException) -> bool:
+    """True where a server that answers asks to be asked again later.
+
+    A busy proxy that does not say when is a fault that passes, or does not.
+    """
+    if isinstance(error, QdrantException):
+        return True
+    limited = "rate limit exceeded" in reason(error).lower()
+    return limited and is_passing(error)
+
+
+def is_tls_fault(error: BaseException) -> bool:
+    """True where no secure connection can be made, however often it is tried."""
+    return is_certificate_fault(error) or _speaks_no_tls(error)
+
+
+def is_certificate_fault(error: BaseException) -> bool:
+    """True where one side does not accept the other's certificate."""
+    return any(text in _said_of_connecting(error) for text in _CERTIFICATE_TEXTS)
+
+
+def _speaks_no_tls(error: BaseException) -> bool:
+    return any(text in _said_of_connecting(error) for text in _NOT_TLS_TEXTS)
+
+
+def _said_of_connecting(error: BaseException) -> str:
+    """Return in lower case what is said of a failed TLS handshake; "" of any other fault."""
+    if isinstance(error, ResponseHandlingException):
+        said = str(error.source) if isinstance(error.source, httpx.ConnectError) else ""
+        return said.lower() if "ssl" in said.lower() else ""
+    if isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
+        said = str(error.details()).lower()
+        return said if "handshake" in said or "peer name" in said or "ssl" in said else ""
+    return ""
 
 
 def asked_pause(error: BaseException | None) -> float:
@@ -54,6 +141,8 @@ def asked_pause(error: BaseException | None) -> float:
 
 def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> VecmigrateError:
     """Turn an error of the client into the one that the user gets."""
+    if is_tls_fault(error):
+        return _explain_tls(error, server)
     if is_passing(error):
         return UnreachableError(
             f"the Qdrant server {server} does not answer ({reason(error)})",
@@ -66,11 +155,34 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
             f"{server} does not answer as a Qdrant server ({reason(error)})",
             remedy="Check host and port; the REST port is 6333 by default.",
         )
+    if (limit := limit_behind(reason(error))) is not None:
+        # No point is at fault: the same ones are taken once the limit is another.
+        return refusal(
+            f"{limit.whose} of the Qdrant server {server} is reached ({reason(error)})",
+            remedy=limit.remedy,
+        )
     remedy = "Check the request against the server's limits and its version."
     if isinstance(error, ValueError):
         remedy = "Check the payloads; over gRPC integers have 64 bits, which ?grpc=false lifts."
     kind = RefusedError if refusal is WriteError and _is_for_its_content(error) else refusal
     return kind(f"the Qdrant server {server} refused a request ({reason(error)})", remedy=remedy)
+
+
+def _explain_tls(error: Exception, server: str) -> UnreachableError:
+    by_grpc = isinstance(error, grpc.RpcError)
+    if is_certificate_fault(error):
+        variable = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" if by_grpc else "SSL_CERT_FILE"
+        how = "gRPC" if by_grpc else "REST"
+        return UnreachableError(
+            f"the certificate of the Qdrant server {server} is not accepted ({reason(error)})",
+            remedy=f"Name the server as its certificate does; if an authority of your own issued "
+            f"it, set {variable} ({how}) to the PEM file of that authority.",
+        )
+    port = "its gRPC port" if by_grpc else "its port"
+    return UnreachableError(
+        f"the Qdrant server {server} does not speak TLS on {port} ({reason(error)})",
+        remedy="Check the port; write qdrant://... for a server without TLS.",
+    )
 
 
 def _is_for_its_content(error: Exception) -> bool:

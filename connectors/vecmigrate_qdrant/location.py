@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from vecmigrate.connector import StoreURI, UsageError
 
@@ -45,6 +45,8 @@ class ServerLocation:
 
     Attributes
     ----------
+    prefix
+        Path before Qdrant's own, percent-encoded, as ``/search/eu``; or "".
     grpc
         True or False as asked for; None to use it where the server offers it.
     grpc_port
@@ -62,6 +64,7 @@ class ServerLocation:
     host: str
     port: int
     https: bool
+    prefix: str
     collection: str
     grpc: bool | None
     grpc_port: int | None
@@ -72,7 +75,7 @@ class ServerLocation:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http{'s' if self.https else ''}://{host}:{self.port}"
+        return f"http{'s' if self.https else ''}://{host}:{self.port}{self.prefix}"
 
 
 def parse_location(uri: StoreURI) -> EmbeddedLocation | ServerLocation:
@@ -123,32 +126,49 @@ def _server(uri: StoreURI) -> ServerLocation:
             remedy="Write qdrant://... for plain HTTP or qdrant+https://... for TLS.",
         )
     uri.check_options(_SERVER_OPTIONS)
+    authority, prefix, collection = _split(uri)
     try:
-        address = urlsplit(uri.location)
+        address = urlsplit(f"//{authority}")
         host, port = address.hostname, address.port
     except ValueError as error:
         raise UsageError(
             f"'{uri}' has no usable host and port ({error})",
             remedy="Write qdrant://HOST:PORT/COLLECTION.",
         ) from error
-    collection = address.path.strip("/")
-    if not host or not collection or "/" in collection:
+    if not host or not collection:
         raise UsageError(
-            f"'{uri}' does not name a host and one collection",
+            f"'{uri}' does not name a host and a collection",
             remedy="Write qdrant://HOST:PORT/COLLECTION, or qdrant:DIRECTORY/COLLECTION.",
+        )
+    grpc = _boolean(uri, "grpc")
+    if prefix and (grpc or "grpc_port" in uri.options):
+        raise UsageError(
+            f"'{uri}' asks for gRPC, which knows no path, and has the path prefix {prefix}",
+            remedy="Leave out ?grpc= and ?grpc_port=, or name the server without a prefix.",
         )
     return ServerLocation(
         host=host,
         port=port or DEFAULT_PORT,
         https=uri.transport == "https",
+        prefix=prefix,
         collection=collection,
-        grpc=_boolean(uri, "grpc"),
+        grpc=grpc,
         grpc_port=_integer(uri, "grpc_port", 1, 65535),
         timeout=_integer(uri, "timeout", 1, 86400) or 60,
         retries=6 if (retries := _integer(uri, "retries", 0, 100)) is None else retries,
         readers=_integer(uri, "readers", 1, 64) or DEFAULT_READERS,
         api_key_env=uri.options.get("api_key_env"),
     )
+
+
+def _split(uri: StoreURI) -> tuple[str, str, str]:
+    """Return host and port, the path prefix, and the collection's name."""
+    # Decoded, a slash of a name could not be told from one between names.
+    written = uri.text.partition(":")[2].partition("?")[0]
+    authority, _, path = written.removeprefix("//").partition("/")
+    *before, collection = path.strip("/").split("/")
+    prefix = "".join(f"/{quote(unquote(part), safe='')}" for part in before if part)
+    return authority, prefix, unquote(collection)
 
 
 def _boolean(uri: StoreURI, name: str) -> bool | None:

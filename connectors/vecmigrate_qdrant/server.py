@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import socket
 import warnings
@@ -11,23 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-import tenacity
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as messages
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import UnreachableError, UsageError
+from vecmigrate.connector import UsageError, is_known, make_known
 from vecmigrate_qdrant.access import Access, Refusal, T
-from vecmigrate_qdrant.circuit import Circuit
 from vecmigrate_qdrant.client_points import ClientPoints
-from vecmigrate_qdrant.faults import (
-    CLIENT_ERRORS,
-    DENIED_GRPC,
-    asked_pause,
-    explain,
-    is_passing,
-    reason,
-)
+from vecmigrate_qdrant.faults import CLIENT_ERRORS, DENIED_GRPC, explain, is_certificate_fault
 from vecmigrate_qdrant.location import (
     DEFAULT_GRPC_PORT,
     DEFAULT_KEY_VARIABLE,
@@ -35,12 +25,11 @@ from vecmigrate_qdrant.location import (
     ServerLocation,
 )
 from vecmigrate_qdrant.points import Points, Shape
+from vecmigrate_qdrant.retrying import Retrying
 
 PROBE_SECONDS = 2.0
-LONGEST_PAUSE = 60.0
-
-_log = logging.getLogger("vecmigrate.qdrant")
-_backoff = tenacity.wait_exponential(multiplier=0.25, max=15) + tenacity.wait_random(0, 0.25)
+RECONNECT_SECONDS = 5
+"""Seconds between two tries of gRPC itself to connect again, at most; by default it takes 120."""
 
 
 class ServerAccess(Access):
@@ -61,9 +50,9 @@ class ServerAccess(Access):
         self.place = str(location)
         self._location = location
         self._refusal = refusal
-        self._circuit = Circuit()
+        self._retrying = Retrying(location)
         key = api_key(location)
-        grpc_port, self.notes = _choose_grpc(location)
+        grpc_port, self.notes = self._choose_grpc()
         with warnings.catch_warnings():
             # Sending a key over plain HTTP was asked for, see api_key.
             warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
@@ -73,6 +62,8 @@ class ServerAccess(Access):
                 https=location.https,
                 prefer_grpc=grpc_port is not None,
                 grpc_port=grpc_port or DEFAULT_GRPC_PORT,
+                grpc_options={"grpc.max_reconnect_backoff_ms": 1000 * RECONNECT_SECONDS},
+                prefix=location.prefix or None,
                 api_key=key,
                 timeout=location.timeout,
                 # It warns from a thread of its own, even where the server is merely down.
@@ -83,50 +74,34 @@ class ServerAccess(Access):
             )
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(self._may_pass),
-            stop=tenacity.stop_after_attempt(self._location.retries + 1),
-            wait=_pause,
-            before_sleep=self._report,
-            reraise=True,
-        )
         try:
-            answer = retrying(request, self._client)
+            return self._retrying.run(lambda: request(self._client))
         except CLIENT_ERRORS as error:
-            if is_passing(error) and self._circuit.is_open:
-                raise UnreachableError(
-                    f"the Qdrant server {self.place} failed {self._circuit.failed:,} of "
-                    f"{self._circuit.tried:,} requests and is left alone now, the last one by "
-                    f"{reason(error)}",
-                    remedy="See to the server, then run the same command again.",
-                ) from error
             raise explain(error, self.place, _key_hint(self._location), self._refusal) from error
-        self._circuit.succeeded()
-        return answer
 
-    def _may_pass(self, error: BaseException) -> bool:
-        if not is_passing(error):
-            return False
-        self._circuit.failed_once()
-        return not self._circuit.is_open
+    def _choose_grpc(self) -> tuple[int | None, tuple[str, ...]]:
+        """Return the port to use gRPC on, None to use REST, and what the user should know of it."""
+        location = self._location
+        if location.grpc is False or location.prefix:
+            return None, ()
+        if location.grpc is True:
+            return location.grpc_port or DEFAULT_GRPC_PORT, ()
+        if location.grpc_port is None and location.port != DEFAULT_PORT:
+            # Beside a REST port of one's own the default gRPC port may belong to another server.
+            return None, ()
+        port = location.grpc_port or DEFAULT_GRPC_PORT
+        known = f"{location}, gRPC on port {port}"
+        # A server that is away for a while has gRPC all the same.
+        if is_known(known) or self._answers_grpc(port):
+            make_known(known)
+            return port, ()
+        return None, (f"gRPC does not answer on port {port}: the slower REST interface is used",)
 
-    def _report(self, state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome is not None else None
-        _log.info(
-            "%s: try %d failed (%s); trying again",
-            self.place,
-            state.attempt_number,
-            reason(error),
-            extra={
-                "event": "vecmigrate.retry",
-                "attributes": {
-                    "error.type": type(error).__name__,
-                    "vecmigrate.attempt": state.attempt_number,
-                    "server.address": self._location.host,
-                    "server.port": self._location.port,
-                },
-            },
-        )
+    def _answers_grpc(self, port: int) -> bool:
+        try:
+            return _answers_grpc(self._location, port)
+        except grpc.RpcError as error:
+            raise explain(error, self.place, "", self._refusal) from error
 
     def points(self, collection: str, shape: Shape) -> Points:
         return ClientPoints(self, collection, shape)
@@ -152,11 +127,6 @@ class ServerAccess(Access):
 
     def close(self) -> None:
         self._client.close()
-
-
-def _pause(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return min(max(_backoff(state), asked_pause(error)), LONGEST_PAUSE)
 
 
 def api_key(location: ServerLocation) -> str | None:
@@ -204,22 +174,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _choose_grpc(location: ServerLocation) -> tuple[int | None, tuple[str, ...]]:
-    """Return the port to use gRPC on, or None to use REST, and what the user should know of it."""
-    if location.grpc is False:
-        return None, ()
-    if location.grpc is True:
-        return location.grpc_port or DEFAULT_GRPC_PORT, ()
-    if location.grpc_port is None and location.port != DEFAULT_PORT:
-        # Beside a REST port of one's own the default gRPC port may belong to another server.
-        return None, ()
-    port = location.grpc_port or DEFAULT_GRPC_PORT
-    if _answers_grpc(location, port):
-        return port, ()
-    return None, (f"gRPC does not answer on port {port}: the slower REST interface is used",)
-
-
 def _answers_grpc(location: ServerLocation, port: int) -> bool:
+    """True if a server answers by gRPC on a port; raises if its certificate is refused."""
     try:
         # A closed port is told at once here; gRPC itself would keep trying until the time is up.
         socket.create_connection((location.host, port), timeout=PROBE_SECONDS).close()
@@ -236,6 +192,8 @@ def _answers_grpc(location: ServerLocation, port: int) -> bool:
         stub = messages.QdrantStub(channel)  # type: ignore[no-untyped-call]
         stub.HealthCheck(messages.HealthCheckRequest(), timeout=PROBE_SECONDS)
     except grpc.RpcError as error:
+        if is_certificate_fault(error):
+            raise
         return error.code() in DENIED_GRPC  # Qdrant all the same, behind something that asks.
     finally:
         channel.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from urllib.parse import quote
 
 from qdrant_client import models
 
@@ -18,6 +19,9 @@ from vecmigrate_qdrant.access import Access, open_access
 from vecmigrate_qdrant.describe import existing_collection
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
 from vecmigrate_qdrant.marks import State, read_mark
+
+_MEANT_OTHERWISE = set("%?/")
+"""Of a name, what would be read otherwise in a URI; one without is spelled as it is."""
 
 
 class QdrantSwitcher(Switcher):
@@ -146,4 +150,5 @@ def _uri(location: EmbeddedLocation | ServerLocation, collection: str) -> str:
         directory = str(location.directory.resolve()).replace("%", "%25").replace("?", "%3F")
         return f"qdrant:{directory}/{collection}"
     address = str(location).partition("://")[2]
-    return f"qdrant{'+https' if location.https else ''}://{address}/{collection}"
+    name = quote(collection, safe=" ") if _MEANT_OTHERWISE & set(collection) else collection
+    return f"qdrant{'+https' if location.https else ''}://{address}/{name}"

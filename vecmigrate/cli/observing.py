@@ -1,4 +1,4 @@
-"""Options of every command for those who watch it from outside: logs and metrics.
+"""Options of every command: for those who watch it from outside, and how long it waits.
 
 They may stand before the command or after it, where they win, or in the environment.
 """
@@ -18,13 +18,20 @@ import typer
 from vecmigrate.cli.logs import LogFormat, LogLevel, logging_to
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.run_metrics import metrics_to
+from vecmigrate.waiting import DEFAULT_WAIT, patience
 
-_PANEL = "Logs and metrics"
-_OPTIONS: dict[str, tuple[type, str]] = {
-    "log_format": (LogFormat, "Log, one line for each event."),
-    "log_file": (Path, "File to append logs to; unsaid, standard error."),
-    "log_level": (LogLevel, "What to log, at least; unsaid, info."),
-    "metrics_file": (Path, "File of figures for Prometheus's textfile collector."),
+_LOGS, _SERVERS = "Logs and metrics", "Servers"
+_OPTIONS: dict[str, tuple[type, str, str]] = {
+    "log_format": (LogFormat, _LOGS, "Log, one line for each event."),
+    "log_file": (Path, _LOGS, "File to append logs to; unsaid, standard error."),
+    "log_level": (LogLevel, _LOGS, "What to log, at least; unsaid, info."),
+    "metrics_file": (Path, _LOGS, "File of figures for Prometheus's textfile collector."),
+    "wait": (
+        str,
+        _SERVERS,
+        f"How long to wait for a server that went away, as 30s or 1h; unsaid, {DEFAULT_WAIT}; "
+        "0, not at all.",
+    ),
 }
 
 
@@ -36,6 +43,7 @@ class Observed:
     log_file: Path | None = None
     log_level: LogLevel | None = None
     metrics_file: Path | None = None
+    wait: str | None = None
 
     @classmethod
     def taken_from(cls, given: dict[str, Any]) -> Self:
@@ -74,6 +82,7 @@ def _observed(run: Callable[..., None]) -> Callable[..., None]:
             with Output(as_json=given.get("json_", False), quiet=given.get("quiet", False)):
                 stack.enter_context(logging_to(asked.log_format, asked.log_file, asked.log_level))
                 stack.enter_context(metrics_to(asked.metrics_file))
+                stack.enter_context(patience(asked.wait))
             run(**given)
 
     return _with_options(run, taking, from_environment=False)
@@ -101,9 +110,9 @@ def _with_options(
                 name,
                 keyword,
                 default=None,
-                annotation=Annotated[kind | None, _option(name, said, from_environment)],
+                annotation=Annotated[kind | None, _option(name, panel, said, from_environment)],
             )
-            for name, (kind, said) in _OPTIONS.items()
+            for name, (kind, panel, said) in _OPTIONS.items()
         ),
     ]
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -111,12 +120,12 @@ def _with_options(
     return wrapped
 
 
-def _option(name: str, said: str, from_environment: bool) -> Any:
+def _option(name: str, panel: str, said: str, from_environment: bool) -> Any:
     variable = f"VECMIGRATE_{name.upper()}"
     return typer.Option(
         f"--{name.replace('_', '-')}",
         envvar=variable if from_environment else None,
         help=said if from_environment else f"{said} Or {variable}.",
         show_default=False,
-        rich_help_panel=_PANEL,
+        rich_help_panel=panel,
     )

@@ -20,6 +20,7 @@ from vecmigrate.cli.ending import Ending, ending_of
 from vecmigrate.cli.logs import RUNS, report_error
 from vecmigrate.errors import ExitCode
 from vecmigrate.events import log_event
+from vecmigrate.waiting import waits_told_to
 
 NOT_A_TERMINAL_WIDTH = 200
 """Columns of a table in a file or pipe, where nothing need be cut."""
@@ -35,6 +36,8 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self._bar: tqdm[Any] | None = None
+        self._waits = False
         width = None if sys.stdout.isatty() else NOT_A_TERMINAL_WIDTH
         self._console = Console(highlight=False, soft_wrap=True, width=width)
 
@@ -57,7 +60,19 @@ class Output:
                 if bytes_each:
                     bar.set_postfix_str(f"{bar.n * bytes_each / 1e6:,.1f} MB", refresh=False)
 
-            yield advance
+            before, self._bar = self._bar, None if hidden else bar
+            try:
+                yield advance
+            finally:
+                self._bar = before
+
+    def _show_wait(self, line: str | None) -> None:
+        """Show in the progress line what is waited for; once and by itself where there is none."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(line or "")
+        elif line is not None and not self._waits and not self.quiet:
+            typer.echo(line, err=True)
+        self._waits = line is not None
 
     def say(self, text: str) -> None:
         """Print a line for a person."""
@@ -115,6 +130,8 @@ class Output:
         self._warnings.__enter__()
         warnings.simplefilter("default")
         warnings.showwarning = self._show_warning
+        self._told_of_waits = waits_told_to(self._show_wait)
+        self._told_of_waits.__enter__()
         return self
 
     def __exit__(
@@ -123,6 +140,7 @@ class Output:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._told_of_waits.__exit__(None, None, None)
         self._warnings.__exit__(exc_type, exc, traceback)
         if exc is None or isinstance(exc, typer.Exit):
             return

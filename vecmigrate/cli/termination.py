@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vecmigrate.errors import TerminatedError
+from vecmigrate.waiting import unwanted_when
 
 
 @contextmanager
 def termination_asked() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether SIGTERM has come."""
+    """Yield a function that tells whether SIGTERM has come, which ends waiting for a server."""
     asked = threading.Event()
-    with _handled_by(lambda *_: asked.set()):
+    with _handled_by(lambda *_: asked.set()), unwanted_when(asked.is_set):
         yield asked.is_set
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from vecmigrate.sink import Absent
 from vecmigrate.source import Source
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator
+from vecmigrate.waiting import Patience, adopt
 from vecmigrate.writing import Writing, Written
 
 
@@ -36,6 +37,8 @@ class PartitionWork:
     ----------
     directory
         What relative paths are seen from.
+    patience
+        How the driver waits for servers.
     fingerprint
         The source's, as the driver found it.
     """
@@ -47,6 +50,7 @@ class PartitionWork:
     on_bad_vector: OnBadVector
     absent: Absent
     batch_size: int
+    patience: Patience = field(default_factory=Patience)
 
 
 def partitioned(source: Source) -> PartitionedSource:
@@ -168,6 +172,7 @@ def _written(
 def _translated(
     work: PartitionWork, translator: Translator, token: str, skipped: Skipped
 ) -> Iterator[VectorBatch]:
+    adopt(work.patience)
     # Where the driver's folder is not on this machine, its relative paths would mean nothing.
     with suppress(FileNotFoundError):
         os.chdir(work.directory)

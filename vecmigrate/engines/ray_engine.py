@@ -30,6 +30,7 @@ from vecmigrate.errors import WriteError
 from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.screening import Skipped
 from vecmigrate.source import Source
+from vecmigrate.waiting import current_patience
 from vecmigrate.writing import Writing, Written
 
 T = TypeVar("T")
@@ -184,6 +185,7 @@ def _shared(work: Translation) -> PartitionWork:
         on_bad_vector=work.on_bad_vector,
         absent=work.absent,
         batch_size=work.batch_size,
+        patience=current_patience(),
     )
 
 

@@ -16,6 +16,7 @@ from vecmigrate.jobs.run import steps_of
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.jobs.step import Look, Step
 from vecmigrate.state import open_state
+from vecmigrate.waiting import patience
 
 _FLOAT = 4
 _IN_MEMORY = ":memory:"
@@ -88,7 +89,10 @@ def plan_job(
     VecmigrateError
         From the source, the target and the encoder.
     """
-    with closing(open_state(state if Path(state).exists() else _IN_MEMORY)) as records:
+    with (
+        patience(spec.wait, unless_said=True),
+        closing(open_state(state if Path(state).exists() else _IN_MEMORY)) as records,
+    ):
         moving = Moving(spec, Path(state), records)
         steps = [(step, step.look()) for step in steps_of(moving, cutover=cutover)]
         due = any(look.is_due for step, look in steps if step.name != "cutover")

@@ -17,6 +17,7 @@ from vecmigrate.jobs.sync_step import SyncStep
 from vecmigrate.jobs.verify_step import VerifyStep
 from vecmigrate.state import open_state
 from vecmigrate.state.lock import job_lock
+from vecmigrate.waiting import patience
 
 
 class StepOutcome(BaseModel):
@@ -98,7 +99,10 @@ def run_job(
         From the steps.
     """
     around, state = around or Surroundings(), Path(state)
-    with closing(open_state(state)) as records:
+    with (
+        patience(spec.wait, unless_said=True),
+        closing(open_state(state)) as records,
+    ):
         moving = Moving(spec, state, records)
         what = f"the job {moving.source} to {moving.target}"
         with job_lock(state.parent / "locks", f"{moving.key}-run", what):

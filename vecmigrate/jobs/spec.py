@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vecmigrate.anchors import Strategy
+from vecmigrate.durations import parse_duration
 from vecmigrate.engines import EngineName
+from vecmigrate.errors import UsageError
 from vecmigrate.fitting import Method
 from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.screening import OnBadVector
 from vecmigrate.verification.settings import SAMPLE
+from vecmigrate.waiting import DEFAULT_WAIT
 
 GateName: TypeAlias = Literal[
     "min-recall@1",
@@ -27,6 +30,14 @@ GateName: TypeAlias = Literal[
     "max-loss-ndcg@10",
 ]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return text
 
 
 class Section(BaseModel):
@@ -203,6 +214,11 @@ class JobSpec(Section):
     target: TargetSection
     on_bad_vector: OnBadVector = Field(
         default=OnBadVector.FAIL, description="NaN, infinite or zero vectors: refuse, or leave out."
+    )
+    wait: Annotated[str, AfterValidator(_duration)] | None = Field(
+        default=None,
+        description="How long to wait for a server that went away, as `30s` or `1h`; unsaid, "
+        f"{DEFAULT_WAIT}. `--wait` wins.",
     )
     dry_run: DryRunSection = DryRunSection()
     gates: dict[GateName, Share] = Field(

@@ -1,0 +1,189 @@
+"""A collection's own limits, its strict mode: what a request may ask, and which limit refused one.
+
+Checked against Qdrant 1.18.3. A rate limit is a bucket of as many tokens as it allows a minute, for
+each shard and replica; what costs more than the whole bucket is refused for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+from qdrant_client import models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a collection's strict mode allows; None, or True, where it does not limit.
+
+    Attributes
+    ----------
+    max_query_limit
+        Points that one scroll or one query may give; a ``retrieve`` is not held to it.
+    max_timeout
+        Seconds that a request may name as its time-out.
+    search_max_hnsw_ef
+        ``hnsw_ef`` of a query.
+    search_max_oversampling
+        Oversampling of a query on quantized vectors.
+    search_max_batchsize
+        Queries in one request.
+    search_allow_exact
+        False refuses exact queries, and exact counts with them.
+    upsert_max_batchsize
+        Points in one upsert or update of vectors.
+    unindexed_filtering_retrieve, unindexed_filtering_update
+        False refuses filters by a field without an index.
+    filter_max_conditions, condition_max_size
+        Conditions of a filter, and values of a condition.
+    read_rate_limit, write_rate_limit
+        Tokens a minute. A scroll, a count and a query cost 1, each and for each condition of its
+        filter; a ``retrieve`` and a write cost 1 a point.
+    max_points_count, max_collection_vector_size_bytes, max_collection_payload_size_bytes
+        Size from which on writes are refused.
+    max_disk_usage_percent, max_resident_memory_percent
+        Use of the node from which on writes are refused.
+    """
+
+    max_query_limit: int | None = None
+    max_timeout: int | None = None
+    search_max_hnsw_ef: int | None = None
+    search_max_oversampling: float | None = None
+    search_max_batchsize: int | None = None
+    search_allow_exact: bool = True
+    upsert_max_batchsize: int | None = None
+    unindexed_filtering_retrieve: bool = True
+    unindexed_filtering_update: bool = True
+    filter_max_conditions: int | None = None
+    condition_max_size: int | None = None
+    read_rate_limit: int | None = None
+    write_rate_limit: int | None = None
+    max_points_count: int | None = None
+    max_collection_vector_size_bytes: int | None = None
+    max_collection_payload_size_bytes: int | None = None
+    max_disk_usage_percent: int | None = None
+    max_resident_memory_percent: int | None = None
+
+    @classmethod
+    def of(cls, info: models.CollectionInfo) -> Self:
+        """Return the limits of a collection: none if its strict mode is off."""
+        strict = info.config.strict_mode_config
+        if strict is None or not strict.enabled:
+            return cls()
+        # A server, or a client, of another version may not know them all.
+        said = {field.name: getattr(strict, field.name, None) for field in fields(cls)}
+        return cls(**{name: value for name, value in said.items() if value is not None})
+
+    def page_size(self, wanted: int) -> int:
+        """Return how many of the points wanted one scroll, or one query, may give."""
+        return _within(wanted, self.max_query_limit)
+
+    def retrieve_size(self, wanted: int) -> int:
+        """Return how many points one ``retrieve`` may ask for."""
+        return _within(wanted, self.read_rate_limit)
+
+    def upsert_size(self, wanted: int) -> int:
+        """Return how many points one upsert, or update of vectors, may hold."""
+        return _within(wanted, self.upsert_max_batchsize, self.write_rate_limit)
+
+    def delete_size(self, wanted: int) -> int:
+        """Return how many points one request may delete, or change the payload of, by id."""
+        return _within(wanted, self.write_rate_limit)
+
+    def search_size(self, wanted: int, conditions: int = 0) -> int:
+        """Return how many queries one request may hold, each with so many conditions."""
+        rate = self.read_rate_limit
+        queries = None if rate is None else rate // (1 + conditions)
+        return _within(wanted, self.search_max_batchsize, queries)
+
+    def hnsw_ef(self, wanted: int) -> int:
+        """Return the ``hnsw_ef`` that a query may name."""
+        return _within(wanted, self.search_max_hnsw_ef)
+
+    def timeout(self, wanted: int) -> int:
+        """Return the seconds that a request may name as its time-out."""
+        return _within(wanted, self.max_timeout)
+
+    @property
+    def reads_by_scroll(self) -> bool:
+        """True if scrolling is to be preferred: it costs a token a request, not one a point."""
+        return self.read_rate_limit is not None
+
+
+def _within(wanted: int, *limits: int | None) -> int:
+    """Return ``wanted``, or the least of the limits if that is less; at least 1."""
+    return max(1, min([wanted, *(limit for limit in limits if limit is not None)]))
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedLimit:
+    """A limit that a request was refused for, whichever points it held.
+
+    Attributes
+    ----------
+    whose
+        What is limited, with the setting's name, as the subject of a sentence.
+    """
+
+    whose: str
+    remedy: str
+
+
+_FREE = "Free some there, or raise {} in the collection's strict mode; the same command continues."
+_NODE = {
+    "Disk usage is at": ("max_disk_usage_percent", "disk"),
+    "Resident memory usage is at": ("max_resident_memory_percent", "memory"),
+}
+_FULL = {
+    "No space left on device": "disk",
+    "Out of memory, free": "memory",
+}
+_SIZES = {
+    "Max points count limit": "max_points_count",
+    "Max vector storage size limit": "max_collection_vector_size_bytes",
+    "Max payload storage size limit": "max_collection_payload_size_bytes",
+}
+_REQUESTS = {
+    'for "limit"': "max_query_limit",
+    'for "timeout"': "max_timeout",
+    'for "upsert limit"': "upsert_max_batchsize",
+    'for "update limit"': "upsert_max_batchsize",
+    'for "search batch size"': "search_max_batchsize",
+    'for "hnsw_ef"': "search_max_hnsw_ef",
+    'for "oversampling"': "search_max_oversampling",
+    "Exact search disabled": "search_allow_exact",
+    "Index required but not found": "unindexed_filtering_retrieve or unindexed_filtering_update",
+    "Filter condition limit reached": "filter_max_conditions",
+    "Condition size limit reached": "condition_max_size",
+    "Read rate limit exceeded, request larger": "read_rate_limit",
+    "Write rate limit exceeded, request larger": "write_rate_limit",
+}
+
+
+def limit_behind(said: str) -> ReachedLimit | None:
+    """Return the limit that a server's refusal tells of; None if it tells of another thing."""
+    for text, (setting, what) in _NODE.items():
+        if text in said:
+            return ReachedLimit(
+                f"the limit on the use of the node's {what} ({setting})", _FREE.format(setting)
+            )
+    for text, what in _FULL.items():
+        if text in said:
+            return ReachedLimit(
+                f"the end of the node's {what}",
+                "Make room there, or give the node more; the same command continues.",
+            )
+    for text, setting in _SIZES.items():
+        if text in said:
+            return ReachedLimit(
+                f"the limit on a collection's size ({setting})",
+                f"Raise {setting} in the collection's strict mode; the same command continues.",
+            )
+    for text, setting in _REQUESTS.items():
+        if text in said:
+            return ReachedLimit(
+                f"a limit of the collection's strict mode ({setting})",
+                f"Ask for less in one request, or change {setting} in the collection's strict "
+                "mode.",
+            )
+    return None

@@ -1,0 +1,190 @@
+"""Sends requests to a server again, as long as there is hope that it answers.
+
+A fault that passes is tried again at once and by the circuit's rule. If it does not pass so soon,
+and the server has answered before, it is waited for as long as the process has patience. A rate
+limit is none of these: the server answers, and says when to ask again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from vecmigrate.connector import (
+    UnreachableError,
+    Waiting,
+    is_known,
+    make_known,
+    patience_seconds,
+)
+from vecmigrate_qdrant.access import T
+from vecmigrate_qdrant.circuit import Circuit
+from vecmigrate_qdrant.faults import (
+    CLIENT_ERRORS,
+    RATE_LIMIT_PAUSE,
+    asked_pause,
+    is_passing,
+    is_rate_limit,
+    reason,
+)
+from vecmigrate_qdrant.location import ServerLocation
+
+LONGEST_PAUSE = 60.0
+LONGEST_BACKOFF = 15.0
+FIRST_BACKOFF = 0.25
+OUTAGE_PAUSE = 5.0
+"""Seconds between two tries at most, once a server is waited for: it is to be found back soon."""
+
+_log = logging.getLogger("vecmigrate.qdrant")
+
+
+class Retrying:
+    """Sends requests to one server, from several threads."""
+
+    def __init__(self, location: ServerLocation) -> None:
+        self._location = location
+        self._server = str(location)
+        self._circuit = Circuit()
+        self._turns = _Turns()
+        self._given_up = False
+
+    def run(self, send: Callable[[], T]) -> T:
+        """Return what ``send`` returns, which is called until it does or there is no hope.
+
+        Raises
+        ------
+        UnreachableError
+            If the server does not come back in time, or keeps failing.
+        TerminatedError
+            If the run is asked to end meanwhile.
+        Exception
+            One of :data:`CLIENT_ERRORS`, if it is not for a retry to mend.
+        """
+        self._turns.await_others()
+        try:
+            return self._sent(send)
+        except CLIENT_ERRORS as error:
+            if not is_passing(error):
+                raise
+            return self._sent_again(send, error)
+
+    def _sent_again(self, send: Callable[[], T], error: Exception) -> T:
+        """As :meth:`run`, after a first try that failed."""
+        attempt, began = 1, time.monotonic()
+        with Waiting(self._server, self._patience()) as waiting:
+            while True:
+                self._circuit.failed_once()
+                pause = self._pause(error, attempt, began)
+                self._report(error, attempt)
+                waiting.pause(pause, reason(error))
+                attempt += 1
+                try:
+                    return self._sent(send)
+                except CLIENT_ERRORS as again:
+                    if not is_passing(again):
+                        raise
+                    error = again
+
+    def _sent(self, send: Callable[[], T]) -> T:
+        answer = self._within_rate(send)
+        if self._circuit.is_open and patience_seconds():
+            self._circuit.close()
+        self._circuit.succeeded()
+        self._given_up = False
+        make_known(self._server)
+        return answer
+
+    def _within_rate(self, send: Callable[[], T]) -> T:
+        """As ``send``, after as many pauses as the server's rate limits ask for."""
+        try:
+            return send()
+        except CLIENT_ERRORS as error:
+            if not is_rate_limit(error):
+                raise
+            limited: Exception = error
+        with self._turns.turn(), Waiting(f"the rate limit of {self._server}", None) as waiting:
+            while True:
+                waiting.pause(asked_pause(limited) or RATE_LIMIT_PAUSE, reason(limited))
+                try:
+                    return send()
+                except CLIENT_ERRORS as error:
+                    if not is_rate_limit(error):
+                        raise
+                    limited = error
+
+    def _patience(self) -> float | None:
+        """Return for how many seconds the server is waited for; None if it is not."""
+        if self._given_up or not is_known(self._server):
+            return None
+        return patience_seconds() or None
+
+    def _pause(self, error: Exception, attempt: int, began: float) -> float:
+        """Return the seconds to wait before the next try; raises if there is to be none."""
+        backoff = min(FIRST_BACKOFF * 2.0 ** min(attempt - 1, 16), LONGEST_BACKOFF)
+        pause = min(max(backoff + random.uniform(0, 0.25), asked_pause(error)), LONGEST_PAUSE)
+        left_alone = self._circuit.is_open or self._given_up
+        if attempt <= self._location.retries and not left_alone:
+            return pause
+        patience = self._patience()
+        if patience is None:
+            self._give_up(error)
+        left = began + patience - time.monotonic()
+        if left <= 0:
+            self._given_up = True
+            raise UnreachableError(
+                f"the Qdrant server {self._server} went away and was waited for in vain, "
+                f"{patience:.0f} seconds ({reason(error)})",
+                remedy="See to the server, then run the same command again; --wait says how long "
+                "one is waited for.",
+            ) from error
+        return max(min(pause, OUTAGE_PAUSE, left), 0.01)
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        if self._circuit.is_open:
+            raise UnreachableError(
+                f"the Qdrant server {self._server} failed {self._circuit.failed:,} of "
+                f"{self._circuit.tried:,} requests and is left alone now, the last one by "
+                f"{reason(error)}",
+                remedy="See to the server, then run the same command again.",
+            ) from error
+        raise error
+
+    def _report(self, error: Exception, attempt: int) -> None:
+        _log.info(
+            "%s: try %d failed (%s); trying again",
+            self._server,
+            attempt,
+            reason(error),
+            extra={
+                "event": "vecmigrate.retry",
+                "attributes": {
+                    "error.type": type(error).__name__,
+                    "vecmigrate.attempt": attempt,
+                    "server.address": self._location.host,
+                    "server.port": self._location.port,
+                },
+            },
+        )
+
+
+class _Turns:
+    """Lets one request at a time wait for a rate limit, and no other take what it waits for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have the next turn meanwhile."""
+        with self._lock:
+            yield
+
+    def await_others(self) -> None:
+        """Wait until no request waits for the limit."""
+        with self._lock:
+            pass
