@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,9 @@ from vecmigrate_qdrant.access import Access
 from vecmigrate_qdrant.extras import read_extras, vectors_of
 from vecmigrate_qdrant.points import Page, Points, Shape, ShardKey, Wanted
 from vecmigrate_qdrant.vectors import UNNAMED
+
+BYTES_PER_COMPONENT = 24
+"""Of a vector in JSON."""
 
 
 class ClientPoints(Points):
@@ -98,6 +102,11 @@ class ClientPoints(Points):
                 self._collection, points, wait=True, shard_key_selector=key
             )
         )
+
+    def size(self, batch: VectorBatch) -> int:
+        size = batch.vectors.size * BYTES_PER_COMPONENT
+        parts = chain(batch.payloads or (), batch.extras or ())
+        return size + len(json.dumps(list(map(dict, parts)), default=str))
 
     def search(
         self, queries: Vectors, k: int, *, exact: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,17 @@ def read_extras(records: Sequence[models.Record], others: Collection[str]) -> li
 
 
 def _extra(record: models.Record, others: Collection[str]) -> Extra:
-    found: dict[str, Any] = {}
-    if isinstance(record.vector, dict):
-        vectors = {
-            name: vector.model_dump() if isinstance(vector, models.SparseVector) else vector
-            for name, vector in record.vector.items()
-            if name in others
-        }
-        if vectors:
-            found[_VECTORS] = vectors
-    return found
+    named = record.vector if isinstance(record.vector, dict) else {}
+    return extra_of({name: vector for name, vector in named.items() if name in others})
+
+
+def extra_of(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the extra of a point with these other vectors, as qdrant-client gives them."""
+    vectors = {
+        name: vector.model_dump() if isinstance(vector, models.SparseVector) else vector
+        for name, vector in named.items()
+    }
+    return {_VECTORS: vectors} if vectors else {}
 
 
 def vectors_of(extra: Extra) -> dict[str, Any]:

@@ -136,6 +136,10 @@ class Points(ABC):
         """Delete points; ids that are not there are passed over."""
 
     @abstractmethod
+    def size(self, batch: VectorBatch) -> int:
+        """Estimate the bytes of a request that writes a batch."""
+
+    @abstractmethod
     def search(
         self, queries: Vectors, k: int, *, exact: bool = False
     ) -> list[tuple[IdArray, list[ShardKey | None]]]:

@@ -26,6 +26,7 @@ from vecmigrate_qdrant.location import (
 )
 from vecmigrate_qdrant.points import Points, Shape
 from vecmigrate_qdrant.retrying import Retrying
+from vecmigrate_qdrant.wire_points import WirePoints, can_use_wire
 
 PROBE_SECONDS = 2.0
 RECONNECT_SECONDS = 5
@@ -53,6 +54,7 @@ class ServerAccess(Access):
         self._retrying = Retrying(location)
         key = api_key(location)
         grpc_port, self.notes = self._choose_grpc()
+        self._wire = grpc_port is not None
         with warnings.catch_warnings():
             # Sending a key over plain HTTP was asked for, see api_key.
             warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
@@ -104,7 +106,8 @@ class ServerAccess(Access):
             raise explain(error, self.place, "", self._refusal) from error
 
     def points(self, collection: str, shape: Shape) -> Points:
-        return ClientPoints(self, collection, shape)
+        kind = WirePoints if self._wire and can_use_wire(self._client) else ClientPoints
+        return kind(self, collection, shape)
 
     def begin_writes(self, collection: str) -> None:
         """A server needs no preparation."""

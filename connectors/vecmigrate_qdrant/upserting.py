@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vecmigrate.connector import PointId, VectorBatch
+from vecmigrate.connector import PointId, VectorBatch, map_in_parallel
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.points import Points, ShardKey
 from vecmigrate_qdrant.shard_ids import rows_by_key
 
 # A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
 REQUEST_BYTES = 24 * 2**20
-BYTES_PER_COMPONENT = 24
+# A server takes several requests at once, and the next one is made while it is at work on those.
+POINTS_AT_ONCE = 1024
+WRITERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +62,32 @@ class Destination:
             self._write(ids, batch if len(groups) == 1 else batch.take(rows), key)
 
     def _write(self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None) -> None:
-        if self.bounded and len(ids) > 1 and self._is_too_large(batch):
+        send = self.points.update_vectors if self.vectors_only else self.points.upsert
+        if not self.bounded:
+            send(ids, batch, key)
+            return
+        requests = self._requests(ids, batch)
+        if len(batch) <= POINTS_AT_ONCE:
+            for part, points in requests:
+                send(part, points, key)
+            return
+        for _ in map_in_parallel(
+            lambda request: send(*request, key), requests, WRITERS, name="qdrant-writer"
+        ):
+            pass
+
+    def _requests(
+        self, ids: Sequence[PointId], batch: VectorBatch
+    ) -> Iterator[tuple[Sequence[PointId], VectorBatch]]:
+        """Yield parts of a batch that are each small enough for a request."""
+        most = min(POINTS_AT_ONCE, self.most or POINTS_AT_ONCE)
+        if len(ids) > most:
+            for low in range(0, len(ids), most):
+                part = ids[low : low + most]
+                yield from self._requests(part, batch.take(np.arange(low, low + len(part))))
+        elif len(ids) > 1 and self.points.size(batch) > REQUEST_BYTES:
             half = len(ids) // 2
             for low, high in ((0, half), (half, len(ids))):
-                self._write(ids[low:high], batch.take(np.arange(low, high)), key)
-        elif self.vectors_only:
-            self.points.update_vectors(ids, batch, key)
+                yield from self._requests(ids[low:high], batch.take(np.arange(low, high)))
         else:
-            self.points.upsert(ids, batch, key)
-
-    def _is_too_large(self, batch: VectorBatch) -> bool:
-        many = self.most is not None and len(batch) > self.most
-        return many or _size(batch) > REQUEST_BYTES
-
-
-def _size(batch: VectorBatch) -> int:
-    """Estimate the bytes of a request."""
-    size = batch.vectors.size * BYTES_PER_COMPONENT
-    for parts in (batch.payloads, batch.extras):
-        if parts is not None:
-            size += len(json.dumps(list(map(dict, parts)), default=str))
-    return size
+            yield ids, batch

@@ -1,0 +1,251 @@
+"""Points over gRPC by messages in which each vector and each payload field is one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import grpc as messages
+from qdrant_client.conversions.conversion import RestToGrpc
+
+from vecmigrate.connector import InputError, PointId, VectorBatch, Vectors, id_array
+from vecmigrate_qdrant import wire_messages as wire
+from vecmigrate_qdrant.client_points import ClientPoints
+from vecmigrate_qdrant.points import Page, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.vectors import UNNAMED
+from vecmigrate_qdrant.wire_values import (
+    WireExtra,
+    WirePayload,
+    extra_pieces,
+    modern_piece,
+    payload_entries,
+    wire_size,
+)
+
+_FLOAT = np.dtype("<f4")
+_ID_BYTES = 40
+
+
+class WirePoints(ClientPoints):
+    """Points of a server that is reached over gRPC.
+
+    Vectors go from the wire into an array and back in one piece each, and payloads and other
+    vectors that nobody looks into are copied as they are. Search and counts are qdrant-client's.
+    """
+
+    def scroll(
+        self, limit: int, offset: PointId | None, wanted: Wanted, key: ShardKey | None = None
+    ) -> Page:
+        request = messages.ScrollPoints(
+            collection_name=self._collection,
+            limit=limit,
+            offset=None if offset is None else RestToGrpc.convert_extended_point_id(offset),
+            **self._selectors(wanted, key),
+        )
+        answer = self._access.run(lambda client: _call(client, "Scroll", request))
+        following = _plain_id(answer.next_page_offset) if _has_next(answer) else None
+        return Page(self._read(answer.result, wanted), following)
+
+    def retrieve(
+        self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None = None
+    ) -> VectorBatch:
+        request = messages.GetPoints(
+            collection_name=self._collection,
+            ids=map(RestToGrpc.convert_extended_point_id, ids),
+            **self._selectors(wanted, key),
+        )
+        answer = self._access.run(lambda client: _call(client, "Get", request))
+        found = {_plain_id(point.id): point for point in answer.result}
+        return self._read([found[i] for i in ids if i in found], wanted)
+
+    def upsert(
+        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
+    ) -> None:
+        def request(client: Any) -> None:
+            message = wire.UpsertPoints(collection_name=self._collection, wait=True)
+            _set_key(message, key)
+            self._fill(message.points, ids, batch)
+            _call(client, "Upsert", message)
+
+        self._access.run(request)
+
+    def update_vectors(
+        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
+    ) -> None:
+        there = np.flatnonzero(np.array(batch.each_count()) > 0)
+        if not len(there):
+            return
+        having = replace(batch.take(there), payloads=None, extras=None)
+        message = wire.UpdatePointVectors(collection_name=self._collection, wait=True)
+        _set_key(message, key)
+        self._fill(message.points, [ids[row] for row in there.tolist()], having)
+        self._access.run(lambda client: _call(client, "UpdateVectors", message))
+
+    def size(self, batch: VectorBatch) -> int:
+        parts = chain(batch.payloads or (), batch.extras or ())
+        return batch.vectors.nbytes + _ID_BYTES * len(batch) + sum(map(wire_size, parts))
+
+    def _selectors(self, wanted: Wanted, key: ShardKey | None) -> dict[str, Any]:
+        return {
+            "with_payload": RestToGrpc.convert_with_payload_interface(wanted.payloads),
+            "with_vectors": RestToGrpc.convert_with_vectors(self._vectors(wanted)),
+            "shard_key_selector": _key_selector(key),
+        }
+
+    def _read(self, points: Sequence[Any], wanted: Wanted) -> VectorBatch:
+        shape = self._shape
+        ids = id_array([_plain_id(point.id) for point in points])
+        vectors = np.empty((0, shape.dimension), np.float32)
+        counts: NDArray[np.intp] | None = np.zeros(len(points), np.intp)
+        extras = None
+        if wanted.vectors:
+            named = [_named(point) for point in points]
+            own = [vectors.get(shape.vector) for vectors in named]
+            vectors, counts = _matrix(own, shape, ids)
+            if wanted.extras:
+                extras = [_extra(vectors, shape.others) for vectors in named]
+        payloads = [WirePayload(tuple(p.payload)) for p in points] if wanted.payloads else None
+        return VectorBatch(ids, vectors, payloads, extras=extras, counts=counts)
+
+    def _fill(self, points: Any, ids: Sequence[PointId], batch: VectorBatch) -> None:
+        """Add a batch to a message's points."""
+        name = self._shape.vector
+        plain = name == UNNAMED and batch.extras is None and batch.counts is None
+        pieces = iter(_pieces(batch.vectors))
+        for row, (point_id, count) in enumerate(zip(ids, batch.each_count(), strict=True)):
+            point = points.add()
+            if isinstance(point_id, int):
+                point.id.num = point_id
+            else:
+                point.id.uuid = point_id
+            if batch.payloads is not None:
+                point.payload.extend(payload_entries(batch.payloads[row]))
+            if plain:
+                point.vectors.vector.dense.data = next(pieces)
+                continue
+            named = point.vectors.vectors
+            named.SetInParent()
+            if count and self._shape.multivector:
+                vectors = named.vectors[name].multi_dense.vectors
+                for _ in range(count):
+                    vectors.add().data = next(pieces)
+            elif count:
+                named.vectors[name].dense.data = next(pieces)
+            if batch.extras is not None:
+                for other, piece in extra_pieces(batch.extras[row]).items():
+                    named.vectors[other].MergeFromString(piece)
+
+
+def can_use_wire(client: Any) -> bool:
+    """Tell whether the client has the channels that :class:`WirePoints` calls over."""
+    return hasattr(getattr(client, "_client", None), "_grpc_channel_pool")
+
+
+_ANSWERS = {
+    "Scroll": wire.ScrollResponse,
+    "Get": wire.GetResponse,
+    "Upsert": messages.PointsOperationResponse,
+    "UpdateVectors": messages.PointsOperationResponse,
+}
+
+
+def _call(client: Any, method: str, request: Any) -> Any:
+    """Carry out a request over the client's own channels, which send its key, within its time."""
+    remote = client._client
+    stub = remote.grpc_points  # which opens the channels
+    assert stub is not None
+    channel: grpc.Channel = remote._grpc_channel_pool[remote._next_grpc_client()]
+    call = channel.unary_unary(
+        f"/qdrant.Points/{method}",
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=_ANSWERS[method].FromString,
+    )
+    return call(request, timeout=remote._timeout)
+
+
+def _has_next(answer: Any) -> bool:
+    return bool(answer.HasField("next_page_offset"))
+
+
+def _plain_id(point_id: Any) -> PointId:
+    found: PointId = point_id.uuid or point_id.num
+    return found
+
+
+def _key_selector(key: ShardKey | None) -> Any:
+    return None if key is None else RestToGrpc.convert_shard_key_selector(key)
+
+
+def _set_key(message: Any, key: ShardKey | None) -> None:
+    if key is not None:
+        message.shard_key_selector.MergeFromString(_key_selector(key).SerializeToString())
+
+
+def _pieces(vectors: Vectors) -> list[bytes]:
+    """Return ``(n, d)`` vectors as packed fields."""
+    rows = np.ascontiguousarray(vectors, _FLOAT)
+    pieces: list[bytes] = rows.view(f"V{_FLOAT.itemsize * rows.shape[1]}").reshape(-1).tolist()
+    return pieces
+
+
+def _named(point: Any) -> dict[str, Any]:
+    """Return the messages of a point's vectors by name."""
+    vectors = point.vectors
+    if vectors.HasField("vectors"):
+        named = vectors.vectors.vectors
+        return {name: named[name] for name in named}
+    return {UNNAMED: vectors.vector} if vectors.HasField("vector") else {}
+
+
+def _extra(named: dict[str, Any], others: Iterable[str]) -> WireExtra:
+    return WireExtra({name: modern_piece(named[name]) for name in others if name in named})
+
+
+def _matrix(
+    own: Sequence[Any], shape: Shape, ids: NDArray[Any]
+) -> tuple[Vectors, NDArray[np.intp] | None]:
+    """Return points' vectors, and how many of them each point has, None if each has one.
+
+    Raises
+    ------
+    InputError
+        If a vector is not of the collection's dimension.
+    """
+    each = [list(_packed(vector, multivector=shape.multivector)) for vector in own]
+    pieces = [piece for several in each for piece in several]
+    width = _FLOAT.itemsize * shape.dimension
+    if shape.multivector:
+        counts = np.array([sum(map(len, several)) // width for several in each], np.intp)
+    else:
+        counts = np.array([len(several) for several in each], np.intp)
+    joined = b"".join(pieces)
+    sizes = np.array([sum(map(len, several)) for several in each])
+    wrong = np.flatnonzero(sizes != counts * width)
+    if len(wrong):
+        raise InputError(
+            f"the vector of point {ids[wrong[0]]} came as {sizes[wrong[0]]:,} bytes, which are no "
+            f"{shape.dimension} numbers",
+            remedy="Read the collection over REST, by ?grpc=false.",
+        )
+    flat = np.frombuffer(joined, _FLOAT).astype(np.float32, copy=False)
+    vectors = flat.reshape(-1, shape.dimension)
+    is_each_one = not shape.multivector and bool((counts == 1).all())
+    return vectors, None if is_each_one else counts
+
+
+def _packed(vector: Any | None, *, multivector: bool) -> Iterator[bytes]:
+    """Yield a vector's numbers as they are on the wire."""
+    if vector is None:
+        return
+    if vector.data:  # as servers before 1.16 give it
+        yield vector.data
+    elif multivector:
+        for one in vector.multi_dense.vectors:
+            yield one.data
+    else:
+        yield vector.dense.data

@@ -1,0 +1,135 @@
+"""Payloads and other vectors of points as they were on the wire, read when somebody asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from functools import cached_property
+from typing import Any
+
+from qdrant_client import grpc as messages
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+from vecmigrate.connector import Extra, Payload
+from vecmigrate_qdrant.extras import extra_of, vectors_of
+from vecmigrate_qdrant.wire_messages import Struct
+
+
+class _Lazy(Mapping[str, Any]):
+    """A mapping that is made when it is first looked into, and is pickled as a plain one."""
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def keys(self) -> KeysView[str]:
+        return self._made.keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._made.items()
+
+    def values(self) -> ValuesView[Any]:
+        return self._made.values()
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        return dict, (self._made,)
+
+    def __repr__(self) -> str:
+        return repr(self._made)
+
+
+class WirePayload(_Lazy):
+    """A payload.
+
+    Parameters
+    ----------
+    entries
+        Its fields as the entries of a map on the wire; the last one of a name counts.
+    """
+
+    def __init__(self, entries: Sequence[bytes]) -> None:
+        self.entries = entries
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        raw = Struct(fields=self.entries).SerializeToString()
+        made: dict[str, Any] = GrpcToRest.convert_payload(messages.Struct.FromString(raw).fields)
+        return made
+
+    def __or__(self, more: Mapping[str, Any]) -> WirePayload:
+        """Return the payload with more fields, or other values of them."""
+        return WirePayload([*self.entries, *payload_entries(more)])
+
+
+class WireExtra(_Lazy):
+    """The other vectors of a point.
+
+    Parameters
+    ----------
+    pieces
+        Each one's message on the wire, by name.
+    """
+
+    def __init__(self, pieces: Mapping[str, bytes]) -> None:
+        self.pieces = pieces
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        return extra_of(
+            {
+                name: GrpcToRest.convert_vector_output(messages.VectorOutput.FromString(piece))
+                for name, piece in self.pieces.items()
+            }
+        )
+
+
+def payload_entries(payload: Payload) -> Sequence[bytes]:
+    """Return a payload's fields as the entries of a map on the wire.
+
+    Raises
+    ------
+    ValueError
+        If a value cannot be there, as an integer beyond 64 bits.
+    """
+    if isinstance(payload, WirePayload):
+        return payload.entries
+    message = messages.Struct(fields=RestToGrpc.convert_payload(dict(payload)))
+    entries: Sequence[bytes] = Struct.FromString(message.SerializeToString()).fields
+    return entries
+
+
+def extra_pieces(extra: Extra) -> Mapping[str, bytes]:
+    """Return the messages on the wire of a point's other vectors, by name."""
+    if isinstance(extra, WireExtra):
+        return extra.pieces
+    named = vectors_of(extra)
+    converted = RestToGrpc.convert_vector_struct(named).vectors.vectors
+    return {name: converted[name].SerializeToString() for name in converted}
+
+
+def wire_size(part: Payload | Extra) -> int:
+    """Return how many bytes a payload or an extra is on the wire, about; a plain one as JSON."""
+    if isinstance(part, WirePayload):
+        return sum(map(len, part.entries))
+    if isinstance(part, WireExtra):
+        return sum(map(len, part.pieces.values()))
+    return len(json.dumps(dict(part), default=str))
+
+
+def modern_piece(vector: Any) -> bytes:
+    """Return the message of a vector that was read as one that every server takes."""
+    piece: bytes = vector.SerializeToString()
+    if vector.WhichOneof("vector") is not None:
+        return piece
+    # In the fields of servers before 1.16, which some later one may do without.
+    found = GrpcToRest.convert_vector_output(messages.VectorOutput.FromString(piece))
+    return extra_pieces(extra_of({"": found}))[""]
