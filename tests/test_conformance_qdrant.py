@@ -22,6 +22,13 @@ class TestEmbedded(ConnectorConformance):
         return f"qdrant:{tmp_path}/storage/{name}"
 
 
+class TestEdge(ConnectorConformance):
+    metrics = METRICS
+
+    def target_uri(self, tmp_path: Path, name: str) -> str:
+        return f"qdrant-edge:{tmp_path}/storage/{name}"
+
+
 @pytest.mark.skipif(not SERVER, reason="VECMIGRATE_TEST_QDRANT_URL names no server")
 class TestServer(ConnectorConformance):
     metrics = METRICS

@@ -23,7 +23,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.location import is_in_place
 
-__all__ = ["connector"]
+__all__ = ["connector", "edge"]
 
 
 class _QdrantConnector:
@@ -60,4 +60,22 @@ class _QdrantConnector:
         return QdrantSwitcher()
 
 
+class _EdgeConnector:
+    """Satisfies :class:`vecmigrate.connector.Connector`; nothing leads readers of a directory."""
+
+    open_source = _QdrantConnector.open_source
+    open_updater = _QdrantConnector.open_updater
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        from vecmigrate_qdrant.sink import QdrantSink
+
+        return QdrantSink(uri, spec, restart=restart)
+
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        from vecmigrate_qdrant.sink import QdrantSink
+
+        return QdrantSink(uri, spec, token=token)
+
+
 connector: SwitchingConnector = _QdrantConnector()
+edge = _EdgeConnector()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
+from pydantic import JsonValue
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import InputError, WriteError
-from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation
+from vecmigrate.connector import InputError, MissingDependencyError, WriteError
+from vecmigrate_qdrant.location import EmbeddedLocation
+from vecmigrate_qdrant.places import EdgeLocation, Location
 from vecmigrate_qdrant.points import Points, Shape
 
 T = TypeVar("T")
@@ -28,6 +31,8 @@ class Access(ABC):
         The directory or the server's address, for messages.
     embedded
         True where Qdrant runs in this process.
+    indexed
+        True if Qdrant's own engine holds the points: what is set of indexes counts.
     notes
         What a user should know of the connection.
     payload_ulps
@@ -36,6 +41,7 @@ class Access(ABC):
 
     place: str
     embedded: bool
+    indexed: bool = True
     notes: tuple[str, ...] = ()
     payload_ulps: int = 0
 
@@ -72,6 +78,14 @@ class Access(ABC):
         """Bring the points written so far to the disk."""
 
     @abstractmethod
+    def build_index(self) -> None:
+        """Index what was written, if Qdrant does not by itself."""
+
+    def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
+        """Name the settings of a new collection that there is no place for."""
+        return []
+
+    @abstractmethod
     def publish(
         self,
         collection: str,
@@ -85,7 +99,7 @@ class Access(ABC):
         """Release the client; may be called again."""
 
 
-def open_access(location: EmbeddedLocation | ServerLocation, *, refusal: Refusal) -> Access:
+def open_access(location: Location, *, refusal: Refusal) -> Access:
     """Reach Qdrant at ``location``; only with ``WriteError`` for refusal is a directory made.
 
     Raises
@@ -94,7 +108,13 @@ def open_access(location: EmbeddedLocation | ServerLocation, *, refusal: Refusal
         Where embedded storage is missing, broken or in use.
     UsageError
         Where the environment variable that is to hold the API key is not set.
+    MissingDependencyError
+        If Qdrant's engine is to be run in this process and is not installed.
     """
+    if isinstance(location, EdgeLocation):
+        with needing_engine():
+            from vecmigrate_qdrant.edge import EdgeAccess
+        return EdgeAccess(location, refusal)
     if isinstance(location, EmbeddedLocation):
         from vecmigrate_qdrant.embedded import EmbeddedAccess
 
@@ -102,3 +122,18 @@ def open_access(location: EmbeddedLocation | ServerLocation, *, refusal: Refusal
     from vecmigrate_qdrant.server import ServerAccess
 
     return ServerAccess(location, refusal)
+
+
+@contextmanager
+def needing_engine() -> Iterator[None]:
+    """Tell how to get Qdrant's engine if it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "qdrant_edge":
+            raise
+        raise MissingDependencyError(
+            "qdrant-edge: and qdrant-snapshot: need the package qdrant-edge-py, which is not "
+            "installed",
+            remedy="Run: pip install 'vecmigrate[edge]'",
+        ) from error

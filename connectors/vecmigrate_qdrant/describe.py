@@ -65,7 +65,7 @@ def describe(
     # A server gives the fields of a payload in an order of its own.
     fields = tuple(sorted({name for payload in payloads for name in payload}))
     params = dense_params(info.config.params)[vector]
-    settings = read_settings(info, vector, embedded=access.embedded)
+    settings = read_settings(info, vector, embedded=not access.indexed)
     keyed = is_sharded_by_key(info.config.params)
     if keyed:
         settings["shard_keys"] = read_shard_keys(access, collection)
@@ -73,7 +73,7 @@ def describe(
     return CollectionDescription(
         uri=str(uri),
         store="qdrant",
-        index_type=index_type(info, vector, embedded=access.embedded),
+        index_type=index_type(info, vector, embedded=not access.indexed),
         count=points.count(),
         without_vector=lacking,
         dimension=params.size,

@@ -7,12 +7,13 @@ import os
 import sqlite3
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
@@ -21,6 +22,7 @@ from vecmigrate.connector import InputError, RefusedError, WriteError, sync_path
 from vecmigrate_qdrant.access import Access, Refusal, T
 from vecmigrate_qdrant.client_points import ClientPoints
 from vecmigrate_qdrant.points import Points, Shape
+from vecmigrate_qdrant.settings import unknown_to_embedded
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class EmbeddedAccess(Access):
     """
 
     embedded = True
+    indexed = False
 
     def __init__(self, directory: Path, refusal: Refusal) -> None:
         self.place = str(directory)
@@ -122,6 +125,9 @@ class EmbeddedAccess(Access):
     def points(self, collection: str, shape: Shape) -> Points:
         return ClientPoints(self, collection, shape)
 
+    def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
+        return unknown_to_embedded(settings)
+
     def begin_writes(self, collection: str) -> None:
         # qdrant-client commits every point by itself, which SQLite by default follows with several
         # fsyncs: some 10 ms a point on a common disk. With a write-ahead log and syncs only at
@@ -132,6 +138,9 @@ class EmbeddedAccess(Access):
     def sync_writes(self, collection: str) -> None:
         # With synchronous=NORMAL a checkpoint of the log is what reaches the disk.
         self._pragmas(collection, "wal_checkpoint(FULL)")
+
+    def build_index(self) -> None:
+        """Embedded Qdrant keeps no index."""
 
     def publish(
         self,

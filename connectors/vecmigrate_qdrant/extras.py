@@ -10,7 +10,8 @@ from qdrant_client import models
 
 from vecmigrate.connector import Extra, MismatchError
 
-_VECTORS = "vectors"
+VECTORS = "vectors"
+"""The key of an extra under which a point's other vectors are."""
 
 
 def read_extras(records: Sequence[models.Record], others: Collection[str]) -> list[Extra]:
@@ -29,20 +30,20 @@ def extra_of(named: Mapping[str, Any]) -> dict[str, Any]:
         name: vector.model_dump() if isinstance(vector, models.SparseVector) else vector
         for name, vector in named.items()
     }
-    return {_VECTORS: vectors} if vectors else {}
+    return {VECTORS: vectors} if vectors else {}
 
 
 def vectors_of(extra: Extra) -> dict[str, Any]:
     """Return a point's other vectors, as an upsert takes them."""
     return {
         name: models.SparseVector(**vector) if isinstance(vector, dict) else vector
-        for name, vector in extra.get(_VECTORS, {}).items()
+        for name, vector in extra.get(VECTORS, {}).items()
     }
 
 
 def count_numbers(extra: Extra) -> int:
     """Return how many numbers all vectors of an extra have."""
-    vectors = extra.get(_VECTORS, {}).values()
+    vectors = extra.get(VECTORS, {}).values()
     return sum(2 * len(v["values"]) if isinstance(v, dict) else np.size(v) for v in vectors)
 
 
@@ -72,10 +73,10 @@ def fitting_extras(extras: Sequence[Extra], known: Collection[str]) -> tuple[lis
 
     One that an earlier version wrote has the chosen vector alone.
     """
-    unknown = {name for extra in extras for name in extra.get(_VECTORS, ())} - set(known)
+    unknown = {name for extra in extras for name in extra.get(VECTORS, ())} - set(known)
     if not unknown:
         return list(extras), unknown
     return [
-        {_VECTORS: {n: v for n, v in extra.get(_VECTORS, {}).items() if n in known}}
+        {VECTORS: {n: v for n, v in extra.get(VECTORS, {}).items() if n in known}}
         for extra in extras
     ], unknown

@@ -25,6 +25,7 @@ def await_index(access: Access, collection: str) -> tuple[str, ...]:
     WriteError
         If the server could not index it.
     """
+    access.build_index()
     before: tuple[object, ...] = ()
     deadline = 0.0
     nudged = False

@@ -115,6 +115,9 @@ class ServerAccess(Access):
     def sync_writes(self, collection: str) -> None:
         """A server has made durable what it acknowledged."""
 
+    def build_index(self) -> None:
+        """A server does so by itself."""
+
     def publish(
         self,
         collection: str,

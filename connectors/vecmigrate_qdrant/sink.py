@@ -27,8 +27,8 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.loading import put_off_indexing, resume_indexing
-from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark
+from vecmigrate_qdrant.places import parse_place
 from vecmigrate_qdrant.points import Shape
 from vecmigrate_qdrant.settings import (
     creation_arguments,
@@ -38,7 +38,6 @@ from vecmigrate_qdrant.settings import (
     others,
     payload_indexes,
     strict_mode,
-    unknown_to_embedded,
 )
 from vecmigrate_qdrant.sharding import create_shard_keys, shard_keys
 from vecmigrate_qdrant.upserting import Destination
@@ -76,7 +75,7 @@ class QdrantSink(Sink):
         restart: bool = False,
         token: str | None = None,
     ) -> None:
-        location = parse_location(uri)
+        location = parse_place(uri)
         settings = spec.settings if spec.store == "qdrant" else {}
         self._uri = uri
         self._spec = spec
@@ -244,7 +243,7 @@ class QdrantSink(Sink):
     def _not_kept(self, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
         """Say which settings an embedded target has no place for, or an embedded source told."""
         if self._access.embedded:
-            names = unknown_to_embedded(settings)
+            names = self._access.unkept(settings)
             return (f"embedded Qdrant keeps no {', '.join(names)}",) if names else ()
         if settings and "hnsw_config" not in settings:
             return (
@@ -272,7 +271,7 @@ class QdrantSink(Sink):
         return mark is not None and mark.run == self._run
 
     def _index_payloads(self, indexes: Mapping[str, models.PayloadFieldSchema]) -> None:
-        if indexes and self._access.embedded:
+        if indexes and not self._access.indexed:
             self._notes += (f"embedded Qdrant has no payload indexes: {', '.join(indexes)}",)
             return
         # Before the points: the vector index links points by their indexed payload values as it

@@ -27,8 +27,9 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import count_numbers
 from vecmigrate_qdrant.ids import canonical_ids
-from vecmigrate_qdrant.location import ServerLocation, parse_location
+from vecmigrate_qdrant.location import ServerLocation
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
+from vecmigrate_qdrant.places import parse_place
 from vecmigrate_qdrant.points import Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import forbids_indexing
@@ -60,7 +61,7 @@ class QdrantSource(PartitionedSource):
     """
 
     def __init__(self, uri: StoreURI) -> None:
-        location = parse_location(uri)
+        location = parse_place(uri)
         self._uri = uri
         self._collection = location.collection
         self._access = open_access(location, refusal=InputError)
@@ -83,7 +84,7 @@ class QdrantSource(PartitionedSource):
                 self._points,
                 self._read_keys(params),
                 self._where,
-                embedded=self._access.embedded,
+                embedded=not self._access.indexed,
                 readers=location.readers if isinstance(location, ServerLocation) else 1,
             )
         except BaseException:
@@ -215,7 +216,7 @@ class QdrantSource(PartitionedSource):
         return found
 
     def search_parameter(self) -> str | None:
-        return None if self._access.embedded else "hnsw_ef, a search parameter of each query"
+        return None if not self._access.indexed else "hnsw_ef, a search parameter of each query"
 
     def rounding(self) -> float:
         return self._rounding

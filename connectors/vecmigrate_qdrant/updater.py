@@ -22,8 +22,8 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import check_extras, fitting_extras
 from vecmigrate_qdrant.ids import canonical_ids
-from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
+from vecmigrate_qdrant.places import parse_place
 from vecmigrate_qdrant.points import Shape, ShardKey
 from vecmigrate_qdrant.shard_ids import by_key, rows_by_key
 from vecmigrate_qdrant.sharding import (
@@ -57,7 +57,7 @@ class QdrantUpdater(Updater):
     """
 
     def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
-        location = parse_location(uri)
+        location = parse_place(uri)
         self._uri = uri
         self._open = True
         self._told: set[str] = set()
@@ -144,6 +144,7 @@ class QdrantUpdater(Updater):
         return True
 
     def finish(self) -> CollectionDescription:
+        self._access.build_index()
         self._access.publish(self._collection, self._metadata, None)
         self._open = False
         try:

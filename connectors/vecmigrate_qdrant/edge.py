@@ -1,0 +1,325 @@
+"""A collection in a directory, held by Qdrant's own engine inside this process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge
+from pydantic import JsonValue
+from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
+
+from vecmigrate.connector import InputError, TargetExistsError, WriteError, sync_path
+from vecmigrate_qdrant.access import Access, Refusal, T
+from vecmigrate_qdrant.edge_engine import Shard, failures
+from vecmigrate_qdrant.edge_points import EdgePoints, Place
+from vecmigrate_qdrant.edge_settings import (
+    CONFIG_FILE,
+    SEGMENTS,
+    collection_config,
+    engine_config,
+    engine_index,
+    indexed_fields,
+    payload_schema,
+    read_config,
+    unkept,
+)
+from vecmigrate_qdrant.places import EdgeLocation
+from vecmigrate_qdrant.points import Points, Shape
+from vecmigrate_qdrant.vectors import dense_params
+
+METADATA_FILE = "vecmigrate.json"
+_NEW = ".new"
+# What a write may take beyond its vectors: the engine writes into mapped files, and a full disk
+# ends the process without a word.
+ROOM_BYTES = 128 * 2**20
+_ASCENDING = (models.Distance.EUCLID, models.Distance.MANHATTAN)
+
+
+class _Directory:
+    """A directory that this process alone has, and the shard in it if there is one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.users = 0
+        self.lock = threading.RLock()
+        self._held: int | None = None
+        self._shard: Shard | None = None
+
+    def hold(self, refusal: Refusal) -> None:
+        """Keep other processes out; a shard without a log is not locked by the engine."""
+        if self._held is not None:
+            return
+        held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(held)
+            raise in_use(self.path, refusal) from error
+        self._held = held
+
+    def shard(self) -> Shard:
+        """Return the shard, loaded when it is first needed."""
+        with self.lock:
+            if self._shard is None:
+                self._shard = Shard(qdrant_edge.EdgeShard.load(str(self.path)))
+            return self._shard
+
+    def release(self) -> None:
+        """Close the shard and let others in."""
+        with self.lock:
+            if self._shard is not None:
+                self._shard.close()
+            self._shard = None
+            if self._held is not None:
+                os.close(self._held)
+            self._held = None
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the collection's metadata, empty if it has none."""
+        try:
+            found = json.loads((self.path / METADATA_FILE).read_text())
+        except FileNotFoundError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def write_metadata(self, metadata: dict[str, Any]) -> None:
+        """Replace the metadata in one step that outlives a power cut."""
+        self.write_file(METADATA_FILE, metadata)
+
+    def write_file(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        new = self.path / f"{name}{_NEW}"
+        new.write_text(json.dumps(content))
+        sync_path(new)
+        new.replace(self.path / name)
+        sync_path(self.path)
+
+    def exists(self) -> bool:
+        """Tell whether a collection is there, half made or whole."""
+        names = (METADATA_FILE, CONFIG_FILE, SEGMENTS)
+        return any((self.path / name).exists() for name in names)
+
+    def foreign(self) -> list[str]:
+        """Name what is in the directory of a collection that is not there."""
+        leftover = f"{METADATA_FILE}{_NEW}"
+        if not self.path.is_dir():
+            return []
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name != leftover)
+
+    def remove(self) -> None:
+        """Remove the collection; last of it what tells that it is unfinished."""
+        self.release()
+        entries = sorted(self.path.iterdir(), key=lambda entry: entry.name == METADATA_FILE)
+        for entry in entries:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def check_room(self, needed: int) -> None:
+        """Raise :class:`WriteError` unless the disk has room for ``needed`` bytes."""
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise WriteError(
+                f"the disk of {self.path} is nearly full: {free >> 20:,} MiB are free, and "
+                f"{needed >> 20:,} MiB are needed to go on",
+                remedy="Make room and run the same command again: it continues.",
+            )
+
+    def size(self) -> int:
+        """Return the bytes that the shard takes on the disk."""
+        files = (Path(at) / name for at, _, names in os.walk(self.path) for name in names)
+        return sum(file.lstat().st_blocks * 512 for file in files)
+
+
+_open: dict[Path, _Directory] = {}
+_opening = threading.Lock()
+
+
+def in_use(path: Path, refusal: Refusal) -> Exception:
+    """Return the error of a directory that another process has open."""
+    return refusal(
+        f"the Qdrant collection {path} is in use by another process",
+        remedy="It serves one process at a time: close what has it open (an application, a "
+        "notebook, another vecmigrate) and run this again.",
+    )
+
+
+class EdgeAccess(Access):
+    """One collection, the whole of a directory.
+
+    Raises
+    ------
+    InputError, WriteError
+        If the directory is no such collection, cannot be used, or another process has it.
+    """
+
+    embedded = True
+    indexed = True
+
+    def __init__(self, location: EdgeLocation, refusal: Refusal) -> None:
+        self.place = str(location.directory.parent)
+        self._refusal = refusal
+        self._where = str(location.directory)
+        self._key = Path(os.path.realpath(location.directory))
+        if refusal is InputError and not _Directory(self._key).exists():
+            wrong = "holds no Qdrant collection" if self._key.exists() else "does not exist"
+            raise InputError(
+                f"the directory {location.directory} {wrong}",
+                remedy="Give the one that the application opens with EdgeShard.load(...).",
+            )
+        with _opening:
+            directory = _open.get(self._key) or _Directory(self._key)
+            if self._key.exists():
+                with self._failures():
+                    directory.hold(refusal)
+            _open[self._key] = directory
+            directory.users += 1
+        self._directory: _Directory | None = directory
+        self._client = _EdgeClient(directory)
+
+    def run(self, request: Callable[[QdrantBase], T]) -> T:
+        with self._failures(), self._client.directory.lock:
+            return request(self._client)
+
+    def points(self, collection: str, shape: Shape) -> Points:
+        directory = self._client.directory
+        metric = dense_params(self.info(collection).config.params).get(shape.vector)
+        place = Place(
+            self._where,
+            self._refusal,
+            lambda: {None: [directory.shard()]},
+            ascending=metric is not None and metric.distance in _ASCENDING,
+            before_write=lambda size: directory.check_room(ROOM_BYTES + 4 * size),
+        )
+        return EdgePoints(place, shape)
+
+    def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
+        return unkept(settings)
+
+    def begin_writes(self, collection: str) -> None:
+        """The engine indexes nothing until it is asked to."""
+
+    def sync_writes(self, collection: str) -> None:
+        directory = self._client.directory
+        with self._failures():
+            directory.check_room(ROOM_BYTES)
+            directory.shard().ask(lambda engine: engine.flush())
+
+    def build_index(self) -> None:
+        directory = self._client.directory
+        with self._failures():
+            self.sync_writes("")
+            # Each segment is written anew, the vectors too, before the old one goes.
+            directory.check_room(ROOM_BYTES + directory.size())
+            directory.shard().ask(lambda engine: engine.optimize())
+
+    def publish(
+        self,
+        collection: str,
+        metadata: dict[str, Any],
+        strict_mode: models.StrictModeConfig | None,
+    ) -> None:
+        self.sync_writes(collection)
+        self.run(lambda client: client.update_collection(collection, metadata=metadata))
+
+    def close(self) -> None:
+        with _opening:
+            if self._directory is None:
+                return
+            self._directory.users -= 1
+            if self._directory.users == 0:
+                del _open[self._key]
+                self._directory.release()
+            self._directory = None
+
+    def _failures(self) -> Any:
+        return failures(self._where, self._refusal)
+
+
+class _EdgeClient(QdrantBase):
+    """What qdrant-client asks of a Qdrant, of the one collection in a directory."""
+
+    def __init__(self, directory: _Directory) -> None:
+        super().__init__()
+        self.directory = directory
+
+    def collection_exists(self, collection_name: str, **kwargs: Any) -> bool:
+        return self.directory.exists()
+
+    def get_aliases(self, **kwargs: Any) -> models.CollectionsAliasesResponse:
+        return models.CollectionsAliasesResponse(aliases=[])
+
+    def get_collections(self, **kwargs: Any) -> models.CollectionsResponse:
+        return models.CollectionsResponse(collections=[])
+
+    def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
+        path, made = self.directory.path, (self.directory.path / SEGMENTS).exists()
+        points = segments = indexed = 0
+        if made:
+            info = self.directory.shard().ask(lambda engine: engine.info())
+            points, segments = info.points_count, info.segments_count
+            indexed = info.indexed_vectors_count
+        config = collection_config(read_config(path) if made else {})
+        return models.CollectionInfo(
+            status=models.CollectionStatus.GREEN,
+            optimizer_status=models.OptimizersStatusOneOf.OK,
+            segments_count=segments,
+            points_count=points,
+            indexed_vectors_count=indexed,
+            config=config.model_copy(update={"metadata": self.directory.metadata() or None}),
+            payload_schema=payload_schema(indexed_fields(path)),
+        )
+
+    def create_collection(
+        self, collection_name: str, vectors_config: Any = None, **kwargs: Any
+    ) -> bool:
+        directory = self.directory
+        directory.path.mkdir(parents=True, exist_ok=True)
+        directory.hold(WriteError)
+        if found := directory.foreign():
+            raise TargetExistsError(
+                f"the directory {directory.path} is not empty (it holds {found[0]})",
+                remedy="Name another target, or a directory that is empty or not there.",
+            )
+        directory.check_room(ROOM_BYTES)
+        # The mark comes first: what a kill leaves without one could be anybody's.
+        directory.write_metadata(kwargs.pop("metadata"))
+        config = engine_config({"vectors_config": vectors_config, **kwargs})
+        directory.write_file(CONFIG_FILE, config)
+        directory.shard()
+        return True
+
+    def update_collection(self, collection_name: str, **kwargs: Any) -> bool:
+        changed = {**self.directory.metadata(), **kwargs.pop("metadata")}
+        self.directory.write_metadata(changed)
+        return True
+
+    def delete_collection(self, collection_name: str, **kwargs: Any) -> bool:
+        self.directory.remove()
+        return True
+
+    def create_payload_index(
+        self,
+        collection_name: str,
+        field_name: str,
+        field_schema: Any = None,
+        field_type: Any = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        operation = qdrant_edge.UpdateOperation.create_field_index(
+            field_name, engine_index(field_schema)
+        )
+        self.directory.shard().ask(lambda engine: engine.update(operation))
+        return models.UpdateResult(status=models.UpdateStatus.COMPLETED)
