@@ -90,4 +90,4 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     )
     shown = python(code, executable=str(executable), cwd=tmp_path)
     assert str(site) in shown
-    assert "['faiss', 'lancedb', 'npy', 'parquet', 'qdrant']" in shown
+    assert "['faiss', 'lancedb', 'npy', 'parquet', 'qdrant', 'qdrant-edge']" in shown

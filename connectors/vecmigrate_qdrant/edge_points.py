@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from struct import Struct
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -205,7 +205,7 @@ class EdgePoints(Points):
             for record in self._scrolled(shard, limit + 1, offset, IDS_ALONE)[0]
         ]
         ids.sort(key=lambda each: (isinstance(each[0], UUID), each[0]))
-        for one, other in zip(ids, ids[1:], strict=False):
+        for one, other in pairwise(ids):
             if one[0] == other[0]:
                 raise InputError(
                     f"the point {one[0]} is in two shards of {self._place.where}: its points were "
