@@ -90,4 +90,7 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     )
     shown = python(code, executable=str(executable), cwd=tmp_path)
     assert str(site) in shown
-    assert "['faiss', 'lancedb', 'npy', 'parquet', 'qdrant', 'qdrant-edge']" in shown
+    assert (
+        "['faiss', 'lancedb', 'npy', 'parquet', 'qdrant', 'qdrant-edge', 'qdrant-snapshot']"
+        in shown
+    )

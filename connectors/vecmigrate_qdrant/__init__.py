@@ -12,7 +12,9 @@ or false; tried where offered by default), ``grpc_port``, ``timeout`` (seconds f
 from __future__ import annotations
 
 from vecmigrate.connector import (
+    Connector,
     Provenance,
+    ResumableConnector,
     Sink,
     Source,
     StoreURI,
@@ -20,10 +22,11 @@ from vecmigrate.connector import (
     SwitchingConnector,
     TargetSpec,
     Updater,
+    UsageError,
 )
 from vecmigrate_qdrant.location import is_in_place
 
-__all__ = ["connector", "edge"]
+__all__ = ["connector", "edge", "snapshot"]
 
 
 class _QdrantConnector:
@@ -77,5 +80,18 @@ class _EdgeConnector:
         return QdrantSink(uri, spec, token=token)
 
 
+class _SnapshotConnector:
+    """Satisfies :class:`vecmigrate.connector.Connector`, for reading alone."""
+
+    open_source = _QdrantConnector.open_source
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        raise UsageError(
+            f"{uri} is a snapshot, which is only read",
+            remedy="Name another target, as qdrant-edge:DIRECTORY or qdrant://HOST/COLLECTION.",
+        )
+
+
 connector: SwitchingConnector = _QdrantConnector()
-edge = _EdgeConnector()
+edge: ResumableConnector = _EdgeConnector()
+snapshot: Connector = _SnapshotConnector()

@@ -13,7 +13,7 @@ from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, MissingDependencyError, WriteError
 from vecmigrate_qdrant.location import EmbeddedLocation
-from vecmigrate_qdrant.places import EdgeLocation, Location
+from vecmigrate_qdrant.places import EdgeLocation, Location, SnapshotLocation
 from vecmigrate_qdrant.points import Points, Shape
 
 T = TypeVar("T")
@@ -115,6 +115,10 @@ def open_access(location: Location, *, refusal: Refusal) -> Access:
         with needing_engine():
             from vecmigrate_qdrant.edge import EdgeAccess
         return EdgeAccess(location, refusal)
+    if isinstance(location, SnapshotLocation):
+        with needing_engine():
+            from vecmigrate_qdrant.snapshot import SnapshotAccess
+        return SnapshotAccess(location)
     if isinstance(location, EmbeddedLocation):
         from vecmigrate_qdrant.embedded import EmbeddedAccess
 

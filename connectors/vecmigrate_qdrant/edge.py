@@ -20,7 +20,7 @@ from qdrant_client.client_base import QdrantBase
 from vecmigrate.connector import InputError, TargetExistsError, WriteError, sync_path
 from vecmigrate_qdrant.access import Access, Refusal, T
 from vecmigrate_qdrant.edge_engine import Shard, failures
-from vecmigrate_qdrant.edge_points import EdgePoints, Place
+from vecmigrate_qdrant.edge_points import EdgePoints, Place, is_ascending
 from vecmigrate_qdrant.edge_settings import (
     CONFIG_FILE,
     SEGMENTS,
@@ -34,14 +34,12 @@ from vecmigrate_qdrant.edge_settings import (
 )
 from vecmigrate_qdrant.places import EdgeLocation
 from vecmigrate_qdrant.points import Points, Shape
-from vecmigrate_qdrant.vectors import dense_params
 
 METADATA_FILE = "vecmigrate.json"
 _NEW = ".new"
 # What a write may take beyond its vectors: the engine writes into mapped files, and a full disk
 # ends the process without a word.
 ROOM_BYTES = 128 * 2**20
-_ASCENDING = (models.Distance.EUCLID, models.Distance.MANHATTAN)
 
 
 class _Directory:
@@ -195,12 +193,12 @@ class EdgeAccess(Access):
 
     def points(self, collection: str, shape: Shape) -> Points:
         directory = self._client.directory
-        metric = dense_params(self.info(collection).config.params).get(shape.vector)
+        ascending = is_ascending(self.info(collection).config.params, shape.vector)
         place = Place(
             self._where,
             self._refusal,
             lambda: {None: [directory.shard()]},
-            ascending=metric is not None and metric.distance in _ASCENDING,
+            ascending=ascending,
             before_write=lambda size: directory.check_room(ROOM_BYTES + 4 * size),
         )
         return EdgePoints(place, shape)

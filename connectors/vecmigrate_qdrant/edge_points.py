@@ -11,6 +11,7 @@ from uuid import UUID
 
 import numpy as np
 import qdrant_edge
+from qdrant_client import models
 
 from vecmigrate.connector import (
     Extra,
@@ -26,10 +27,12 @@ from vecmigrate_qdrant.access import Refusal
 from vecmigrate_qdrant.edge_engine import Shard, failures
 from vecmigrate_qdrant.extras import VECTORS
 from vecmigrate_qdrant.points import IDS_ALONE, Page, Points, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.vectors import dense_params
 
 Shards: TypeAlias = Mapping[ShardKey | None, Sequence[Shard]]
 """The shards of a collection by their shard key, None without custom sharding."""
 
+_ASCENDING = (models.Distance.EUCLID, models.Distance.MANHATTAN)
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
@@ -291,6 +294,12 @@ class EdgePoints(Points):
                 "integer beyond 64 bits",
                 remedy="Keep such numbers as text.",
             )
+
+
+def is_ascending(params: models.CollectionParams, vector: str) -> bool:
+    """Tell whether a lower score is a nearer point."""
+    found = dense_params(params).get(vector)
+    return found is not None and found.distance in _ASCENDING
 
 
 def _too_large(value: Any) -> bool:

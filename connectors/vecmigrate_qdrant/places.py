@@ -10,6 +10,7 @@ from vecmigrate.connector import StoreURI, UsageError
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
 
 EDGE, SNAPSHOT = "qdrant-edge", "qdrant-snapshot"
+OF = "of"
 _OPTIONS = ("vector", "text")
 
 
@@ -25,12 +26,32 @@ class EdgeLocation:
         return self.directory.name
 
 
-Location: TypeAlias = EmbeddedLocation | ServerLocation | EdgeLocation
+@dataclass(frozen=True, slots=True)
+class SnapshotLocation:
+    """A snapshot of a server's collection, or of one of its shards.
+
+    Attributes
+    ----------
+    file
+        The snapshot's file.
+    """
+
+    file: Path
+
+    @property
+    def collection(self) -> str:
+        """The file's name."""
+        return self.file.name
+
+
+Location: TypeAlias = EmbeddedLocation | ServerLocation | EdgeLocation | SnapshotLocation
 
 
 def parse_place(uri: StoreURI) -> Location:
     """Tell where a collection is; raises as :func:`parse_location`."""
-    return _edge(uri) if uri.scheme == EDGE else parse_location(uri)
+    if uri.scheme == EDGE:
+        return _edge(uri)
+    return _snapshot(uri) if uri.scheme == SNAPSHOT else parse_location(uri)
 
 
 def _edge(uri: StoreURI) -> EdgeLocation:
@@ -39,3 +60,11 @@ def _edge(uri: StoreURI) -> EdgeLocation:
         raise UsageError(f"'{uri}' names no directory", remedy="Write qdrant-edge:DIRECTORY.")
     uri.check_options(_OPTIONS)
     return EdgeLocation(directory)
+
+
+def _snapshot(uri: StoreURI) -> SnapshotLocation:
+    file = Path(uri.location)
+    if uri.transport or uri.location.startswith("//") or not file.name:
+        raise UsageError(f"'{uri}' names no file", remedy="Write qdrant-snapshot:FILE.")
+    uri.check_options((*_OPTIONS, OF))
+    return SnapshotLocation(file)

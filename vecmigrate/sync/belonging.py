@@ -74,14 +74,15 @@ def check_belongs(
 def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> set[str]:
     """Return the spellings of where the recorded source is, or was led from by cutovers."""
     known = {ledger.fact("source")}
-    try:
-        name = spelled(recorded)
-        known |= {name}
-        before = [entry.previous for entry in CutoverLog(state).of(_name(recorded))]
-        known |= {spelled(uri) for uri in before if uri}
-    except (VecmigrateError, UsageError):
-        # A source that is gone, or in a directory that is not here, has no spelling.
-        pass
+    # A copy, as a snapshot, tells in its URI of which collection it is.
+    for uri in filter(None, (recorded, parse_uri(recorded).options.get("of"))):
+        try:
+            known.add(spelled(uri))
+            before = [entry.previous for entry in CutoverLog(state).of(_name(uri))]
+            known |= {spelled(name) for name in before if name}
+        except (VecmigrateError, UsageError):
+            # A source that is gone, or in a directory that is not here, has no spelling.
+            continue
     return known
 
 

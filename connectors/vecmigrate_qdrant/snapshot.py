@@ -1,0 +1,267 @@
+"""A snapshot of a server's collection, or of one of its shards, being read."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge
+from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
+
+from vecmigrate.connector import InputError, name_some
+from vecmigrate_qdrant.access import Access, T
+from vecmigrate_qdrant.edge_engine import Shard, failures
+from vecmigrate_qdrant.edge_points import EdgePoints, Place, Shards, is_ascending
+from vecmigrate_qdrant.edge_settings import (
+    collection_config,
+    indexed_fields,
+    payload_schema,
+    read_config,
+)
+from vecmigrate_qdrant.places import SnapshotLocation
+from vecmigrate_qdrant.points import Points, Shape, ShardKey
+from vecmigrate_qdrant.scratch import Scratch
+from vecmigrate_qdrant.sharding import is_sharded_by_key
+from vecmigrate_qdrant.snapshot_archive import (
+    CONFIG,
+    INDEXES,
+    KEYS,
+    REPLICAS,
+    SEGMENTS,
+    VERSION,
+    unpack,
+)
+
+_WHOLE = {"Active", "ActiveRead", "Listener"}
+"""States of a replica that holds all points of its shard."""
+
+_NEWEST_COLLECTION, _NEWEST_SEGMENT = (0, 4), (0, 6)
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
+
+
+class Snapshot:
+    """An unpacked snapshot, its shards loaded.
+
+    Raises
+    ------
+    InputError
+        If it cannot be unpacked, is of an unknown version, or lacks points of the collection.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.users = 0
+        self._scratch = Scratch()
+        self._loaded: dict[int, Shard] = {}
+        self._file = file
+        self._folder = self._scratch.path
+        try:
+            unpack(file, self._folder)
+            with failures(str(file), InputError):
+                self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self) -> None:
+        folders = {int(p.parent.name): p.parent for p in self._folder.glob(f"*/{SEGMENTS}")}
+        if not folders:
+            raise InputError(f"{self._file} holds no shard", remedy="Give a Qdrant snapshot.")
+        self._check_versions()
+        self.keys = self._read_keys()
+        self._check_replicas()
+        whole = (self._folder / CONFIG).exists()
+        config = self._json(CONFIG) if whole else None
+        if config is not None:
+            self._check_complete(config, set(folders))
+        for number, folder in sorted(folders.items()):
+            self._loaded[number] = Shard(qdrant_edge.EdgeShard.load(str(folder)))
+        first = folders[min(folders)]
+        indexes = self._json(INDEXES)["schema"] if whole else indexed_fields(first)
+        self.schema = payload_schema(indexes)
+        self.config = (
+            collection_config(read_config(first)) if config is None else self._parsed(config)
+        )
+
+    @property
+    def shards(self) -> Shards:
+        """The shards by their keys, each key's in the order of their numbers."""
+        if not is_sharded_by_key(self.config.params):
+            return {None: list(self._loaded.values())}
+        found: dict[ShardKey | None, list[Shard]] = {}
+        for number, shard in self._loaded.items():
+            found.setdefault(self.keys[number], []).append(shard)
+        return found
+
+    def close(self) -> None:
+        """Close the shards and remove what was unpacked."""
+        for shard in self._loaded.values():
+            shard.close()
+        self._loaded = {}
+        self._scratch.close()
+
+    def _json(self, name: str) -> Any:
+        return json.loads((self._folder / name).read_text())
+
+    def _read_keys(self) -> dict[int, ShardKey]:
+        if not (self._folder / KEYS).exists():
+            return {}
+        return {number: pair["key"] for pair in self._json(KEYS) for number in pair["shard_ids"]}
+
+    def _check_versions(self) -> None:
+        checked = [(self._folder / VERSION, _NEWEST_COLLECTION)] if self._is_whole() else []
+        segments = self._folder.glob(f"*/{SEGMENTS}/*/{VERSION}")
+        for file, newest in [*checked, *((path, _NEWEST_SEGMENT) for path in segments)]:
+            text = file.read_text().strip()
+            found = _RELEASE.match(text)
+            if found is None or (int(found[1]), int(found[2])) > newest:
+                raise InputError(
+                    f"{self._file} is of a storage version that is not known here ({text[:20]!r})",
+                    remedy="Read it by a newer vecmigrate, or migrate from the server itself.",
+                )
+
+    def _is_whole(self) -> bool:
+        return (self._folder / VERSION).exists()
+
+    def _check_replicas(self) -> None:
+        """Make sure that no shard was on its way to or from another node."""
+        for file in self._folder.glob(f"*/{REPLICAS}"):
+            found = json.loads(file.read_text())
+            states = dict(found["peers"])
+            mine = states.get(str(found["this_peer_id"]), "Active")
+            moving = [s for s in (mine, *states.values()) if s.startswith("Resharding")]
+            if found["is_local"] and (moving or mine not in _WHOLE):
+                raise InputError(
+                    f"shard {file.parent.name} of {self._file} was not whole when the snapshot was "
+                    f"made (it was {(moving or [mine])[0]})",
+                    remedy="Take a snapshot once the shard is active.",
+                )
+
+    def _check_complete(self, config: Mapping[str, Any], there: set[int]) -> None:
+        """Make sure that each shard of the collection has its points here."""
+        params = config["params"]
+        keyed = params.get("sharding_method") == "custom"
+        wanted = set(self.keys) if keyed else set(range(params["shard_number"]))
+        if missing := sorted(wanted - there):
+            raise InputError(
+                f"{self._file} lacks the points of shard {name_some(missing)}: they are on another "
+                "node of the cluster",
+                remedy="Migrate from the server itself, or from a node that has all shards.",
+            )
+
+    @staticmethod
+    def _parsed(config: Mapping[str, Any]) -> models.CollectionConfig:
+        return models.CollectionConfig.model_validate(config)
+
+
+_open: dict[tuple[Path, int, int], Snapshot] = {}
+_opening = threading.Lock()
+
+
+class SnapshotAccess(Access):
+    """A snapshot's collection, which is only read.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, or as :class:`Snapshot`.
+    """
+
+    embedded = True
+
+    def __init__(self, location: SnapshotLocation) -> None:
+        file = location.file
+        self.place = str(file.parent)
+        self._where = str(file)
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise InputError(
+                f"the snapshot {file} cannot be read ({error.strerror})",
+                remedy="Check the path and its permissions.",
+            ) from error
+        self._key = (file.resolve(), status.st_size, status.st_mtime_ns)
+        with _opening:
+            snapshot = _open.get(self._key)
+            if snapshot is None:
+                snapshot = _open[self._key] = Snapshot(file)
+            snapshot.users += 1
+        self._snapshot: Snapshot | None = snapshot
+        self._client = _SnapshotClient(snapshot)
+
+    def run(self, request: Callable[[QdrantBase], T]) -> T:
+        with failures(self._where, InputError):
+            return request(self._client)
+
+    def points(self, collection: str, shape: Shape) -> Points:
+        snapshot = self._client.snapshot
+        ascending = is_ascending(snapshot.config.params, shape.vector)
+        shards = snapshot.shards
+        return EdgePoints(Place(self._where, InputError, lambda: shards, ascending), shape)
+
+    def begin_writes(self, collection: str) -> None:
+        raise NotImplementedError
+
+    def sync_writes(self, collection: str) -> None:
+        raise NotImplementedError
+
+    def build_index(self) -> None:
+        raise NotImplementedError
+
+    def publish(
+        self,
+        collection: str,
+        metadata: dict[str, Any],
+        strict_mode: models.StrictModeConfig | None,
+    ) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        with _opening:
+            if self._snapshot is None:
+                return
+            self._snapshot.users -= 1
+            if self._snapshot.users == 0:
+                del _open[self._key]
+                self._snapshot.close()
+            self._snapshot = None
+
+
+class _SnapshotClient(QdrantBase):
+    """What qdrant-client asks of a Qdrant, of the one collection of a snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+    def collection_exists(self, collection_name: str, **kwargs: Any) -> bool:
+        return True
+
+    def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
+        shards = [shard for each in self.snapshot.shards.values() for shard in each]
+        infos = [shard.ask(lambda engine: engine.info()) for shard in shards]
+        return models.CollectionInfo(
+            status=models.CollectionStatus.GREEN,
+            optimizer_status=models.OptimizersStatusOneOf.OK,
+            segments_count=sum(info.segments_count for info in infos),
+            points_count=sum(info.points_count for info in infos),
+            indexed_vectors_count=sum(info.indexed_vectors_count for info in infos),
+            config=self.snapshot.config,
+            payload_schema=self.snapshot.schema,
+        )
+
+    def collection_cluster_info(self, collection_name: str) -> models.CollectionClusterInfo:
+        local = [
+            models.LocalShardInfo(
+                shard_id=number, shard_key=key, points_count=0, state=models.ReplicaState.ACTIVE
+            )
+            for number, key in self.snapshot.keys.items()
+        ]
+        return models.CollectionClusterInfo(
+            peer_id=0, shard_count=len(local), local_shards=local, remote_shards=[],
+            shard_transfers=[],
+        )  # fmt: skip

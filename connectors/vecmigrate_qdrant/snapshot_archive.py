@@ -1,0 +1,115 @@
+"""Unpacks a snapshot: a tar of a shard or of a whole collection, each segment a tar within it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from vecmigrate.connector import InputError
+
+CONFIG, INDEXES, KEYS, VERSION = (
+    "config.json",
+    "payload_index.json",
+    "shard_key_mapping.json",
+    "version.info",
+)
+REPLICAS, SEGMENTS = "replica_state.json", "segments"
+_BLOCK = 512
+_MARGIN = 64 * 2**20
+_SEGMENT = re.compile(r"[0-9a-f-]+")
+_WITHIN = (("snapshot", "files"), ("files",))
+
+
+def check_room(folder: Path, size: int, what: object) -> None:
+    """Raise :class:`InputError` unless ``size`` bytes of ``what`` have room in a folder."""
+    free = shutil.disk_usage(folder).free
+    if free < size + _MARGIN:
+        raise InputError(
+            f"{folder} has no room for {what}: {free >> 20:,} MiB are free, and "
+            f"{(size + _MARGIN) >> 20:,} MiB are needed",
+            remedy="Make room, or set TMPDIR to a folder on a larger disk.",
+        )
+
+
+def unpack(file: Path, folder: Path) -> None:
+    """Unpack what is needed of a snapshot to read its points; a shard's becomes shard 0.
+
+    Raises
+    ------
+    InputError
+        If it is no snapshot, truncated, or a member would leave the folder; or there is no room.
+    """
+    try:
+        size = file.stat().st_size
+        check_room(folder, size, file)
+        _check_end(file, size)
+        with tarfile.open(file, "r:") as archive:
+            for member in archive:
+                _unpack_member(archive, member, folder)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError(
+            f"the snapshot {file} cannot be unpacked ({error})",
+            remedy="Check that it is a whole file, as by its checksum, and that TMPDIR has room.",
+        ) from error
+
+
+def _check_end(file: Path, size: int) -> None:
+    """Raise :class:`tarfile.ReadError` unless a file ends as a tar does.
+
+    Python takes one that ends between two members for whole.
+    """
+    with file.open("rb") as opened:
+        opened.seek(max(0, size - 2 * _BLOCK))
+        if size < 2 * _BLOCK or any(opened.read()):
+            raise tarfile.ReadError("it is truncated, or no tar")
+
+
+def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    path = _safe(member)
+    parts = path.parts if path.parts[:1] and path.parts[0].isdecimal() else ("0", *path.parts)
+    if len(path.parts) == 1 and path.name in (CONFIG, INDEXES, KEYS, VERSION):
+        _extract(archive, member, folder, path)
+    elif parts[1:] == (REPLICAS,):
+        _extract(archive, member, folder, PurePosixPath(*parts))
+    elif parts[1:2] == (SEGMENTS,) and len(parts) > 2 and member.isreg():
+        name = parts[2].removesuffix(".tar")
+        if not _SEGMENT.fullmatch(name):
+            return  # A hidden folder, which the server passes over as well.
+        within = PurePosixPath(parts[0], SEGMENTS, name)
+        if len(parts) == 3:
+            _unpack_segment(archive, member, folder, within)
+        else:
+            _extract(archive, member, folder, within / _stripped(PurePosixPath(*parts[3:])))
+
+
+def _unpack_segment(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, within: PurePosixPath
+) -> None:
+    content = archive.extractfile(member)
+    with tarfile.open(fileobj=content, mode="r:") as segment:
+        for inner in segment:
+            path = _safe(inner)
+            if inner.isreg():
+                _extract(segment, inner, folder, within / _stripped(path))
+
+
+def _safe(member: tarfile.TarInfo) -> PurePosixPath:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
+        raise tarfile.ReadError(f"its member {member.name!r} is no file of a snapshot")
+    return path
+
+
+def _stripped(path: PurePosixPath) -> PurePosixPath:
+    for begin in _WITHIN:
+        if path.parts[: len(begin)] == begin:
+            return PurePosixPath(*path.parts[len(begin) :])
+    return path
+
+
+def _extract(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, path: PurePosixPath
+) -> None:
+    archive.extract(member.replace(name=str(path), deep=False), folder, filter="data")
