@@ -95,6 +95,13 @@ def open_updater(uri: str, provenance: Provenance) -> Updater:
     return connector.open_updater(parsed, provenance)
 
 
+def origin(uri: str) -> str | None:
+    """Return the URI of the collection that ``uri`` is a copy of, as a snapshot is, if told."""
+    parsed = parse_uri(uri)
+    connector = load_plugin(CONNECTORS, parsed.scheme)
+    return cast(str | None, connector.origin(parsed)) if hasattr(connector, "origin") else None
+
+
 def find_switcher(uri: str) -> Switcher | None:
     """Return what moves readers of the store that ``uri`` is of; None where nothing does."""
     parsed = parse_uri(uri)

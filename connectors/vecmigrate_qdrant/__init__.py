@@ -85,6 +85,13 @@ class _SnapshotConnector:
 
     open_source = _QdrantConnector.open_source
 
+    def origin(self, uri: StoreURI) -> str | None:
+        """Return the URI of the collection that a snapshot is of; None if it is not told."""
+        from vecmigrate_qdrant.places import SnapshotLocation, parse_place
+
+        location = parse_place(uri)
+        return location.of if isinstance(location, SnapshotLocation) else None
+
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
         raise UsageError(
             f"{uri} is a snapshot, which is only read",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import quote
 
 from vecmigrate.connector import StoreURI, UsageError
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
@@ -12,6 +13,7 @@ from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_l
 EDGE, SNAPSHOT = "qdrant-edge", "qdrant-snapshot"
 OF = "of"
 _OPTIONS = ("vector", "text")
+_MEANT_OTHERWISE = set("%?/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,19 @@ class SnapshotLocation:
 
     Attributes
     ----------
-    file
-        The snapshot's file.
+    place
+        The snapshot's file; or the server that is to make one, which is downloaded.
+    of
+        The URI of the snapshot's collection, None if it is not known.
     """
 
-    file: Path
+    place: Path | ServerLocation
+    of: str | None = None
 
     @property
     def collection(self) -> str:
-        """The file's name."""
-        return self.file.name
+        """The file's name, or the collection's at its server."""
+        return self.place.name if isinstance(self.place, Path) else self.place.collection
 
 
 Location: TypeAlias = EmbeddedLocation | ServerLocation | EdgeLocation | SnapshotLocation
@@ -63,8 +68,29 @@ def _edge(uri: StoreURI) -> EdgeLocation:
 
 
 def _snapshot(uri: StoreURI) -> SnapshotLocation:
+    of = uri.options.get(OF)
+    if uri.location.startswith("//"):
+        rest = {name: value for name, value in uri.options.items() if name != OF}
+        server = parse_location(replace(uri, scheme="qdrant", options=rest))
+        assert isinstance(server, ServerLocation)
+        return SnapshotLocation(server, of or collection_uri(server))
     file = Path(uri.location)
-    if uri.transport or uri.location.startswith("//") or not file.name:
-        raise UsageError(f"'{uri}' names no file", remedy="Write qdrant-snapshot:FILE.")
+    if uri.transport or not file.name:
+        raise UsageError(
+            f"'{uri}' names no file",
+            remedy="Write qdrant-snapshot:FILE, or qdrant-snapshot://HOST/COLLECTION to have a "
+            "server make one.",
+        )
     uri.check_options((*_OPTIONS, OF))
-    return SnapshotLocation(file)
+    return SnapshotLocation(file, of)
+
+
+def collection_uri(location: EmbeddedLocation | ServerLocation, collection: str = "") -> str:
+    """Return the URI of a collection at a location, of its own by default, without options."""
+    name = collection or location.collection
+    if isinstance(location, EmbeddedLocation):
+        directory = str(location.directory.resolve()).replace("%", "%25").replace("?", "%3F")
+        return f"qdrant:{directory}/{name}"
+    address = str(location).partition("://")[2]
+    name = quote(name, safe=" ") if _MEANT_OTHERWISE & set(name) else name
+    return f"qdrant{'+https' if location.https else ''}://{address}/{name}"

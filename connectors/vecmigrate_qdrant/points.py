@@ -135,9 +135,9 @@ class Points(ABC):
     def delete(self, ids: Sequence[PointId], key: ShardKey | None = None) -> None:
         """Delete points; ids that are not there are passed over."""
 
-    @abstractmethod
     def size(self, batch: VectorBatch) -> int:
         """Estimate the bytes of a request that writes a batch."""
+        return batch.vectors.nbytes
 
     @abstractmethod
     def search(

@@ -6,48 +6,48 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX = "vecmigrate-snapshot-"
 
 
 class Scratch:
-    """A folder of this process, in ``TMPDIR``, until it is closed.
+    """A folder in ``TMPDIR`` that this process alone uses, until it is closed."""
 
-    Attributes
-    ----------
-    path
-        The folder.
-    """
+    def __init__(self, path: Path, held: int) -> None:
+        self.path = path
+        self._held: int | None = held
 
-    def __init__(self) -> None:
-        remove_stale()
+    @classmethod
+    def make(cls) -> Scratch:
+        """Make a new folder."""
         while True:
-            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            held = _hold(self.path)
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            held = _hold(path)
             # Another process may have taken it for a killed one's, before it was held.
             if held is not None:
-                self._held = held
-                return
+                return cls(path, held)
 
     def close(self) -> None:
         """Remove the folder; may be called again."""
-        if self._held >= 0:
+        if self._held is not None:
             shutil.rmtree(self.path, ignore_errors=True)
+            self.keep()
+
+    def keep(self) -> None:
+        """Leave the folder to whoever looks for stale ones next."""
+        if self._held is not None:
             os.close(self._held)
-            self._held = -1
+            self._held = None
 
 
-def remove_stale() -> list[Path]:
-    """Remove what killed processes left, and return it."""
-    removed = []
+def stale() -> Iterator[Scratch]:
+    """Yield the folders of processes that are gone."""
     for path in sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):
         held = _hold(path)
         if held is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(held)
-            removed.append(path)
-    return removed
+            yield Scratch(path, held)
 
 
 def _hold(path: Path) -> int | None:
@@ -57,12 +57,10 @@ def _hold(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        if os.fstat(held).st_uid != os.getuid():
-            raise BlockingIOError
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not path.exists():
-            raise BlockingIOError
+        if os.fstat(held).st_uid == os.getuid() and path.exists():
+            return held
     except OSError:
-        os.close(held)
-        return None
-    return held
+        pass
+    os.close(held)
+    return None

@@ -79,7 +79,7 @@ class ServerAccess(Access):
         try:
             return self._retrying.run(lambda: request(self._client))
         except CLIENT_ERRORS as error:
-            raise explain(error, self.place, _key_hint(self._location), self._refusal) from error
+            raise explain(error, self.place, key_hint(self._location), self._refusal) from error
 
     def _choose_grpc(self) -> tuple[int | None, tuple[str, ...]]:
         """Return the port to use gRPC on, None to use REST, and what the user should know of it."""
@@ -157,7 +157,8 @@ def api_key(location: ServerLocation) -> str | None:
     return None
 
 
-def _key_hint(location: ServerLocation) -> str:
+def key_hint(location: ServerLocation) -> str:
+    """Tell where the key of a server that denied access is to come from."""
     if location.api_key_env is not None:
         return (
             f"Set the environment variable {location.api_key_env} to an API key that may do this."

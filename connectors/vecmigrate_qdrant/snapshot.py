@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from vecmigrate_qdrant.edge_settings import (
     payload_schema,
     read_config,
 )
+from vecmigrate_qdrant.location import ServerLocation
 from vecmigrate_qdrant.places import SnapshotLocation
 from vecmigrate_qdrant.points import Points, Shape, ShardKey
 from vecmigrate_qdrant.scratch import Scratch
@@ -36,6 +37,7 @@ from vecmigrate_qdrant.snapshot_archive import (
     VERSION,
     unpack,
 )
+from vecmigrate_qdrant.snapshot_server import remove_leftovers, take_snapshot
 
 _WHOLE = {"Active", "ActiveRead", "Listener"}
 """States of a replica that holds all points of its shard."""
@@ -53,15 +55,22 @@ class Snapshot:
         If it cannot be unpacked, is of an unknown version, or lacks points of the collection.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, place: Path | ServerLocation, where: str) -> None:
+        remove_leftovers()
         self.users = 0
-        self._scratch = Scratch()
+        self._scratch = Scratch.make()
         self._loaded: dict[int, Shard] = {}
-        self._file = file
-        self._folder = self._scratch.path
+        self._where = where
+        self._folder = self._scratch.path / "unpacked"
         try:
-            unpack(file, self._folder)
-            with failures(str(file), InputError):
+            self._folder.mkdir()
+            if isinstance(place, Path):
+                unpack(place, self._folder)
+            else:
+                downloaded = take_snapshot(place, self._scratch)
+                unpack(downloaded, self._folder)
+                downloaded.unlink()
+            with failures(where, InputError):
                 self._load()
         except BaseException:
             self.close()
@@ -70,7 +79,7 @@ class Snapshot:
     def _load(self) -> None:
         folders = {int(p.parent.name): p.parent for p in self._folder.glob(f"*/{SEGMENTS}")}
         if not folders:
-            raise InputError(f"{self._file} holds no shard", remedy="Give a Qdrant snapshot.")
+            raise InputError(f"{self._where} holds no shard", remedy="Give a Qdrant snapshot.")
         self._check_versions()
         self.keys = self._read_keys()
         self._check_replicas()
@@ -120,7 +129,7 @@ class Snapshot:
             found = _RELEASE.match(text)
             if found is None or (int(found[1]), int(found[2])) > newest:
                 raise InputError(
-                    f"{self._file} is of a storage version that is not known here ({text[:20]!r})",
+                    f"{self._where} is of a storage version that is not known here ({text[:20]!r})",
                     remedy="Read it by a newer vecmigrate, or migrate from the server itself.",
                 )
 
@@ -136,8 +145,8 @@ class Snapshot:
             moving = [s for s in (mine, *states.values()) if s.startswith("Resharding")]
             if found["is_local"] and (moving or mine not in _WHOLE):
                 raise InputError(
-                    f"shard {file.parent.name} of {self._file} was not whole when the snapshot was "
-                    f"made (it was {(moving or [mine])[0]})",
+                    f"shard {file.parent.name} of {self._where} was not whole when the snapshot "
+                    f"was made (it was {(moving or [mine])[0]})",
                     remedy="Take a snapshot once the shard is active.",
                 )
 
@@ -148,8 +157,8 @@ class Snapshot:
         wanted = set(self.keys) if keyed else set(range(params["shard_number"]))
         if missing := sorted(wanted - there):
             raise InputError(
-                f"{self._file} lacks the points of shard {name_some(missing)}: they are on another "
-                "node of the cluster",
+                f"{self._where} lacks the points of shard {name_some(missing)}: they are on "
+                "another node of the cluster",
                 remedy="Migrate from the server itself, or from a node that has all shards.",
             )
 
@@ -158,8 +167,22 @@ class Snapshot:
         return models.CollectionConfig.model_validate(config)
 
 
-_open: dict[tuple[Path, int, int], Snapshot] = {}
+_open: dict[Hashable, Snapshot] = {}
 _opening = threading.Lock()
+
+
+def _identity(place: Path | ServerLocation) -> Hashable:
+    """Tell what two openings of the same snapshot have in common."""
+    if not isinstance(place, Path):
+        return place
+    try:
+        status = place.stat()
+    except OSError as error:
+        raise InputError(
+            f"the snapshot {place} cannot be read ({error.strerror})",
+            remedy="Check the path and its permissions.",
+        ) from error
+    return place.resolve(), status.st_size, status.st_mtime_ns
 
 
 class SnapshotAccess(Access):
@@ -174,21 +197,14 @@ class SnapshotAccess(Access):
     embedded = True
 
     def __init__(self, location: SnapshotLocation) -> None:
-        file = location.file
-        self.place = str(file.parent)
-        self._where = str(file)
-        try:
-            status = file.stat()
-        except OSError as error:
-            raise InputError(
-                f"the snapshot {file} cannot be read ({error.strerror})",
-                remedy="Check the path and its permissions.",
-            ) from error
-        self._key = (file.resolve(), status.st_size, status.st_mtime_ns)
+        place = location.place
+        self.place = str(place.parent if isinstance(place, Path) else place)
+        self._where = str(place) if isinstance(place, Path) else f"{place}/{place.collection}"
+        self._key = _identity(place)
         with _opening:
             snapshot = _open.get(self._key)
             if snapshot is None:
-                snapshot = _open[self._key] = Snapshot(file)
+                snapshot = _open[self._key] = Snapshot(place, self._where)
             snapshot.users += 1
         self._snapshot: Snapshot | None = snapshot
         self._client = _SnapshotClient(snapshot)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from urllib.parse import quote
 
 from qdrant_client import models
 
@@ -19,16 +18,14 @@ from vecmigrate_qdrant.access import Access, open_access
 from vecmigrate_qdrant.describe import existing_collection
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
 from vecmigrate_qdrant.marks import State, read_mark
-
-_MEANT_OTHERWISE = set("%?/")
-"""Of a name, what would be read otherwise in a URI; one without is spelled as it is."""
+from vecmigrate_qdrant.places import collection_uri
 
 
 class QdrantSwitcher(Switcher):
     """Moves aliases; Qdrant carries out the changes of one request together."""
 
     def spelled(self, uri: StoreURI) -> str:
-        return _uri(parse_location(uri), parse_location(uri).collection)
+        return collection_uri(parse_location(uri), parse_location(uri).collection)
 
     def current(self, name: StoreURI) -> str | None:
         location = parse_location(name)
@@ -40,7 +37,7 @@ class QdrantSwitcher(Switcher):
             if not there:
                 return None
             _, question, options = str(name).partition("?")
-            return _uri(location, aliased or location.collection) + question + options
+            return collection_uri(location, aliased or location.collection) + question + options
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
         with closing(open_access(parse_location(target), refusal=InputError)) as access:
@@ -142,13 +139,3 @@ def _place(location: EmbeddedLocation | ServerLocation) -> str:
     if isinstance(location, EmbeddedLocation):
         return str(location.directory.resolve())
     return str(location)
-
-
-def _uri(location: EmbeddedLocation | ServerLocation, collection: str) -> str:
-    """Return the URI of a collection at a location, without options."""
-    if isinstance(location, EmbeddedLocation):
-        directory = str(location.directory.resolve()).replace("%", "%25").replace("?", "%3F")
-        return f"qdrant:{directory}/{collection}"
-    address = str(location).partition("://")[2]
-    name = quote(collection, safe=" ") if _MEANT_OTHERWISE & set(collection) else collection
-    return f"qdrant{'+https' if location.https else ''}://{address}/{name}"

@@ -8,7 +8,7 @@ from vecmigrate.anchors import AnchorSet
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
-from vecmigrate.registry import find_switcher
+from vecmigrate.registry import find_switcher, origin
 from vecmigrate.state.jobs import JobTable
 from vecmigrate.sync.ledger import Ledger
 from vecmigrate.uri import parse_uri
@@ -74,8 +74,7 @@ def check_belongs(
 def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> set[str]:
     """Return the spellings of where the recorded source is, or was led from by cutovers."""
     known = {ledger.fact("source")}
-    # A copy, as a snapshot, tells in its URI of which collection it is.
-    for uri in filter(None, (recorded, parse_uri(recorded).options.get("of"))):
+    for uri in filter(None, (recorded, _origin(recorded))):
         try:
             known.add(spelled(uri))
             before = [entry.previous for entry in CutoverLog(state).of(_name(uri))]
@@ -84,6 +83,13 @@ def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> 
             # A source that is gone, or in a directory that is not here, has no spelling.
             continue
     return known
+
+
+def _origin(recorded: str) -> str | None:
+    try:
+        return origin(recorded)
+    except UsageError:
+        return None
 
 
 def _name(uri: str) -> str:
