@@ -59,6 +59,7 @@ from vecmigrate.screening import OnBadVector, Skipped
 from vecmigrate.sink import Absent
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.jobs import JobTable
+from vecmigrate.waiting import Waiting
 
 POINTS, BATCH = 2000, 20
 ON_RAY = {"batch_size": BATCH, "engine": RayEngine(workers=2, partition_batches=20)}
@@ -385,7 +386,8 @@ def test_a_task_without_a_permit_does_nothing(begun: bool, folder: Path) -> None
     before = sorted(folder.iterdir())
     permit = issue_permit(folder)
     if begun:
-        permit.begin()
+        with permit.at_work():
+            pass
     # What tells whether the driver has to wait for the task.
     assert permit.withdraw() is begun
     assert not translate_partition(work, translator, "[0, 30]", folder / "p.part", permit)
@@ -394,20 +396,33 @@ def test_a_task_without_a_permit_does_nothing(begun: bool, folder: Path) -> None
 
 def test_a_task_stops_after_the_batch_in_hand(tmp_path: Path) -> None:
     permit = issue_permit(tmp_path)
-    permit.begin()
-    # Another worker goes on where the first has died.
-    permit.begin()
+    with permit.at_work():
+        pass
     taken: list[int] = []
 
     def stopped() -> None:
-        for number in permit.each(range(5)):
-            taken.append(number)
-            if number == 2:
-                assert permit.withdraw()
+        # Another worker goes on where the first has died.
+        with permit.at_work():
+            for number in permit.each(range(5)):
+                taken.append(number)
+                if number == 2:
+                    assert permit.withdraw()
 
     with pytest.raises(WithdrawnError):
         stopped()
     assert taken == [0, 1, 2]
+
+
+def test_a_task_that_waits_for_a_server_stops(tmp_path: Path) -> None:
+    permit = issue_permit(tmp_path)
+
+    def stopped() -> None:
+        with permit.at_work(), Waiting("a server", None) as waiting:
+            permit.withdraw()
+            waiting.pause(3600, "away")
+
+    with pytest.raises(WithdrawnError):
+        stopped()
 
 
 def test_a_folder_that_workers_do_not_see_is_told(

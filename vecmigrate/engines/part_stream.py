@@ -24,8 +24,8 @@ AHEAD = 2
 """Parts under way or waiting to be taken, for each worker."""
 QUIET_SECONDS = 5.0
 STOP_SECONDS = 900.0
-"""How long a stopped run waits for tasks at work. Each ends after its batch in hand, which may wait
-for a server. A task whose machine was lost, which Ray tries again elsewhere, may take for ever."""
+"""How long a stopped run waits for tasks at work. Each ends after its batch in hand. A task whose
+machine was lost, so that Ray is to try it again elsewhere, may never end."""
 
 
 @dataclass

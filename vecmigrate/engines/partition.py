@@ -86,9 +86,9 @@ def translate_partition(
         return True
     skipped = Skipped()
     try:
-        permit.begin()
-        done = _translated(work, translator, token, skipped)
-        write_part(path, permit.each(done), translator.target_dim_, skipped)
+        with permit.at_work():
+            done = _translated(work, translator, token, skipped)
+            write_part(path, permit.each(done), translator.target_dim_, skipped)
     except WithdrawnError:
         return False
     return True
@@ -132,9 +132,9 @@ def move_partition(
         return True
     skipped = Skipped()
     try:
-        permit.begin()
-        done = _translated(work, translator, token, skipped)
-        parts = _written(target, done, path, permit)
+        with permit.at_work():
+            done = _translated(work, translator, token, skipped)
+            parts = _written(target, done, path, permit)
     except WithdrawnError:
         return False
     ids = IdFingerprint()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from vecmigrate.engines.part_files import unwritable
+from vecmigrate.errors import TerminatedError
+from vecmigrate.waiting import unwanted_when
 
 T = TypeVar("T")
 
@@ -43,16 +45,23 @@ class Permit:
     issued: Path
     begun: Path
 
-    def begin(self) -> None:
-        """Tell that the task is at work; called again if its worker died.
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Tell that the task has begun; entered again by another worker if its worker died.
 
         Raises
         ------
         WithdrawnError
+            At the beginning, or from within as soon as the task waits for a server.
         """
         with suppress(OSError):
             self.issued.rename(self.begun)
         self.check()
+        with unwanted_when(self._is_withdrawn):
+            try:
+                yield
+            except TerminatedError as error:
+                raise WithdrawnError from error
 
     def check(self) -> None:
         """Raise :class:`WithdrawnError` if the driver has taken it back, or may have."""
@@ -61,6 +70,13 @@ class Permit:
             self.begun.open("rb").close()
         except OSError as error:
             raise WithdrawnError from error
+
+    def _is_withdrawn(self) -> bool:
+        try:
+            self.check()
+        except WithdrawnError:
+            return True
+        return False
 
     def each(self, items: Iterable[T]) -> Iterator[T]:
         """Yield the items; raise :class:`WithdrawnError` at the first after it was taken back."""
