@@ -127,8 +127,8 @@ class Source(ABC):
         """
         return None
 
-    def unindexed(self) -> str | None:
-        """Say why :meth:`search` asks no index though the store has one, None if it asks one."""
+    def unmeasurable(self, k: int) -> str | None:
+        """Say why :meth:`search` for ``k`` points tells nothing of the index, None if it does."""
         return None
 
     def search_parameter(self) -> str | None:

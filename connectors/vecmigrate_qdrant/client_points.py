@@ -16,7 +16,7 @@ from qdrant_client import models
 from vecmigrate.connector import IdArray, PointId, VectorBatch, Vectors, id_array
 from vecmigrate_qdrant.access import Access
 from vecmigrate_qdrant.extras import read_extras, vectors_of
-from vecmigrate_qdrant.points import Page, Points, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.points import Only, Page, Points, Shape, ShardKey, Wanted
 from vecmigrate_qdrant.vectors import UNNAMED
 
 BYTES_PER_COMPONENT = 24
@@ -38,13 +38,19 @@ class ClientPoints(Points):
         self._shape = shape
 
     def scroll(
-        self, limit: int, offset: PointId | None, wanted: Wanted, key: ShardKey | None = None
+        self,
+        limit: int,
+        offset: PointId | None,
+        wanted: Wanted,
+        key: ShardKey | None = None,
+        only: Only | None = None,
     ) -> Page:
         records, following = self._access.run(
             lambda client: client.scroll(
                 self._collection,
                 limit=limit,
                 offset=offset,
+                scroll_filter=filter_of(only),
                 with_payload=wanted.payloads,
                 with_vectors=self._vectors(wanted),
                 shard_key_selector=key,
@@ -131,11 +137,10 @@ class ClientPoints(Points):
             for answer in answers
         ]
 
-    def count(self, key: ShardKey | None = None, lacking: str | None = None) -> int:
-        only = None
-        if lacking is not None:
-            only = models.Filter(must_not=[models.HasVectorCondition(has_vector=lacking)])
-        return self._access.run(partial(_count, collection=self._collection, only=only, key=key))
+    def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
+        return self._access.run(
+            partial(_count, collection=self._collection, only=filter_of(only), key=key)
+        )
 
     def _vectors(self, wanted: Wanted) -> bool | list[str]:
         if not wanted.vectors:
@@ -211,6 +216,18 @@ def matrix(
         counts = np.array([row is not None for row in rows], np.intp)
         rows = [row for row in rows if row is not None]
     return np.array(rows, dtype=np.float32).reshape(len(rows), shape.dimension), counts
+
+
+def filter_of(only: Only | None) -> models.Filter | None:
+    """Return the filter that lets through the points asked for."""
+    if only is None:
+        return None
+    found = models.Filter()
+    if only.ids is not None:
+        found.must = [models.HasIdCondition(has_id=list(only.ids))]
+    if only.lacking is not None:
+        found.must_not = [models.HasVectorCondition(has_vector=only.lacking)]
+    return found
 
 
 def plain_id(point_id: object) -> PointId:

@@ -16,13 +16,17 @@ from vecmigrate.connector import (
     name_some,
 )
 from vecmigrate_qdrant.access import Access
+from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.marks import State, mark_of, settled, vector_marks
-from vecmigrate_qdrant.points import Points, Shape, Wanted
+from vecmigrate_qdrant.points import Only, Shape, Wanted
+from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import METRICS, forbids_indexing, index_type, read_settings
-from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys
+from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys, shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
 SAMPLE_SIZE = 100
+# If a collection does not allow to count exactly: a page of ids is read at the cost of a request.
+COUNTED_AT_ONCE = 10_000
 
 
 def existing_collection(access: Access, name: str) -> models.CollectionInfo:
@@ -58,10 +62,12 @@ def describe(
     ``text_field`` is taken where the sample has it, else the field is guessed.
     """
     info = settled(access.info(collection), vector)
-    points = access.points(collection, Shape.of(info.config.params, vector))
-    sample = points.scroll(SAMPLE_SIZE, None, Wanted(vectors=False)).batch
+    points, limits = (
+        access.points(collection, Shape.of(info.config.params, vector)),
+        Limits.of(info),
+    )
+    sample = points.scroll(limits.page_size(SAMPLE_SIZE), None, Wanted(vectors=False)).batch
     payloads = sample.each_payload()
-    lacking = _count_lacking(points, vector) if vector != UNNAMED else 0
     # A server gives the fields of a payload in an order of its own.
     fields = tuple(sorted({name for payload in payloads for name in payload}))
     params = dense_params(info.config.params)[vector]
@@ -69,12 +75,15 @@ def describe(
     keyed = is_sharded_by_key(info.config.params)
     if keyed:
         settings["shard_keys"] = read_shard_keys(access, collection)
+    keys = [shards.key for shards in shard_keys(settings)] if keyed else None
+    reader = Reader(points, keys, collection, limits=limits)
+    lacking = _count_lacking(reader, vector) if vector != UNNAMED else 0
     mark = mark_of(info, vector)
     return CollectionDescription(
         uri=str(uri),
         store="qdrant",
         index_type=index_type(info, vector, embedded=not access.indexed),
-        count=points.count(),
+        count=reader.count(COUNTED_AT_ONCE),
         without_vector=lacking,
         dimension=params.size,
         metric=METRICS[params.distance],
@@ -106,8 +115,8 @@ def _notes(info: models.CollectionInfo, vector: str, lacking: int, *, embedded: 
     return notes
 
 
-def _count_lacking(points: Points, vector: str) -> int:
+def _count_lacking(reader: Reader, vector: str) -> int:
     try:
-        return points.count(lacking=vector)
+        return reader.count(COUNTED_AT_ONCE, Only(lacking=vector))
     except (InputError, WriteError):
         return 0  # A server before 1.13 does not know the condition.

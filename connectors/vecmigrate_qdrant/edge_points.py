@@ -26,7 +26,7 @@ from vecmigrate.connector import (
 from vecmigrate_qdrant.access import Refusal
 from vecmigrate_qdrant.edge_engine import Shard, failures
 from vecmigrate_qdrant.extras import VECTORS
-from vecmigrate_qdrant.points import IDS_ALONE, Page, Points, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.points import IDS_ALONE, Only, Page, Points, Shape, ShardKey, Wanted
 from vecmigrate_qdrant.vectors import dense_params
 
 Shards: TypeAlias = Mapping[ShardKey | None, Sequence[Shard]]
@@ -70,16 +70,21 @@ class EdgePoints(Points):
         self._row = Struct(f"{shape.dimension}f")
 
     def scroll(
-        self, limit: int, offset: PointId | None, wanted: Wanted, key: ShardKey | None = None
+        self,
+        limit: int,
+        offset: PointId | None,
+        wanted: Wanted,
+        key: ShardKey | None = None,
+        only: Only | None = None,
     ) -> Page:
         with self._failures():
             shards = self._shards(key)
             if len(shards) == 1:
-                records, following = self._scrolled(shards[0], limit, offset, wanted)
+                records, following = self._scrolled(shards[0], limit, offset, wanted, only)
                 return Page(
                     self._batch(records, wanted), None if following is None else _plain(following)
                 )
-            order = self._merged(shards, limit, offset)
+            order = self._merged(shards, limit, offset, only)
             following = _plain(order[limit][0]) if len(order) > limit else None
             return Page(
                 self._batch(self._gathered(shards, order[:limit], wanted), wanted), following
@@ -153,11 +158,8 @@ class EdgePoints(Points):
         best = [sorted(mine, key=lambda point: sign * point[0])[:k] for mine in found]
         return [(id_array([i for _, i, _ in mine]), [key for _, _, key in mine]) for mine in best]
 
-    def count(self, key: ShardKey | None = None, lacking: str | None = None) -> int:
-        only = None
-        if lacking is not None:
-            only = qdrant_edge.Filter(must_not=[qdrant_edge.HasVectorCondition(lacking)])
-        asked = qdrant_edge.CountRequest(filter=only, exact=True)
+    def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
+        asked = qdrant_edge.CountRequest(filter=_filter_of(only), exact=True)
         with self._failures():
             every = self._place.shards()
             shards = chain.from_iterable(every.values()) if key is None else every.get(key, ())
@@ -179,11 +181,17 @@ class EdgePoints(Points):
         return True if wanted.extras else [self._shape.vector]
 
     def _scrolled(
-        self, shard: Shard, limit: int, offset: PointId | None, wanted: Wanted
+        self,
+        shard: Shard,
+        limit: int,
+        offset: PointId | None,
+        wanted: Wanted,
+        only: Only | None,
     ) -> tuple[list[qdrant_edge.Record], Any]:
         request = qdrant_edge.ScrollRequest(
             offset=offset,
             limit=limit,
+            filter=_filter_of(only),
             with_payload=wanted.payloads,
             with_vector=self._named(wanted),
         )
@@ -199,13 +207,13 @@ class EdgePoints(Points):
         )
 
     def _merged(
-        self, shards: Sequence[Shard], limit: int, offset: PointId | None
+        self, shards: Sequence[Shard], limit: int, offset: PointId | None, only: Only | None
     ) -> list[tuple[Any, int]]:
         """Return the next ids of all shards, one more than ``limit``, each with its shard."""
         ids = [
             (record.id, number)
             for number, shard in enumerate(shards)
-            for record in self._scrolled(shard, limit + 1, offset, IDS_ALONE)[0]
+            for record in self._scrolled(shard, limit + 1, offset, IDS_ALONE, only)[0]
         ]
         ids.sort(key=lambda each: (isinstance(each[0], UUID), each[0]))
         for one, other in pairwise(ids):
@@ -300,6 +308,18 @@ def is_ascending(params: models.CollectionParams, vector: str) -> bool:
     """Tell whether a lower score is a nearer point."""
     found = dense_params(params).get(vector)
     return found is not None and found.distance in _ASCENDING
+
+
+def _filter_of(only: Only | None) -> qdrant_edge.Filter | None:
+    if only is None:
+        return None
+    must: list[Any] = []
+    must_not: list[Any] = []
+    if only.ids is not None:
+        must.append(qdrant_edge.HasIdCondition(set(only.ids)))
+    if only.lacking is not None:
+        must_not.append(qdrant_edge.HasVectorCondition(only.lacking))
+    return qdrant_edge.Filter(must=must, must_not=must_not)
 
 
 def _too_large(value: Any) -> bool:

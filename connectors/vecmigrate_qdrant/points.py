@@ -71,6 +71,22 @@ class Wanted:
     extras: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Which points alone are asked for.
+
+    Attributes
+    ----------
+    ids
+        Those with these ids.
+    lacking
+        Those without a vector of this name.
+    """
+
+    ids: tuple[PointId, ...] | None = None
+    lacking: str | None = None
+
+
 IDS_ALONE = Wanted(vectors=False, payloads=False)
 
 
@@ -103,7 +119,12 @@ class Points(ABC):
 
     @abstractmethod
     def scroll(
-        self, limit: int, offset: PointId | None, wanted: Wanted, key: ShardKey | None = None
+        self,
+        limit: int,
+        offset: PointId | None,
+        wanted: Wanted,
+        key: ShardKey | None = None,
+        only: Only | None = None,
     ) -> Page:
         """Read up to ``limit`` points from the id ``offset`` on, or from the first one."""
 
@@ -154,5 +175,5 @@ class Points(ABC):
         """
 
     @abstractmethod
-    def count(self, key: ShardKey | None = None, lacking: str | None = None) -> int:
-        """Count the points exactly; with ``lacking`` those without a vector of that name."""
+    def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
+        """Count the points exactly."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -18,8 +18,9 @@ from vecmigrate.connector import (
     map_in_parallel,
 )
 from vecmigrate_qdrant.ids import id_of_json
+from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.partitions import Partition, partition_tokens, read_token
-from vecmigrate_qdrant.points import IDS_ALONE, Page, Points, ShardKey, Wanted
+from vecmigrate_qdrant.points import IDS_ALONE, Only, Page, Points, ShardKey, Wanted
 from vecmigrate_qdrant.shard_ids import by_key, spell_ids
 
 # A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
@@ -43,6 +44,8 @@ class Reader:
         True if each scroll is a pass over all points.
     readers
         How many requests read at once.
+    limits
+        What a request may ask for.
     """
 
     points: Points
@@ -50,15 +53,17 @@ class Reader:
     where: str
     embedded: bool = False
     readers: int = 1
+    limits: Limits = field(default_factory=Limits)
 
     def batches(self, size: int, cursor: str | None, wanted: Wanted) -> Iterator[VectorBatch]:
-        """Yield the points after a cursor, ``size`` at a time at most.
+        """Yield the points after a cursor, ``size`` at a time at most, or as the limits allow.
 
         Raises
         ------
         UsageError
             If the cursor is not one of this collection's.
         """
+        size = self.limits.page_size(size)
         for key, first in self._beginnings(cursor):
             for page in self._pages(size, first, wanted, key):
                 yield self._told(page, key)
@@ -70,12 +75,14 @@ class Reader:
             while listed := list(islice(remaining, size)):
                 yield id_array(listed)
             return
+        size = self.limits.page_size(size)
         for key, _ in self._beginnings(None):
             for page in self._scrolled(size, None, IDS_ALONE, key):
                 yield self._told(page, key).ids
 
     def partitions(self, size: int, batches: int, cursor: str | None) -> Iterator[str]:
         """Yield tokens of ranges of about ``batches`` batches; raises as :meth:`batches`."""
+        size = self.limits.page_size(size)
         for key, first in self._beginnings(cursor):
             pages = self._scrolled(size, first, IDS_ALONE, key)
             firsts = (page.batch.ids[:1].tolist()[0] for page in pages)
@@ -90,7 +97,7 @@ class Reader:
             If the token is not one of this collection's.
         """
         asked = read_token(token, self.where, keyed=self.keys is not None)
-        pages = self._scrolled(size, asked.first, wanted, asked.key)
+        pages = self._scrolled(self.limits.page_size(size), asked.first, wanted, asked.key)
         for page in _until(asked, pages):
             yield self._told(page, asked.key)
 
@@ -100,11 +107,26 @@ class Reader:
             grouped: dict[ShardKey | None, list[PointId]] = {None: list(ids)}
         else:
             grouped = by_key(ids)
+        size = self.limits.page_size(size)
         return [
-            self._spelled(self.points.retrieve(mine[start : start + size], wanted, key), key)
+            self._spelled(self._read(mine[start : start + size], wanted, key), key)
             for key, mine in grouped.items()
             for start in range(0, len(mine), size)
         ]
+
+    def _read(self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None) -> VectorBatch:
+        if not self.limits.reads_by_scroll:
+            return self.points.retrieve(ids, wanted, key)
+        return self.points.scroll(len(ids), None, wanted, key, Only(ids=tuple(ids))).batch
+
+    def count(self, size: int, only: Only | None = None) -> int:
+        """Count the points exactly; by reading ids ``size`` at a time if the limits ask for it."""
+        if self.limits.search_allow_exact:
+            return self.points.count(only=only)
+        size = self.limits.page_size(size)
+        keys: Sequence[ShardKey | None] = (None,) if self.keys is None else self.keys
+        pages = (page for key in keys for page in self._scrolled(size, None, IDS_ALONE, key, only))
+        return sum(len(page.batch) for page in pages)
 
     def _beginnings(self, cursor: str | None) -> Iterator[tuple[ShardKey | None, PointId | None]]:
         """Yield where to read from: each key that is left, and the id to begin with."""
@@ -159,7 +181,7 @@ class Reader:
     ) -> Iterator[Page]:
         if self.embedded:
             return self._embedded_pages(size, first, wanted)
-        if self.readers == 1:
+        if self.readers == 1 or self.limits.reads_by_scroll:
             return self._scrolled(size, first, wanted, key)
         return self._read_in_parallel(size, first, wanted, key)
 
@@ -179,11 +201,16 @@ class Reader:
                 yield page
 
     def _scrolled(
-        self, size: int, first: PointId | None, wanted: Wanted, key: ShardKey | None
+        self,
+        size: int,
+        first: PointId | None,
+        wanted: Wanted,
+        key: ShardKey | None,
+        only: Only | None = None,
     ) -> Iterator[Page]:
         following = first
         while True:
-            page = self.points.scroll(size, following, wanted, key)
+            page = self.points.scroll(size, following, wanted, key, only)
             if len(page.batch):
                 yield page
             following = page.following

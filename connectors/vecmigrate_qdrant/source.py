@@ -27,6 +27,7 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import count_numbers
 from vecmigrate_qdrant.ids import canonical_ids
+from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import ServerLocation
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
 from vecmigrate_qdrant.places import parse_place
@@ -78,14 +79,14 @@ class QdrantSource(PartitionedSource):
             self._points = self._access.points(self._collection, self._shape)
             half = dense_params(params)[self._vector].datatype == models.Datatype.FLOAT16
             self._rounding = FLOAT16 if half else 0.0
-            strict = info.config.strict_mode_config
-            self._page_limit = strict.max_query_limit if strict and strict.enabled else None
+            self._limits = Limits.of(info)
             self._reader = Reader(
                 self._points,
                 self._read_keys(params),
                 self._where,
                 embedded=not self._access.indexed,
                 readers=location.readers if isinstance(location, ServerLocation) else 1,
+                limits=self._limits,
             )
         except BaseException:
             self._access.close()
@@ -128,7 +129,8 @@ class QdrantSource(PartitionedSource):
     @cached_property
     def _point_bytes(self) -> int:
         """About how many bytes a point's vectors are, by the first ones."""
-        sample = self._points.scroll(self._page_size(SAMPLED), None, self._whole).batch
+        size = self._limits.page_size(SAMPLED)
+        sample = self._points.scroll(size, None, self._whole).batch
         numbers = sample.vectors.size + sum(map(count_numbers, sample.extras or ()))
         return max(1, 4 * numbers // max(1, len(sample)))
 
@@ -174,7 +176,7 @@ class QdrantSource(PartitionedSource):
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
         wanted = self._canonical(ids)
         unique = list(dict.fromkeys(i for i in wanted if i is not None))
-        parts = self._reader.fetch(unique, self._page_size(FETCHED_AT_ONCE), self._whole)
+        parts = self._reader.fetch(unique, FETCHED_AT_ONCE, self._whole)
         rows = {i: row for row, i in enumerate(i for part in parts for i in part.ids.tolist())}
         missing = [asked for asked, i in zip(ids, wanted, strict=True) if i not in rows]
         if missing:
@@ -191,22 +193,30 @@ class QdrantSource(PartitionedSource):
         return self._search(queries, k, exact=False)
 
     def search_exactly(self, queries: Vectors, k: int) -> list[IdArray] | None:
-        return self._search(queries, k, exact=True)
+        return self._search(queries, k, exact=True) if self._limits.search_allow_exact else None
 
-    def unindexed(self) -> str | None:
+    def unmeasurable(self, k: int) -> str | None:
+        allowed = self._limits.page_size(k)
+        if allowed < k:
+            return (
+                f"strict mode allows {allowed} results of a query, and {k} are needed: raise "
+                "max_query_limit to measure"
+            )
         if self._access.embedded:
             return None
         info = self._access.info(self._collection)
         if info.indexed_vectors_count or not info.points_count:
             return None
         threshold = info.config.optimizer_config.indexing_threshold
-        return forbids_indexing(info) or f"no segment has reached the threshold of {threshold} kB"
+        reason = forbids_indexing(info) or f"no segment has reached the threshold of {threshold} kB"
+        return f"nothing is indexed ({reason}), and searches compare with all points"
 
     def _search(self, queries: Vectors, k: int, *, exact: bool) -> list[IdArray]:
-        limit = min(k, self._page_limit or k)
+        limit = self._limits.page_size(k)
+        size = self._limits.search_size(SEARCHED_AT_ONCE)
         found: list[IdArray] = []
-        for start in range(0, len(queries), SEARCHED_AT_ONCE):
-            some = queries[start : start + SEARCHED_AT_ONCE]
+        for start in range(0, len(queries), size):
+            some = queries[start : start + size]
             answers = self._points.search(some, limit, exact=exact)
             for ids, keys in answers:
                 if self._reader.keys is not None:
@@ -239,7 +249,8 @@ class QdrantSource(PartitionedSource):
             return canonical_ids(ids)
         return [canonical_spelling(i) for i in ids]
 
-    def _page_size(self, batch_size: int) -> int:
+    @staticmethod
+    def _page_size(batch_size: int) -> int:
         if batch_size < 1:
             raise UsageError(f"a batch size of {batch_size}", remedy="Give one of at least 1.")
-        return min(batch_size, self._page_limit or batch_size)
+        return batch_size

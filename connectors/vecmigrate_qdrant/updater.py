@@ -22,6 +22,7 @@ from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import check_extras, fitting_extras
 from vecmigrate_qdrant.ids import canonical_ids
+from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
 from vecmigrate_qdrant.places import parse_place
 from vecmigrate_qdrant.points import Shape, ShardKey
@@ -85,7 +86,7 @@ class QdrantUpdater(Updater):
             params = info.config.params
             wanted = uri.options.get("vector", mark.vector)
             self._vector = choose_vector(params, wanted, self._where)
-            strict = info.config.strict_mode_config
+            self._limits = Limits.of(info)
             self._shape = Shape.of(params, self._vector)
             self._points = self._access.points(self._collection, self._shape)
             self._keys = self._read_keys() if is_sharded_by_key(params) else None
@@ -94,7 +95,7 @@ class QdrantUpdater(Updater):
                 self._where,
                 keyed=self._keys is not None,
                 bounded=not self._access.embedded,
-                most=strict.upsert_max_batchsize if strict and strict.enabled else None,
+                limits=self._limits,
             )
             self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
             self._access.run(
@@ -136,8 +137,9 @@ class QdrantUpdater(Updater):
         else:
             grouped = {None: [i for i in canonical_ids(id_array(ids)) if i is not None]}
         for key, mine in grouped.items():
-            if mine:
-                self._points.delete(mine, key)
+            size = self._limits.delete_size(len(mine))
+            for start in range(0, len(mine), size):
+                self._points.delete(mine[start : start + size], key)
 
     def flush(self) -> bool:
         self._access.sync_writes(self._collection)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from vecmigrate.connector import PointId, VectorBatch, map_in_parallel
 from vecmigrate_qdrant.ids import storable_ids
+from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.points import Points, ShardKey
 from vecmigrate_qdrant.shard_ids import rows_by_key
 
@@ -33,8 +34,8 @@ class Destination:
         True if a request may not be of any size.
     vectors_only
         True if the points are there, and only get the vector.
-    most
-        Points that a request may hold at most; None if that is not limited.
+    limits
+        What a request may hold.
     """
 
     points: Points
@@ -42,7 +43,7 @@ class Destination:
     keyed: bool = False
     bounded: bool = True
     vectors_only: bool = False
-    most: int | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def write(self, batch: VectorBatch) -> None:
         """Write points in as many requests as their size and shard keys call for.
@@ -67,7 +68,7 @@ class Destination:
             send(ids, batch, key)
             return
         requests = self._requests(ids, batch)
-        if len(batch) <= POINTS_AT_ONCE:
+        if len(batch) <= self.limits.upsert_size(POINTS_AT_ONCE):
             for part, points in requests:
                 send(part, points, key)
             return
@@ -80,7 +81,7 @@ class Destination:
         self, ids: Sequence[PointId], batch: VectorBatch
     ) -> Iterator[tuple[Sequence[PointId], VectorBatch]]:
         """Yield parts of a batch that are each small enough for a request."""
-        most = min(POINTS_AT_ONCE, self.most or POINTS_AT_ONCE)
+        most = self.limits.upsert_size(POINTS_AT_ONCE)
         if len(ids) > most:
             for low in range(0, len(ids), most):
                 part = ids[low : low + most]

@@ -15,8 +15,8 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from vecmigrate.connector import InputError, PointId, VectorBatch, Vectors, id_array
 from vecmigrate_qdrant import wire_messages as wire
-from vecmigrate_qdrant.client_points import ClientPoints
-from vecmigrate_qdrant.points import Page, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.client_points import ClientPoints, filter_of
+from vecmigrate_qdrant.points import Only, Page, Shape, ShardKey, Wanted
 from vecmigrate_qdrant.vectors import UNNAMED
 from vecmigrate_qdrant.wire_values import (
     WireExtra,
@@ -39,12 +39,19 @@ class WirePoints(ClientPoints):
     """
 
     def scroll(
-        self, limit: int, offset: PointId | None, wanted: Wanted, key: ShardKey | None = None
+        self,
+        limit: int,
+        offset: PointId | None,
+        wanted: Wanted,
+        key: ShardKey | None = None,
+        only: Only | None = None,
     ) -> Page:
+        let_through = filter_of(only)
         request = messages.ScrollPoints(
             collection_name=self._collection,
             limit=limit,
             offset=None if offset is None else RestToGrpc.convert_extended_point_id(offset),
+            filter=None if let_through is None else RestToGrpc.convert_filter(let_through),
             **self._selectors(wanted, key),
         )
         answer = self._access.run(lambda client: _call(client, "Scroll", request))

@@ -119,8 +119,8 @@ def check_index(
     """
     if not any(truth):
         return _skipped("there is nothing to search for")
-    if (reason := target.unindexed()) is not None:
-        return _skipped(f"nothing is indexed ({reason}): searches compare with all points")
+    if (reason := target.unmeasurable(probes.asked())) is not None:
+        return _skipped(f"not measured: {reason}")
     answers = target.search(probes.vectors, probes.asked())
     if answers is None:
         return _skipped("this store's connector searches no index")
