@@ -22,6 +22,15 @@ Refusal: TypeAlias = type[InputError] | type[WriteError]
 """What a request that Qdrant refuses is raised as: the one when reading, the other when writing."""
 
 
+STORED_ULPS = 8
+"""Units in the last place that a payload's float may be off in what Qdrant's own engine stores.
+
+Its parser of JSON, which payloads are stored as, is off by 2 units at most, and by 1 in one double
+in nine between 0 and 1: when a request comes by REST, when a payload is read, and again each time
+that segments are merged.
+"""
+
+
 class Access(ABC):
     """An open Qdrant.
 

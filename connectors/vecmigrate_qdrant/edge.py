@@ -18,7 +18,7 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, TargetExistsError, WriteError, sync_path
-from vecmigrate_qdrant.access import Access, Refusal, T
+from vecmigrate_qdrant.access import STORED_ULPS, Access, Refusal, T
 from vecmigrate_qdrant.edge_engine import Shard, failures
 from vecmigrate_qdrant.edge_points import EdgePoints, Place, is_ascending
 from vecmigrate_qdrant.edge_settings import (
@@ -164,6 +164,7 @@ class EdgeAccess(Access):
     """
 
     embedded = True
+    payload_ulps = STORED_ULPS
     indexed = True
 
     def __init__(self, location: EdgeLocation, refusal: Refusal) -> None:

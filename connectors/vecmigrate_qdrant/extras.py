@@ -26,11 +26,15 @@ def _extra(record: models.Record, others: Collection[str]) -> Extra:
 
 def extra_of(named: Mapping[str, Any]) -> dict[str, Any]:
     """Return the extra of a point with these other vectors, as qdrant-client gives them."""
-    vectors = {
-        name: vector.model_dump() if isinstance(vector, models.SparseVector) else vector
-        for name, vector in named.items()
-    }
+    vectors = {name: _plain(vector) for name, vector in named.items()}
     return {VECTORS: vectors} if vectors else {}
+
+
+def _plain(vector: Any) -> Any:
+    """Return a vector as JSON, its numbers as float32: REST gives fewer digits than gRPC."""
+    if isinstance(vector, models.SparseVector):
+        return {"indices": list(vector.indices), "values": _plain(vector.values)}
+    return np.array(vector, np.float32).tolist()
 
 
 def vectors_of(extra: Extra) -> dict[str, Any]:

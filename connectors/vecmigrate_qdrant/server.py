@@ -15,7 +15,7 @@ from qdrant_client import grpc as messages
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import UsageError, is_known, make_known
-from vecmigrate_qdrant.access import Access, Refusal, T
+from vecmigrate_qdrant.access import STORED_ULPS, Access, Refusal, T
 from vecmigrate_qdrant.client_points import ClientPoints
 from vecmigrate_qdrant.faults import CLIENT_ERRORS, DENIED_GRPC, explain, is_certificate_fault
 from vecmigrate_qdrant.location import (
@@ -43,9 +43,7 @@ class ServerAccess(Access):
     """
 
     embedded = False
-    # Its parser of JSON, which payloads are stored as, is off by one unit in one double in nine,
-    # each time that a point is stored: once when written, and once when segments are merged.
-    payload_ulps = 2
+    payload_ulps = STORED_ULPS
 
     def __init__(self, location: ServerLocation, refusal: Refusal) -> None:
         self.place = str(location)

@@ -14,7 +14,7 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, name_some
-from vecmigrate_qdrant.access import Access, T
+from vecmigrate_qdrant.access import STORED_ULPS, Access, T
 from vecmigrate_qdrant.edge_engine import Shard, failures
 from vecmigrate_qdrant.edge_points import EdgePoints, Place, Shards, is_ascending
 from vecmigrate_qdrant.edge_settings import (
@@ -195,6 +195,7 @@ class SnapshotAccess(Access):
     """
 
     embedded = True
+    payload_ulps = STORED_ULPS
 
     def __init__(self, location: SnapshotLocation) -> None:
         place = location.place
