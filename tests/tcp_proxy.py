@@ -74,6 +74,8 @@ class Proxy:
     halving
         While set, an answer on a connection that is passed on is cut in half, and the connection
         is reset: the work is done and nobody knows it. Unset by the answer.
+    is_away
+        True between :meth:`leave` and :meth:`back`.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -81,6 +83,7 @@ class Proxy:
         self.always: Fault = self.passed
         self.connections = 0
         self.halving = threading.Event()
+        self.is_away = False
         self._live: set[socket.socket] = set()
         self._server_port = server_port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -91,14 +94,23 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing alone would leave accept() waiting.
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._close_listener()
 
     def passed(self, client: socket.socket, server: socket.socket) -> None:
         """Carry all bytes both ways."""
         _carry(client, server, self.halving)
+
+    def leave(self) -> None:
+        """Be away: reset what connections there are, and refuse others until :meth:`back`."""
+        self._close_listener()
+        self.is_away = True
+        self.cut()
+
+    def back(self) -> None:
+        """Listen again on the same port."""
+        self.is_away = False
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         """Reset the connections that there are, as those of gRPC, which stay open."""
@@ -106,10 +118,17 @@ class Proxy:
             with suppress(OSError):
                 _close_with_reset(client)
 
+    def _close_listener(self) -> None:
+        # Closing alone would leave accept() waiting.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
     def _accept(self) -> None:
+        listener = self._listener
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             self.connections += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from vecmigrate.pacing import Pace
 from vecmigrate.quarantine import DeadLetters
 from vecmigrate.source import Source
 from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.waiting import waits_told_to
 
 COUNT = 60
 Places = tuple[Path, str, Proxy]
@@ -220,6 +222,33 @@ def test_a_fault_of_grpc_that_stays_ends_the_run_and_the_next_one_continues(
     grpc_places: Places, engine: Engine, fault: Fault
 ) -> None:
     ends_then_continues(grpc_places, engine, fault)
+
+
+@pytest.mark.parametrize("how", ["places", "grpc_places"])
+def test_a_server_that_is_away_for_a_while_leaves_no_trace(
+    how: str, request: pytest.FixtureRequest, engine: Engine
+) -> None:
+    """As one that is upgraded; away for longer than a request's own retries."""
+    folder, target, proxy = request.getfixturevalue(how)
+    target = re.sub("retries=[0-9]+", "retries=0", target)
+    before = (folder / "old.faiss").read_bytes()
+    left: list[int] = []
+
+    def leave(count: int) -> None:
+        if not left:
+            left.append(count)
+            proxy.leave()
+
+    def tell(line: str | None) -> None:
+        if proxy.is_away:
+            proxy.back()
+
+    with waits_told_to(tell):
+        move(folder, target, progress=leave)
+    assert left
+    assert not proxy.is_away
+    assert same(held(engine), folder)
+    assert (folder / "old.faiss").read_bytes() == before
 
 
 def test_a_flapping_connection_of_grpc_ends_whole(grpc_places: Places, engine: Engine) -> None:
