@@ -67,8 +67,19 @@ _PASSING_TEXTS = (
     "channel dropped",
     "reach one of the workers",
 )
-_CERTIFICATE_TEXTS = ("certificate", "peer name")
-_NOT_TLS_TEXTS = ("wrong_version_number", "wrong version number", "record layer failure")
+# By both sides' libraries; gRPC ends what it says of any failed handshake with "certificate".
+_CERTIFICATE_TEXTS = (
+    "certificate verify failed",
+    "verification check failed",
+    "peer name",
+    "bad certificate",
+    "certificate required",
+    "certificate unknown",
+    "certificate expired",
+    "unknown ca",
+)
+_HANDSHAKE_TEXTS = ("handshake", "ssl", "verification check failed", "peer name")
+_NOT_TLS_TEXTS = ("wrong version number", "record layer failure")
 _TOO_LARGE_GRPC = "larger than max"
 DENIED_GRPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
@@ -122,11 +133,12 @@ def _said_of_connecting(error: BaseException) -> str:
     """Return in lower case what is said of a failed TLS handshake; "" of any other fault."""
     if isinstance(error, ResponseHandlingException):
         said = str(error.source) if isinstance(error.source, httpx.ConnectError) else ""
-        return said.lower() if "ssl" in said.lower() else ""
-    if isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
-        said = str(error.details()).lower()
-        return said if "handshake" in said or "peer name" in said or "ssl" in said else ""
-    return ""
+    elif isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
+        said = str(error.details())
+    else:
+        said = ""
+    said = said.lower().replace("_", " ")
+    return said if any(text in said for text in _HANDSHAKE_TEXTS) else ""
 
 
 def asked_pause(error: BaseException | None) -> float:
