@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
 
 import pytest
 from qdrant_client import models
@@ -14,11 +17,17 @@ from qdrant_loopback import Engine, RestServer
 from qdrant_loopback_grpc import GrpcServer
 from qdrant_places import params, points
 from tcp_proxy import Proxy, answered
+from typer.testing import CliRunner
 
 from vecmigrate import open_source, patience
+from vecmigrate.cli.app import app
+from vecmigrate.cli.output import Output
 from vecmigrate.durations import duration_text, parse_duration
-from vecmigrate.errors import TerminatedError, UnreachableError, UsageError
+from vecmigrate.errors import ExitCode, TerminatedError, UnreachableError, UsageError
 from vecmigrate.in_parallel import map_in_parallel
+from vecmigrate.jobs import JobSpec, load_job
+from vecmigrate.jobs.run import run_job
+from vecmigrate.jobs.step import Step
 from vecmigrate.prefetch import prefetch
 from vecmigrate.waiting import (
     Patience,
@@ -238,3 +247,81 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError), patience(text):
         pass
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_line_tells_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Output(as_json=False, quiet=False) as out, out.progress("migrating", 10) as advance:
+        advance(1)
+        with Waiting("http://one:6333", 300.0) as waiting:
+            waiting.pause(1.2, "it is away")
+        begun = len(terminal.getvalue())
+        advance(9)
+    before, after = terminal.getvalue()[:begun], terminal.getvalue()[begun:]
+    assert "waiting for http://one:6333, 1 s of 5m (it is away)" in before
+    assert "waiting" not in after
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "code"),
+    [
+        ([], None, ExitCode.OK),
+        (["--wait", "1m"], "0", ExitCode.OK),
+        (["--wait", "0"], "1m", ExitCode.UNREACHABLE),
+        ([], "0", ExitCode.UNREACHABLE),
+        (["--wait", "soon"], None, ExitCode.USAGE),
+    ],
+)
+def test_the_command_line_says_how_long_to_wait(
+    engine: Engine, arguments: list[str], variable: str | None, code: ExitCode
+) -> None:
+    with RestServer(engine) as rest:
+        uri = f"qdrant://127.0.0.1:{rest.port}/docs?retries=0"
+        open_source(uri).close()
+        engine.faults.extend([503] * 4)
+        done = CliRunner().invoke(
+            app, ["inspect", uri, *arguments], env={"VECMIGRATE_WAIT": variable}
+        )
+        assert done.exit_code == code, done.output
+        waited = f"waiting for http://127.0.0.1:{rest.port}, " in done.stderr
+        assert waited == (code is ExitCode.OK)
+        assert bool(engine.faults) == (code is not ExitCode.OK)
+    assert current_patience().seconds is None
+
+
+@pytest.mark.parametrize("wait", ["soon", "-5m"])
+def test_a_job_that_does_not_say_how_long_is_refused(tmp_path: Path, wait: str) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'wait = "{wait}"\n[source]\nuri = "faiss:a"\n[target]\nuri = "faiss:b"\nencoder = "e"\n'
+    )
+    with pytest.raises(UsageError, match="wait"):
+        load_job(job)
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, 2.0), ("3s", 3.0)])
+def test_a_job_says_how_long_to_wait_unless_the_command_does(
+    tmp_path: Path, said: str | None, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[float] = []
+
+    class LookedError(Exception):
+        pass
+
+    def look(*_: object, **__: object) -> list[Step]:
+        found.append(patience_seconds())
+        raise LookedError
+
+    monkeypatch.setattr("vecmigrate.jobs.run.steps_of", look)
+    spec = JobSpec.model_validate(
+        {"source": {"uri": "faiss:a"}, "target": {"uri": "faiss:b", "encoder": "e"}, "wait": "2s"}
+    )
+    with patience(said), pytest.raises(LookedError):
+        run_job(spec, tmp_path / "state.sqlite")
+    assert found == [expected]

@@ -190,7 +190,9 @@ class Waiting:
             most = duration_text(self._most)
             line = f"waiting for {self._server}, {self.waited:.0f} s of {most} ({short})"
         if self._line is None:
-            _log_wait("begun", f"waiting for {self._server} ({reason})", self._server, 0.0)
+            _log_wait(
+                "vecmigrate.wait.begun", f"waiting for {self._server} ({reason})", self._server, 0.0
+            )
         if line != self._line:
             self._line = line
             _set_line(id(self), line)
@@ -201,16 +203,16 @@ class Waiting:
     def __exit__(self, *_: object) -> None:
         if self._line is not None:
             said = f"waited {self.waited:.0f} s for {self._server}"
-            _log_wait("ended", said, self._server, self.waited)
+            _log_wait("vecmigrate.wait.ended", said, self._server, self.waited)
             _set_line(id(self), None)
 
 
-def _log_wait(what: str, body: str, server: str, seconds: float) -> None:
+def _log_wait(event: str, body: str, server: str, seconds: float) -> None:
     attributes: Attributes = {
         "vecmigrate.server": server,
         "vecmigrate.seconds": round(seconds, 1),
     }
-    log_event(_log, logging.INFO, f"vecmigrate.wait.{what}", body, attributes)
+    log_event(_log, logging.INFO, event, body, attributes)
 
 
 def _set_line(wait: int, line: str | None) -> None:
