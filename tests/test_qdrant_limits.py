@@ -217,13 +217,16 @@ def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 def test_a_real_server_charges_what_is_said_here(real: Place) -> None:
     """Cut to the limits each request is taken; one point more is refused for ever."""
     name = real.name("limits")
+    ids = list(range(31))
+    batch = points(ids)
     strict = models.StrictModeConfig(
         enabled=True, read_rate_limit=40, write_rate_limit=30, max_query_limit=35
     )
-    ids = list(range(31))
-    batch = points(ids)
     with real.client() as client:
-        client.create_collection(name, params(), strict_mode_config=strict)
+        client.create_collection(name, params())
+        # The first write to a new collection is charged twice.
+        client.upsert(name, models.Batch(ids=ids[:1], vectors=batch.vectors[:1].tolist()))
+        client.update_collection(name, strict_mode_config=strict)
         found = Limits.of(client.get_collection(name))
         assert found == Limits(read_rate_limit=40, write_rate_limit=30, max_query_limit=35)
         for size in (found.upsert_size(31), 31):

@@ -38,7 +38,7 @@ class Limits:
         Conditions of a filter, and values of a condition.
     read_rate_limit, write_rate_limit
         Tokens a minute. A scroll, a count and a query cost 1, each and for each condition of its
-        filter; a ``retrieve`` and a write cost 1 a point.
+        filter; a ``retrieve`` and a write cost 1 a point (the first write to a new collection 2).
     max_points_count, max_collection_vector_size_bytes, max_collection_payload_size_bytes
         Size from which on writes are refused.
     max_disk_usage_percent, max_resident_memory_percent
