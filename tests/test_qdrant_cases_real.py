@@ -190,20 +190,12 @@ def test_a_run_begun_by_grpc_is_continued_by_rest(case: Move) -> None:
         seen += count
 
     how: dict[str, Any] = {"state": state, "batch_size": 20, "checkpoint_seconds": 0}
-    with pytest.raises(TerminatedError):
-        migrate(
-            case.source_uri,
-            case.target_uri,
-            case.translator,
-            progress=note,
-            stop=lambda: seen >= 60,
-            **how,
-        )
-    by_rest = [
-        f"{case.place.base}/{case.name}?grpc=false&vector=text",
-        f"{case.place.base}/{case.target}?grpc=false",
-    ]
-    result = migrate(*by_rest, case.translator, **how)
+    with proxied(case) as (_, by_grpc):
+        pair = case.source_uri, case.target_uri, case.translator
+        with pytest.raises(TerminatedError):
+            migrate(*pair, progress=note, stop=lambda: seen >= 60, **how)
+        by_grpc.leave()
+        result = migrate(*pair, **how)
     assert case.count(case.target) == 300
     assert result.written == 300
 
@@ -530,13 +522,14 @@ def test_a_collection_that_is_never_indexed(case: Move) -> None:
 def test_two_machines_do_not_move_one_collection(case: Move) -> None:
     case.create()
     case.put(range(300), texts)
+    elsewhere = case.folder / "another machine"
     tried: list[int] = []
 
     def other(count: int) -> None:
         if tried:
             return
         pair = [case.source_uri, case.target_uri, "--translator", str(case.translator)]
-        state = ["--state", str(case.folder / "other.sqlite")]
+        state = ["--state", str(elsewhere / "state.sqlite")]
         ran = CliRunner().invoke(app, ["migrate", *pair, *state, "--restart"])
         tried.append(ran.exit_code)
 
