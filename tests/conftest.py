@@ -29,6 +29,22 @@ LONGEST = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-qdrant",
+        action="store_true",
+        help="keep how the tests end at VECMIGRATE_TEST_QDRANT_URL (tests/qdrant_recording.py)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--record-qdrant"):
+        # Its imports are of no use to other runs.
+        from qdrant_recording import Recorder
+
+        config.pluginmanager.register(Recorder())
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest."""
     places = {name: place for place, name in enumerate(LONGEST)}

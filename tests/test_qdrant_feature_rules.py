@@ -12,7 +12,7 @@ import pytest
 from qdrant_cases import CASES, COUNT, SIZE, Case, dense, params, sparse, tokens, whole
 from qdrant_client import QdrantClient, models
 from qdrant_migrating import Reversal, make, named, records, settings
-from qdrant_places import Place, open_place, points
+from qdrant_places import SERVED, Place, open_place, points
 
 from vecmigrate import migrate, open_source
 from vecmigrate.description import Provenance
@@ -50,7 +50,7 @@ def embedded(tmp_path: Path) -> Iterator[Place]:
         yield opened
 
 
-@pytest.fixture(params=["grpc"])
+@pytest.fixture(params=SERVED[1:])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with open_place(request.param, tmp_path) as opened:
         yield opened

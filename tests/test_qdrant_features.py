@@ -13,6 +13,7 @@ from qdrant_client import models
 from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_migrating import Reversal, make, named, records, settings
 from qdrant_places import SERVER, Place, open_place
+from qdrant_recording import WIRES
 from qdrant_table import PAGE, page_with_table
 
 from vecmigrate import migrate
@@ -20,7 +21,7 @@ from vecmigrate import migrate
 EACH = [
     pytest.param(case, place, id=f"{case.feature.replace(' ', '-')}-{place}")
     for case in CASES
-    for place in (*case.places, *(["server"] if SERVER else []))
+    for place in (*case.places, *(WIRES if SERVER else []))
 ]
 
 
