@@ -161,14 +161,14 @@ class Collection:
         return [self._query(request) for request in requests]
 
     def _query(self, request: models.QueryRequest) -> list[models.ScoredPoint]:
-        best: dict[PointId, models.ScoredPoint] = {}
-        # Distances rise, similarities fall.
+        # Distances rise, similarities fall; a point of several keys is found under each of them.
         sign = 1 if self._rises(request.using or "") else -1
-        for key, shard in self._read(request.shard_key):
-            for point in shard.query(request):
-                if point.id not in best or sign * (point.score - best[point.id].score) < 0:
-                    best[point.id] = point.model_copy(update={"shard_key": key})
-        found = sorted(best.values(), key=lambda p: sign * p.score)
+        found = [
+            point if key is None else point.model_copy(update={"shard_key": key})
+            for key, shard in self._read(request.shard_key)
+            for point in shard.query(request)
+        ]
+        found.sort(key=lambda point: sign * point.score)
         return found[: 10 if request.limit is None else request.limit]
 
     def _rises(self, name: str) -> bool:

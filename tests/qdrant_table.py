@@ -27,9 +27,7 @@ def table() -> str:
         lines.append(f"| {case.feature} | {KEPT} | {case.says} | {places} | {ended} |")
     for row in OTHERS:
         ended = _ended(run, row.test)
-        lines.append(
-            f"| {row.feature} | {row.outcome} | {row.says} | `{row.test}` | {ended} |"
-        )
+        lines.append(f"| {row.feature} | {row.outcome} | {row.says} | `{row.test}` | {ended} |")
     mode = "in cluster mode" if run["cluster"] else "alone"
     lines += ["", f"server {release}: version {run['version']}, {mode}, {run['date']}."]
     return "\n".join(lines) + "\n"
@@ -44,7 +42,9 @@ def _ended(run: dict[str, Any], test: str, beginning: str = "") -> str:
         if tested == test and place and parameters == f"{beginning}-{place}".removeprefix("-"):
             found[WIRES[place]] = outcome
     words = {"passed": "", "failed": " fails", "skipped": " not run"}
-    return ", ".join(f"{wire}{words[found[wire]]}" for wire in WIRES.values() if wire in found) or "-"
+    return (
+        ", ".join(f"{wire}{words[found[wire]]}" for wire in WIRES.values() if wire in found) or "-"
+    )
 
 
 def page_with_table(text: str) -> str:

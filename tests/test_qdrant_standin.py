@@ -103,12 +103,15 @@ def refused(request: Callable[[], object]) -> tuple[int, str, int | None]:
 
 
 def test_maps_have_an_order_of_their_own(place: Place, client: QdrantClient) -> None:
-    name = made(place, client)
+    params = models.VectorParams(size=SIZE, distance=models.Distance.COSINE)
+    vectors = [f"vector_{n}" for n in range(8)]
+    name = made(place, client, vectors_config=dict.fromkeys(vectors, params))
     fields = [f"field_{n}" for n in range(12)]
     for field in fields:
         client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=True)
     payload = {field: {key: n for n, key in enumerate("abcdefgh")} for field in fields}
-    point = models.PointStruct(id=1, vector={"text": vector(), "title": vector()}, payload=payload)
+    named: Any = {each: vector() for each in vectors}
+    point = models.PointStruct(id=1, vector=named, payload=payload)
     client.upsert(name, [point], wait=True)
     schemas = {tuple(client.get_collection(name).payload_schema) for _ in range(20)}
     assert len(schemas) > 1
@@ -120,7 +123,7 @@ def test_maps_have_an_order_of_their_own(place: Place, client: QdrantClient) -> 
         assert min(len(orders), len(nested)) > 1
     else:
         assert (len(orders), len(nested)) == (1, 1)
-    assert len({tuple(record.vector or {}) for record in records}) > 1
+        assert len({tuple(record.vector or {}) for record in records}) > 1
 
 
 def test_stop_words_have_an_order_of_their_own(place: Place, client: QdrantClient) -> None:
@@ -400,8 +403,18 @@ def test_without_a_key_each_id_comes_once(place: Place, client: QdrantClient) ->
     found = client.retrieve(name, [5, 3, 99])
     assert [record.id for record in found] == [5, 3]
     assert {record.shard_key for record in found} <= set(KEYS)
-    points = client.query_points(name, query=vector(), using="text", limit=30).points
-    assert sorted(point.id for point in points) == list(range(20))
+
+
+def test_a_search_without_a_key_finds_a_point_under_each(
+    place: Place, client: QdrantClient
+) -> None:
+    name = of_tenants(place, client)
+    points = client.query_points(name, query=vector(), using="text", limit=70).points
+    assert sorted((str(point.shard_key), point.id) for point in points) == sorted(
+        (str(key), i) for key in KEYS for i in range(20)
+    )
+    few = client.query_points(name, query=vector(), using="text", limit=5).points
+    assert len(few) == 5
 
 
 def test_changes_need_a_key(place: Place, client: QdrantClient) -> None:
