@@ -61,6 +61,8 @@ class Engine:
         Seconds before each request is carried out.
     disk_percent, disk_full
         How full the node's disk is, and whether nothing more can be written at all.
+    most_disk_percent
+        The ``max_disk_usage_percent`` that the node gives to new collections.
     served, heard
         What was asked, by method and path; and what came with it: JSON, or a gRPC message.
     """
@@ -78,6 +80,7 @@ class Engine:
         self.delay = 0.0
         self.disk_percent = 0
         self.disk_full = False
+        self.most_disk_percent: int | None = None
         self.served: list[str] = []
         self.heard: list[tuple[str, Any]] = []
         self.largest = 0
@@ -109,7 +112,8 @@ class Engine:
             config.metadata = None
         status = self.status
         if status == models.CollectionStatus.GREEN:
-            status = collection.status or status
+            stalled = models.CollectionStatus.YELLOW if collection.is_stalled() else status
+            status = collection.status or stalled
         schema = {
             field: index.model_copy(update={"points": collection.indexed(field)})
             for field, index in shuffled(collection.indexes).items()
@@ -127,6 +131,7 @@ class Engine:
             raise RefusedError(409, f"Wrong input: Collection `{name}` already exists!")
         made = self.local.create(name, configured(body))
         made.limits.configure(body.strict_mode_config)
+        made.limits.most_disk_percent = self.most_disk_percent
         if self.lost:
             self.lost = False
             raise RefusedError(503, "the answer was lost on its way")

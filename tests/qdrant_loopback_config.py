@@ -86,12 +86,16 @@ def stricter(
     return (held or models.StrictModeConfig()).model_copy(update=_fields(diff))
 
 
-def told_strict(strict: models.StrictModeConfig | None) -> models.StrictModeConfigOutput:
+def told_strict(
+    strict: models.StrictModeConfig | None,
+) -> models.StrictModeConfigOutput | None:
     """Limits as the client can read them: not all that it can set."""
-    told = {} if strict is None else strict.model_dump(exclude_none=True)
+    if strict is None:
+        return None
+    told = strict.model_dump(exclude_none=True)
     known = set(models.StrictModeConfigOutput.model_fields)
     return models.StrictModeConfigOutput(
-        **{"enabled": False} | {name: value for name, value in told.items() if name in known}
+        **{name: value for name, value in told.items() if name in known}
     )
 
 

@@ -84,9 +84,9 @@ class Shard:
         self._shard.close()
         shutil.rmtree(self._path)
 
-    def optimize(self) -> edge.ShardInfo:
-        """Index what is above the threshold, and tell of it."""
-        if self._dirty:
+    def tell(self, *, optimize: bool) -> edge.ShardInfo:
+        """What the engine counts, once what is above the threshold is indexed if that is wanted."""
+        if optimize and self._dirty:
             _asked(self._shard.optimize)
             self._dirty = False
         return self._shard.info()
@@ -217,7 +217,6 @@ class Shard:
             and not isinstance(request.query, models.NearestQuery | models.SparseVector)
         ):
             raise ValueError("Wrong input: the loopback server searches by vectors alone")
-        self.optimize()
         vector = request.query
         if isinstance(vector, models.NearestQuery):
             vector = vector.nearest

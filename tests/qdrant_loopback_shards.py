@@ -179,9 +179,17 @@ class Collection:
             models.Distance.MANHATTAN,
         )
 
+    def is_stalled(self) -> bool:
+        """True if there is something to index and the settings allow no thread for it."""
+        optimizer = self.config.optimizer_config
+        threshold = 1024 * (optimizer.indexing_threshold or 0)
+        forbidden = optimizer.max_optimization_threads == 0
+        return forbidden and 0 < threshold < self.vector_bytes()
+
     def tell(self) -> dict[str, Any]:
         """What the engine counts."""
-        told = [shard.optimize() for shard in self._shards.values()]
+        allowed = self.config.optimizer_config.max_optimization_threads != 0
+        told = [shard.tell(optimize=allowed) for shard in self._shards.values()]
         return {
             name: sum(getattr(each, name) for each in told)
             for name in ("points_count", "indexed_vectors_count", "segments_count")
@@ -196,7 +204,7 @@ class Collection:
 
     def indexed(self, field: str) -> int:
         """How many points have a field that is indexed."""
-        told = [shard.optimize().payload_schema for shard in self._shards.values()]
+        told = [shard.tell(optimize=False).payload_schema for shard in self._shards.values()]
         return sum(each[field].points for each in told if field in each)
 
     def cluster(self) -> models.CollectionClusterInfo:

@@ -142,10 +142,9 @@ class Limits:
         disk_percent: int,
     ) -> None:
         """Check what takes room: ``points`` at once, and how large a collection is already."""
-        if self.strict is None:
-            return
-        _at_most(points, self.strict.upsert_max_batchsize, what)
-        self._check_size(measured)
+        if self.strict is not None:
+            _at_most(points, self.strict.upsert_max_batchsize, what)
+            self._check_size(measured)
         limit = self.most_disk_percent
         if limit is not None and disk_percent >= limit:
             raise _strict(
