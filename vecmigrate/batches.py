@@ -168,6 +168,16 @@ class VectorBatch:
         )
 
 
+def with_fields(payload: Payload, more: Payload) -> Payload:
+    """Return a payload with more fields, or other values of them.
+
+    One that a store reads when it is looked into may offer ``|``, as a dict does, and stay unread.
+    """
+    join = getattr(payload, "__or__", None)
+    joined: Payload = {**payload, **more} if join is None else join(more)
+    return joined
+
+
 def join_batches(parts: Sequence[VectorBatch]) -> VectorBatch:
     """Return the points of one or more batches as one, without a cursor.
 

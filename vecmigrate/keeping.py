@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.batches import VectorBatch, Vectors
+from vecmigrate.batches import VectorBatch, Vectors, with_fields
 from vecmigrate.errors import MismatchError
 from vecmigrate.id_lookup import Rows, lookup_of
 from vecmigrate.norms import normalize_rows
@@ -19,6 +19,8 @@ ORIGIN_FIELD = "vecmigrate_origin"
 """Payload field that says where a point's vector comes from."""
 
 ENCODED, TRANSLATED = "encoded", "translated"
+
+_FIELDS = {True: {ORIGIN_FIELD: ENCODED}, False: {ORIGIN_FIELD: TRANSLATED}}
 
 
 class AnchorKeeper:
@@ -75,13 +77,14 @@ class AnchorKeeper:
 
     def _has_its_text(self, batch: VectorBatch, rows: Rows) -> NDArray[np.bool_]:
         """Tell which points have the text that their anchor was embedded from, or none known."""
-        texts = batch.texts(self._text_field)
         same = np.ones(len(batch), dtype=np.bool_)
+        known = np.flatnonzero(rows >= 0)
+        texts = None if self._texts is None else batch.take(known).texts(self._text_field)
         if self._texts is None or texts is None:
             return same
-        for at in np.flatnonzero(rows >= 0):
+        for at, text in zip(known, texts, strict=True):
             embedded = self._texts[rows[at]]
-            same[at] = not embedded or embedded == texts[at]
+            same[at] = not embedded or embedded == text
         return same
 
     def apply(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
@@ -99,7 +102,7 @@ class AnchorKeeper:
                 vectors[known[batch.owners()]] = self._vectors[rows[known]]
                 self.kept += int(known.sum())
             payloads = [
-                {**payload, ORIGIN_FIELD: ENCODED if is_known else TRANSLATED} if has else payload
+                with_fields(payload, _FIELDS[is_known]) if has else payload
                 for payload, is_known, has in zip(
                     batch.each_payload(), known.tolist(), has_one.tolist(), strict=True
                 )

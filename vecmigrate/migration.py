@@ -63,8 +63,12 @@ class MigrationResult(BaseModel):
         Points left out for a bad vector.
     quarantined_ids, dead_letters
         Points that the target's store refused, and the file that holds them.
-    seconds, vectors_per_second
+    seconds
         From the first read to the publication, of this run; verification not counted.
+    streaming_seconds, vectors_per_second
+        Of that, from the first read until the last point was written, and the rate in it.
+    indexing_seconds
+        Of that, from then on, until the target's store had indexed the points and published them.
     stages
         What reading, translating and writing took, which overlap; of this run.
     target
@@ -83,6 +87,8 @@ class MigrationResult(BaseModel):
     quarantined_ids: list[PointId] = []
     dead_letters: str | None = None
     seconds: float
+    streaming_seconds: float
+    indexing_seconds: float
     vectors_per_second: float
     stages: StageSeconds
     notes: tuple[str, ...] = ()
@@ -255,6 +261,7 @@ def migrate(
         begun = time.perf_counter()
         steps = Steps(_log)
         here = 0
+        streaming = 0.0
         stages = StageSeconds()
         notes: tuple[str, ...] = ()
         if not kept.is_published():
@@ -301,12 +308,12 @@ def migrate(
                     if stop():
                         raise kept.stopped(sink)
                 steps.ended("write", points=here)
+            streaming = time.perf_counter() - begun
             with kept.suspending(sink):
                 kept.publishing(sink)
                 seen = written.count + len(set(skipped.ids)) + len(letters.ids)
                 notes += _check_complete(description, sink, seen)
-                with stages.timed_writing():
-                    notes += sink.finish().notes
+                notes += sink.finish().notes
                 steps.ended("publish")
         else:
             announce("an earlier run has published the target already")
@@ -329,7 +336,9 @@ def migrate(
         quarantined_ids=letters.ids,
         dead_letters=str(letters.path) if letters.ids else None,
         seconds=seconds,
-        vectors_per_second=here / seconds if seconds else 0.0,
+        streaming_seconds=streaming,
+        indexing_seconds=seconds - streaming,
+        vectors_per_second=here / streaming if streaming else 0.0,
         stages=stages,
         notes=tuple(note for note in notes if note not in found.notes),
     )

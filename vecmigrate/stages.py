@@ -25,7 +25,7 @@ class StageSeconds(BaseModel):
     translating
         While at least one thread did; 0 where another engine does it.
     writing
-        To the target, its publication included.
+        To the target, until its last point; what its store does after that is not counted.
     """
 
     reading: float = 0.0

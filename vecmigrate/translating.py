@@ -33,9 +33,9 @@ def translated(
 
     def translate(batch: VectorBatch) -> VectorBatch:
         with timed.timed_translating():
-            return batch.with_vectors(
-                apply(translator.inputs(batch.vectors, batch.texts(text_field)))
-            )
+            # A store may read its payloads only when they are looked into.
+            texts = None if translator.text_features_ is None else batch.texts(text_field)
+            return batch.with_vectors(apply(translator.inputs(batch.vectors, texts)))
 
     if threads == 1:
         yield from map(translate, batches)

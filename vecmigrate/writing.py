@@ -68,7 +68,8 @@ class Writing:
                 taken = self.writer.write(batch)
                 ids = IdFingerprint()
                 ids.add(taken.ids)
-            yield Written(len(batch), ids, _kept_in(taken), batch.cursor)
+            kept = _kept_in(taken) if self.keeper else 0
+            yield Written(len(batch), ids, kept, batch.cursor)
 
 
 def _kept_in(batch: VectorBatch) -> int:

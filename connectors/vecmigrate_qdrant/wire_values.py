@@ -54,10 +54,16 @@ class WirePayload(_Lazy):
     ----------
     entries
         Its fields as the entries of a map on the wire; the last one of a name counts.
+    added
+        Of these, fields whose values are known.
     """
 
-    def __init__(self, entries: Sequence[bytes]) -> None:
+    def __init__(self, entries: Sequence[bytes], added: Mapping[str, Any] | None = None) -> None:
         self.entries = entries
+        self._added = added or {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._added[name] if name in self._added else super().__getitem__(name)
 
     @cached_property
     def _made(self) -> dict[str, Any]:
@@ -67,7 +73,7 @@ class WirePayload(_Lazy):
 
     def __or__(self, more: Mapping[str, Any]) -> WirePayload:
         """Return the payload with more fields, or other values of them."""
-        return WirePayload([*self.entries, *payload_entries(more)])
+        return WirePayload([*self.entries, *payload_entries(more)], {**self._added, **more})
 
 
 class WireExtra(_Lazy):

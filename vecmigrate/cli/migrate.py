@@ -19,12 +19,14 @@ from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import recorded
 from vecmigrate.cli.termination import termination_asked
 from vecmigrate.engines import EngineName, open_engine
-from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, migrate
+from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, MigrationResult, migrate
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.registry import open_source
 from vecmigrate.screening import OnBadVector
 from vecmigrate.state import state_path
 from vecmigrate.wording import name_some
+
+LEAST_INDEXING_SECONDS = 1.0
 
 EXAMPLES = """
 **Examples**
@@ -44,6 +46,13 @@ Killed, stopped or out of disk, the same command continues from the last durable
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
     app.command("migrate", epilog=EXAMPLES)(run)
+
+
+def _rates(result: MigrationResult) -> str:
+    told = f"{result.vectors_per_second:,.0f} vectors/s"
+    if result.indexing_seconds < LEAST_INDEXING_SECONDS:
+        return told
+    return f"{told}, then {result.indexing_seconds:,.0f} s until they were indexed"
 
 
 def run(
@@ -169,7 +178,7 @@ def run(
         out.say(
             f"{result.written:,} points are in {target} ({result.target.index_type}, "
             f"{result.target.dimension} dimensions); counts and ids agree with the source "
-            f"({result.vectors_per_second:,.0f} vectors/s)"
+            f"({_rates(result)})"
         )
         if result.kept_anchors:
             out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")
