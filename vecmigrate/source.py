@@ -78,6 +78,22 @@ class Source(ABC):
         for batch in self.batches(batch_size, payloads=False):
             yield batch.ids
 
+    def changed_since(
+        self, field: str, value: float, batch_size: int
+    ) -> Iterator[VectorBatch] | None:
+        """Yield the points whose payload field is not before a value, as a copy is to have them.
+
+        Others may come too. None if the store cannot tell without reading all of its points, or
+        for some of them not at all; override where it has indexes of payload fields.
+
+        Parameters
+        ----------
+        value
+            A number; if the field holds ISO 8601 times, the seconds since 1970, in UTC if a time
+            names no zone.
+        """
+        return None
+
     def fingerprint(self) -> str:
         """Return a text that changes when the collection does, as far as can be told cheaply.
 

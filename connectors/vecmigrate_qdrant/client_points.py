@@ -32,6 +32,8 @@ class ClientPoints(Points):
         What carries out requests.
     """
 
+    filters = True
+
     def __init__(self, access: Access, collection: str, shape: Shape) -> None:
         self._access = access
         self._collection = collection
@@ -222,9 +224,12 @@ def filter_of(only: Only | None) -> models.Filter | None:
     """Return the filter that lets through the points asked for."""
     if only is None:
         return None
-    found = models.Filter()
+    must: list[models.Condition] = []
     if only.ids is not None:
-        found.must = [models.HasIdCondition(has_id=list(only.ids))]
+        must.append(models.HasIdCondition(has_id=list(only.ids)))
+    if only.matching is not None:
+        must.append(only.matching)
+    found = models.Filter(must=must or None)
     if only.lacking is not None:
         found.must_not = [models.HasVectorCondition(has_vector=only.lacking)]
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from qdrant_client import models
 
@@ -81,10 +81,13 @@ class Only:
         Those with these ids.
     lacking
         Those without a vector of this name.
+    matching
+        Those that a filter takes; only if :attr:`Points.filters` is True.
     """
 
     ids: tuple[PointId, ...] | None = None
     lacking: str | None = None
+    matching: models.Filter | None = None
 
 
 IDS_ALONE = Wanted(vectors=False, payloads=False)
@@ -115,7 +118,14 @@ class Points(ABC):
     Every method raises :class:`InputError` or :class:`WriteError` if Qdrant refuses the request
     (which of the two was said when Qdrant was opened), and :class:`UnreachableError` if a server
     does not answer.
+
+    Attributes
+    ----------
+    filters
+        True if the points asked for can be those that a filter takes.
     """
+
+    filters: ClassVar[bool] = False
 
     @abstractmethod
     def scroll(

@@ -68,6 +68,13 @@ class Reader:
             for page in self._pages(size, first, wanted, key):
                 yield self._told(page, key)
 
+    def those(self, only: Only, size: int, wanted: Wanted) -> Iterator[VectorBatch]:
+        """Yield some of the points, without cursors."""
+        size = self.limits.page_size(size)
+        for key, _ in self._beginnings(None):
+            for page in self._scrolled(size, None, wanted, key, only):
+                yield self._spelled(page.batch, key)
+
     def ids(self, size: int) -> Iterator[IdArray]:
         """Yield the ids of all points."""
         if self.embedded:

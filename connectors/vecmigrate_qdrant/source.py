@@ -24,6 +24,7 @@ from vecmigrate.connector import (
     name_some,
 )
 from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.changed import changed_since
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import count_numbers
 from vecmigrate_qdrant.ids import canonical_ids
@@ -31,7 +32,7 @@ from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import ServerLocation
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
 from vecmigrate_qdrant.places import parse_place
-from vecmigrate_qdrant.points import Shape, Wanted
+from vecmigrate_qdrant.points import IDS_ALONE, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import forbids_indexing
 from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
@@ -121,10 +122,30 @@ class QdrantSource(PartitionedSource):
         return (batch for each in whole if len(batch := each.with_one_vector()))
 
     def whole_batches(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
+        return self._reader.batches(self._whole_page(batch_size), cursor, self._whole)
+
+    def _whole_page(self, batch_size: int) -> int:
         if self._shape.others or self._shape.multivector:
             # Of these a point may have megabytes, and batch_size is meant for one vector each.
             batch_size = min(batch_size, max(1, PAGE_BYTES // self._point_bytes))
-        return self._reader.batches(self._page_size(batch_size), cursor, self._whole)
+        return self._page_size(batch_size)
+
+    def changed_since(
+        self, field: str, value: float, batch_size: int
+    ) -> Iterator[VectorBatch] | None:
+        if self._is_added or not self._points.filters:
+            return None
+        schema = self._access.info(self._collection).payload_schema
+        asked = changed_since(schema, field, value)
+        if asked is None:
+            return None
+        try:
+            unclear = next(self._reader.those(asked.unclear, 1, IDS_ALONE), None)
+        except InputError:
+            return None  # The collection's strict mode allows no such question.
+        if unclear is not None:
+            return None
+        return self._reader.those(asked.later, self._whole_page(batch_size), self._whole)
 
     @cached_property
     def _point_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Tells what arrived, changed or vanished in a source, by one pass over it."""
+"""Tells what arrived, changed or vanished in a source."""
 
 from __future__ import annotations
 
@@ -137,14 +137,16 @@ def hashes_of(batch: VectorBatch) -> tuple[list[int], list[int]]:
 
 
 def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: int) -> float | None:
-    latest: float | None = None
     since = ledger.fact("latest") or {}
     least = since.get("value") if since.get("field") == changed_by else None
-    if changed_by == BY_IDS:
+    latest: float | None = least
+    changed = None if least is None else source.changed_since(changed_by, least, batch_size)
+    if changed_by == BY_IDS or changed is not None:
         for ids in source.ids(batch_size):
             _saw(ledger, [(stored(i), None, None) for i in ids.tolist()])
+    if changed_by == BY_IDS:
         return None
-    for whole in prefetch(source.whole_batches(batch_size)):
+    for whole in prefetch(source.whole_batches(batch_size) if changed is None else changed):
         batch = whole.with_one_vector()
         if len(batch) < len(whole):
             # Seen, lest it be deleted; but nothing is known of it that could be compared.
@@ -156,7 +158,7 @@ def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: in
         times = _times(batch, changed_by)
         known = times[~np.isnan(times)]
         if len(known):
-            latest = max(float(known.max()), latest if latest is not None else -np.inf)
+            latest = float(known.max()) if latest is None else max(float(known.max()), latest)
         # At the very time of the last one, another may have been written after it was read.
         read = np.flatnonzero(times >= (-np.inf if least is None else least))
         rows: list[tuple[Any, int | None, int | None]] = [(key, None, None) for key in keys]
@@ -164,7 +166,7 @@ def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: in
         for at, vector, payload in zip(read.tolist(), *hashes_of(later), strict=True):
             rows[at] = (keys[at], vector, payload)
         _saw(ledger, rows)
-    return latest if latest is not None else least
+    return latest
 
 
 def _saw(ledger: Ledger, rows: list[tuple[Any, int | None, int | None]]) -> None:
