@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from qdrant_client import models
 
@@ -53,16 +53,16 @@ def changed_since(
     every: models.FieldCondition
     if index.data_type in _NUMBERS and getattr(index.params, "range", None) is not False:
         # An integer beyond 53 bits may be a little less than the number that it was rounded to.
-        later = _within(field, range=models.Range(gte=math.nextafter(value, -math.inf)))
-        every = _within(field, range=models.Range(gte=-math.inf))
+        later = _within(field, models.Range(gte=math.nextafter(value, -math.inf)))
+        every = _within(field, models.Range(gte=-sys.float_info.max))
     elif index.data_type == models.PayloadSchemaType.DATETIME:
         try:
             least = datetime.fromtimestamp(value, UTC) - _MARGIN
         except (OverflowError, ValueError, OSError):
             return None
-        later = _within(field, datetime_range=models.DatetimeRange(gte=least))
+        later = _within(field, models.DatetimeRange(gte=least))
         first = datetime.min.replace(tzinfo=UTC)
-        every = _within(field, datetime_range=models.DatetimeRange(gte=first))
+        every = _within(field, models.DatetimeRange(gte=first))
     else:
         return None
     empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
@@ -72,5 +72,5 @@ def changed_since(
     )
 
 
-def _within(field: str, **how: Any) -> models.FieldCondition:
-    return models.FieldCondition(key=field, **how)
+def _within(field: str, bounds: models.Range | models.DatetimeRange) -> models.FieldCondition:
+    return models.FieldCondition(key=field, range=bounds)
