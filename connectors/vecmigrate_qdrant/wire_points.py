@@ -111,11 +111,9 @@ class WirePoints(ClientPoints):
         counts: NDArray[np.intp] | None = np.zeros(len(points), np.intp)
         extras = None
         if wanted.vectors:
-            named = [_named(point) for point in points]
-            own = [vectors.get(shape.vector) for vectors in named]
-            vectors, counts = _matrix(own, shape, ids)
+            vectors, counts = _matrix([_own(p, shape.vector) for p in points], shape, ids)
             if wanted.extras:
-                extras = [_extra(vectors, shape.others) for vectors in named]
+                extras = [_extra(point, shape.others) for point in points]
         payloads = [WirePayload(tuple(p.payload)) for p in points] if wanted.payloads else None
         return VectorBatch(ids, vectors, payloads, extras=extras, counts=counts)
 
@@ -200,16 +198,17 @@ def _pieces(vectors: Vectors) -> list[bytes]:
     return pieces
 
 
-def _named(point: Any) -> dict[str, Any]:
-    """Return the messages of a point's vectors by name."""
+def _own(point: Any, name: str) -> Any | None:
+    """Return the message of one of a point's vectors, None if it has none of that name."""
     vectors = point.vectors
-    if vectors.HasField("vectors"):
-        named = vectors.vectors.vectors
-        return {name: named[name] for name in named}
-    return {UNNAMED: vectors.vector} if vectors.HasField("vector") else {}
+    if name == UNNAMED and vectors.HasField("vector"):
+        return vectors.vector
+    named = vectors.vectors.vectors
+    return named.get(name)
 
 
-def _extra(named: dict[str, Any], others: Iterable[str]) -> WireExtra:
+def _extra(point: Any, others: Iterable[str]) -> WireExtra:
+    named = point.vectors.vectors.vectors
     return WireExtra({name: modern_piece(named[name]) for name in others if name in named})
 
 
@@ -223,15 +222,15 @@ def _matrix(
     InputError
         If a vector is not of the collection's dimension.
     """
-    each = [list(_packed(vector, multivector=shape.multivector)) for vector in own]
-    pieces = [piece for several in each for piece in several]
     width = _FLOAT.itemsize * shape.dimension
     if shape.multivector:
-        counts = np.array([sum(map(len, several)) // width for several in each], np.intp)
+        pieces = [b"".join(_packed(vector)) for vector in own]
+        sizes = np.fromiter(map(len, pieces), np.intp, len(pieces))
+        counts = sizes // width
     else:
-        counts = np.array([len(several) for several in each], np.intp)
-    joined = b"".join(pieces)
-    sizes = np.array([sum(map(len, several)) for several in each])
+        pieces = [b"" if vector is None else vector.dense.data or vector.data for vector in own]
+        sizes = np.fromiter(map(len, pieces), np.intp, len(pieces))
+        counts = np.array([vector is not None for vector in own], np.intp)
     wrong = np.flatnonzero(sizes != counts * width)
     if len(wrong):
         raise InputError(
@@ -239,20 +238,16 @@ def _matrix(
             f"{shape.dimension} numbers",
             remedy="Read the collection over REST, by ?grpc=false.",
         )
-    flat = np.frombuffer(joined, _FLOAT).astype(np.float32, copy=False)
-    vectors = flat.reshape(-1, shape.dimension)
-    is_each_one = not shape.multivector and bool((counts == 1).all())
-    return vectors, None if is_each_one else counts
+    vectors = np.frombuffer(b"".join(pieces), _FLOAT).astype(np.float32, copy=False)
+    each_one = not shape.multivector and bool((counts == 1).all())
+    return vectors.reshape(-1, shape.dimension), None if each_one else counts
 
 
-def _packed(vector: Any | None, *, multivector: bool) -> Iterator[bytes]:
-    """Yield a vector's numbers as they are on the wire."""
+def _packed(vector: Any | None) -> Iterator[bytes]:
+    """Yield a multivector's numbers as they are on the wire."""
     if vector is None:
         return
     if vector.data:  # as servers before 1.16 give it
         yield vector.data
-    elif multivector:
-        for one in vector.multi_dense.vectors:
-            yield one.data
-    else:
-        yield vector.dense.data
+    for one in vector.multi_dense.vectors:
+        yield one.data

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
-from functools import cached_property
 from typing import Any
 
 from qdrant_client import grpc as messages
@@ -14,13 +14,25 @@ from vecmigrate.connector import Extra, Payload
 from vecmigrate_qdrant.extras import extra_of, vectors_of
 from vecmigrate_qdrant.wire_messages import Struct
 
+_NOTHING: Mapping[str, Any] = {}
+
 
 class _Lazy(Mapping[str, Any]):
     """A mapping that is made when it is first looked into, and is pickled as a plain one."""
 
-    @cached_property
+    # There is one of these for each point that is moved.
+    __slots__ = ("_cache",)
+    _cache: dict[str, Any] | None
+
+    @abstractmethod
+    def _make(self) -> dict[str, Any]:
+        """Return what it holds."""
+
+    @property
     def _made(self) -> dict[str, Any]:
-        raise NotImplementedError
+        if self._cache is None:
+            self._cache = self._make()
+        return self._cache
 
     def __getitem__(self, name: str) -> Any:
         return self._made[name]
@@ -58,15 +70,17 @@ class WirePayload(_Lazy):
         Of these, fields whose values are known.
     """
 
+    __slots__ = ("_added", "entries")
+
     def __init__(self, entries: Sequence[bytes], added: Mapping[str, Any] | None = None) -> None:
         self.entries = entries
-        self._added = added or {}
+        self._added = added or _NOTHING
+        self._cache = None
 
     def __getitem__(self, name: str) -> Any:
         return self._added[name] if name in self._added else super().__getitem__(name)
 
-    @cached_property
-    def _made(self) -> dict[str, Any]:
+    def _make(self) -> dict[str, Any]:
         raw = Struct(fields=self.entries).SerializeToString()
         made: dict[str, Any] = GrpcToRest.convert_payload(messages.Struct.FromString(raw).fields)
         return made
@@ -85,11 +99,13 @@ class WireExtra(_Lazy):
         Each one's message on the wire, by name.
     """
 
+    __slots__ = ("pieces",)
+
     def __init__(self, pieces: Mapping[str, bytes]) -> None:
         self.pieces = pieces
+        self._cache = None
 
-    @cached_property
-    def _made(self) -> dict[str, Any]:
+    def _make(self) -> dict[str, Any]:
         return extra_of(
             {
                 name: GrpcToRest.convert_vector_output(messages.VectorOutput.FromString(piece))
