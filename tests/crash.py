@@ -32,6 +32,8 @@ STEPS_FILE = "state.sqlite.steps"
 
 
 def place(store: str, folder: Path, name: str) -> str:
+    if store == "qdrant-edge":
+        return f"qdrant-edge:{folder}/{name}-e"
     return (
         f"faiss:{folder}/{name}.faiss" if store == "faiss" else f"qdrant:{folder}/{name}-q/{name}"
     )
@@ -155,9 +157,10 @@ def _wait_until_written(
 STEPPER = """
 import json, os, signal, sys, threading
 import vecmigrate_faiss.sink, vecmigrate_qdrant.sink, vecmigrate_qdrant.source
-import vecmigrate_qdrant.embedded, vecmigrate.cli
+import vecmigrate_qdrant.embedded, vecmigrate_qdrant.edge_access, vecmigrate.cli
 TOUCHING = {"open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
-            "remove", "replace", "rename", "truncate", "execute", "commit"}
+            "remove", "replace", "rename", "truncate", "execute", "commit",
+            "load", "update", "optimize"}
 for line in sys.stdin:
     step, argv = json.loads(line)
     child = os.fork()

@@ -122,11 +122,11 @@ def open_access(location: Location, *, refusal: Refusal) -> Access:
     """
     if isinstance(location, EdgeLocation):
         with needing_engine():
-            from vecmigrate_qdrant.edge import EdgeAccess
+            from vecmigrate_qdrant.edge_access import EdgeAccess
         return EdgeAccess(location, refusal)
     if isinstance(location, SnapshotLocation):
         with needing_engine():
-            from vecmigrate_qdrant.snapshot import SnapshotAccess
+            from vecmigrate_qdrant.snapshot_access import SnapshotAccess
         return SnapshotAccess(location)
     if isinstance(location, EmbeddedLocation):
         from vecmigrate_qdrant.embedded import EmbeddedAccess

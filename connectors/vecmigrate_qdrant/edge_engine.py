@@ -58,9 +58,25 @@ def failures(where: str, refusal: Refusal) -> Iterator[None]:
         if not (isinstance(error, Exception) or panicked):
             raise
         said = " ".join(str(error).split())[:300]
+        if is_in_use(error):
+            raise in_use(where, refusal) from error
         content = isinstance(error, _CONTENT) or said.startswith(_BAD_INPUT)
         kind = RefusedError if content and refusal is WriteError else refusal
         raise kind(f"{where} refused a request ({said})", remedy=_remedy(refusal)) from error
+
+
+def is_in_use(error: BaseException) -> bool:
+    """Tell whether the engine says that another process has the shard's log."""
+    return "WouldBlock" in str(error)
+
+
+def in_use(path: object, refusal: Refusal) -> VecmigrateError:
+    """Return the error of a directory that another process has open."""
+    return refusal(
+        f"the Qdrant collection {path} is in use by another process",
+        remedy="It serves one process at a time: close what has it open (an application, a "
+        "notebook, another vecmigrate) and run this again.",
+    )
 
 
 def _remedy(refusal: Refusal) -> str:

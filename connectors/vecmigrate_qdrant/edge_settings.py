@@ -67,14 +67,12 @@ def engine_config(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def collection_config(config: Mapping[str, Any]) -> models.CollectionConfig:
     """Return a server's words for what an engine's config says; the rest is left out."""
-    vectors = _VECTORS.validate_python(config.get("vectors") or {})
+    hnsw = _HNSW | (config.get("hnsw_config") or {})
+    vectors = _VECTORS.validate_python(
+        {name: _own(found, hnsw) for name, found in (config.get("vectors") or {}).items()}
+    )
     sparse = {
-        name: models.SparseVectorParams(
-            modifier=found.get("modifier"),
-            index=models.SparseIndexParams.model_validate(
-                {n: found[n] for n in models.SparseIndexParams.model_fields if n in found}
-            ),
-        )
+        name: models.SparseVectorParams.model_validate(_nested(found))
         for name, found in (config.get("sparse_vectors") or {}).items()
     }
     params = models.CollectionParams(
@@ -89,7 +87,7 @@ def collection_config(config: Mapping[str, Any]) -> models.CollectionConfig:
     return models.CollectionConfig.model_validate(
         {
             "params": params,
-            "hnsw_config": _HNSW | (config.get("hnsw_config") or {}),
+            "hnsw_config": hnsw,
             "optimizer_config": _OPTIMIZERS | _set(config.get("optimizers")),
             "quantization_config": config.get("quantization_config"),
         }
@@ -174,6 +172,21 @@ def _dense(params: dict[str, Any], hnsw: Mapping[str, Any]) -> dict[str, Any]:
     # A server's vector names what differs from the collection; the engine's is told all.
     own = params.get("hnsw_config")
     return params if own is None else {**params, "hnsw_config": {**hnsw, **own}}
+
+
+def _own(params: Mapping[str, Any], hnsw: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo :func:`_dense`."""
+    kept = {
+        name: value for name, value in params.items() if name in models.VectorParams.model_fields
+    }
+    own = {n: v for n, v in (params.get("hnsw_config") or {}).items() if hnsw.get(n) != v}
+    return {**kept, "hnsw_config": own or None}
+
+
+def _nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo :func:`_sparse`."""
+    index = {n: params[n] for n in models.SparseIndexParams.model_fields if n in params}
+    return {"index": index or None, "modifier": params.get("modifier")}
 
 
 def _sparse(params: models.SparseVectorParams) -> dict[str, Any]:

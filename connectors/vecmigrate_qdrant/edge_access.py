@@ -19,7 +19,7 @@ from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, TargetExistsError, WriteError, sync_path
 from vecmigrate_qdrant.access import STORED_ULPS, Access, Refusal, T
-from vecmigrate_qdrant.edge_engine import Shard, failures
+from vecmigrate_qdrant.edge_engine import Shard, failures, in_use, is_in_use
 from vecmigrate_qdrant.edge_points import EdgePoints, Place, is_ascending
 from vecmigrate_qdrant.edge_settings import (
     CONFIG_FILE,
@@ -32,6 +32,7 @@ from vecmigrate_qdrant.edge_settings import (
     read_config,
     unkept,
 )
+from vecmigrate_qdrant.marks import State, read_mark
 from vecmigrate_qdrant.places import EdgeLocation
 from vecmigrate_qdrant.points import Points, Shape
 
@@ -145,15 +146,6 @@ _open: dict[Path, _Directory] = {}
 _opening = threading.Lock()
 
 
-def in_use(path: Path, refusal: Refusal) -> Exception:
-    """Return the error of a directory that another process has open."""
-    return refusal(
-        f"the Qdrant collection {path} is in use by another process",
-        remedy="It serves one process at a time: close what has it open (an application, a "
-        "notebook, another vecmigrate) and run this again.",
-    )
-
-
 class EdgeAccess(Access):
     """One collection, the whole of a directory.
 
@@ -264,22 +256,41 @@ class _EdgeClient(QdrantBase):
         return models.CollectionsResponse(collections=[])
 
     def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
-        path, made = self.directory.path, (self.directory.path / SEGMENTS).exists()
-        points = segments = indexed = 0
-        if made:
+        path = self.directory.path
+        if not (path / SEGMENTS).exists():
+            return self._unmade()
+        try:
             info = self.directory.shard().ask(lambda engine: engine.info())
-            points, segments = info.points_count, info.segments_count
-            indexed = info.indexed_vectors_count
-        config = collection_config(read_config(path) if made else {})
+        except Exception as error:
+            # What a power cut broke while it was written is to be begun anew.
+            mark = None if is_in_use(error) else read_mark(self._unmade())
+            if mark is None or mark.state is not State.WRITING:
+                raise
+            return self._unmade()
+        return self._unmade().model_copy(
+            update={
+                "points_count": info.points_count,
+                "segments_count": info.segments_count,
+                "indexed_vectors_count": info.indexed_vectors_count,
+                "config": self._config(read_config(path)),
+                "payload_schema": payload_schema(indexed_fields(path)),
+            }
+        )
+
+    def _unmade(self) -> models.CollectionInfo:
+        """Return what is known of a collection without its shard."""
         return models.CollectionInfo(
             status=models.CollectionStatus.GREEN,
             optimizer_status=models.OptimizersStatusOneOf.OK,
-            segments_count=segments,
-            points_count=points,
-            indexed_vectors_count=indexed,
-            config=config.model_copy(update={"metadata": self.directory.metadata() or None}),
-            payload_schema=payload_schema(indexed_fields(path)),
+            segments_count=0,
+            points_count=0,
+            config=self._config({}),
+            payload_schema={},
         )
+
+    def _config(self, config: Mapping[str, Any]) -> models.CollectionConfig:
+        metadata = self.directory.metadata() or None
+        return collection_config(config).model_copy(update={"metadata": metadata})
 
     def create_collection(
         self, collection_name: str, vectors_config: Any = None, **kwargs: Any
