@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from crash import is_unfinished, migrate_with_kills
-from qdrant_client import models
+from qdrant_in_place import COUNT, FEW, NEW, ROWS, TRANSLATOR, fill, records, saved, uris
 from qdrant_places import PLACES, Place, open_place
 from typer.testing import CliRunner
 
-from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
+from vecmigrate import migrate, open_sink, open_source
 from vecmigrate.cli import app
 from vecmigrate.connector import (
     MismatchError,
@@ -27,63 +26,11 @@ from vecmigrate.connector import (
 from vecmigrate.registry import open_updater
 from vecmigrate.verification import VerifySettings, verify
 
-OLD, NEW, COUNT, FEW = 8, 12, 2000, 300
-RNG = np.random.default_rng(0)
-ROWS = RNG.standard_normal((COUNT, OLD)).astype(np.float32)
-ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
-TRANSLATOR = Procrustes().fit(ROWS[:100], RNG.standard_normal((100, NEW)).astype(np.float32))
-SPARSE = models.SparseVector(indices=[3, 17], values=[0.5, 1.5])
-
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with open_place(request.param, tmp_path) as opened:
         yield opened
-
-
-def fill(place: Place, count: int = FEW, *, lacking: tuple[int, ...] = ()) -> str:
-    """Points with the vector ``old`` and a sparse one; some may have the latter alone."""
-    name = place.name()
-    cosine = models.VectorParams(size=OLD, distance=models.Distance.COSINE)
-    with place.client() as client:
-        client.create_collection(
-            name,
-            vectors_config={"old": cosine},
-            sparse_vectors_config={"words": models.SparseVectorParams()},
-            metadata={"owner": "search"},
-        )
-        for start in range(0, count, 100):
-            client.upsert(
-                name,
-                [
-                    models.PointStruct(
-                        id=i,
-                        vector={"words": SPARSE}
-                        if i in lacking
-                        else {"old": ROWS[i].tolist(), "words": SPARSE},
-                        payload={"text": f"text {i}", "nested": {"n": [i]}},
-                    )
-                    for i in range(start, start + 100)
-                ],
-            )
-    return name
-
-
-def uris(place: Place, name: str) -> tuple[str, str]:
-    return place.uri(name, "vector=old"), place.uri(name, "vector=new&in_place=true")
-
-
-def saved(tmp_path: Path) -> Path:
-    path = tmp_path / "t.safetensors"
-    if not path.exists():
-        save_translator(TRANSLATOR, path)
-    return path
-
-
-def records(place: Place, name: str) -> dict[Any, Any]:
-    with place.client() as client:
-        found, _ = client.scroll(name, limit=COUNT, with_payload=True, with_vectors=True)
-    return {record.id: record for record in found}
 
 
 def test_points_get_the_vector_and_keep_all_they_had(place: Place, tmp_path: Path) -> None:
@@ -114,16 +61,6 @@ def test_points_get_the_vector_and_keep_all_they_had(place: Place, tmp_path: Pat
     assert [ids[0] for ids in found] == [0, 1, 2, 3, 4]
     checked = verify(source, target, translator, VerifySettings(sample=None))
     assert checked.passed, checked.failures
-
-
-def test_readers_are_led_to_the_vector_and_not_to_a_name(tmp_path: Path) -> None:
-    with open_place(PLACES[0], tmp_path) as place:
-        source, target = uris(place, fill(place))
-        migrate(source, target, saved(tmp_path))
-        arguments = ["verify", source, target, "--translator", str(saved(tmp_path))]
-        ended = CliRunner().invoke(app, arguments)
-    assert ended.exit_code == 0
-    assert f"Next: have your readers search {target} by its new vectors" in ended.stdout
 
 
 def test_it_is_no_change_of_the_source(place: Place, tmp_path: Path) -> None:
@@ -199,13 +136,15 @@ def test_a_collection_that_is_not_there_is_named(place: Place, tmp_path: Path) -
         open_sink(target, spec)
 
 
-def test_it_is_not_kept_in_step(place: Place, tmp_path: Path) -> None:
+def test_an_updater_of_whole_points_is_refused(place: Place, tmp_path: Path) -> None:
     name = fill(place)
     source, target = uris(place, name)
     migrate(source, target, saved(tmp_path))
     made = Provenance(vecmigrate_version="0", source=source, created_at="2026-01-01")
-    with pytest.raises(MismatchError, match="added in place"):
-        open_updater(target, made)
+    with pytest.raises(MismatchError, match="in_place=true"):
+        open_updater(place.uri(name, "vector=new"), made)
+    with pytest.raises(MismatchError, match="none that vecmigrate"):
+        open_updater(place.uri(name, "vector=old&in_place=true"), made)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

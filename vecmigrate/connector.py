@@ -40,6 +40,7 @@ from vecmigrate.errors import (
     UnreachableError,
     UsageError,
     VecmigrateError,
+    VectorNotFoundError,
     WriteError,
 )
 from vecmigrate.in_parallel import map_in_parallel
@@ -87,6 +88,7 @@ __all__ = [
     "UsageError",
     "VecmigrateError",
     "VectorBatch",
+    "VectorNotFoundError",
     "Vectors",
     "Waiting",
     "WriteError",

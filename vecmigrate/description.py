@@ -139,6 +139,8 @@ class CollectionDescription(BaseModel):
         True where its vectors were added to the source's own points.
     keyed_ids
         True if an id of the store is unique within a key only, and ids are spelled ``KEY/ID``.
+    vector
+        The name by which readers ask for its vectors; None if they need none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -162,13 +164,16 @@ class CollectionDescription(BaseModel):
     other_vectors: tuple[str, ...] = ()
     in_place: bool = False
     keyed_ids: bool = False
+    vector: str | None = None
 
     def fingerprint(self) -> str:
         """Digest all but the URI and the notes, which depend on how the collection is reached.
 
-        The order of fields and settings does not count, see :func:`canonical_setting`.
+        The order of fields and settings does not count, see :func:`canonical_setting`. The vector's
+        name is among the settings.
         """
-        described = canonical_setting(self.model_dump(mode="json", exclude={"uri", "notes"}))
+        told = self.model_dump(mode="json", exclude={"uri", "notes", "vector"})
+        described = canonical_setting(told)
         return hashlib.blake2b(canonical_text(described).encode(), digest_size=16).hexdigest()
 
 

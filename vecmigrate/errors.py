@@ -65,6 +65,10 @@ class UsageError(VecmigrateError):
     exit_code = ExitCode.USAGE
 
 
+class VectorNotFoundError(UsageError):
+    """A vector that a collection does not have, or of several vectors none that is named."""
+
+
 class InputError(VecmigrateError):
     """Data that cannot be used: unreadable, empty, malformed, or without the text needed."""
 

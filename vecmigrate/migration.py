@@ -75,6 +75,8 @@ class MigrationResult(BaseModel):
         The new collection, as found when opened again.
     notes
         What of the source the target does not have, and why.
+    in_step
+        False if others wrote to the points that got the vector in place: a sync is to follow.
     """
 
     source: CollectionDescription
@@ -92,6 +94,7 @@ class MigrationResult(BaseModel):
     vectors_per_second: float
     stages: StageSeconds
     notes: tuple[str, ...] = ()
+    in_step: bool = True
 
     def counts(self) -> dict[str, int]:
         """Return the points by what was done with them, as a record of the run keeps it."""
@@ -320,7 +323,8 @@ def migrate(
             kept.tidy(target, spec)
             written, skipped = kept.written, Skipped(ids=job.skipped_ids if job else [])
         seconds = time.perf_counter() - begun
-        found = verify_ids(target, written, batch_size)
+        found, changed = verify_ids(target, written, batch_size)
+        notes += (changed,) if changed else ()
         steps.ended("verify", points=written.count)
         kept.done()
     # What was read ahead of a kill is read, and may be skipped, again.
@@ -341,6 +345,7 @@ def migrate(
         vectors_per_second=here / streaming if streaming else 0.0,
         stages=stages,
         notes=tuple(note for note in notes if note not in found.notes),
+        in_step=changed is None,
     )
 
 
@@ -474,8 +479,13 @@ def check_translator(
             )
 
 
-def verify_ids(target: str, written: IdFingerprint, batch_size: int) -> CollectionDescription:
+def verify_ids(
+    target: str, written: IdFingerprint, batch_size: int
+) -> tuple[CollectionDescription, str | None]:
     """Open ``target`` again and compare its ids with those written.
+
+    On points that are the source's own others may have written since: that is told, beside the
+    description, and no error.
 
     Raises
     ------
@@ -492,9 +502,11 @@ def verify_ids(target: str, written: IdFingerprint, batch_size: int) -> Collecti
             if found.count != written.count
             else f"{found.count} points with other ids than the source's"
         )
+        if description.in_place:
+            return description, f"{what} have the vector: others wrote meanwhile, and sync follows"
         raise VerificationError(
             f"{target} holds {what}",
             remedy="Do not use it. Look for ids that occur twice in the source or for another "
             "writer of the target, delete the target and migrate again.",
         )
-    return description
+    return description, None

@@ -227,7 +227,7 @@ class Kept:
         # Opened anew: an open source may go on to show what it was.
         with open_source(self._kept.source) as again:
             now = again.fingerprint()
-        if now != self._kept.belongings.source_fingerprint:
+        if not sink.in_place and now != self._kept.belongings.source_fingerprint:
             raise VerificationError(
                 f"{self._kept.source} changed while it was read",
                 remedy="Nothing was published. Keep it still and run again.",

@@ -41,6 +41,9 @@ class Sink(ABC):
         :attr:`CollectionDescription.keyed_ids`.
     warnings
         What a user should know before the first write.
+    in_place
+        True if it writes to points that are the source's own: what becomes of them meanwhile is
+        nobody's error, and for the next sync.
     concurrent
         True where several processes may write at once, each through a sink that
         :meth:`ResumableConnector.resume_sink` makes of this one's checkpoint and that it suspends
@@ -51,6 +54,7 @@ class Sink(ABC):
     absent: ClassVar[Absent] = Absent.BAD
     keyed_ids: bool = False
     warnings: tuple[str, ...] = ()
+    in_place: ClassVar[bool] = False
     concurrent: bool = False
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from vecmigrate.errors import MismatchError
 from vecmigrate.uri import StoreURI
 
 
@@ -18,7 +19,8 @@ class Switcher(ABC):
     def spelled(self, uri: StoreURI) -> str:
         """Return the one spelling of a URI without its options, by which two are compared.
 
-        Nothing need be there. Raises :class:`UsageError` where the URI is not understood.
+        It is that of the collection, whichever of its vectors the URI names. Nothing need be there.
+        Raises :class:`UsageError` where the URI is not understood.
         """
 
     @abstractmethod
@@ -26,7 +28,8 @@ class Switcher(ABC):
         """Return the URI of the collection that a reader of ``name`` gets; None where none is.
 
         A collection's own URI leads to itself. The same collection has the same URI here, but for
-        options, whichever name was asked about.
+        options, whichever name was asked about. Those are kept; if ``vector`` names a vector that
+        was added in place, ``in_place=true`` is among them.
 
         Raises
         ------
@@ -45,6 +48,8 @@ class Switcher(ABC):
             Where ``target`` is not a whole collection.
         MismatchError
             Where ``name`` cannot be moved in one step.
+
+        If ``target`` was added in place, ``name`` may be the collection itself.
         """
 
     @abstractmethod
@@ -91,3 +96,34 @@ class Switcher(ABC):
             Where it is not there.
         WriteError, UnreachableError
         """
+
+    def writing_notes(self, target: StoreURI) -> tuple[str, ...]:
+        """Say what writers to ``target`` should know of how the store takes a wrong vector."""
+        return ()
+
+    def vector_belongings(self, vector: StoreURI) -> list[str]:
+        """Name what :meth:`drop_vector` would remove.
+
+        Raises
+        ------
+        MismatchError
+            If the store cannot remove the vector.
+        InputError
+            If it is not there.
+        UsageError, UnreachableError
+        """
+        raise MismatchError(
+            f"the store of {vector} removes no vector from its points",
+            remedy="Remove it yourself.",
+        )
+
+    def drop_vector(self, vector: StoreURI) -> None:
+        """Remove one of the vectors of a collection's points, which stay with all else they have.
+
+        Raises
+        ------
+        MismatchError, InputError, UsageError
+            As :meth:`vector_belongings`.
+        WriteError, UnreachableError
+        """
+        self.vector_belongings(vector)

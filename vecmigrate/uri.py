@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from vecmigrate.errors import UsageError
+
+VECTOR, IN_PLACE = "vector", "in_place"
+"""The options that mean the same in every store: which of a point's vectors, and whether that is
+added, or was, to points that are the source's own."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9-]*)(?:\+([a-z][a-z0-9]*))?:(.*)", re.DOTALL)
 _PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
@@ -38,6 +42,21 @@ class StoreURI:
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def is_in_place(self) -> bool:
+        """True if it names a vector that is beside the old one, on the source's own points."""
+        return self.options.get(IN_PLACE) == "true"
+
+    def with_options(self, **changes: str | None) -> StoreURI:
+        """Return the URI with options set, or with None left out."""
+        options = {**self.options, **changes}
+        given = {name: value for name, value in options.items() if value is not None}
+        if given == self.options:
+            return self
+        place = self.text.partition("?")[0]
+        query = urlencode(given, quote_via=quote)
+        return parse_uri(f"{place}?{query}" if query else place)
 
     def check_options(self, known: Iterable[str]) -> None:
         """Raise :class:`UsageError` where an option is not among ``known``."""

@@ -53,9 +53,10 @@ class _QdrantConnector:
         return kind(uri, spec, token=token)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+        from vecmigrate_qdrant.own_points import OwnPointsUpdater
         from vecmigrate_qdrant.updater import QdrantUpdater
 
-        return QdrantUpdater(uri, provenance)
+        return (OwnPointsUpdater if is_in_place(uri) else QdrantUpdater)(uri, provenance)
 
     def switcher(self) -> Switcher:
         from vecmigrate_qdrant.switcher import QdrantSwitcher

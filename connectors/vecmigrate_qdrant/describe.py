@@ -96,6 +96,7 @@ def describe(
         provenance=mark.provenance if mark is not None else None,
         multivector=params.multivector_config is not None,
         in_place=vector in vector_marks(info),
+        vector=vector or None,
         other_vectors=tuple(other_vectors(info.config.params, vector)),
     )
 

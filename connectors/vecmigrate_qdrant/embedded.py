@@ -114,6 +114,11 @@ class EmbeddedAccess(Access):
         with self._lock:
             try:
                 return request(self._client)
+            except KeyError as error:
+                raise self._refusal(
+                    f"the Qdrant storage {self.place} has no point with id {error.args[0]!r}",
+                    remedy="Ask for points that are there.",
+                ) from error
             except (OSError, ValueError, sqlite3.Error) as error:
                 content = self._refusal is WriteError and isinstance(error, ValueError)
                 raise (RefusedError if content else self._refusal)(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,11 +26,12 @@ from vecmigrate.connector import (
     WriteError,
     check_dimension,
 )
-from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.access import Access, open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.indexing import await_index
+from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import parse_location
-from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
+from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
 from vecmigrate_qdrant.points import Shape
 from vecmigrate_qdrant.settings import DISTANCES, is_multivector
 from vecmigrate_qdrant.sharding import shard_keys
@@ -44,6 +46,8 @@ _log = logging.getLogger("vecmigrate.qdrant")
 
 class InPlaceSink(Sink):
     """The translated vectors beside the old ones, under a name of their own.
+
+    Points that are deleted while it is written are passed over.
 
     Nothing else of the collection changes but its metadata, which say how far the vector has come:
     until :meth:`finish`, a reader of the vector is told that it is unfinished.
@@ -65,6 +69,7 @@ class InPlaceSink(Sink):
 
     whole_points = True
     absent = Absent.PASSED_OVER
+    in_place = True
 
     def __init__(
         self,
@@ -88,15 +93,16 @@ class InPlaceSink(Sink):
         self._open, self._created = True, False
         self._access = open_access(location, refusal=WriteError)
         self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
-        self._destination = Destination(
-            self._access.points(self._collection, Shape(name, spec.dimension, several)),
-            self._where,
-            keyed=bool(shard_keys(settings)) and not self._access.embedded,
-            bounded=not self._access.embedded,
-            vectors_only=True,
-        )
-        self.keyed_ids = self._destination.keyed
+        self.keyed_ids = bool(shard_keys(settings)) and not self._access.embedded
         try:
+            self._destination = Destination(
+                self._access.points(self._collection, Shape(name, spec.dimension, several)),
+                self._where,
+                keyed=self.keyed_ids,
+                bounded=not self._access.embedded,
+                vectors_only=True,
+                limits=Limits.of(self._info()),
+            )
             if token is None:
                 self._make_way(restart)
                 self._create(settings.get("vector_params") or {})
@@ -210,9 +216,7 @@ class InPlaceSink(Sink):
             )
 
     def _remove(self) -> None:
-        if self._name in dense_params(self._info().config.params):
-            self._change(lambda client: client.delete_vector_name(self._collection, self._name))
-        self._set_mark(None)
+        remove_vector(self._access, self._collection, self._name)
 
     def _set_mark(self, mark: Mark | None) -> None:
         metadata = with_vector_mark(self._info(), self._name, mark)
@@ -221,14 +225,42 @@ class InPlaceSink(Sink):
         )
 
     def _change(self, request: Callable[[Any], object]) -> None:
-        try:
-            self._access.run(request)
-        except (InputError, WriteError) as error:
-            raise MismatchError(
-                f"{self._where} cannot be added or removed: {error.message}",
-                remedy="A server must be Qdrant 1.18 or newer, and a collection have named vectors "
-                "only; else migrate to a new collection.",
-            ) from error
+        _change(self._access, self._where, request)
+
+
+def remove_vector(access: Access, collection: str, name: str) -> None:
+    """Remove a named vector from a collection and from its metadata; the points stay.
+
+    Raises
+    ------
+    InputError
+        If the collection is not there.
+    MismatchError
+        If the server is older than Qdrant 1.18.
+    WriteError, UnreachableError
+        If Qdrant refuses or is not to be reached.
+    """
+    info = existing_collection(access, collection)
+    if name in dense_params(info.config.params):
+        where = f"the vector {name!r} of {access.place}/{collection}"
+        _change(access, where, lambda client: client.delete_vector_name(collection, name))
+    metadata = with_vector_mark(info, name, None)
+    mark = read_mark(info)
+    if mark is not None and mark.vector == name:
+        # Who opens the collection without naming a vector would be sent to this one.
+        metadata |= replace(mark, vector=None).as_metadata()
+    access.run(lambda client: client.update_collection(collection, metadata=metadata))
+
+
+def _change(access: Access, where: str, request: Callable[[Any], object]) -> None:
+    try:
+        access.run(request)
+    except (InputError, WriteError) as error:
+        raise MismatchError(
+            f"{where} cannot be added or removed: {error.message}",
+            remedy="A server must be Qdrant 1.18 or newer, and a collection have named vectors "
+            "only; else migrate to a new collection.",
+        ) from error
 
 
 def _floats(datatype: Any) -> Any:

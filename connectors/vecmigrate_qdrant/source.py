@@ -29,7 +29,7 @@ from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import count_numbers
 from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.limits import Limits
-from vecmigrate_qdrant.location import ServerLocation
+from vecmigrate_qdrant.location import ServerLocation, is_in_place
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
 from vecmigrate_qdrant.places import parse_place
 from vecmigrate_qdrant.points import IDS_ALONE, Shape, Wanted
@@ -72,6 +72,11 @@ class QdrantSource(PartitionedSource):
             self._where = f"{self._access.place}/{self._collection}"
             mark = read_mark(info)
             wanted = uri.options.get("vector", mark.vector if mark is not None else None)
+            if is_in_place(uri) and wanted not in dense_params(info.config.params):
+                raise InputError(
+                    f"{self._where} has no vector {wanted!r} yet",
+                    remedy="Add it: vecmigrate migrate SOURCE TARGET --translator FILE.",
+                )
             self._vector = choose_vector(info.config.params, wanted, self._where)
             self._added = set(vector_marks(info)) - {self._vector}
             self._is_added = self._vector in vector_marks(info)

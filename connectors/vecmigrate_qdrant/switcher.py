@@ -1,4 +1,4 @@
-"""Leads readers of an alias to another collection."""
+"""Leads readers of an alias to another collection, or to another vector of its points."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.access import Access, open_access
 from vecmigrate_qdrant.describe import existing_collection
-from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
-from vecmigrate_qdrant.marks import State, read_mark
+from vecmigrate_qdrant.in_place import remove_vector
+from vecmigrate_qdrant.location import (
+    IN_PLACE,
+    VECTOR,
+    EmbeddedLocation,
+    ServerLocation,
+    is_in_place,
+    parse_location,
+)
+from vecmigrate_qdrant.marks import State, mark_of, vector_marks
 from vecmigrate_qdrant.places import collection_uri
+from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params
 
 
 class QdrantSwitcher(Switcher):
@@ -36,8 +45,14 @@ class QdrantSwitcher(Switcher):
             )
             if not there:
                 return None
+            collection = aliased or location.collection
             _, question, options = str(name).partition("?")
-            return collection_uri(location, aliased or location.collection) + question + options
+            found = collection_uri(location, collection) + question + options
+            if VECTOR not in name.options or is_in_place(name):
+                return found
+            info = access.run(lambda client: client.get_collection(collection))
+            added = name.options[VECTOR] in vector_marks(info)
+            return f"{found}&{IN_PLACE}=true" if added else found
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
         with closing(open_access(parse_location(target), refusal=InputError)) as access:
@@ -49,6 +64,8 @@ class QdrantSwitcher(Switcher):
     def switch(self, name: StoreURI, target: StoreURI) -> None:
         with closing(open_access(parse_location(target), refusal=InputError)) as access:
             changes = self._changes(access, name, target)
+            if not changes:
+                return
             try:
                 access.run(lambda client: client.update_collection_aliases(changes))
             except InputError as refused:
@@ -68,10 +85,52 @@ class QdrantSwitcher(Switcher):
         with closing(open_access(location, refusal=WriteError)) as access:
             access.run(lambda client: client.delete_collection(location.collection))
 
+    def writing_notes(self, target: StoreURI) -> tuple[str, ...]:
+        return (
+            "Qdrant answers 200 to a write with wait=false whose vector has another name or "
+            "length, and drops it: let writers try one with wait=true first",
+        )
+
+    def vector_belongings(self, vector: StoreURI) -> list[str]:
+        location = parse_location(vector)
+        with closing(open_access(location, refusal=InputError)) as access:
+            count = self._having(access, vector, location.collection)
+            where = f"{access.place}/{location.collection}"
+            return [f"the vector {vector.options[VECTOR]!r} of {where} ({count:,} points have it)"]
+
+    def drop_vector(self, vector: StoreURI) -> None:
+        location = parse_location(vector)
+        with closing(open_access(location, refusal=WriteError)) as access:
+            self._having(access, vector, location.collection)
+            remove_vector(access, location.collection, vector.options[VECTOR])
+
+    def _having(self, access: Access, uri: StoreURI, collection: str) -> int:
+        """Return how many points have a vector that can be removed.
+
+        Raises
+        ------
+        MismatchError
+            If it is the only one, or the unnamed one.
+        VectorNotFoundError
+            If it is not there.
+        """
+        info = existing_collection(access, collection)
+        name = choose_vector(info.config.params, uri.options.get(VECTOR), str(uri))
+        if name == UNNAMED or len(dense_params(info.config.params)) == 1:
+            raise MismatchError(
+                f"the vector of {uri} is the only one or has no name: Qdrant cannot remove it",
+                remedy="Keep it, or migrate to a new collection.",
+            )
+        having = models.Filter(must=[models.HasVectorCondition(has_vector=name)])
+        return access.run(lambda c: c.count(collection, count_filter=having, exact=True)).count
+
     def _changes(
         self, access: Access, name: StoreURI, target: StoreURI
     ) -> list[models.AliasOperations]:
-        """Return what moves the alias, to be sent as one request; raises as :meth:`check`."""
+        """Return what moves the alias, to be sent as one request; raises as :meth:`check`.
+
+        Nothing if the name is the collection whose points got another vector.
+        """
         location, goal = parse_location(name), parse_location(target)
         if _place(location) != _place(goal):
             raise UsageError(
@@ -80,14 +139,19 @@ class QdrantSwitcher(Switcher):
             )
         aliases = _aliases(access)
         alias, collection = location.collection, aliases.get(goal.collection, goal.collection)
-        self._check_alias(access, alias, goal.collection, aliases)
-        mark = read_mark(existing_collection(access, collection))
+        itself = alias == collection and is_in_place(target)
+        if not itself:
+            self._check_alias(access, alias, goal.collection, aliases)
+        info = existing_collection(access, collection)
+        mark = mark_of(info, target.options.get(VECTOR, UNNAMED))
         if mark is not None and mark.state is State.WRITING:
             raise InputError(
                 f"{target} is unfinished: a vecmigrate run is writing it, or was stopped while it "
                 "did",
                 remedy="Let the migration finish, or run it again.",
             )
+        if itself:
+            return []
         create = models.CreateAlias(collection_name=collection, alias_name=alias)
         changes: list[models.AliasOperations] = [models.CreateAliasOperation(create_alias=create)]
         if alias in aliases:

@@ -76,7 +76,7 @@ class QdrantUpdater(Updater):
                 raise MismatchError(
                     f"the vector {uri.options['vector']!r} of {self._where} was added in place: "
                     "its points are the source's own",
-                    remedy="Give points that change both vectors, or migrate to a new collection.",
+                    remedy="Add in_place=true to its URI.",
                 )
             if mark is None or mark.state is not State.COMPLETE:
                 raise MismatchError(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vecmigrate.connector import PointId, VectorBatch, map_in_parallel
+from vecmigrate.connector import PointId, VectorBatch, WriteError, map_in_parallel
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.limits import Limits
-from vecmigrate_qdrant.points import Points, ShardKey
+from vecmigrate_qdrant.points import IDS_ALONE, Points, ShardKey
 from vecmigrate_qdrant.shard_ids import rows_by_key
 
 # A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
@@ -33,7 +35,7 @@ class Destination:
     bounded
         True if a request may not be of any size.
     vectors_only
-        True if the points are there, and only get the vector.
+        True if the points are there, and only get the vector; those that are not are passed over.
     limits
         What a request may hold.
     """
@@ -63,7 +65,7 @@ class Destination:
             self._write(ids, batch if len(groups) == 1 else batch.take(rows), key)
 
     def _write(self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None) -> None:
-        send = self.points.update_vectors if self.vectors_only else self.points.upsert
+        send = self._update if self.vectors_only else self.points.upsert
         if not self.bounded:
             send(ids, batch, key)
             return
@@ -76,6 +78,22 @@ class Destination:
             lambda request: send(*request, key), requests, WRITERS, name="qdrant-writer"
         ):
             pass
+
+    def _update(self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None) -> None:
+        """Write the vectors of those points that are there.
+
+        Qdrant refuses a request for one id that it does not hold, having done some of it. Each
+        further try is of fewer points, so that they end.
+        """
+        while len(ids):
+            try:
+                self.points.update_vectors(ids, batch, key)
+                return
+            except WriteError:
+                left = are_there(self.points, ids, key)
+                if left.all():
+                    raise
+                ids, batch = list(compress(ids, left)), batch.take(left)
 
     def _requests(
         self, ids: Sequence[PointId], batch: VectorBatch
@@ -92,3 +110,12 @@ class Destination:
                 yield from self._requests(ids[low:high], batch.take(np.arange(low, high)))
         else:
             yield ids, batch
+
+
+def are_there(points: Points, ids: Sequence[PointId], key: ShardKey | None) -> NDArray[np.bool_]:
+    """Tell which of ``n`` ids under a shard key there are; raises as :meth:`Points.retrieve`."""
+    found: set[PointId] = set()
+    for low in range(0, len(ids), POINTS_AT_ONCE):
+        asked = ids[low : low + POINTS_AT_ONCE]
+        found.update(points.retrieve(asked, IDS_ALONE, key).ids.tolist())
+    return np.array([i in found for i in ids], np.bool_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qdrant_client import models
 
-from vecmigrate.connector import UsageError
+from vecmigrate.connector import UsageError, VectorNotFoundError
 
 UNNAMED = ""
 """Qdrant's own name for the one vector of a collection without named vectors."""
@@ -25,7 +25,9 @@ def choose_vector(params: models.CollectionParams, wanted: str | None, where: st
     Raises
     ------
     UsageError
-        Where there is none, more than one to choose from, or ``wanted`` is not there or sparse.
+        If there is none.
+    VectorNotFoundError
+        If there is more than one to choose from, or ``wanted`` is not there or sparse.
     """
     everything = dense_params(params)
     dense = [name for name, p in everything.items() if p.multivector_config is None]
@@ -40,14 +42,14 @@ def choose_vector(params: models.CollectionParams, wanted: str | None, where: st
                 remedy="Sparse vectors cannot be translated; choose another collection.",
             )
         kind = "dense vectors" if dense else "multivectors"
-        raise UsageError(
+        raise VectorNotFoundError(
             f"{where} has several {kind}: {', '.join(map(repr, choices))}",
             remedy="Name one by ?vector=NAME.",
         )
     if wanted in everything:
         return wanted
     kind = "is a sparse vector" if wanted in (params.sparse_vectors or {}) else "is not there"
-    raise UsageError(
+    raise VectorNotFoundError(
         f"the vector {wanted!r} of {where} {kind}",
         remedy=f"Name a dense one by ?vector=NAME; there are: {listed}.",
     )

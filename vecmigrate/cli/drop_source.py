@@ -17,6 +17,8 @@ EXAMPLES = """
     vecmigrate drop-source qdrant://localhost:6333/articles
     vecmigrate drop-source faiss:current.faiss --yes
     vecmigrate drop-source qdrant://localhost:6333/live qdrant://localhost:6333/articles --yes
+
+If readers have a vector that was added in place, the old vector is removed, and nothing else.
 """
 
 
@@ -48,7 +50,7 @@ def run(
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Delete an old collection, once readers have a verified new one in its place."""
+    """Delete an old collection, or remove an old vector, once readers have a verified new one."""
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import drop_source, plan_drop
     from vecmigrate.records import open_records

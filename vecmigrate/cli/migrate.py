@@ -177,7 +177,8 @@ def run(
             out.say(f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}")
         out.say(
             f"{result.written:,} points are in {target} ({result.target.index_type}, "
-            f"{result.target.dimension} dimensions); counts and ids agree with the source "
+            f"{result.target.dimension} dimensions)"
+            f"{'; counts and ids agree with the source' if result.in_step else ''} "
             f"({_rates(result)})"
         )
         if result.kept_anchors:
@@ -188,12 +189,13 @@ def run(
                 f"{len(result.quarantined_ids):,} points were refused, ids {names}: "
                 f"{result.dead_letters}"
             )
-        following = f"vecmigrate verify '{source}' '{target}' --translator '{translator}'"
+        command = "verify" if result.in_step else "sync"
+        following = f"vecmigrate {command} '{source}' '{target}' --translator '{translator}'"
         if keep_anchors is not None:
             following += f" --keep-anchors '{keep_anchors}'"
         if on_bad_vector is OnBadVector.SKIP:
             following += " --on-bad-vector skip"
-        if result.dead_letters is not None:
+        if result.dead_letters is not None and result.in_step:
             following += f" --dead-letters '{result.dead_letters}'"
         out.say(f"Next: {following}{state_again(state)}")
         out.result(result.model_dump(mode="json"))

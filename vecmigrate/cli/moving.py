@@ -13,6 +13,7 @@ def show_move(move: Move, out: Output) -> None:
     for what, field in (
         ("collection", "collection"),
         ("points", "count"),
+        ("vector (using=)", "vector"),
         ("dimension", "dimension"),
         ("metric", "metric"),
         ("index", "index_type"),
@@ -25,7 +26,16 @@ def show_move(move: Move, out: Output) -> None:
     if move.before is None or move.before.encoder != move.after.encoder:
         encoder = move.after.encoder or "the encoder of that collection"
         when = "from now on" if move.done else "from the switch on"
-        out.say(f"Readers must encode their queries with {encoder} {when}")
+        out.say(f"Readers must encode their queries with {encoder} {when}{_asking(move)}")
+    for line in move.writers:
+        out.say(f"Writers: {line}")
+
+
+def _asking(move: Move) -> str:
+    """Say by which name readers get the vector, if that is another one."""
+    had = None if move.before is None else move.before.vector
+    name = move.after.vector
+    return "" if name in (None, had) else f", and search with using={name!r}"
 
 
 def _said(view: ReaderView | None, field: str) -> str:
@@ -34,4 +44,6 @@ def _said(view: ReaderView | None, field: str) -> str:
     value = getattr(view, field)
     if isinstance(value, int):
         return f"{value:,}"
+    if value is None and field == "vector":
+        return "needs none" if view.count is not None else "not known"
     return "not recorded" if value is None else str(value)

@@ -8,16 +8,8 @@ from vecmigrate.cli.options import state_again
 from vecmigrate.registry import find_switcher
 
 
-def give_to_readers(target: str, state: Path | None = None, *, in_place: bool = False) -> str:
-    """Return how readers get a verified collection, which depends on its store.
-
-    Parameters
-    ----------
-    in_place
-        True where its vectors are beside the old ones, in the collection that readers have.
-    """
-    if in_place:
-        return f"Next: have your readers search {target} by its new vectors, under their name"
+def give_to_readers(target: str, state: Path | None = None) -> str:
+    """Return how readers get a verified collection, which depends on its store."""
     if find_switcher(target) is None:
         return f"Next: point your readers at {target}; its store has no name that could be moved"
     again = state_again(state)

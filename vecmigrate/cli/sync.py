@@ -153,6 +153,11 @@ def run(
                 f"{result.left_alone:,} at the target are somebody's own and were left alone "
                 "(--adopt takes those without a mark for older translations)"
             )
+        if result.passed_over:
+            out.say(
+                f"{result.passed_over:,} were deleted or written anew meanwhile: the next sync "
+                "looks at them"
+            )
         if result.skipped_ids:
             out.say(
                 f"{len(result.skipped_ids):,} bad vectors were left out, ids "

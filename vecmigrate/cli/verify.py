@@ -136,4 +136,4 @@ def run(
             f"What it costs in recall: vecmigrate evaluate --source '{source}' --target '{target}' "
             "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"
         )
-        out.say(give_to_readers(target, state, in_place=opened[1].describe().in_place))
+        out.say(give_to_readers(target, state))

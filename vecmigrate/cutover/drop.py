@@ -1,4 +1,4 @@
-"""Deletes an old collection once readers have a verified new one."""
+"""Deletes an old collection, or removes an old vector, once readers have a verified new one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import sqlite3
 from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.cutover.log import CutoverLog, Entry
-from vecmigrate.cutover.move import current_entry
+from vecmigrate.cutover.naming import seen_through, without_vector
+from vecmigrate.cutover.readers import current_entry, same_store
 from vecmigrate.cutover.view import ReaderView, view_of
 from vecmigrate.errors import MismatchError, NotVerifiedError
 from vecmigrate.registry import require_switcher
-from vecmigrate.uri import parse_uri
+from vecmigrate.uri import VECTOR, parse_uri
 from vecmigrate.verification.fingerprint import contents_of
 from vecmigrate.verification.gate import require_verified
 from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.naming import collection_of, lasting
 from vecmigrate.verification.record import Verification
 from vecmigrate.verification.settings import Progress
 
@@ -28,8 +30,10 @@ class Dropping(BaseModel):
         What readers open.
     collection
         The old collection.
+    vector
+        The old vector, if it is on the points that readers have: it alone is removed.
     belongings
-        Files, or a collection's name.
+        Files, a collection's name, or a vector's.
     readers
         What readers have instead.
     verification
@@ -40,6 +44,7 @@ class Dropping(BaseModel):
 
     name: str
     collection: str
+    vector: str | None = None
     belongings: tuple[str, ...]
     readers: ReaderView
     verification: Verification
@@ -55,6 +60,9 @@ def plan_drop(
     progress: Progress | None = None,
 ) -> Dropping:
     """Tell what would be deleted, having made sure that nobody misses it.
+
+    If readers have a vector that was added in place, that is the old vector, and never the
+    collection: its points are theirs.
 
     The collection is read once: only that tells that it holds nothing that was not moved.
 
@@ -82,34 +90,36 @@ def plan_drop(
         no collection of the record.
     InputError, UsageError, UnreachableError
     """
-    switcher, log = require_switcher(name), CutoverLog(state)
-    entry = current_entry(switcher, log, name)
+    name, log = without_vector(name), CutoverLog(state)
+    entry = current_entry(log, name)
     verifications = VerificationLog(state)
     kept = None
     if target_changed and entry.verification is not None:
         kept = verifications.get(entry.verification)
     record = (kept or require_verified(verifications, entry.target)).verification
     chosen = collection or entry.previous or record.source
-    _refuse_readers_own(chosen, entry, name)
-    had = [e.previous for e in log.of(switcher.spelled(parse_uri(name))) if e.previous]
-    if not any(_same(chosen, known) for known in (*had, record.source)):
+    vector = _vector_to_drop(chosen, entry, record, name)
+    had = [e.previous for e in log.of(collection_of(name)) if e.previous]
+    if not any(_same(chosen, known, vector) for known in (*had, record.source)):
         raise MismatchError(
             f"{chosen} is neither what readers of {name} had nor what {entry.target} was verified "
             "against",
             remedy=f"Name one of: {', '.join(dict.fromkeys((*had, record.source)))}.",
         )
-    belongings = require_switcher(chosen).belongings(parse_uri(chosen))
+    switcher, uri = require_switcher(chosen), parse_uri(chosen)
+    belongings = switcher.belongings(uri) if vector is None else switcher.vector_belongings(uri)
     if verifications.latest_of_source(contents_of(chosen, progress=progress)) is None:
         raise NotVerifiedError(
             f"no verification that passed had {chosen} as it is now: it may hold what the new "
-            "collection lacks",
+            f"{'collection' if vector is None else 'vector'} lacks",
             remedy=f"Run: vecmigrate verify {chosen} {entry.target} --translator FILE.",
         )
     return Dropping(
         name=name,
         collection=chosen,
+        vector=vector,
         belongings=tuple(belongings),
-        readers=view_of(name, record.target_encoder).model_copy(
+        readers=view_of(seen_through(name, entry.target), record.target_encoder).model_copy(
             update={"collection": entry.target}
         ),
         verification=record,
@@ -126,30 +136,53 @@ def drop_source(
 ) -> Dropping:
     """Delete the old collection; parameters and errors as :func:`plan_drop`."""
     plan = plan_drop(name, collection, state, target_changed=target_changed, progress=progress)
-    require_switcher(plan.collection).drop(parse_uri(plan.collection))
+    switcher, uri = require_switcher(plan.collection), parse_uri(plan.collection)
+    if plan.vector is None:
+        switcher.drop(uri)
+    else:
+        switcher.drop_vector(uri)
     log = CutoverLog(state)
-    for entry in log.of(require_switcher(name).spelled(parse_uri(name))):
+    for entry in log.of(collection_of(plan.name)):
         known = entry.previous
-        if known is not None and entry.dropped_at is None and _same(known, plan.collection):
+        if known is None or entry.dropped_at is not None:
+            continue
+        if _same(known, plan.collection, plan.vector):
             log.drop(entry.id)
     return plan.model_copy(update={"done": True})
 
 
-def _same(one: str, other: str) -> bool:
-    first, second = parse_uri(one), parse_uri(other)
-    if first.scheme != second.scheme:
+def _same(one: str, other: str, vector: str | None) -> bool:
+    """Tell whether two URIs name one collection, and if ``vector`` is to go, that vector of it."""
+    if not same_store(one, other) or collection_of(one) != collection_of(other):
         return False
-    switcher = require_switcher(one)
-    return switcher.spelled(first) == switcher.spelled(second)
+    named = {parse_uri(uri).options.get(VECTOR) for uri in (one, other)}
+    return vector is None or named == {vector}
 
 
-def _refuse_readers_own(collection: str, entry: Entry, name: str) -> None:
-    uri, switcher = parse_uri(collection), require_switcher(collection)
-    if uri.scheme != parse_uri(name).scheme:
-        return
-    current = switcher.current(uri)
-    if current is not None and switcher.spelled(parse_uri(current)) == entry.target_spelled:
+def _vector_to_drop(collection: str, entry: Entry, record: Verification, name: str) -> str | None:
+    """Return the vector that alone is to go, or None if the collection is no reader's.
+
+    Raises
+    ------
+    MismatchError
+        If readers have the collection, and it is not said which of its other vectors is to go.
+    """
+    if not same_store(collection, name):
+        return None
+    theirs, vector = parse_uri(entry.target), parse_uri(collection).options.get(VECTOR)
+    readers = {collection_of(entry.target)}
+    if theirs.is_in_place and same_store(record.source, name):
+        # The same collection, even if its server was given another name there.
+        readers.add(collection_of(record.source))
+    if collection_of(lasting(collection)) not in readers:
+        return None
+    if not theirs.is_in_place or vector == theirs.options.get(VECTOR):
         raise MismatchError(
-            f"{collection} is what readers of {name} get",
-            remedy="Name the old collection.",
+            f"{collection} is what readers of {name} get", remedy="Name the old collection."
         )
+    if vector is None:
+        raise MismatchError(
+            f"readers of {name} get a vector of {collection} itself",
+            remedy="Name the old vector by ?vector=NAME.",
+        )
+    return vector

@@ -6,16 +6,18 @@ import sqlite3
 
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.cutover.log import CutoverLog, Entry
-from vecmigrate.cutover.naming import name_uri
-from vecmigrate.cutover.view import ReaderView, view_of
+from vecmigrate.cutover.log import CutoverLog
+from vecmigrate.cutover.naming import is_uri, name_uri, seen_through, without_vector
+from vecmigrate.cutover.readers import as_asked, current_entry, readers_have, same_store
+from vecmigrate.cutover.view import ReaderView, share_points, view_before, view_of
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError, WriteError
 from vecmigrate.registry import open_source, require_switcher
 from vecmigrate.switcher import Switcher
-from vecmigrate.uri import parse_uri
+from vecmigrate.uri import VECTOR, parse_uri
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.gate import require_verified
-from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.log import Kept, VerificationLog
+from vecmigrate.verification.naming import collection_of, lasting, spelling
 from vecmigrate.verification.record import Verification
 
 
@@ -36,6 +38,8 @@ class Move(BaseModel):
         What the target's verification found, None where there is none.
     notes
         What else a user should know.
+    writers
+        What those who write there have to change together with readers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +51,7 @@ class Move(BaseModel):
     done: bool
     verification: Verification | None = None
     notes: tuple[str, ...] = ()
+    writers: tuple[str, ...] = ()
 
 
 def cut_over(
@@ -58,6 +63,9 @@ def cut_over(
     dry_run: bool = False,
 ) -> Move:
     """Lead readers of ``name`` to ``target`` in one step; what they had is kept.
+
+    If ``target`` was added in place to the collection that they have, only the record changes, by
+    which they are told which vector to ask for; ``name`` may then be the collection itself.
 
     Parameters
     ----------
@@ -77,58 +85,59 @@ def cut_over(
     UsageError, InputError, MismatchError, WriteError, UnreachableError
         From the store; readers see what they saw.
     """
+    hint = parse_uri(name).options.get(VECTOR) if is_uri(name) else None
     name = name_uri(name, target)
     switcher = _switcher(name, target)
     switcher.check(parse_uri(name), parse_uri(target))
     # Held open: embedded storage is loaded anew where nobody else has it open.
-    with open_source(target):
-        return _cut_over(switcher, name, target, state, unverified=unverified, dry_run=dry_run)
+    with open_source(target) as opened:
+        made = opened.describe().provenance
+        kept = None if unverified else require_verified(VerificationLog(state), target)
+        known = [kept.verification.source] if kept else [made.source] if made else []
+        goal = lasting(target)
+        have = readers_have(CutoverLog(state), name)
+        current = None if have is None else as_asked(have, hint, known)
+        move = _planned(switcher, name, current, goal, kept.verification if kept else None)
+        if dry_run or not move.done:
+            return move.model_copy(update={"done": False})
+        return _led(switcher, move, goal, state, kept)
 
 
-def _cut_over(
-    switcher: Switcher,
-    name: str,
-    target: str,
-    state: sqlite3.Connection,
-    *,
-    unverified: bool,
-    dry_run: bool,
+def _planned(
+    switcher: Switcher, name: str, current: str | None, goal: str, record: Verification | None
 ) -> Move:
-    uri, goal = parse_uri(name), parse_uri(target)
-    verifications = VerificationLog(state)
-    kept = None if unverified else require_verified(verifications, target)
-    record = kept.verification if kept else None
-    current = switcher.current(uri)
-    lasting = switcher.current(goal) or target
-    arrived = switcher.spelled(parse_uri(lasting))
-    before = None if current is None else _view_before(current, record)
-    after = view_of(target, record.target_encoder if record else None)
-    same = current is not None and switcher.spelled(parse_uri(current)) == arrived
-    notes: tuple[str, ...] = (f"readers of {name} have {target} already",)
+    """Tell what a cutover would do; ``done`` is False if there is nothing to do."""
+    before = None
+    if current is not None:
+        before = view_before(current, record.source_encoder if record else None)
+    after = view_of(goal, record.target_encoder if record else None)
+    same = current is not None and spelling(current) == spelling(goal)
+    notes: tuple[str, ...] = (f"readers of {name} have {goal} already",)
     if not same:
         notes = _notes(before, after) + (_stale_source(record) if record else ())
-    if dry_run or same:
-        return Move(
-            name=name, before=before, after=after, kept=current, done=False,
-            verification=record, notes=notes,
-        )  # fmt: skip
-    log = CutoverLog(state)
-    previous = switcher.keep(uri)
-    number = log.begin(
-        switcher.spelled(uri), previous, lasting, arrived, kept.number if kept else None
-    )
-    switcher.switch(uri, goal)
-    _check_arrived(switcher, name, arrived)
-    log.finish(number)
     return Move(
-        name=name,
-        before=before,
-        after=_view_through(name, lasting, record),
-        kept=previous,
-        done=True,
-        verification=record,
-        notes=notes,
+        name=name, before=before, after=after, kept=current, done=not same, verification=record,
+        notes=notes, writers=_writers(switcher, before, after),
+    )  # fmt: skip
+
+
+def _led(
+    switcher: Switcher, move: Move, goal: str, state: sqlite3.Connection, kept: Kept | None
+) -> Move:
+    """Lead readers over as planned."""
+    log, uri = CutoverLog(state), parse_uri(move.name)
+    previous, had = switcher.keep(uri), move.kept
+    if previous is not None and had is not None and collection_of(previous) == collection_of(had):
+        previous = seen_through(previous, had)
+    number = log.begin(
+        collection_of(move.name), previous, goal, spelling(goal), kept.number if kept else None
     )
+    if had is None or collection_of(had) != collection_of(goal):
+        switcher.switch(uri, parse_uri(goal))
+        _check_arrived(switcher, move.name, collection_of(goal))
+    log.finish(number)
+    after = _view_through(move.name, goal, move.verification)
+    return move.model_copy(update={"after": after, "kept": previous})
 
 
 def roll_back(name: str, state: sqlite3.Connection, *, dry_run: bool = False) -> Move:
@@ -145,9 +154,10 @@ def roll_back(name: str, state: sqlite3.Connection, *, dry_run: bool = False) ->
         Where the old collection is gone.
     UsageError, WriteError, UnreachableError
     """
+    name = without_vector(name)
     switcher, uri = require_switcher(name), parse_uri(name)
     log, verifications = CutoverLog(state), VerificationLog(state)
-    entry = current_entry(switcher, log, name)
+    entry = current_entry(log, name)
     if entry.previous is None:
         raise MismatchError(
             f"readers of {name} had nothing before the cutover of {entry.begun_at}",
@@ -159,48 +169,28 @@ def roll_back(name: str, state: sqlite3.Connection, *, dry_run: bool = False) ->
             f"{entry.dropped_at}",
             remedy="Restore it or make it again, then cut over to it.",
         )
-    goal = parse_uri(entry.previous)
-    switcher.check(uri, goal)
+    goal = entry.previous
+    moves = collection_of(entry.target) != collection_of(goal)
+    if moves:
+        switcher.check(uri, parse_uri(goal))
     kept = None if entry.verification is None else verifications.get(entry.verification)
     record = kept.verification if kept else None
     before = _view_through(name, entry.target, record)
-    after = _view_before(entry.previous, record)
-    notes = _notes(before, after)
+    after = view_before(goal, record.source_encoder if record else None)
     if not dry_run:
-        switcher.switch(uri, goal)
-        _check_arrived(switcher, name, switcher.spelled(goal))
+        if moves:
+            switcher.switch(uri, parse_uri(goal))
+            _check_arrived(switcher, name, collection_of(goal))
         log.undo(entry.id)
     return Move(
         name=name, before=before, after=after, kept=entry.target, done=not dry_run,
-        verification=record, notes=notes,
+        verification=record, notes=_notes(before, after),
+        writers=_writers(switcher, before, after),
     )  # fmt: skip
 
 
-def current_entry(switcher: Switcher, log: CutoverLog, name: str) -> Entry:
-    """Return the cutover that led readers of ``name`` to what they have now.
-
-    Raises
-    ------
-    MismatchError
-        Where none did.
-    """
-    uri = parse_uri(name)
-    current = switcher.current(uri)
-    entries = log.of(switcher.spelled(uri))
-    if current is not None:
-        now = switcher.spelled(parse_uri(current))
-        for entry in entries:
-            if entry.target_spelled == now:
-                return entry
-    raise MismatchError(
-        f"no cutover of {name} to what its readers get now ({current or 'nothing'}) is recorded",
-        remedy="Give the --state file that the cutover was recorded in, or lead readers where they "
-        "are to go with: vecmigrate cutover NAME --to COLLECTION.",
-    )
-
-
 def _switcher(name: str, target: str) -> Switcher:
-    if parse_uri(name).scheme != parse_uri(target).scheme:
+    if not same_store(name, target):
         raise UsageError(
             f"{name} and {target} are of two stores",
             remedy="Readers of one store cannot be led into another: name a collection of theirs, "
@@ -211,25 +201,44 @@ def _switcher(name: str, target: str) -> Switcher:
 
 def _view_through(name: str, target: str, record: Verification | None) -> ReaderView:
     """Open the readers' name itself, and say which collection that is."""
-    seen = view_of(name, record.target_encoder if record else None)
+    seen = view_of(seen_through(name, target), record.target_encoder if record else None)
     return seen.model_copy(update={"collection": target})
-
-
-def _view_before(collection: str, record: Verification | None) -> ReaderView:
-    return view_of(collection, record.source_encoder if record else None)
 
 
 def _notes(before: ReaderView | None, after: ReaderView) -> tuple[str, ...]:
     if before is None:
         return ()
+    if share_points(before, after):
+        return (
+            f"both vectors are on the same points: readers get {after.vector!r} once they ask for "
+            "it by that name, and nothing is moved for them",
+        )
     if before.encoder is not None and before.encoder == after.encoder:
         return ()
+    if before.dimension is None:
+        return ("what readers have has several vectors, and which one they ask for is not known",)
     if before.dimension == after.dimension:
         return (
             "both have the same dimension: queries of the wrong encoder are answered without an "
             "error, and wrongly",
         )
     return ("queries of the wrong encoder are refused, as the dimensions differ",)
+
+
+def _writers(switcher: Switcher, before: ReaderView | None, after: ReaderView) -> tuple[str, ...]:
+    """Say what writers have to change together with readers."""
+    made = f"made by {after.encoder or 'the encoder of that collection'}"
+    shape = f"vectors of {after.dimension} dimensions, {made}"
+    if before is not None and share_points(before, after):
+        said = (
+            f"give each point the vector {after.vector!r} ({shape}), with {before.vector!r} beside "
+            f"it or without: a point written with {before.vector!r} alone is not found by "
+            f"{after.vector!r} until a sync has translated it",
+        )
+    else:
+        name = f", under the name {after.vector!r}" if after.vector else ""
+        said = (f"write {shape}{name}",)
+    return said + switcher.writing_notes(parse_uri(after.collection))
 
 
 def _stale_source(record: Verification) -> tuple[str, ...]:
@@ -248,7 +257,7 @@ def _stale_source(record: Verification) -> tuple[str, ...]:
 
 def _check_arrived(switcher: Switcher, name: str, arrived: str) -> None:
     current = switcher.current(parse_uri(name))
-    if current is None or switcher.spelled(parse_uri(current)) != arrived:
+    if current is None or collection_of(current) != arrived:
         raise WriteError(
             f"readers of {name} get {current or 'nothing'} instead of {arrived}",
             remedy="Somebody else moves them too: find out who, then run this again.",

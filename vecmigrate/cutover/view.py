@@ -5,7 +5,10 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.description import EncoderIdentity, Metric
+from vecmigrate.errors import VectorNotFoundError
 from vecmigrate.registry import open_source
+from vecmigrate.uri import VECTOR, parse_uri
+from vecmigrate.verification.naming import collection_of
 
 
 class ReaderView(BaseModel):
@@ -13,6 +16,10 @@ class ReaderView(BaseModel):
 
     Attributes
     ----------
+    vector
+        The name by which they ask for its vectors; None if they need none.
+    count, dimension, metric, index_type
+        None if the collection has several vectors and nobody recorded which one they ask for.
     encoder
         Whose query vectors it answers; None where nobody recorded that.
     """
@@ -20,11 +27,12 @@ class ReaderView(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     collection: str
-    count: int
-    dimension: int
-    metric: Metric
-    index_type: str
-    encoder: EncoderIdentity | None
+    vector: str | None = None
+    count: int | None = None
+    dimension: int | None = None
+    metric: Metric | None = None
+    index_type: str | None = None
+    encoder: EncoderIdentity | None = None
 
 
 def view_of(collection: str, encoder: EncoderIdentity | None = None) -> ReaderView:
@@ -45,9 +53,26 @@ def view_of(collection: str, encoder: EncoderIdentity | None = None) -> ReaderVi
     recorded = found.provenance.encoder if found.provenance else None
     return ReaderView(
         collection=collection,
+        vector=found.vector,
         count=found.count,
         dimension=found.dimension,
         metric=found.metric,
         index_type=found.index_type,
         encoder=recorded or encoder,
     )
+
+
+def view_before(collection: str, encoder: EncoderIdentity | None = None) -> ReaderView:
+    """Look as :func:`view_of`, also if the collection has several vectors and none is named."""
+    try:
+        return view_of(collection, encoder)
+    except VectorNotFoundError:
+        if VECTOR in parse_uri(collection).options:
+            raise
+    return ReaderView(collection=collection, encoder=encoder)
+
+
+def share_points(one: ReaderView, other: ReaderView) -> bool:
+    """Tell whether two views are of two vectors of one collection."""
+    same = collection_of(one.collection) == collection_of(other.collection)
+    return same and one.vector != other.vector

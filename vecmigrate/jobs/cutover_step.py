@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from vecmigrate.cutover import cut_over
+from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.cutover.naming import name_uri
+from vecmigrate.cutover.readers import readers_have
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
-from vecmigrate.verification.naming import spelled
+from vecmigrate.verification.naming import spelled, spelling
 
 
 class CutoverStep:
@@ -29,7 +31,9 @@ class CutoverStep:
 
     def look(self) -> Look:
         target = self._moving.target
-        if self._moving.published() and spelled(self._readers) == spelled(target):
+        have = readers_have(CutoverLog(self._moving.records), self._readers)
+        there = have is not None and spelling(have) == spelled(target)
+        if self._moving.published() and there:
             return Look(standing=Standing.DONE, reason=f"readers of {self._readers} have {target}")
         if not self._asked:
             return Look(
@@ -44,10 +48,13 @@ class CutoverStep:
             move = cut_over(self._readers, target, self._moving.records)
         for note in move.notes:
             around.announce(f"note: {note}")
+        for line in move.writers:
+            around.announce(f"writers: {line}")
         if move.kept is not None:
             around.announce(f"{move.kept} is kept; back with: vecmigrate rollback '{move.name}'")
         encoder = move.after.encoder or "the encoder of that collection"
         return Look(
             standing=Standing.DONE,
-            reason=f"readers of {move.name} have {target}, and must ask it with {encoder}",
+            reason=f"readers of {move.name} have {target}, and must ask it with {encoder}"
+            + (f", using={move.after.vector!r}" if move.after.vector else ""),
         )

@@ -50,7 +50,8 @@ def check_belongs(
     if spelled(source) == spelled(target.uri):
         raise MismatchError(
             f"{source} and {target.uri} are the same collection now",
-            remedy="A cutover or rollback has led one of the names there: name the old collection.",
+            remedy="A cutover or rollback has led one of the names there: name the old collection, "
+            "or the old vector by ?vector=NAME.",
         )
     job = JobTable(state).find(source, target.uri)
     mine = job is not None and job.provenance.run() == found.run()

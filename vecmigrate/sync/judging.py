@@ -54,6 +54,9 @@ class Judge:
         True where points are to say where their vectors come from.
     adopt
         Take points without a mark for older translations, which are written anew.
+    in_place
+        True if the target's points are the source's own, whose texts tell nothing of what the
+        target's vectors were made from.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Judge:
         *,
         marks: bool,
         adopt: bool,
+        in_place: bool = False,
     ) -> None:
         self._translator = translator
         self._keeper = keeper
@@ -74,6 +78,7 @@ class Judge:
         self._text_field = text_field
         self._marks = marks
         self._adopt = adopt
+        self._in_place = in_place
         self._cosine = target.describe().metric is Metric.COSINE
         self._ulps = target.payload_ulps()
 
@@ -117,7 +122,11 @@ class Judge:
                     write[row] = False
                     foreign += 1
                     continue
-                kept = ours is Origin.ENCODED and _same_text(texts[row], theirs[at], entry, before)
+                kept = (
+                    ours is Origin.ENCODED
+                    and not self._in_place
+                    and _same_text(texts[row], theirs[at], entry, before)
+                )
                 if kept:
                     if made is expected.vectors:
                         made = made.copy()
@@ -187,7 +196,11 @@ def note_payloads(writes: VectorBatch, entries: list[Entry]) -> None:
 
 
 def read_back(
-    target: Source, entries: list[Entry], written: VectorBatch | None = None
+    target: Source,
+    entries: list[Entry],
+    written: VectorBatch | None = None,
+    *,
+    in_place: bool = False,
 ) -> list[Entry]:
     """Return the entries of points that the target holds as they were written.
 
@@ -197,6 +210,8 @@ def read_back(
     ----------
     written
         The points as they were written, by whose values a payload is compared if its hash differs.
+    in_place
+        True if payloads are not the target's, so that they do not tell what was written.
     """
     by_id = {entry.id: entry for entry in entries}
     ulps = target.payload_ulps() if written is not None else 0
@@ -213,9 +228,10 @@ def read_back(
             strict=True,
         ):
             entry = by_id[point_id]
-            if entry.wrote == digest or (
+            same = entry.wrote == digest or (
                 point_id in wrote and same_payload(wrote[point_id], payload, ulps)
-            ):
+            )
+            if in_place or same:
                 entry.target = vector
                 good.append(entry)
     return good

@@ -35,6 +35,7 @@ WHERE (seen.vector IS NOT NULL
        AND (seen.vector IS NOT points.vector OR seen.payload IS NOT points.payload))
    OR seen.id IN (SELECT id FROM writing)
 """
+_LACKING = "   OR seen.id NOT IN (SELECT id FROM there)"
 _VANISHED = """
 SELECT id FROM (SELECT id FROM points UNION SELECT id FROM writing
                 UNION SELECT id FROM there WHERE mark IS NOT NULL)
@@ -73,7 +74,13 @@ class Plan(BaseModel):
 
 
 def make_plan(
-    source: Source, target: Source, ledger: Ledger, changed_by: str, batch_size: int
+    source: Source,
+    target: Source,
+    ledger: Ledger,
+    changed_by: str,
+    batch_size: int,
+    *,
+    lacking: bool = False,
 ) -> Plan:
     """Read the source, and the target's ids, and compare both with the ledger.
 
@@ -83,6 +90,8 @@ def make_plan(
     ----------
     changed_by
         ``hash``, ``ids``, or the payload field with a point's time of change.
+    lacking
+        Points that are known and that the target lacks have changed, too.
 
     Raises
     ------
@@ -96,7 +105,8 @@ def make_plan(
     latest = _scan_source(source, ledger, changed_by, batch_size)
     _scan_target(target, ledger, batch_size)
     with transaction(connection):
-        for name, query in (("arriving", _ARRIVING), ("changed", _CHANGED), ("gone", _VANISHED)):
+        changed = _CHANGED + _LACKING if lacking else _CHANGED
+        for name, query in (("arriving", _ARRIVING), ("changed", changed), ("gone", _VANISHED)):
             connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
             connection.execute(f"CREATE TEMP TABLE {name} (position INTEGER PRIMARY KEY, id)")
             connection.execute(f"INSERT INTO {name} (id) {query}")

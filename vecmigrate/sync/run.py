@@ -10,21 +10,29 @@ from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
 from vecmigrate.batches import IdArray, PointId
+from vecmigrate.description import CollectionDescription
 from vecmigrate.dry_run.budget import Budget
 from vecmigrate.encoders import open_encoder
-from vecmigrate.errors import MismatchError, TerminatedError, UsageError
+from vecmigrate.errors import (
+    MismatchError,
+    TerminatedError,
+    UsageError,
+    VectorNotFoundError,
+)
 from vecmigrate.fetching import fetch_existing
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
 from vecmigrate.registry import open_source
 from vecmigrate.screening import Skipped, screen
+from vecmigrate.source import Source
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import job_key
 from vecmigrate.state.lock import job_lock
 from vecmigrate.sync.belonging import check_belongs
 from vecmigrate.sync.judging import Judge, target_hashes
 from vecmigrate.sync.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
-from vecmigrate.sync.plan import Plan, make_plan, mark_of
+from vecmigrate.sync.own_points import OwnPoints
+from vecmigrate.sync.plan import BY_HASH, BY_IDS, Plan, make_plan, mark_of
 from vecmigrate.sync.reembedding import check_encoder, choose, query_vectors, reembedded
 from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.sync.writing import Writing
@@ -108,7 +116,11 @@ class _Run:
         self._ledger, self._asked, self._stack = ledger, asked, stack
         self._card, self._translator = read_card(translator), load_translator(translator)
         self._anchors = None if asked.keep_anchors is None else load_anchors(asked.keep_anchors)
-        self._source = stack.enter_context(open_source(source))
+        with open_source(target) as opened:
+            before = opened.describe()
+        self._in_place = before.in_place
+        self._fields: tuple[str, ...] = ()
+        self._source = stack.enter_context(self._open_source(before))
         described = self._source.describe()
         if described.multivector:
             raise UsageError(
@@ -116,8 +128,6 @@ class _Run:
                 remedy="Migrate to a new target.",
             )
         self._text_field = described.text_field
-        with open_source(target) as opened:
-            before = opened.describe()
         check_translator(described, self._translator, self._card)
         self._anchors_known = check_belongs(
             source, before, translator_sha256(translator), self._anchors, ledger, records,
@@ -133,30 +143,69 @@ class _Run:
             check_encoder(self._encoder, self._card, before)
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         provenance = before.provenance.model_copy(update={"updated_at": now})
-        self._writing = Writing(target, ledger, provenance)
+        self._writing = Writing(target, ledger, provenance, in_place=self._in_place)
         self._skipped = Skipped()
         self._counts = dict.fromkeys(
             ("arrived", "changed", "vanished", "adopted", "left_alone", "reembedded"), 0
         )
 
+    def _open_source(self, target: CollectionDescription) -> Source:
+        """Open the source; if the target shares its points, for the old vector alone.
+
+        Raises
+        ------
+        MismatchError
+            If the old vector is gone, or the budget has nowhere to be noted.
+        """
+        if not target.in_place:
+            return open_source(self._source_uri)
+        if self._asked.reembed is not None:
+            raise MismatchError(
+                f"the points of {target.uri} are the source's own and keep no mark of whose vector "
+                "they have, by which verify knows re-embedded ones",
+                remedy="Leave --reembed-budget out, or migrate to a new collection.",
+            )
+        try:
+            opened = open_source(self._source_uri)
+        except VectorNotFoundError as error:
+            raise MismatchError(
+                f"nothing is left that {target.uri} could be brought in step with: {error.message}",
+                remedy="If drop-source has removed the old vector, let writers give points the "
+                "new one themselves.",
+            ) from error
+        described = opened.describe()
+        reads_texts = self._translator.text_dim_ or self._anchors is not None
+        if described.text_field is not None and reads_texts:
+            self._fields = (described.text_field,)
+        if self._asked.changed_by not in (BY_HASH, BY_IDS):
+            self._fields += (self._asked.changed_by,)
+        return self._seen(opened)
+
+    def _seen(self, opened: Source) -> Source:
+        return OwnPoints(opened, self._fields) if self._in_place else opened
+
     def go(self) -> SyncResult:
         asked, ledger = self._asked, self._ledger
         if not asked.dry_run:
             self._writing.complete_interrupted()
-        self._target = self._stack.enter_context(open_source(self._target_uri))
-        plan = make_plan(self._source, self._target, ledger, asked.changed_by, asked.batch_size)
+        self._target = self._stack.enter_context(self._seen(open_source(self._target_uri)))
+        plan = make_plan(
+            self._source, self._target, ledger, asked.changed_by, asked.batch_size,
+            lacking=self._in_place,
+        )  # fmt: skip
         self._check(plan)
         if asked.dry_run:
             self._counts.update(arrived=plan.arrived, changed=plan.changed, vanished=plan.vanished)
             return self._result(plan.unknown)
         marks = plan.marked or self._keeper is not None or self._budget is not None
+        marks = marks and not self._in_place
         ledger.note(
             run=ledger.run, source=spelled(self._source_uri), marked=marks,
             anchors=None if self._anchors is None else self._anchors.sha256(),
         )  # fmt: skip
         self._judge = Judge(
             self._translator, self._keeper, self._target, ledger, self._text_field,
-            marks=marks, adopt=asked.adopt,
+            marks=marks, adopt=asked.adopt, in_place=self._in_place,
         )  # fmt: skip
         try:
             for table in ("arriving", "changed"):
@@ -268,10 +317,11 @@ class _Run:
         with open_source(self._target_uri) as target:
             count = target.describe().count
         origins = self._ledger.origins()
+        counts = {**self._counts, "passed_over": self._writing.passed_over}
         return SyncResult(
             source=self._source_uri,
             target=self._target_uri,
-            **self._counts,
+            **counts,
             skipped_ids=tuple(dict.fromkeys(self._skipped.ids)),
             compared=compared,
             translated=origins[Origin.TRANSLATED],

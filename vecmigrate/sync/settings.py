@@ -72,6 +72,9 @@ class SyncResult(BaseModel):
         Points of the source that somebody else has written at the target.
     skipped_ids
         Points left out for a bad vector.
+    passed_over
+        Points that others deleted, or took the vector from, while it was written in place; the
+        next sync looks at them.
     reembedded
         Points that got the new encoder's own vector.
     compared
@@ -92,6 +95,7 @@ class SyncResult(BaseModel):
     adopted: int = 0
     left_alone: int = 0
     skipped_ids: tuple[PointId, ...] = ()
+    passed_over: int = 0
     reembedded: int = 0
     compared: int = 0
     translated: int = 0

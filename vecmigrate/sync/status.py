@@ -9,16 +9,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.cutover.log import CutoverLog
+from vecmigrate.cutover.readers import readers_have
 from vecmigrate.description import EncoderIdentity
 from vecmigrate.keeping import ENCODED, TRANSLATED
 from vecmigrate.registry import find_switcher, open_source
 from vecmigrate.source import Source
 from vecmigrate.state import transaction
 from vecmigrate.sync.ledger import Ledger, Origin, ledger_path, open_ledger, stored
+from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.plan import mark_of
-from vecmigrate.uri import parse_uri
 from vecmigrate.verification.log import VerificationLog
-from vecmigrate.verification.naming import lasting, spelled
+from vecmigrate.verification.naming import lasting, spelled, spelling
 
 
 class Pending(BaseModel):
@@ -109,7 +110,10 @@ def status_of(
         pending = None
         if source is not None:
             with open_source(source) as old:
-                pending = _pending(old, opened, ledger, known)
+                if described.in_place:
+                    pending = _pending_in_place(old, opened, ledger)
+                else:
+                    pending = _pending(old, opened, ledger, known)
         kept = VerificationLog(records).latest(spelled(target))
         verified = None
         if kept is not None:
@@ -166,6 +170,21 @@ def _pending(source: Source, target: Source, ledger: Ledger, known: bool) -> Pen
     return Pending(arrived=_count(ledger, lacking), vanished=_count(ledger, gone) if known else 0)
 
 
+def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending:
+    """Tell by which points have the old vector, and which the new one."""
+    _list_ids(ledger, "seen", OwnPoints(source, ()))
+    _list_ids(ledger, "there", target)
+    ours = "SELECT id FROM points WHERE origin != ?"
+    return Pending(
+        arrived=_count(ledger, "seen WHERE id NOT IN (SELECT id FROM there)"),
+        vanished=_count(
+            ledger,
+            f"there WHERE id NOT IN (SELECT id FROM seen) AND id IN ({ours})",
+            Origin.FOREIGN,
+        ),
+    )
+
+
 def _list_ids(ledger: Ledger, table: str, source: Source) -> None:
     with transaction(ledger.connection) as connection:
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
@@ -184,13 +203,10 @@ def _count(ledger: Ledger, what: str, *values: object) -> int:
 
 
 def _readers(target: str, records: sqlite3.Connection) -> tuple[str, ...]:
-    switcher = find_switcher(target)
-    if switcher is None:
+    if find_switcher(target) is None:
         return ()
-    here = spelled(target)
-    led = dict.fromkeys(entry.name for entry in CutoverLog(records).leading_to(here))
+    here, log = spelled(target), CutoverLog(records)
+    led = dict.fromkeys(entry.name for entry in log.leading_to(here))
     return tuple(
-        name
-        for name in led
-        if (now := switcher.current(parse_uri(name))) and switcher.spelled(parse_uri(now)) == here
+        name for name in led if (have := readers_have(log, name)) and spelling(have) == here
     )

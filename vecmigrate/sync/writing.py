@@ -19,13 +19,28 @@ class Writing:
 
     What is about to be written is noted in the ledger first, then written, then read back, then
     noted as done.
+
+    Parameters
+    ----------
+    in_place
+        True if the target's points are the source's own: others may delete them, or take the
+        vector from them again, before it is read back.
+
+    Attributes
+    ----------
+    passed_over
+        Points to which that happened: they are known no more, and looked at by the next sync.
     """
 
-    def __init__(self, target: str, ledger: Ledger, provenance: Provenance) -> None:
+    def __init__(
+        self, target: str, ledger: Ledger, provenance: Provenance, *, in_place: bool = False
+    ) -> None:
         self._target = target
         self._ledger = ledger
         self._provenance = provenance
+        self._in_place = in_place
         self._updater: Updater | None = None
+        self.passed_over = 0
 
     def complete_interrupted(self) -> None:
         """Let the store complete or remove what a killed run left."""
@@ -76,13 +91,16 @@ class Writing:
         with open_source(self._target) as target:
             while entries := self._ledger.intended(_SETTLED_AT_ONCE):
                 written = [e for e in entries if e.origin is not Origin.DELETED]
-                good = read_back(target, written, batch)
-                if len(good) < len(written):
-                    arrived = {entry.id for entry in good}
-                    lost = [entry.id for entry in written if entry.id not in arrived]
+                good = read_back(target, written, batch, in_place=self._in_place)
+                arrived = {entry.id for entry in good}
+                lost = {entry.id for entry in written} - arrived
+                if lost and not self._in_place:
                     raise VerificationError(
-                        f"{self._target} does not hold what was written of {name_some(lost)}",
+                        f"{self._target} does not hold what was written of "
+                        f"{name_some(sorted(lost, key=str))}",
                         remedy="See whether another writer is at work there, then run the same "
                         "command.",
                     )
-                self._ledger.settle(entries)
+                self._ledger.settle(entry for entry in entries if entry.id not in lost)
+                self._ledger.forget(lost)
+                self.passed_over += len(lost)

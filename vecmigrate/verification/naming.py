@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from vecmigrate.registry import find_switcher
-from vecmigrate.uri import parse_uri
+from vecmigrate.uri import VECTOR, parse_uri
 
 
 def lasting(collection: str) -> str:
@@ -17,6 +19,23 @@ def lasting(collection: str) -> str:
 
 
 def spelled(collection: str) -> str:
-    """Return the one spelling of :func:`lasting`, without options, by which two are compared."""
-    switcher, led = find_switcher(collection), lasting(collection)
-    return switcher.spelled(parse_uri(led)) if switcher else led.partition("?")[0]
+    """Return :func:`spelling` of :func:`lasting`, by which two collections are compared."""
+    return spelling(lasting(collection))
+
+
+def spelling(uri: str) -> str:
+    """Return the one spelling of a URI that is not followed, without its options.
+
+    A vector that was added in place is spelled with its name: it shares a collection with the one
+    that it was made from.
+    """
+    parsed = parse_uri(uri)
+    vector = parsed.options.get(VECTOR, "")
+    plain = collection_of(uri)
+    return f"{plain}?{VECTOR}={quote(vector, safe='')}" if parsed.is_in_place else plain
+
+
+def collection_of(uri: str) -> str:
+    """Return the one spelling of the collection that a URI names, or names a vector of."""
+    switcher = find_switcher(uri)
+    return switcher.spelled(parse_uri(uri)) if switcher else uri.partition("?")[0]

@@ -1,0 +1,164 @@
+"""Gives points that somebody else may delete meanwhile another vector, or takes it from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import compress
+
+from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
+
+from vecmigrate.connector import (
+    CollectionDescription,
+    IdArray,
+    MismatchError,
+    PointId,
+    Provenance,
+    StoreURI,
+    Updater,
+    UsageError,
+    VectorBatch,
+    WriteError,
+    check_dimension,
+)
+from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.ids import canonical_ids
+from vecmigrate_qdrant.limits import Limits
+from vecmigrate_qdrant.location import VECTOR, parse_location
+from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
+from vecmigrate_qdrant.points import Shape, ShardKey
+from vecmigrate_qdrant.shard_ids import by_key
+from vecmigrate_qdrant.sharding import is_sharded_by_key
+from vecmigrate_qdrant.upserting import Destination, are_there
+from vecmigrate_qdrant.vectors import choose_vector
+
+
+class OwnPointsUpdater(Updater):
+    """A vector that was added in place, changed on the points that have or lack it.
+
+    Nothing else of the points changes, and none comes or goes. Those that are not there are passed
+    over. The vector keeps its mark as whole; its new provenance is written first.
+
+    Raises
+    ------
+    UsageError
+        If the URI does not name the vector.
+    VectorNotFoundError, InputError
+        If the vector or the collection is not there.
+    MismatchError
+        If the vector is unfinished, or was not added in place by vecmigrate.
+    WriteError, UnreachableError
+        If Qdrant refuses or is not to be reached.
+    """
+
+    def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
+        location = parse_location(uri)
+        name = uri.options.get(VECTOR)
+        if not name:
+            raise UsageError(f"'{uri}' names no vector", remedy="Name it by ?vector=NAME.")
+        self._uri, self._name, self._collection = uri, name, location.collection
+        self._open = True
+        self._access = open_access(location, refusal=WriteError)
+        self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
+        try:
+            info = existing_collection(self._access, self._collection)
+            choose_vector(info.config.params, name, self._where)
+            mark = vector_marks(info).get(name)
+            if mark is None or mark.state is not State.COMPLETE:
+                raise MismatchError(
+                    f"{self._where} is none that vecmigrate migrate has added and finished",
+                    remedy="Name one that it added; an unfinished one is completed by migrate.",
+                )
+            self._shape = Shape.of(info.config.params, name)
+            self._points = self._access.points(self._collection, self._shape)
+            self._destination = Destination(
+                self._points,
+                self._where,
+                keyed=is_sharded_by_key(info.config.params),
+                bounded=not self._access.embedded,
+                vectors_only=True,
+                limits=Limits.of(info),
+            )
+            self._metadata = with_vector_mark(
+                info, name, Mark(State.COMPLETE, mark.run, provenance)
+            )
+            self._access.run(
+                lambda client: client.update_collection(self._collection, metadata=self._metadata)
+            )
+            self._access.begin_writes(self._collection)
+        except BaseException:
+            self._access.close()
+            raise
+
+    def upsert(self, batch: VectorBatch) -> None:
+        check_dimension(batch, self._shape.dimension, self._where)
+        self._destination.write(batch)
+
+    def delete(self, ids: IdArray) -> None:
+        """Take the vector from points; they stay with all else that they have."""
+        if self._destination.keyed:
+            grouped = by_key(ids.tolist())
+        else:
+            grouped = {None: [i for i in canonical_ids(ids) if i is not None]}
+        for key, mine in grouped.items():
+            self._take(mine, key)
+
+    def _take(self, ids: Sequence[PointId], key: ShardKey | None) -> None:
+        while len(ids):
+            chosen = models.PointIdsList(points=list(ids))
+            try:
+                self._access.run(
+                    partial(
+                        _delete_vectors,
+                        collection=self._collection,
+                        name=self._name,
+                        points=chosen,
+                        key=key,
+                    )
+                )
+                return
+            except WriteError:
+                left = are_there(self._points, ids, key)
+                if left.all():
+                    raise
+                ids = list(compress(ids, left))
+
+    def flush(self) -> bool:
+        self._access.sync_writes(self._collection)
+        return True
+
+    def finish(self) -> CollectionDescription:
+        self._access.publish(self._collection, self._metadata, None)
+        self._open = False
+        try:
+            return describe(
+                self._access,
+                self._uri,
+                self._collection,
+                self._name,
+                text_field=self._uri.options.get("text"),
+            )
+        finally:
+            self._access.close()
+
+    def abort(self) -> None:
+        # What was written is there: each point as it was or as it is to be.
+        if self._open:
+            self._open = False
+            try:
+                self._access.publish(self._collection, self._metadata, None)
+            finally:
+                self._access.close()
+
+
+def _delete_vectors(
+    client: QdrantBase,
+    *,
+    collection: str,
+    name: str,
+    points: models.PointIdsList,
+    key: ShardKey | None,
+) -> None:
+    client.delete_vectors(collection, [name], points, wait=True, shard_key_selector=key)

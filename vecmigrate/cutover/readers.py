@@ -1,0 +1,79 @@
+"""What readers of a name have: the store tells the collection, the record its vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vecmigrate.cutover.log import CutoverLog, Entry
+from vecmigrate.cutover.naming import seen_through, without_vector
+from vecmigrate.errors import MismatchError
+from vecmigrate.registry import require_switcher
+from vecmigrate.uri import VECTOR, parse_uri
+from vecmigrate.verification.naming import collection_of
+
+
+def readers_have(log: CutoverLog, name: str) -> str | None:
+    """Return the URI of what readers of ``name`` have now; None if they have nothing.
+
+    It names a vector if the record of the cutover that led them there does.
+
+    Raises
+    ------
+    UsageError, InputError, UnreachableError
+        From the store.
+    """
+    current = require_switcher(name).current(parse_uri(without_vector(name)))
+    entry = None if current is None else _entry_of(log, name, current)
+    return current if entry is None or current is None else seen_through(current, entry.target)
+
+
+def current_entry(log: CutoverLog, name: str) -> Entry:
+    """Return the cutover that led readers of ``name`` to what they have now.
+
+    Raises
+    ------
+    MismatchError
+        Where none did.
+    """
+    current = require_switcher(name).current(parse_uri(without_vector(name)))
+    entry = None if current is None else _entry_of(log, name, current)
+    if entry is None:
+        raise MismatchError(
+            f"no cutover of {name} to what its readers get now ({current or 'nothing'}) is "
+            "recorded",
+            remedy="Give the --state file that the cutover was recorded in, or lead readers where "
+            "they are to go with: vecmigrate cutover NAME --to COLLECTION.",
+        )
+    return entry
+
+
+def as_asked(current: str, hint: str | None, known: Iterable[str]) -> str:
+    """Return what readers have with the vector that they ask for, as far as that is known.
+
+    Parameters
+    ----------
+    hint
+        The vector that the user named.
+    known
+        URIs of the old collection, the most trusted first.
+    """
+    if VECTOR in parse_uri(current).options:
+        return current
+    if hint is not None:
+        return str(parse_uri(current).with_options(vector=hint))
+    here = collection_of(current)
+    old = [uri for uri in known if same_store(uri, current) and collection_of(uri) == here]
+    return seen_through(current, old[0]) if old else current
+
+
+def same_store(one: str, other: str) -> bool:
+    """Tell whether two URIs are of one store."""
+    return parse_uri(one).scheme == parse_uri(other).scheme
+
+
+def _entry_of(log: CutoverLog, name: str, current: str) -> Entry | None:
+    here = collection_of(current)
+    for entry in log.of(collection_of(name)):
+        if here in (entry.target_spelled, collection_of(entry.target)):
+            return entry
+    return None
