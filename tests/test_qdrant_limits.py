@@ -39,6 +39,17 @@ PASSING = [
     ),
     (
         500,
+        "Service internal error: 2 out of 4 shards failed to apply operation. First error "
+        "captured: Service internal error: Tonic status error: code: 'The service is currently "
+        "unavailable'",
+    ),
+    (
+        500,
+        "Service internal error: 1 of 1 read operations failed: Timeout error: Deadline Exceeded: "
+        "code: 'Deadline expired before operation could complete'",
+    ),
+    (
+        500,
         "Service internal error: Waiting for consensus operation commit failed. Timeout set at: "
         "10 seconds",
     ),

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from qdrant_client import models
 from qdrant_loopback import Engine, RestServer
 from qdrant_loopback_grpc import GrpcServer
 from qdrant_places import DIMENSION, open_place, params, points
+from vecmigrate_qdrant.switcher import QdrantSwitcher
 
 from vecmigrate import open_sink, open_source, patience
 from vecmigrate.connector import (
@@ -34,6 +36,7 @@ from vecmigrate.connector import (
     WriteError,
 )
 from vecmigrate.registry import resume_sink
+from vecmigrate.uri import parse_uri
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
 KEY = "k3y-that-nobody-may-see"
@@ -227,6 +230,37 @@ def test_grpc_is_used_where_it_is_offered_and_rest_elsewhere_with_a_note(engine:
         with open_source(uri) as source:
             assert source.describe().notes == ()
         assert not any(what.startswith("gRPC") for what in engine.served)
+
+
+def test_a_path_prefix_stands_before_every_request(engine: Engine) -> None:
+    """As an ingress has it, which takes the prefix off; names may hold what a URI reserves."""
+    seen: list[str] = []
+
+    with RestServer(engine) as rest:
+        plain = rest.server.RequestHandlerClass
+
+        class Ingress(plain):  # type: ignore[misc, valid-type]
+            def answer(self) -> None:
+                seen.append(self.path)
+                self.path = self.path.removeprefix("/search/eu%20west")
+                super().answer()
+
+            do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
+
+        rest.server.RequestHandlerClass = Ingress
+        base = f"qdrant://127.0.0.1:{rest.port}/search/eu%20west"
+        with open_sink(f"{base}/{quote('süd 100%')}", SPEC) as sink:
+            sink.write(points([1, 2]))
+            assert sink.finish().count == 2
+        switcher = QdrantSwitcher()
+        alias, target = parse_uri(f"{base}/live"), parse_uri(f"{base}/{quote('süd 100%')}")
+        switcher.switch(alias, target)
+        assert switcher.current(alias) == switcher.spelled(target)
+        with open_source(str(switcher.current(alias))) as source:
+            assert sum(map(len, source.batches(10))) == 2
+    assert seen
+    assert all(path.startswith("/search/eu%20west/") for path in seen)
+    assert engine.local.collection_exists("süd 100%")
 
 
 def test_requests_stay_below_the_servers_limit(

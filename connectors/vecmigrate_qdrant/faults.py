@@ -49,7 +49,7 @@ _PASSING_TEXTS = (
     "timeout",
     "deadline exceeded",
     "temporarily unavailable",
-    "status: unavailable",
+    "currently unavailable",
     # Between two nodes, or between us and a node that ends.
     "tcp connect error",
     "error trying to connect",
