@@ -167,7 +167,8 @@ def test_a_node_above_its_limit_costs_no_point(tmp_path: Path, engine: Engine) -
         engine.faults.clear()
         move()
         assert not letters.exists()
-        assert engine.local.count("new").count == 60
+        with open_source(target) as made:
+            assert made.describe().count == 60
 
 
 def test_a_request_beyond_a_rate_limit_is_not_waited_for(engine: Engine, server: str) -> None:
