@@ -131,6 +131,17 @@ def test_points_are_kept_in_step(place: Place, tmp_path: Path) -> None:
     assert move.sync().wrote == 0
 
 
+def test_what_changes_before_the_first_sync_is_brought_by_it(place: Place, tmp_path: Path) -> None:
+    move = Move(place, tmp_path)
+    change(move)
+    planned = move.sync(dry_run=True, changed_by="ids")
+    assert (planned.arrived, planned.vanished, planned.compared) == (1, 1, FEW - 3)
+    done = move.sync(changed_by="ids")
+    assert (done.arrived, done.changed, done.vanished, done.left_alone) == (2, 1, 1, 0)
+    assert move.verified()
+    assert move.sync().wrote == 0
+
+
 @pytest.mark.parametrize("by", ["ids", "n"])
 def test_other_ways_to_tell_a_change(by: str, tmp_path: Path) -> None:
     with open_place("embedded", tmp_path) as place:
@@ -397,7 +408,7 @@ def test_a_server_that_cannot_remove_vectors_is_named(
         move.json("cutover", live, "--to", move.target)
         before = records(place, move.name)
         monkeypatch.setattr(
-            "qdrant_client.local.qdrant_local.QdrantLocal.delete_vector_name",
+            "qdrant_loopback.Engine.drop_vector",
             lambda *_: (_ for _ in ()).throw(ValueError("no such route")),
         )
         ended = move.call("drop-source", live, "--yes")

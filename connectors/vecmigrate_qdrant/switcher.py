@@ -87,8 +87,8 @@ class QdrantSwitcher(Switcher):
 
     def writing_notes(self, target: StoreURI) -> tuple[str, ...]:
         return (
-            "Qdrant answers 200 to a write with wait=false whose vector has another name or "
-            "length, and drops it: let writers try one with wait=true first",
+            "Qdrant answers 200 to a write with wait=false whose vector has a name that is not "
+            "there, or wrongly none, and drops it: let writers try one with wait=true first",
         )
 
     def vector_belongings(self, vector: StoreURI) -> list[str]:

@@ -20,7 +20,8 @@ def dense_params(params: models.CollectionParams) -> dict[str, models.VectorPara
 def choose_vector(params: models.CollectionParams, wanted: str | None, where: str) -> str:
     """Return the name of the vector to move: ``wanted``, or the only dense one.
 
-    A multivector is one that is named, or the only vector there is.
+    A multivector is one that is named, or the only vector there is. A vector without a name may
+    have others beside it, which were added later.
 
     Raises
     ------
@@ -32,6 +33,8 @@ def choose_vector(params: models.CollectionParams, wanted: str | None, where: st
     everything = dense_params(params)
     dense = [name for name, p in everything.items() if p.multivector_config is None]
     listed = ", ".join(map(repr, everything)) or "none"
+    if wanted is None and UNNAMED in everything:
+        return UNNAMED  # As a reader gets it who names none.
     if wanted is None:
         choices = dense or list(everything)
         if len(choices) == 1:

@@ -35,7 +35,9 @@ def _asking(move: Move) -> str:
     """Say by which name readers get the vector, if that is another one."""
     had = None if move.before is None else move.before.vector
     name = move.after.vector
-    return "" if name in (None, had) else f", and search with using={name!r}"
+    if name == had:
+        return ""
+    return f", and search {f'with using={name!r}' if name else 'without naming a vector'}"
 
 
 def _said(view: ReaderView | None, field: str) -> str:

@@ -87,6 +87,8 @@ def _show(found: Status, out: Output) -> None:
     pending = found.pending is not None and (found.pending.arrived or found.pending.vanished)
     if last is None or pending:
         out.say(f"Next: vecmigrate sync SOURCE '{found.target}' --translator FILE")
+    elif found.in_place:
+        out.say(f"Next: vecmigrate verify SOURCE '{found.target}' --translator FILE")
     elif found.is_native:
         out.say("Native: no translated vector is left. Next: write to it with the new encoder")
     else:

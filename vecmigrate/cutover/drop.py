@@ -183,6 +183,7 @@ def _vector_to_drop(collection: str, entry: Entry, record: Verification, name: s
     if vector is None:
         raise MismatchError(
             f"readers of {name} get a vector of {collection} itself",
-            remedy="Name the old vector by ?vector=NAME.",
+            remedy="Name the old vector by ?vector=NAME; one without a name stays, since its store "
+            "removes none.",
         )
     return vector

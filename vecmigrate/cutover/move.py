@@ -210,8 +210,8 @@ def _notes(before: ReaderView | None, after: ReaderView) -> tuple[str, ...]:
         return ()
     if share_points(before, after):
         return (
-            f"both vectors are on the same points: readers get {after.vector!r} once they ask for "
-            "it by that name, and nothing is moved for them",
+            f"both vectors are on the same points: readers get {_named(after)} once they ask for "
+            "it, and nothing is moved for them",
         )
     if before.encoder is not None and before.encoder == after.encoder:
         return ()
@@ -225,15 +225,19 @@ def _notes(before: ReaderView | None, after: ReaderView) -> tuple[str, ...]:
     return ("queries of the wrong encoder are refused, as the dimensions differ",)
 
 
+def _named(view: ReaderView) -> str:
+    return f"the vector {view.vector!r}" if view.vector else "the vector without a name"
+
+
 def _writers(switcher: Switcher, before: ReaderView | None, after: ReaderView) -> tuple[str, ...]:
     """Say what writers have to change together with readers."""
     made = f"made by {after.encoder or 'the encoder of that collection'}"
     shape = f"vectors of {after.dimension} dimensions, {made}"
     if before is not None and share_points(before, after):
         said = (
-            f"give each point the vector {after.vector!r} ({shape}), with {before.vector!r} beside "
-            f"it or without: a point written with {before.vector!r} alone is not found by "
-            f"{after.vector!r} until a sync has translated it",
+            f"give each point {_named(after)} ({shape}), with {_named(before)} beside it or "
+            f"without: what is written with {_named(before)} alone is not found by {_named(after)}"
+            + (" until the next sync" if parse_uri(after.collection).is_in_place else ""),
         )
     else:
         name = f", under the name {after.vector!r}" if after.vector else ""

@@ -48,7 +48,7 @@ class Entry:
     Attributes
     ----------
     vector, payload
-        Hashes of what the source held.
+        Hashes of what the source held; ``vector`` is None if that is not known.
     target
         Hash of the vector that the target held afterwards, by which it is known to be ours still.
     wrote
@@ -56,7 +56,7 @@ class Entry:
     """
 
     id: PointId
-    vector: int
+    vector: int | None
     payload: int
     origin: Origin
     variance: float | None = None

@@ -33,6 +33,7 @@ _CHANGED = """
 SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
 WHERE (seen.vector IS NOT NULL
        AND (seen.vector IS NOT points.vector OR seen.payload IS NOT points.payload))
+   OR points.vector IS NULL
    OR seen.id IN (SELECT id FROM writing)
 """
 _LACKING = "   OR seen.id NOT IN (SELECT id FROM there)"
@@ -52,7 +53,8 @@ class Plan(BaseModel):
         Points of the source that the target lacks; that differ from when they were last brought
         in step; and of ours at the target that the source lacks.
     unknown
-        Points that are at the target and not in the ledger: each is compared.
+        Points at the target of which the ledger has nothing, or not from what they were made: each
+        is compared.
     ours
         Points at the target that a sync knows or a mark shows to be ours.
     latest
@@ -115,14 +117,18 @@ def make_plan(
         return int(connection.execute(f"SELECT count(*) FROM {query}", values).fetchone()[0])
 
     unknown = count("arriving WHERE id IN (SELECT id FROM there)")
+    compared = count(
+        "changed WHERE id IN (SELECT id FROM points WHERE vector IS NULL) "
+        "AND id IN (SELECT id FROM there)"
+    )
     foreign = "SELECT id FROM points WHERE origin = ?"
     return Plan(
         arrived=count("arriving") - unknown,
-        changed=count("changed"),
+        changed=count("changed") - compared,
         vanished=count(
             f"gone WHERE id IN (SELECT id FROM there) AND id NOT IN ({foreign})", Origin.FOREIGN
         ),
-        unknown=unknown,
+        unknown=unknown + compared,
         ours=count(
             "(SELECT id FROM points WHERE origin != ? "
             "UNION SELECT id FROM there WHERE mark IS NOT NULL)",

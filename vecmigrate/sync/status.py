@@ -52,6 +52,8 @@ class Status(BaseModel):
         Points of others, or (where no sync was run) without a mark: they may be either.
     removed
         Points that a sync knows and somebody else has deleted at the target.
+    in_place
+        True if the vectors are on the source's own points.
     last_sync
         What the last sync did, as it printed it; None where there was none.
     readers
@@ -68,6 +70,7 @@ class Status(BaseModel):
     removed: int
     encoder: EncoderIdentity | None
     last_sync: dict[str, Any] | None
+    in_place: bool = False
     pending: Pending | None
     verified: Verified | None
     readers: tuple[str, ...]
@@ -132,6 +135,7 @@ def status_of(
             removed=removed,
             encoder=described.provenance.encoder if described.provenance else None,
             last_sync=ledger.fact("last"),
+            in_place=described.in_place,
             pending=pending,
             verified=verified,
             readers=_readers(target, records),
