@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
+from dry_run_corpus import make_dry_run_corpus
 from qdrant_client import QdrantClient, models
 from qdrant_in_place import FEW, NEW, OLD, RNG, ROWS, SPARSE, TRANSLATOR, fill, records, saved
 from qdrant_places import PLACES, Place, open_place
@@ -428,6 +429,64 @@ def test_a_budget_has_nowhere_to_be_noted(tmp_path: Path) -> None:
         )  # fmt: skip
         assert ended.exit_code == ExitCode.MISMATCH
         assert "--reembed-budget" in ended.output
+
+
+JOB = """
+source.uri = "{source}"
+cutover.name = "{live}"
+gates = {{"min-recall@10" = 0.05}}
+
+[target]
+uri = "{target}"
+encoder = "vectors:new.npy?name=new-model"
+query_encoder = "vectors:new-queries.npy?name=new-model"
+
+[dry_run]
+queries = "log.jsonl"
+anchors = 300
+budget = 1500
+method = "procrustes"
+"""
+
+
+def test_a_job_does_it_all(tmp_path: Path) -> None:
+    corpus = make_dry_run_corpus(tmp_path)
+    with open_place("rest", tmp_path) as place:
+        name = place.name()
+        with place.client() as client:
+            old = models.VectorParams(size=corpus.old.shape[1], distance=models.Distance.COSINE)
+            client.create_collection(name, vectors_config={"old": old})
+            rows = enumerate(corpus.old.tolist())
+            client.upsert(
+                name,
+                [
+                    models.PointStruct(id=i, vector={"old": row}, payload={"text": f"document {i}"})
+                    for i, row in rows
+                ],
+            )
+            lead(client, f"{name}-live", name)
+        uris = {
+            "source": place.uri(name, "vector=old"),
+            "target": place.uri(name, "vector=new&in_place=true"),
+            "live": place.uri(f"{name}-live"),
+        }
+        job = tmp_path / "vecmigrate.toml"
+        job.write_text(JOB.format(**uris))
+
+        def done_now(*arguments: str) -> list[str]:
+            state = ["--state", str(tmp_path / "state.sqlite"), "--json"]
+            ended = CliRunner().invoke(
+                app, ["run", str(job), *arguments, *state], catch_exceptions=False
+            )
+            assert ended.exit_code == 0, ended.output
+            return [s["step"] for s in json.loads(ended.stdout)["steps"] if s["done_now"]]
+
+        assert done_now() == ["dry-run", "migrate", "verify"]
+        with place.client() as client:
+            point = models.PointStruct(id=9999, vector={"old": corpus.old[0].tolist()})
+            client.upsert(name, [point])
+        assert done_now("--cutover") == ["sync", "verify", "cutover"]
+        assert done_now("--cutover") == ["sync"], "the store does not tell what changed"
 
 
 # Counted are the calls by which Python touches a disk, from when the vector is opened for changes.

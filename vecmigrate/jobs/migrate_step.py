@@ -66,7 +66,7 @@ class MigrateStep:
                 progress=advance,
             )
             counts.update(result.counts())
-        moving.just_migrated = True
+        moving.just_migrated = result.in_step
         if result.skipped_ids:
             around.announce(f"left out for bad vectors: ids {name_some(result.skipped_ids)}")
         if result.quarantined_ids:

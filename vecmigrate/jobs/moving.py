@@ -29,7 +29,7 @@ class Moving:
     Attributes
     ----------
     just_migrated
-        True where this run has migrated, and so read all of the source.
+        True if this run has migrated, and the target is in step with what it read.
     """
 
     def __init__(self, spec: JobSpec, state: Path, records: sqlite3.Connection) -> None:
