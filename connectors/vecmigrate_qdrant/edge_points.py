@@ -85,6 +85,8 @@ class EdgePoints(Points):
                     self._batch(records, wanted), None if following is None else _plain(following)
                 )
             order = self._merged(shards, limit, offset, only)
+            if key in self._place.shards():
+                self._check_unique(order)
             following = _plain(order[limit][0]) if len(order) > limit else None
             return Page(
                 self._batch(self._gathered(shards, order[:limit], wanted), wanted), following
@@ -161,15 +163,14 @@ class EdgePoints(Points):
     def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
         asked = qdrant_edge.CountRequest(filter=_filter_of(only), exact=True)
         with self._failures():
-            every = self._place.shards()
-            shards = chain.from_iterable(every.values()) if key is None else every.get(key, ())
-            return sum(shard.ask(lambda engine: engine.count(asked)) for shard in shards)
+            return sum(shard.ask(lambda engine: engine.count(asked)) for shard in self._shards(key))
 
     def _failures(self) -> Any:
         return failures(self._place.where, self._place.refusal)
 
     def _shards(self, key: ShardKey | None) -> Sequence[Shard]:
-        return self._place.shards()[key]
+        every = self._place.shards()
+        return every[key] if key in every else list(chain.from_iterable(every.values()))
 
     def _update(self, key: ShardKey | None, operation: qdrant_edge.UpdateOperation) -> None:
         (shard,) = self._shards(key)
@@ -216,14 +217,17 @@ class EdgePoints(Points):
             for record in self._scrolled(shard, limit + 1, offset, IDS_ALONE, only)[0]
         ]
         ids.sort(key=lambda each: (isinstance(each[0], UUID), each[0]))
-        for one, other in pairwise(ids):
+        return ids[: limit + 1]
+
+    def _check_unique(self, order: Sequence[tuple[Any, int]]) -> None:
+        """Refuse shards that have a point in common, which is unique within a shard key."""
+        for one, other in pairwise(order):
             if one[0] == other[0]:
                 raise InputError(
                     f"the point {one[0]} is in two shards of {self._place.where}: its points were "
                     "being moved between shards",
                     remedy="Take a snapshot once that has ended.",
                 )
-        return ids[: limit + 1]
 
     def _gathered(
         self, shards: Sequence[Shard], order: Sequence[tuple[Any, int]], wanted: Wanted

@@ -15,8 +15,8 @@ CONFIG, INDEXES, KEYS, VERSION = (
     "shard_key_mapping.json",
     "version.info",
 )
-REPLICAS, SEGMENTS = "replica_state.json", "segments"
-_BLOCK = 512
+REPLICAS, APPLIED, LOG, SEGMENTS = "replica_state.json", "applied_seq.json", "wal", "segments"
+_END = 2 * 512  # A tar ends with two empty blocks.
 _MARGIN = 64 * 2**20
 _SEGMENT = re.compile(r"[0-9a-f-]+")
 _WITHIN = (("snapshot", "files"), ("files",))
@@ -44,10 +44,12 @@ def unpack(file: Path, folder: Path) -> None:
     try:
         size = file.stat().st_size
         check_room(folder, size, file)
-        _check_end(file, size)
         with tarfile.open(file, "r:") as archive:
             for member in archive:
                 _unpack_member(archive, member, folder)
+            # Python takes a tar that ends between two members for whole.
+            if archive.offset + _END > size:
+                raise tarfile.ReadError("it is truncated")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
             f"the snapshot {file} cannot be unpacked ({error})",
@@ -55,23 +57,13 @@ def unpack(file: Path, folder: Path) -> None:
         ) from error
 
 
-def _check_end(file: Path, size: int) -> None:
-    """Raise :class:`tarfile.ReadError` unless a file ends as a tar does.
-
-    Python takes one that ends between two members for whole.
-    """
-    with file.open("rb") as opened:
-        opened.seek(max(0, size - 2 * _BLOCK))
-        if size < 2 * _BLOCK or any(opened.read()):
-            raise tarfile.ReadError("it is truncated, or no tar")
-
-
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     path = _safe(member)
     parts = path.parts if path.parts[:1] and path.parts[0].isdecimal() else ("0", *path.parts)
     if len(path.parts) == 1 and path.name in (CONFIG, INDEXES, KEYS, VERSION):
         _extract(archive, member, folder, path)
-    elif parts[1:] == (REPLICAS,):
+    elif parts[1:] in ((REPLICAS,), (APPLIED,)) or parts[1:2] == (LOG,):
+        # The log holds what was written while the segments were read; the engine applies it.
         _extract(archive, member, folder, PurePosixPath(*parts))
     elif parts[1:2] == (SEGMENTS,) and len(parts) > 2 and member.isreg():
         name = parts[2].removesuffix(".tar")

@@ -71,9 +71,10 @@ def take_snapshot(location: ServerLocation, scratch: Scratch) -> Path:
         except InputError:
             raise
         except BaseException:
-            # What is left at the server is for the next run to remove.
-            (scratch.path / FILE).unlink(missing_ok=True)
-            scratch.keep()
+            if (scratch.path / RECORD).exists():
+                # What is left at the server is for the next run to remove.
+                (scratch.path / FILE).unlink(missing_ok=True)
+                scratch.keep()
             raise
         (scratch.path / RECORD).unlink()
         return scratch.path / FILE
