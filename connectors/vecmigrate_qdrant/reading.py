@@ -9,12 +9,15 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from vecmigrate.connector import (
     IdArray,
     PointId,
     UsageError,
     VectorBatch,
     id_array,
+    join_batches,
     map_in_parallel,
 )
 from vecmigrate_qdrant.ids import id_of_json
@@ -25,6 +28,8 @@ from vecmigrate_qdrant.shard_ids import by_key, spell_ids
 
 # A page of ids alone costs embedded storage one pass over the collection, whatever the page's size.
 EMBEDDED_ID_PAGE = 50_000
+
+NONE = np.array([], np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +203,11 @@ class Reader:
         """Yield pages that are read several at once, planned by their ids alone."""
 
         def read(planned: Page) -> Page:
-            ids = planned.batch.ids.tolist()
-            return replace(planned, batch=self.points.retrieve(ids, wanted, key))
+            asked = Partition(planned.batch.ids[:1].tolist()[0], planned.following)
+            pages = self._scrolled(len(planned.batch), asked.first, wanted, key)
+            # More than one if points came since the plan was made.
+            parts = [_before(asked.stop, page.batch) for page in _until(asked, pages)]
+            return replace(planned, batch=join_batches(parts or [planned.batch.take(NONE)]))
 
         plan = self._scrolled(size, first, IDS_ALONE, key)
         for page in map_in_parallel(read, plan, self.readers, name="qdrant-reader"):
@@ -247,6 +255,14 @@ def _until(asked: Partition, pages: Iterable[Page]) -> Iterator[Page]:
         yield page
         if stop is not None and (page.following is None or _order(page.following) >= stop):
             return
+
+
+def _before(stop: PointId | None, batch: VectorBatch) -> VectorBatch:
+    """Return the points of a page that are before a partition's end."""
+    last = batch.ids[-1:].tolist()[0]
+    if stop is None or _order(last) < _order(stop):
+        return batch
+    return batch.take(np.array([_order(i) < _order(stop) for i in batch.ids.tolist()], np.bool_))
 
 
 def _order(point_id: PointId) -> tuple[bool, int, str]:
