@@ -346,9 +346,15 @@ OTHERS = [
     Row(
         "a server's collection to embedded storage",
         LOSSY,
-        "points whole; HNSW, quantisation, optimiser, sharding, strict mode and payload indexes "
-        "have no place there, a note names them",
+        "points whole; HNSW, quantisation, optimiser, strict mode and payload indexes have no "
+        "place there, a note names them",
         "test_a_server_to_embedded_storage",
+    ),
+    Row(
+        "shard keys to embedded storage",
+        REFUSED,
+        "since an id is unique within its key only",
+        "test_shard_keys_to_embedded_storage",
     ),
     Row(
         "embedded storage to a server",

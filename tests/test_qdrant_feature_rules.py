@@ -12,7 +12,7 @@ import pytest
 from qdrant_cases import CASES, COUNT, SIZE, Case, dense, params, sparse, tokens, whole
 from qdrant_client import QdrantClient, models
 from qdrant_migrating import Reversal, make, named, records, settings
-from qdrant_places import SERVED, Place, open_place, points
+from qdrant_places import SERVED, Place, need_shard_keys, open_place, points
 
 from vecmigrate import migrate, open_source
 from vecmigrate.description import Provenance
@@ -111,24 +111,26 @@ def test_a_server_to_embedded_storage(served: Place, embedded: Place) -> None:
     old, new = served.name("old"), embedded.name("new")
     case = replace(
         NAMED,
-        create={
-            **NAMED.create,
-            "sharding_method": models.ShardingMethod.CUSTOM,
-            "hnsw_config": models.HnswConfigDiff(m=5),
-        },
-        shard_keys=("a", "b"),
+        create={**NAMED.create, "hnsw_config": models.HnswConfigDiff(m=5)},
         indexes={"n": models.PayloadSchemaType.INTEGER},
         change={"strict_mode_config": models.StrictModeConfig(enabled=True, max_query_limit=500)},
     )
     make(served, case, old)
     result = migrate(served.uri(old, case.option), embedded.uri(new), Reversal())
     [note] = [note for note in result.notes if note.startswith("embedded Qdrant keeps no")]
-    for lost in ("hnsw_config", "sharding_method", "shard_keys", "strict_mode_config"):
+    for lost in ("hnsw_config", "strict_mode_config"):
         assert lost in note
     assert "embedded Qdrant has no payload indexes: n" in result.notes
-    before, after = read(served, old), read(embedded, new)
-    unsharded = {i: r.model_copy(update={"shard_key": None}) for i, r in before.items()}
-    assert_alike(unsharded, after, "text")
+    assert_alike(read(served, old), read(embedded, new), "text")
+
+
+def test_shard_keys_to_embedded_storage(served: Place, embedded: Place) -> None:
+    need_shard_keys(served)
+    old, new = served.name("old"), embedded.name("new")
+    make(served, SHARDED, old)
+    with pytest.raises(MismatchError):
+        migrate(served.uri(old), embedded.uri(new), Reversal())
+    assert not embedded.exists(new)
 
 
 def test_embedded_storage_to_a_server(served: Place, embedded: Place) -> None:
@@ -228,6 +230,7 @@ def test_an_update_leaves_out_what_the_target_has_no_place_for(
 def test_sync_moves_a_point_between_shard_keys(
     served: Place, translator: Path, tmp_path: Path
 ) -> None:
+    need_shard_keys(served)
     old, new, state = served.name("old"), served.name("new"), tmp_path / "state" / "s.sqlite"
     make(served, SHARDED, old)
     migrate(served.uri(old), served.uri(new), translator, state=state)
@@ -236,7 +239,9 @@ def test_sync_moves_a_point_between_shard_keys(
         assert record.shard_key == "asia"
         moved = models.PointStruct(id=1, vector=record.vector, payload=record.payload)
         client.upsert(old, [moved], shard_key_selector="europe")
-    assert sync(served.uri(old), served.uri(new), translator, state).changed == 1
+        client.delete(old, models.PointIdsList(points=[1]), shard_key_selector="asia")
+    told = sync(served.uri(old), served.uri(new), translator, state)
+    assert (told.arrived, told.changed, told.vanished) == (1, 0, 1)
     after = read(served, new)
     assert after[1].shard_key == "europe"
     assert_alike(read(served, old), after, "")
