@@ -21,9 +21,12 @@ class Source(ABC):
     ----------
     fingerprint_tells_all
         True where :meth:`fingerprint` changes with every change, a vector's in its place too.
+    holds_bare_points
+        True if a point without a vector is a point all the same, which :meth:`whole_batches` gives.
     """
 
     fingerprint_tells_all: ClassVar[bool] = False
+    holds_bare_points: ClassVar[bool] = False
 
     @abstractmethod
     def describe(self) -> CollectionDescription:

@@ -62,6 +62,8 @@ class QdrantSource(PartitionedSource):
         If the server does not answer.
     """
 
+    holds_bare_points = True
+
     def __init__(self, uri: StoreURI) -> None:
         location = parse_place(uri)
         self._uri = uri

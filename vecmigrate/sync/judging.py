@@ -8,7 +8,7 @@ import numpy as np
 
 from vecmigrate.batches import Payload, PointId, VectorBatch, id_array
 from vecmigrate.description import Metric
-from vecmigrate.fetching import fetch_existing, rows_by_id
+from vecmigrate.fetching import fetch_existing, fetch_there, rows_by_id
 from vecmigrate.id_fingerprint import id_hashes
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED, AnchorKeeper
 from vecmigrate.source import Source
@@ -219,7 +219,7 @@ def read_back(
     if written is not None and ulps:
         wrote = dict(zip(written.ids.tolist(), written.each_payload(), strict=True))
     good: list[Entry] = []
-    for found in fetch_existing(target, id_array(by_id)):
+    for found in fetch_there(target, id_array(by_id)):
         for point_id, vector, digest, payload in zip(
             found.ids.tolist(),
             target_hashes(found),
@@ -231,15 +231,19 @@ def read_back(
             same = entry.wrote == digest or (
                 point_id in wrote and same_payload(wrote[point_id], payload, ulps)
             )
-            if in_place or same:
+            bare = entry.origin is Origin.BARE
+            if (in_place or same) and bare == (vector == 0):
                 entry.target = vector
                 good.append(entry)
     return good
 
 
 def target_hashes(batch: VectorBatch) -> list[int]:
-    """Return hashes of the vectors that a target holds."""
-    return signed(vector_hashes(id_hashes(batch.ids), batch.vectors))
+    """Return hashes of the vectors that a target holds, 0 for a point without one."""
+    if batch.counts is None:
+        return signed(vector_hashes(id_hashes(batch.ids), batch.vectors))
+    hashed = iter(target_hashes(batch.with_one_vector()))
+    return [next(hashed) if count else 0 for count in batch.counts.tolist()]
 
 
 def _payload_hashes(batch: VectorBatch) -> list[int]:

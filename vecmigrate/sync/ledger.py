@@ -39,6 +39,8 @@ class Origin(IntEnum):
     ENCODED = 1
     FOREIGN = 2
     DELETED = 3
+    BARE = 4
+    """Without a vector, as the source has it."""
 
 
 @dataclass(slots=True)

@@ -24,19 +24,24 @@ BY_HASH, BY_IDS = "hash", "ids"
 _SCANS = (
     "DROP TABLE IF EXISTS temp.seen",
     "DROP TABLE IF EXISTS temp.there",
-    "CREATE TEMP TABLE seen (id PRIMARY KEY, vector INTEGER, payload INTEGER) WITHOUT ROWID",
+    "CREATE TEMP TABLE seen (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
+    "bare INTEGER DEFAULT 0) WITHOUT ROWID",
     "CREATE TEMP TABLE there (id PRIMARY KEY, mark TEXT) WITHOUT ROWID",
 )
 
-_ARRIVING = "SELECT id FROM seen WHERE id NOT IN (SELECT id FROM points)"
-_CHANGED = """
-SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
-WHERE (seen.vector IS NOT NULL
-       AND (seen.vector IS NOT points.vector OR seen.payload IS NOT points.payload))
-   OR points.vector IS NULL
-   OR seen.id IN (SELECT id FROM writing)
+_ARRIVING = "SELECT id FROM seen WHERE NOT bare AND id NOT IN (SELECT id FROM points)"
+_DIFFERS = """
+(seen.vector IS NOT NULL
+ AND (seen.vector IS NOT points.vector OR seen.payload IS NOT points.payload))
+OR points.vector IS NULL
+OR seen.id IN (SELECT id FROM writing)
 """
-_LACKING = "   OR seen.id NOT IN (SELECT id FROM there)"
+_CHANGED = f"""
+SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
+WHERE NOT bare AND ({_DIFFERS})
+"""
+_LACKING = "   OR (NOT bare AND seen.id NOT IN (SELECT id FROM there))"
+_BARE = f"SELECT seen.id AS id FROM seen LEFT JOIN points USING (id) WHERE bare AND ({_DIFFERS})"
 _VANISHED = """
 SELECT id FROM (SELECT id FROM points UNION SELECT id FROM writing
                 UNION SELECT id FROM there WHERE mark IS NOT NULL)
@@ -104,11 +109,13 @@ def make_plan(
     with transaction(connection):
         for statement in _SCANS:
             connection.execute(statement)
-    latest = _scan_source(source, ledger, changed_by, batch_size)
+    bare = target.holds_bare_points
+    latest = _scan_source(source, ledger, changed_by, batch_size, bare=bare)
     _scan_target(target, ledger, batch_size)
     with transaction(connection):
         changed = _CHANGED + _LACKING if lacking else _CHANGED
-        for name, query in (("arriving", _ARRIVING), ("changed", changed), ("gone", _VANISHED)):
+        queries = {"arriving": _ARRIVING, "changed": changed, "bare": _BARE, "gone": _VANISHED}
+        for name, query in queries.items():
             connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
             connection.execute(f"CREATE TEMP TABLE {name} (position INTEGER PRIMARY KEY, id)")
             connection.execute(f"INSERT INTO {name} (id) {query}")
@@ -121,14 +128,16 @@ def make_plan(
         "changed WHERE id IN (SELECT id FROM points WHERE vector IS NULL) "
         "AND id IN (SELECT id FROM there)"
     )
+    bare_arrived = count("bare WHERE id NOT IN (SELECT id FROM there)")
+    bare_unknown = count("bare WHERE id NOT IN (SELECT id FROM points)") - bare_arrived
     foreign = "SELECT id FROM points WHERE origin = ?"
     return Plan(
-        arrived=count("arriving") - unknown,
-        changed=count("changed") - compared,
+        arrived=count("arriving") - unknown + bare_arrived,
+        changed=count("changed") - compared + count("bare") - bare_arrived - bare_unknown,
         vanished=count(
             f"gone WHERE id IN (SELECT id FROM there) AND id NOT IN ({foreign})", Origin.FOREIGN
         ),
-        unknown=unknown + compared,
+        unknown=unknown + compared + bare_unknown,
         ours=count(
             "(SELECT id FROM points WHERE origin != ? "
             "UNION SELECT id FROM there WHERE mark IS NOT NULL)",
@@ -152,7 +161,20 @@ def hashes_of(batch: VectorBatch) -> tuple[list[int], list[int]]:
     return signed(vectors), signed(content_hashes(hashes, batch.payloads))
 
 
-def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: int) -> float | None:
+def bare_hashes(batch: VectorBatch) -> tuple[list[int], list[int]]:
+    """As :func:`hashes_of`, of points without a vector."""
+    hashes = id_hashes(batch.ids)
+    vectors = hashes if batch.extras is None else content_hashes(hashes, batch.extras)
+    return signed(vectors), signed(content_hashes(hashes, batch.payloads))
+
+
+def _scan_source(
+    source: Source, ledger: Ledger, changed_by: str, batch_size: int, *, bare: bool
+) -> float | None:
+    """Note what the source has; points without a vector too if the target can hold them so.
+
+    If it cannot, such a point is none to it, and what the target has of it has vanished.
+    """
     since = ledger.fact("latest") or {}
     least = since.get("value") if since.get("field") == changed_by else None
     latest: float | None = least
@@ -164,9 +186,10 @@ def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: in
         return None
     for whole in prefetch(source.whole_batches(batch_size) if changed is None else changed):
         batch = whole.with_one_vector()
-        if len(batch) < len(whole):
-            # Seen, lest it be deleted; but nothing is known of it that could be compared.
-            _saw(ledger, [(stored(i), None, None) for i in whole.ids.tolist()])
+        if bare and whole.counts is not None:
+            lacking = whole.take(whole.counts == 0)
+            each = zip(map(stored, lacking.ids.tolist()), *bare_hashes(lacking), strict=True)
+            _saw(ledger, list(each), bare=True)
         keys = list(map(stored, batch.ids.tolist()))
         if changed_by == BY_HASH:
             _saw(ledger, list(zip(keys, *hashes_of(batch), strict=True)))
@@ -185,9 +208,11 @@ def _scan_source(source: Source, ledger: Ledger, changed_by: str, batch_size: in
     return latest
 
 
-def _saw(ledger: Ledger, rows: list[tuple[Any, int | None, int | None]]) -> None:
+def _saw(
+    ledger: Ledger, rows: list[tuple[Any, int | None, int | None]], *, bare: bool = False
+) -> None:
     with transaction(ledger.connection) as connection:
-        connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", rows)
+        connection.executemany(f"INSERT OR REPLACE INTO seen VALUES (?, ?, ?, {int(bare)})", rows)
 
 
 def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:

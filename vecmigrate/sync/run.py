@@ -19,7 +19,7 @@ from vecmigrate.errors import (
     UsageError,
     VectorNotFoundError,
 )
-from vecmigrate.fetching import fetch_existing
+from vecmigrate.fetching import fetch_existing, fetch_there
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
 from vecmigrate.registry import open_source
@@ -28,8 +28,9 @@ from vecmigrate.source import Source
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import job_key
 from vecmigrate.state.lock import job_lock
+from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.belonging import check_belongs
-from vecmigrate.sync.judging import Judge, target_hashes
+from vecmigrate.sync.judging import Judge, Judged, target_hashes
 from vecmigrate.sync.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.plan import BY_HASH, BY_IDS, Plan, make_plan, mark_of
@@ -212,6 +213,9 @@ class _Run:
                 for ids in ledger.listed(table, asked.batch_size):
                     self._bring(ids)
                     self._stop_if_asked()
+            for ids in ledger.listed("bare", asked.batch_size):
+                self._bring_bare(ids)
+                self._stop_if_asked()
             for ids in ledger.listed("gone", asked.batch_size):
                 self._remove(ids)
                 self._stop_if_asked()
@@ -246,15 +250,24 @@ class _Run:
         batches = fetch_existing(self._source, ids)
         policy = self._asked.on_bad_vector
         for batch in screen(batches, self._source_uri, policy, self._skipped):
-            judged = self._judge.judge(batch)
-            self._ledger.settle(judged.settled)
-            if judged.writes is not None:
-                self._writing.write(judged.writes, judged.intended)
-                self._counts["arrived"] += judged.new
-                self._counts["changed"] += len(judged.intended) - judged.new
-            self._counts["left_alone"] += judged.foreign
-            self._counts["adopted"] += len(judged.settled) - judged.foreign
-            self._asked.progress(len(batch))
+            self._carry_out(self._judge.judge(batch), len(batch))
+
+    def _bring_bare(self, ids: IdArray) -> None:
+        """Bring points in step that have no vector at the source."""
+        for whole in fetch_there(self._source, ids):
+            batch = bare_points(whole)
+            if len(batch):
+                self._carry_out(judge_bare(batch, self._target, self._ledger), len(batch))
+
+    def _carry_out(self, judged: Judged, points: int) -> None:
+        self._ledger.settle(judged.settled)
+        if judged.writes is not None:
+            self._writing.write(judged.writes, judged.intended)
+            self._counts["arrived"] += judged.new
+            self._counts["changed"] += len(judged.intended) - judged.new
+        self._counts["left_alone"] += judged.foreign
+        self._counts["adopted"] += len(judged.settled) - judged.foreign
+        self._asked.progress(points)
 
     def _remove(self, ids: IdArray) -> None:
         """Delete what vanished, as far as it is ours still."""
@@ -262,7 +275,7 @@ class _Run:
         known = dict(zip(ids.tolist(), ledger.entries(ids), strict=True))
         interrupted = ledger.interrupted(ids)
         ours: set[PointId] = set()
-        for found in fetch_existing(self._target, ids[ledger.there(ids)]):
+        for found in fetch_there(self._target, ids[ledger.there(ids)]):
             payloads = found.each_payload()
             for point, now, payload in zip(
                 found.ids.tolist(), target_hashes(found), payloads, strict=True
