@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
@@ -26,6 +25,7 @@ from qdrant_places import Place, open_place, points
 from vecmigrate_qdrant import connector
 
 from vecmigrate import migrate, open_source
+from vecmigrate.connector import id_array
 from vecmigrate.description import Provenance
 from vecmigrate.registry import open_updater
 from vecmigrate.uri import parse_uri
@@ -145,14 +145,14 @@ def use_everything(place: Place, old: str, new: str) -> None:
     source, target = place.uri(old, ALL.option), place.uri(new)
     migrate(source, target, Reversal())
     with open_source(target) as opened:
-        found = opened.fetch([1, 7])
+        found = opened.fetch([f"{ALL.shard_key_of(row)}/{row}" for row in (1, 7)])
         opened.search(found.vectors, 3)
         provenance = opened.describe().provenance
         list(opened.ids(10))
     assert provenance is not None
     with open_updater(target, provenance) as updater:
         updater.upsert(found)
-        updater.delete(np.array([5]))
+        updater.delete(id_array([f"{ALL.shard_key_of(5)}/5"]))
         updater.finish()
     switcher = connector.switcher()
     switcher.switch(parse_uri(place.uri(f"live-{new}")), parse_uri(target))

@@ -55,7 +55,8 @@ def judge_bare(batch: VectorBatch, target: Source, ledger: Ledger) -> Judged:
     intended = [entry for entry, wanted in zip(entries, write.tolist(), strict=True) if wanted]
     if not intended:
         return Judged(None, [], settled, 0, foreign)
-    writes = batch.take(write)
+    none = np.empty((0, target.describe().dimension), np.float32)
+    writes = batch.take(write).with_vectors(none)
     note_payloads(writes, intended)
     return Judged(writes, intended, settled, len(intended) - (there - len(settled)), foreign)
 
