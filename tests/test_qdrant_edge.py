@@ -48,6 +48,7 @@ from vecmigrate.connector import (
     id_array,
 )
 from vecmigrate.registry import find_switcher, open_updater
+from vecmigrate.verification import verify
 
 SPEC = TargetSpec(dimension=4, metric=Metric.DOT)
 MADE = Provenance(
@@ -345,6 +346,8 @@ def test_a_migration_that_is_killed_continues(tmp_path: Path) -> None:
     assert landed
     assert result["written"] == 2000
     assert contents(killed) == contents(whole)
+    found = verify(source, killed, tmp_path / "translator")
+    assert found.passed, found.checks
 
 
 def test_a_migration_is_killed_before_some_of_its_steps(tmp_path: Path) -> None:
