@@ -94,7 +94,7 @@ class QdrantUpdater(Updater):
                 self._points,
                 self._where,
                 keyed=self._keys is not None,
-                bounded=not self._access.embedded,
+                bounded=self._access.indexed,
                 limits=self._limits,
             )
             self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
