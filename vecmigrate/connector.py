@@ -30,8 +30,10 @@ from vecmigrate.description import (
     detect_text_field,
 )
 from vecmigrate.durable import sync_path, take_lock
+from vecmigrate.durations import parse_duration
 from vecmigrate.errors import (
     InputError,
+    LockedError,
     MismatchError,
     MissingDependencyError,
     MissingIdsError,
@@ -49,6 +51,7 @@ from vecmigrate.partitioned_source import PartitionedSource
 from vecmigrate.row_ranges import RowRange, partition_tokens, read_cursor, read_token, steps
 from vecmigrate.sink import Absent, Sink, check_dimension
 from vecmigrate.source import Source
+from vecmigrate.state.process import Process, machine_identity
 from vecmigrate.switcher import Switcher
 from vecmigrate.updater import Updater
 from vecmigrate.uri import StoreURI
@@ -64,6 +67,7 @@ __all__ = [
     "IdArray",
     "IdKind",
     "InputError",
+    "LockedError",
     "Metric",
     "MismatchError",
     "MissingDependencyError",
@@ -71,6 +75,7 @@ __all__ = [
     "PartitionedSource",
     "Payload",
     "PointId",
+    "Process",
     "Provenance",
     "RefusedError",
     "ResumableConnector",
@@ -100,9 +105,11 @@ __all__ = [
     "id_array",
     "is_known",
     "join_batches",
+    "machine_identity",
     "make_known",
     "map_in_parallel",
     "name_some",
+    "parse_duration",
     "partition_tokens",
     "patience_seconds",
     "read_cursor",
@@ -127,6 +134,8 @@ class ResumableConnector(Protocol):
         ------
         TargetExistsError
             Where the target is there, finished, or is another run's.
+        LockedError
+            If another run writes it now.
         MismatchError
             Where nothing of that checkpoint is left.
         UsageError, UnreachableError, WriteError
@@ -187,12 +196,15 @@ class Connector(Protocol):
             is never replaced.
 
         What was left by a run of the same :meth:`Provenance.run` is begun anew without being asked:
-        that run was killed before its first checkpoint was known.
+        that run was killed before its first checkpoint was known. What was left by a run of the
+        same :attr:`TargetSpec.work` may be, which the sink then tells in its warnings.
 
         Raises
         ------
         TargetExistsError
             Where the target is there: finished, or (without ``restart``) unfinished.
+        LockedError
+            If another run writes it now, ``restart`` or not.
         UsageError, MismatchError, UnreachableError, WriteError
         """
         ...

@@ -189,6 +189,9 @@ class TargetSpec(BaseModel):
     keep_limits
         Refuse a target for which limits copied from the source are too small, instead of raising
         them.
+    work
+        Tells what is moved and by what, the same in each run of a job, also in one that knows
+        nothing of the others; None if nothing is known of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -202,6 +205,7 @@ class TargetSpec(BaseModel):
     source_dimension: int | None = None
     source_count: int | None = None
     keep_limits: bool = False
+    work: str | None = None
 
     @classmethod
     def like(cls, source: CollectionDescription, **changes: Any) -> Self:

@@ -256,6 +256,7 @@ def migrate(
             dimension=translator.target_dim_,
             provenance=provenance,
             keep_limits=keep_limits,
+            work=job.work if job else None,
         )
         letters = DeadLetters(
             Path(dead_letters) if dead_letters else _letters_of(state, job),

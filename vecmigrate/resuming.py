@@ -12,6 +12,7 @@ from typing import Protocol
 from vecmigrate.description import TargetSpec
 from vecmigrate.errors import (
     InputError,
+    LockedError,
     MismatchError,
     TargetExistsError,
     TerminatedError,
@@ -152,7 +153,7 @@ class Kept:
         self._save(token=None)
         try:
             sink = open_sink(target, spec, restart=restart)
-        except (UsageError, MismatchError, TargetExistsError):
+        except (UsageError, MismatchError, TargetExistsError, LockedError):
             if before is None:
                 self._table.forget(self._kept.source, self._kept.target)
             else:

@@ -46,8 +46,8 @@ class Sink(ABC):
         nobody's error, and for the next sync.
     concurrent
         True where several processes may write at once, each through a sink that
-        :meth:`ResumableConnector.resume_sink` makes of this one's checkpoint and that it suspends
-        at its end.
+        :meth:`ResumableConnector.resume_sink` makes of what :meth:`share` returned and that it
+        suspends at its end.
     """
 
     whole_points: ClassVar[bool] = False
@@ -87,6 +87,13 @@ class Sink(ABC):
         more was written after it. None from a sink that cannot be continued.
         """
         return None
+
+    def share(self) -> str | None:
+        """Make a checkpoint and return a token for processes that write beside this sink.
+
+        Theirs are of use as long as this sink is open.
+        """
+        return self.checkpoint()
 
     def suspend(self) -> None:
         """Stop and leave what was written for :meth:`ResumableConnector.resume_sink`.

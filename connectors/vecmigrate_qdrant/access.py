@@ -66,6 +66,10 @@ class Access(ABC):
             Where a server does not answer, even after retries.
         """
 
+    def run_once(self, request: Callable[[QdrantBase], T]) -> T:
+        """As :meth:`run`, without trying again."""
+        return self.run(request)
+
     def exists(self, collection: str) -> bool:
         """Tell whether a collection, or an alias of one, is there; raises as :meth:`run`."""
         return self.run(lambda client: client.collection_exists(collection))

@@ -29,6 +29,8 @@ from vecmigrate.connector import (
 from vecmigrate_qdrant.access import Access, open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.indexing import await_index
+from vecmigrate_qdrant.lease import Lease
+from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
@@ -60,7 +62,9 @@ class InPlaceSink(Sink):
         Where the collection is not there.
     TargetExistsError
         Where it has a vector of this name, unless an earlier run left it unfinished and
-        ``restart`` is given or that was the same run.
+        ``restart`` is given or that was the same run, or did the same work.
+    LockedError
+        If another run writes it now, or, from any method, took it over.
     MismatchError
         Where the server is older than Qdrant 1.18.
     WriteError, UnreachableError
@@ -93,6 +97,7 @@ class InPlaceSink(Sink):
         self._open, self._created = True, False
         self._access = open_access(location, refusal=WriteError)
         self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
+        self._lease = Lease(self._access, self._collection, self._where, name)
         self.keyed_ids = bool(shard_keys(settings)) and not self._access.embedded
         try:
             self._destination = Destination(
@@ -111,6 +116,8 @@ class InPlaceSink(Sink):
                     f"nothing is left of the unfinished {self._where}",
                     remedy="Start over with --restart.",
                 )
+            else:
+                self._lease.claim()
             self._created = True
             self._access.begin_writes(self._collection)
         except BaseException:
@@ -120,13 +127,17 @@ class InPlaceSink(Sink):
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._where)
+        self._lease.check()
         self._destination.write(batch)
 
     def finish(self) -> CollectionDescription:
         notes = await_index(self._access, self._collection)
         mark = Mark(State.COMPLETE, self._run, self._spec.provenance)
-        metadata = with_vector_mark(self._info(), self._name, mark)
+        self._lease.renew()
+        self._lease.stop()
+        metadata = with_vector_mark(self._info(), self._name, mark) | self._lease.no_entry()
         self._access.publish(self._collection, metadata, None)
+        self._lease.forget()
         self._open = self._created = False
         try:
             return describe(
@@ -144,20 +155,21 @@ class InPlaceSink(Sink):
         if not self._open:
             return
         try:
-            if self._created and self._mark() is not None:
+            if self._created and self._mark() is not None and self._lease.is_in(self._info()):
                 self._remove()
         except VecmigrateError as error:
             _log.warning("%s stays behind unfinished: %s", self._where, error)
         finally:
-            self._open = self._created = False
-            self._access.close()
+            self.suspend()
 
     def checkpoint(self) -> str:
         self._access.sync_writes(self._collection)
+        self._lease.check()
         return self._run
 
     def suspend(self) -> None:
         self._open = self._created = False
+        self._lease.release()
         self._access.close()
 
     def _info(self) -> models.CollectionInfo:
@@ -176,14 +188,28 @@ class InPlaceSink(Sink):
                 f"{self._where} is there already",
                 remedy="Name another one by ?vector=NAME, or delete that one yourself.",
             )
-        if there and not restart and mark is not None and mark.run != self._run:
-            raise TargetExistsError(
-                f"{self._where} is there, unfinished: another run is writing it or was stopped "
-                "while it did",
-                remedy="Where no other run is at work, start it over with --restart.",
+        self._lease.await_free()
+        if mark is not None:
+            self.warnings += beginning_anew(
+                self._where,
+                mark,
+                self._run,
+                self._spec.work,
+                restart=restart or not there,
+                count=self._count,
             )
+        # Nothing but the lease keeps two runs from making the same vector.
+        self._lease.claim()
         if there or mark is not None:
             self._remove()
+
+    def _count(self) -> int:
+        """Count the points that have the vector."""
+        having = models.Filter(must=[models.HasVectorCondition(has_vector=self._name)])
+        found = self._access.run(
+            lambda client: client.count(self._collection, count_filter=having, exact=True)
+        )
+        return found.count
 
     def _create(self, stored: Any) -> None:
         try:
@@ -201,7 +227,7 @@ class InPlaceSink(Sink):
                 remedy="Use those that the description of a Qdrant source holds.",
             ) from error
         # First the mark: a vector without one would never be taken for what a killed run left.
-        self._set_mark(Mark(State.WRITING, self._run))
+        self._set_mark(Mark(State.WRITING, self._run, work=self._spec.work))
         self._created = True
         self._change(
             lambda client: client.create_vector_name(

@@ -13,6 +13,8 @@ from qdrant_client import models
 from vecmigrate.connector import Provenance
 
 METADATA_KEY, VECTORS_KEY = "vecmigrate", "vecmigrate_vectors"
+LEASE_KEY = "vecmigrate_lease"
+"""Of a collection; of a vector that is added to one, its name follows."""
 
 
 class State(StrEnum):
@@ -36,6 +38,8 @@ class Mark:
         names none; None in collections of earlier versions.
     indexing_threshold
         What was set in the collection before indexing was put off; None where it was not.
+    work
+        The :attr:`TargetSpec.work` of an unfinished one; None if it is not known.
     """
 
     state: State
@@ -43,6 +47,7 @@ class Mark:
     provenance: Provenance | None = None
     vector: str | None = None
     indexing_threshold: int | None = None
+    work: str | None = None
 
     def as_metadata(self) -> dict[str, Any]:
         """The metadata that holds this mark, all of it: Qdrant merges by top-level keys."""
@@ -57,6 +62,8 @@ class Mark:
             mark["vector"] = self.vector
         if self.indexing_threshold is not None:
             mark["indexing_threshold"] = self.indexing_threshold
+        if self.work is not None:
+            mark["work"] = self.work
         return mark
 
 
@@ -107,8 +114,9 @@ def without_vectors(info: models.CollectionInfo, names: Collection[str]) -> mode
 
 def foreign_metadata(info: models.CollectionInfo) -> dict[str, Any]:
     """Return a collection's metadata without vecmigrate's marks."""
-    ours = (METADATA_KEY, VECTORS_KEY)
-    return {k: v for k, v in (info.config.metadata or {}).items() if k not in ours}
+    found = info.config.metadata or {}
+    ours = {METADATA_KEY, VECTORS_KEY, *(key for key in found if key.startswith(LEASE_KEY))}
+    return {key: value for key, value in found.items() if key not in ours}
 
 
 def _read(found: object) -> Mark | None:
@@ -123,10 +131,12 @@ def _read(found: object) -> Mark | None:
     except ValidationError:
         provenance = None
     vector, threshold = found.get("vector"), found.get("indexing_threshold")
+    work = found.get("work")
     return Mark(
         state,
         str(found.get("run", "")),
         provenance,
         vector if isinstance(vector, str) else None,
         threshold if isinstance(threshold, int) else None,
+        work if isinstance(work, str) else None,
     )

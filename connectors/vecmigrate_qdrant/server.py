@@ -74,8 +74,14 @@ class ServerAccess(Access):
             )
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
+        return self._explained(lambda: self._retrying.run(lambda: request(self._client)))
+
+    def run_once(self, request: Callable[[QdrantBase], T]) -> T:
+        return self._explained(lambda: request(self._client))
+
+    def _explained(self, send: Callable[[], T]) -> T:
         try:
-            return self._retrying.run(lambda: request(self._client))
+            return send()
         except CLIENT_ERRORS as error:
             raise explain(error, self.place, key_hint(self._location), self._refusal) from error
 

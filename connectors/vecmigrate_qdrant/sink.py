@@ -26,6 +26,8 @@ from vecmigrate.connector import (
 from vecmigrate_qdrant.access import open_access
 from vecmigrate_qdrant.describe import describe
 from vecmigrate_qdrant.indexing import await_index
+from vecmigrate_qdrant.lease import Lease
+from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.loading import put_off_indexing, resume_indexing
 from vecmigrate_qdrant.marks import Mark, State, read_mark
 from vecmigrate_qdrant.places import parse_place
@@ -43,13 +45,17 @@ from vecmigrate_qdrant.sharding import create_shard_keys, shard_keys
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import UNNAMED
 
+SHARED = "/"
+"""Between the run and the lease in a token for other processes."""
+
 _log = logging.getLogger("vecmigrate.qdrant")
 
 
 class QdrantSink(Sink):
     """A new Qdrant collection; marked in its metadata as unfinished until :meth:`finish`.
 
-    A checkpoint's token is the run that the mark names; points are written again by id.
+    A checkpoint's token is the run that the mark names; points are written again by id. To other
+    processes the token names the lease too: they write under it as long as it lasts.
 
     Raises
     ------
@@ -57,7 +63,9 @@ class QdrantSink(Sink):
         Where the URI is not understood.
     TargetExistsError
         Where a collection or an alias of this name is there, unless it is what an earlier run left
-        unfinished and ``restart`` is given or that was the same run.
+        unfinished and ``restart`` is given or that was the same run, or did the same work.
+    LockedError
+        If another run writes it now, or, from any method, took it over.
     MismatchError
         Where the settings are not Qdrant's, or the server is too old to keep the mark.
     WriteError, UnreachableError
@@ -83,15 +91,17 @@ class QdrantSink(Sink):
         self._vector = uri.options.get("vector", str(settings.get("vector", UNNAMED)))
         self._strict_mode, notes = strict_mode(settings, spec)
         self._description: CollectionDescription | None = None
+        token, _, self._shared = (token or "").partition(SHARED)
         self._run = token or (spec.provenance.run() if spec.provenance else uuid.uuid4().hex)
         self._created = False
-        self._mark = Mark(State.WRITING, self._run, vector=self._vector)
+        self._mark = Mark(State.WRITING, self._run, vector=self._vector, work=spec.work)
         arguments, self._notes = creation_arguments(
             settings, self._vector, spec.dimension, spec.metric
         )
         indexes, keys, fan = payload_indexes(settings), shard_keys(settings), fan_out(settings)
         self._access = open_access(location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
+        self._lease = Lease(self._access, self._collection, self._where)
         shape = Shape(self._vector, spec.dimension, is_multivector(settings), others(settings))
         self.keyed_ids = bool(keys) and not self._access.embedded
         self._destination = Destination(
@@ -103,7 +113,7 @@ class QdrantSink(Sink):
         self._notes += notes + self._not_kept(settings)
         self.concurrent = not self._access.embedded
         try:
-            if token is None:
+            if not token:
                 self._make_way(restart)
                 self._create(arguments, settings)
                 if not self._access.embedded:
@@ -122,21 +132,27 @@ class QdrantSink(Sink):
             self._access.begin_writes(self._collection)
         except BaseException:
             # What a resumed run finds is not this sink's to remove.
-            self._created &= token is None
+            self._created &= not token
             self.abort()
             raise
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._where)
+        self._lease.check()
         self._destination.write(batch)
 
     def finish(self) -> CollectionDescription:
         if self._description is not None:
             return self._description
+        self._lease.renew()
         resume_indexing(self._access, self._collection, self._mark)
         notes = (*self._notes, *await_index(self._access, self._collection))
         mark = Mark(State.COMPLETE, self._run, self._spec.provenance, self._vector)
-        self._access.publish(self._collection, mark.as_metadata(), self._strict_mode)
+        self._lease.renew()
+        self._lease.stop()
+        metadata = mark.as_metadata() | self._lease.no_entry()
+        self._access.publish(self._collection, metadata, self._strict_mode)
+        self._lease.forget()
         self._created = False  # Whole now, whatever happens: never again this sink's to remove.
         self._description = describe(
             self._access,
@@ -157,15 +173,21 @@ class QdrantSink(Sink):
             # Raised here it would hide why the write was given up.
             _log.warning("%s stays behind unfinished: %s", self._where, error)
         finally:
-            self._created = False
-            self._access.close()
+            self.suspend()
 
     def checkpoint(self) -> str:
         self._access.sync_writes(self._collection)
+        self._lease.check()
+        if self._shared:
+            self._lease.confirm(self._shared)
         return self._run
+
+    def share(self) -> str:
+        return f"{self.checkpoint()}{SHARED}{self._lease.id}"
 
     def suspend(self) -> None:
         self._created = False
+        self._lease.release()
         self._access.close()
 
     def _find_own(self) -> Mark:
@@ -178,10 +200,15 @@ class QdrantSink(Sink):
             )
         mark = read_mark(self._access.info(name))
         if mark is None or mark.run != self._run or mark.state is State.COMPLETE:
+            self._lease.await_free()
             raise TargetExistsError(
                 f"the collection {self._where} is there already",
                 remedy="Name another target, or delete that collection yourself.",
             )
+        if self._shared:
+            self._lease.confirm(self._shared)
+        else:
+            self._lease.claim()
         self._created = True
         return mark
 
@@ -203,17 +230,22 @@ class QdrantSink(Sink):
                 f"the collection {self._where} is there already",
                 remedy="Name another target, or delete that collection yourself.",
             )
-        if not restart and mark.run != self._run:
-            raise TargetExistsError(
-                f"the collection {self._where} is there, unfinished: another run is writing it or "
-                "was stopped while it did",
-                remedy="Where no other run is at work, start it over with --restart.",
-            )
+        self._lease.await_free()
+        self.warnings += beginning_anew(
+            f"the collection {self._where}",
+            mark,
+            self._run,
+            self._spec.work,
+            restart=restart,
+            count=lambda: self._access.info(name).points_count or 0,
+        )
+        # Held while it is removed, so that no other run removes what this one makes next.
+        self._lease.claim()
         self._access.run(lambda client: client.delete_collection(name))
 
     def _create(self, arguments: Mapping[str, Any], settings: Mapping[str, JsonValue]) -> None:
         carried = settings.get("metadata")
-        mark = self._mark.as_metadata()
+        mark = self._mark.as_metadata() | self._lease.entry()
         metadata = {**carried, **mark} if isinstance(carried, dict) else mark
         try:
             self._access.run(
@@ -226,6 +258,7 @@ class QdrantSink(Sink):
             if not self._exists():
                 raise
             if not self._owns():
+                self._lease.await_free()
                 raise TargetExistsError(
                     f"the collection {self._where} was made by somebody else just now",
                     remedy="Name another target.",
@@ -239,6 +272,7 @@ class QdrantSink(Sink):
                 "collection is told from an unfinished one",
                 remedy="Use Qdrant 1.16 or newer as the target.",
             )
+        self._lease.begin()
 
     def _not_kept(self, settings: Mapping[str, JsonValue]) -> tuple[str, ...]:
         """Say which settings an embedded target has no place for, or an embedded source told."""
@@ -257,7 +291,7 @@ class QdrantSink(Sink):
         if not self._access.embedded:
             reason = forbids_indexing(self._access.info(self._collection))
         if reason is not None:
-            self.warnings = (
+            self.warnings += (
                 f"the source's own settings, which {self._where} gets, forbid indexing "
                 f"({reason}): searches will compare with all points",
             )
@@ -267,8 +301,9 @@ class QdrantSink(Sink):
 
     def _owns(self) -> bool:
         """True where the collection is the one that this sink made."""
-        mark = read_mark(self._access.info(self._collection))
-        return mark is not None and mark.run == self._run
+        info = self._access.info(self._collection)
+        mark = read_mark(info)
+        return mark is not None and mark.run == self._run and self._lease.is_in(info)
 
     def _index_payloads(self, indexes: Mapping[str, models.PayloadFieldSchema]) -> None:
         if indexes and not self._access.indexed:

@@ -100,13 +100,13 @@ class JointTarget:
 
     Attributes
     ----------
-    checkpoint
-        Of the driver's sink.
+    token
+        Of the driver's sink, see :meth:`Sink.share`.
     """
 
     uri: str
     spec: TargetSpec
-    checkpoint: str
+    token: str
     keeper: AnchorKeeper | None
 
 
@@ -156,7 +156,7 @@ def _written(
     target: JointTarget, batches: Iterator[VectorBatch], path: Path, permit: Permit
 ) -> list[Written]:
     """Write batches to the target and make them durable; return what was written."""
-    sink = resume_sink(target.uri, target.spec, target.checkpoint)
+    sink = resume_sink(target.uri, target.spec, target.token)
     try:
         # Under this policy a refused point is an error, and no letter is written.
         letters = DeadLetters(path.with_suffix(".letters"), "")

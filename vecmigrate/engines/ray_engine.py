@@ -86,11 +86,12 @@ class RayEngine(Engine):
     @contextmanager
     def written(self, work: Translation, writing: Writing) -> Iterator[Iterator[Written]]:
         checkpoint = writing.sink.checkpoint() if writing.joint() else None
-        if checkpoint is None:
+        token = writing.sink.share() if checkpoint is not None else None
+        if token is None:
             with super().written(work, writing) as done:
                 yield done
             return
-        target = JointTarget(writing.target, writing.spec, checkpoint, writing.keeper)
+        target = JointTarget(writing.target, writing.spec, token, writing.keeper)
         # A receipt is of this very collection.
         identity = json.dumps([work.identity, checkpoint])
         with self._stream(work, identity, move_partition, read_receipt, target) as receipts:

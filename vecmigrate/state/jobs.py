@@ -94,6 +94,12 @@ class Job(BaseModel):
         """What names the job."""
         return job_key(self.source, self.target)
 
+    @property
+    def work(self) -> str:
+        """What tells a job from one of the same collections with other belongings."""
+        told = f"{self.source}\0{self.belongings.model_dump_json()}"
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
     def differences(self, belongings: Belongings) -> list[str]:
         """Say what keeps this job from being continued with other things.
 
