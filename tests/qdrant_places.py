@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import uuid
@@ -182,21 +181,6 @@ def points(ids: list[PointId], seed: int = 0, dimension: int = DIMENSION) -> Vec
         vectors(len(ids), seed, dimension),
         [{"text": f"the text of point {i}", "n": n} for n, i in enumerate(ids)],
     )
-
-
-def is_near(found: Any, wanted: Any, ulps: int) -> bool:
-    """Tell whether two payloads differ in nothing but the last places of their doubles."""
-    if isinstance(wanted, float) and isinstance(found, float):
-        return abs(found - wanted) <= ulps * math.ulp(wanted)
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        return found.keys() == wanted.keys() and all(
-            is_near(found[key], value, ulps) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list) and isinstance(found, list):
-        return len(found) == len(wanted) and all(
-            is_near(*pair, ulps) for pair in zip(found, wanted, strict=True)
-        )
-    return type(found) is type(wanted) and found == wanted
 
 
 def vectors(count: int, seed: int = 0, dimension: int = DIMENSION) -> NDArray[np.float32]:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
-from qdrant_places import DIMENSION, PLACES, Place, is_near, open_place, params, points, vectors
+from qdrant_places import DIMENSION, PLACES, Place, open_place, params, points, vectors
 
 from vecmigrate import open_sink, open_source
+from vecmigrate.canonical import same_within
 from vecmigrate.connector import (
     CollectionDescription,
     EncoderIdentity,
@@ -83,9 +84,10 @@ def test_payloads_are_untouched(place: Place, payloads: list[dict[str, Any]]) ->
     place.write(name, VectorBatch(id_array(ids), vectors(len(ids)), payloads))
     found = fetched(place, name, ids).payloads
     assert found is not None
-    # A server reads numbers with two roundings, by REST twice: as they come and from its storage.
-    ulps = 0 if place.kind == "embedded" else 2
-    assert is_near(list(map(dict, found)), payloads, ulps)
+    with open_source(place.uri(name)) as source:
+        ulps = source.payload_ulps()
+    assert (ulps == 0) == (place.kind == "embedded")
+    assert same_within(list(map(dict, found)), payloads, ulps)
 
 
 def test_integers_beyond_64_bits_signed_need_rest(place: Place) -> None:
