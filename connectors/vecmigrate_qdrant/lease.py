@@ -38,6 +38,9 @@ _SIGNS = 6
 _SETTLE_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 
+_open: set[str] = set()
+"""Leases of this process: one that a server kept, since it was away, is nobody's."""
+
 _log = logging.getLogger("vecmigrate.qdrant")
 
 Run: TypeAlias = Callable[[Callable[[Any], Any]], Any]
@@ -85,9 +88,11 @@ class Holder(BaseModel):
         )
 
     def is_there(self) -> bool | None:
-        """Tell whether the process still runs; None if that cannot be seen from here."""
+        """Tell whether the lease is still in use; None if that cannot be seen from here."""
         if self.machine is None or self.machine != machine_identity():
             return None
+        if self.process == Process.this():
+            return self.id in _open
         return self.process.is_there()
 
     def __str__(self) -> str:
@@ -131,6 +136,7 @@ class Lease:
         self._key = LEASE_KEY if vector is None else f"{LEASE_KEY}:{vector}"
         self._needed = not access.embedded
         self._holder = Holder.this()
+        _open.add(self.id)
         self._over = threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -243,13 +249,15 @@ class Lease:
     def forget(self) -> None:
         """Take note that the target has the lease no more."""
         self._thread = None
+        _open.discard(self.id)
 
     def release(self) -> None:
         """Give the lease back, if it was begun and not lost. A server that is away keeps it."""
         self.stop()
-        if self._thread is None or self._lost_to is not None:
+        begun = self._thread is not None and self._lost_to is None
+        self.forget()
+        if not begun:
             return
-        self._thread = None
         try:
             if self.is_in(self._access.run_once(lambda c: c.get_collection(self._collection))):
                 self._write(self._access.run_once, self.no_entry())
