@@ -12,7 +12,7 @@ from crash import make_source, make_translator, place, start
 from qdrant_loopback import Engine, RestServer
 from small_disk import small_disk
 
-from vecmigrate import migrate
+from vecmigrate import migrate, patience
 from vecmigrate.errors import UnreachableError, WriteError
 from vecmigrate.state import open_state, transaction
 from vecmigrate.state.jobs import job_key
@@ -75,7 +75,7 @@ def test_a_server_that_is_gone_is_continued_when_it_is_back(folder: Path) -> Non
         def progress(_: int) -> None:
             engine.faults.extend([503] * 50)
 
-        with pytest.raises(UnreachableError):
+        with patience(0), pytest.raises(UnreachableError):
             migrate(source, target, folder / "translator", progress=progress, **options)
         assert engine.local.collection_exists("new")
         engine.faults.clear()
