@@ -35,6 +35,7 @@ from vecmigrate_qdrant.edge_settings import (
 from vecmigrate_qdrant.marks import State, read_mark
 from vecmigrate_qdrant.places import EdgeLocation
 from vecmigrate_qdrant.points import Points, Shape
+from vecmigrate_qdrant.shared import SharedPlaces
 
 METADATA_FILE = "vecmigrate.json"
 _NEW = ".new"
@@ -48,7 +49,6 @@ class _Directory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.users = 0
         self.lock = threading.RLock()
         self._held: int | None = None
         self._shard: Shard | None = None
@@ -142,8 +142,7 @@ class _Directory:
         return sum(file.lstat().st_blocks * 512 for file in files)
 
 
-_open: dict[Path, _Directory] = {}
-_opening = threading.Lock()
+_places: SharedPlaces[_Directory] = SharedPlaces()
 
 
 class EdgeAccess(Access):
@@ -170,15 +169,14 @@ class EdgeAccess(Access):
                 f"the directory {location.directory} {wrong}",
                 remedy="Give the one that the application opens with EdgeShard.load(...).",
             )
-        with _opening:
-            directory = _open.get(self._key) or _Directory(self._key)
-            if self._key.exists():
-                with self._failures():
-                    directory.hold(refusal)
-            _open[self._key] = directory
-            directory.users += 1
-        self._directory: _Directory | None = directory
+        directory = _places.take(self._key, lambda: _Directory(self._key), self._hold)
+        self._is_open = True
         self._client = _EdgeClient(directory)
+
+    def _hold(self, directory: _Directory) -> None:
+        if directory.path.exists():
+            with self._failures():
+                directory.hold(self._refusal)
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
         with self._failures(), self._client.directory.lock:
@@ -226,14 +224,9 @@ class EdgeAccess(Access):
         self.run(lambda client: client.update_collection(collection, metadata=metadata))
 
     def close(self) -> None:
-        with _opening:
-            if self._directory is None:
-                return
-            self._directory.users -= 1
-            if self._directory.users == 0:
-                del _open[self._key]
-                self._directory.release()
-            self._directory = None
+        if self._is_open:
+            self._is_open = False
+            _places.give_back(self._key, _Directory.release)
 
     def _failures(self) -> Any:
         return failures(self._where, self._refusal)

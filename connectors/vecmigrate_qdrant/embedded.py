@@ -23,6 +23,7 @@ from vecmigrate_qdrant.access import Access, Refusal, T
 from vecmigrate_qdrant.client_points import ClientPoints
 from vecmigrate_qdrant.points import Points, Shape
 from vecmigrate_qdrant.settings import unknown_to_embedded
+from vecmigrate_qdrant.shared import SharedPlaces
 
 
 @dataclass(slots=True)
@@ -31,11 +32,9 @@ class _Shared:
     # qdrant-client's local mode is not thread-safe, and a source may be read in one thread while
     # a sink of the same directory is written in another.
     lock: threading.RLock = field(default_factory=threading.RLock)
-    users: int = 0
 
 
-_shared: dict[Path, _Shared] = {}
-_opening = threading.Lock()
+_places: SharedPlaces[_Shared] = SharedPlaces()
 
 
 class EmbeddedAccess(Access):
@@ -62,12 +61,8 @@ class EmbeddedAccess(Access):
                 remedy="Give the one that the application opens with QdrantClient(path=...); "
                 "a server's collections are reached by qdrant://HOST/COLLECTION.",
             )
-        with _opening:
-            shared = _shared.get(self._key)
-            if shared is None:
-                shared = _shared[self._key] = _Shared(self._open(directory))
-            shared.users += 1
-        self._state: _Shared | None = shared
+        shared = _places.take(self._key, lambda: _Shared(self._open(directory)))
+        self._is_open = True
         self._client = shared.client
         self._lock = shared.lock
 
@@ -171,11 +166,6 @@ class EmbeddedAccess(Access):
         self.run(execute)
 
     def close(self) -> None:
-        with _opening:
-            if self._state is None:
-                return
-            self._state.users -= 1
-            if self._state.users == 0:
-                del _shared[self._key]
-                self._client.close()
-            self._state = None
+        if self._is_open:
+            self._is_open = False
+            _places.give_back(self._key, lambda shared: shared.client.close())

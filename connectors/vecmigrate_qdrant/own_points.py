@@ -10,32 +10,29 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import (
-    CollectionDescription,
     IdArray,
     MismatchError,
     PointId,
     Provenance,
     StoreURI,
-    Updater,
     UsageError,
     VectorBatch,
     WriteError,
     check_dimension,
 )
 from vecmigrate_qdrant.access import open_access
-from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.ids import canonical_ids
+from vecmigrate_qdrant.describe import existing_collection
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import VECTOR, parse_location
 from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
 from vecmigrate_qdrant.points import Shape, ShardKey
-from vecmigrate_qdrant.shard_ids import by_key
 from vecmigrate_qdrant.sharding import is_sharded_by_key
+from vecmigrate_qdrant.updater import MarkedUpdater
 from vecmigrate_qdrant.upserting import Destination, are_there
 from vecmigrate_qdrant.vectors import choose_vector
 
 
-class OwnPointsUpdater(Updater):
+class OwnPointsUpdater(MarkedUpdater):
     """A vector that was added in place, changed on the points that have or lack it.
 
     Nothing else of the points changes, and none comes or goes. Those that are not there are passed
@@ -58,9 +55,7 @@ class OwnPointsUpdater(Updater):
         name = uri.options.get(VECTOR)
         if not name:
             raise UsageError(f"'{uri}' names no vector", remedy="Name it by ?vector=NAME.")
-        self._uri, self._name, self._collection = uri, name, location.collection
-        self._open = True
-        self._access = open_access(location, refusal=WriteError)
+        super().__init__(uri, location.collection, open_access(location, refusal=WriteError))
         self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
         try:
             info = existing_collection(self._access, self._collection)
@@ -73,7 +68,7 @@ class OwnPointsUpdater(Updater):
                 )
             self._shape = Shape.of(info.config.params, name)
             self._points = self._access.points(self._collection, self._shape)
-            self._destination = Destination(
+            destination = Destination(
                 self._points,
                 self._where,
                 keyed=is_sharded_by_key(info.config.params),
@@ -81,13 +76,8 @@ class OwnPointsUpdater(Updater):
                 vectors_only=True,
                 limits=Limits.of(info),
             )
-            self._metadata = with_vector_mark(
-                info, name, Mark(State.COMPLETE, mark.run, provenance)
-            )
-            self._access.run(
-                lambda client: client.update_collection(self._collection, metadata=self._metadata)
-            )
-            self._access.begin_writes(self._collection)
+            mark = Mark(State.COMPLETE, mark.run, provenance)
+            self._begin(destination, name, with_vector_mark(info, name, mark))
         except BaseException:
             self._access.close()
             raise
@@ -98,11 +88,7 @@ class OwnPointsUpdater(Updater):
 
     def delete(self, ids: IdArray) -> None:
         """Take the vector from points; they stay with all else that they have."""
-        if self._destination.keyed:
-            grouped = by_key(ids.tolist())
-        else:
-            grouped = {None: [i for i in canonical_ids(ids) if i is not None]}
-        for key, mine in grouped.items():
+        for key, mine in self._by_key(ids).items():
             self._take(mine, key)
 
     def _take(self, ids: Sequence[PointId], key: ShardKey | None) -> None:
@@ -113,7 +99,7 @@ class OwnPointsUpdater(Updater):
                     partial(
                         _delete_vectors,
                         collection=self._collection,
-                        name=self._name,
+                        name=self._vector,
                         points=chosen,
                         key=key,
                     )
@@ -124,33 +110,6 @@ class OwnPointsUpdater(Updater):
                 if left.all():
                     raise
                 ids = list(compress(ids, left))
-
-    def flush(self) -> bool:
-        self._access.sync_writes(self._collection)
-        return True
-
-    def finish(self) -> CollectionDescription:
-        self._access.publish(self._collection, self._metadata, None)
-        self._open = False
-        try:
-            return describe(
-                self._access,
-                self._uri,
-                self._collection,
-                self._name,
-                text_field=self._uri.options.get("text"),
-            )
-        finally:
-            self._access.close()
-
-    def abort(self) -> None:
-        # What was written is there: each point as it was or as it is to be.
-        if self._open:
-            self._open = False
-            try:
-                self._access.publish(self._collection, self._metadata, None)
-            finally:
-                self._access.close()
 
 
 def _delete_vectors(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from vecmigrate_qdrant.places import SnapshotLocation
 from vecmigrate_qdrant.points import Points, Shape, ShardKey
 from vecmigrate_qdrant.scratch import Scratch
 from vecmigrate_qdrant.sharding import is_sharded_by_key
+from vecmigrate_qdrant.shared import SharedPlaces
 from vecmigrate_qdrant.snapshot_archive import (
     CONFIG,
     INDEXES,
@@ -57,7 +57,6 @@ class Snapshot:
 
     def __init__(self, place: Path | ServerLocation, where: str) -> None:
         remove_leftovers()
-        self.users = 0
         self._scratch = Scratch.make()
         self._loaded: dict[int, Shard] = {}
         self._where = where
@@ -167,8 +166,7 @@ class Snapshot:
         return models.CollectionConfig.model_validate(config)
 
 
-_open: dict[Hashable, Snapshot] = {}
-_opening = threading.Lock()
+_places: SharedPlaces[Snapshot] = SharedPlaces()
 
 
 def _identity(place: Path | ServerLocation) -> Hashable:
@@ -202,12 +200,8 @@ class SnapshotAccess(Access):
         self.place = str(place.parent if isinstance(place, Path) else place)
         self._where = str(place) if isinstance(place, Path) else f"{place}/{place.collection}"
         self._key = _identity(place)
-        with _opening:
-            snapshot = _open.get(self._key)
-            if snapshot is None:
-                snapshot = _open[self._key] = Snapshot(place, self._where)
-            snapshot.users += 1
-        self._snapshot: Snapshot | None = snapshot
+        snapshot = _places.take(self._key, lambda: Snapshot(place, self._where))
+        self._is_open = True
         self._client = _SnapshotClient(snapshot)
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
@@ -238,14 +232,9 @@ class SnapshotAccess(Access):
         raise NotImplementedError
 
     def close(self) -> None:
-        with _opening:
-            if self._snapshot is None:
-                return
-            self._snapshot.users -= 1
-            if self._snapshot.users == 0:
-                del _open[self._key]
-                self._snapshot.close()
-            self._snapshot = None
+        if self._is_open:
+            self._is_open = False
+            _places.give_back(self._key, Snapshot.close)
 
 
 class _SnapshotClient(QdrantBase):

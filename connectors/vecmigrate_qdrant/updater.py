@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from vecmigrate.connector import (
     CollectionDescription,
     Extra,
     IdArray,
     MismatchError,
+    PointId,
     Provenance,
     StoreURI,
     Updater,
@@ -18,7 +20,7 @@ from vecmigrate.connector import (
     check_dimension,
     id_array,
 )
-from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.access import Access, open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.extras import check_extras, fitting_extras
 from vecmigrate_qdrant.ids import canonical_ids
@@ -40,7 +42,64 @@ from vecmigrate_qdrant.vectors import choose_vector
 _log = logging.getLogger("vecmigrate.qdrant")
 
 
-class QdrantUpdater(Updater):
+class MarkedUpdater(Updater):
+    """A collection or a vector that is whole, and keeps its mark while points of it change.
+
+    A subclass opens it, and calls :meth:`_begin` once it knows what changes.
+    """
+
+    def __init__(self, uri: StoreURI, collection: str, access: Access) -> None:
+        self._uri = uri
+        self._collection = collection
+        self._access = access
+        self._open = True
+
+    def _begin(self, destination: Destination, vector: str, metadata: dict[str, Any]) -> None:
+        """Take note of what is written to, and set its metadata with the new provenance."""
+        self._destination = destination
+        self._vector = vector
+        self._metadata = metadata
+        self._access.run(
+            lambda client: client.update_collection(self._collection, metadata=metadata)
+        )
+        self._access.begin_writes(self._collection)
+
+    def _by_key(self, ids: IdArray) -> dict[ShardKey | None, list[PointId]]:
+        """Return the ids that Qdrant can hold, by their shard keys."""
+        if self._destination.keyed:
+            return by_key(ids.tolist())
+        return {None: [i for i in canonical_ids(id_array(ids)) if i is not None]}
+
+    def flush(self) -> bool:
+        self._access.sync_writes(self._collection)
+        return True
+
+    def finish(self) -> CollectionDescription:
+        self._access.build_index()
+        self._access.publish(self._collection, self._metadata, None)
+        self._open = False
+        try:
+            return describe(
+                self._access,
+                self._uri,
+                self._collection,
+                self._vector,
+                text_field=self._uri.options.get("text"),
+            )
+        finally:
+            self._access.close()
+
+    def abort(self) -> None:
+        # What was written is there: each point as it was or as it is to be.
+        if self._open:
+            self._open = False
+            try:
+                self._access.publish(self._collection, self._metadata, None)
+            finally:
+                self._access.close()
+
+
+class QdrantUpdater(MarkedUpdater):
     """A whole collection whose points are upserted and deleted by id.
 
     A point changes in one step, vector and payload together. The collection keeps its mark as
@@ -59,11 +118,8 @@ class QdrantUpdater(Updater):
 
     def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
         location = parse_place(uri)
-        self._uri = uri
-        self._open = True
+        super().__init__(uri, location.collection, open_access(location, refusal=WriteError))
         self._told: set[str] = set()
-        self._access = open_access(location, refusal=WriteError)
-        self._collection = location.collection
         self._where = f"{self._access.place}/{self._collection}"
         try:
             aliases = self._access.run(lambda client: client.get_aliases()).aliases
@@ -85,23 +141,20 @@ class QdrantUpdater(Updater):
                 )
             params = info.config.params
             wanted = uri.options.get("vector", mark.vector)
-            self._vector = choose_vector(params, wanted, self._where)
+            vector = choose_vector(params, wanted, self._where)
             self._limits = Limits.of(info)
-            self._shape = Shape.of(params, self._vector)
+            self._shape = Shape.of(params, vector)
             self._points = self._access.points(self._collection, self._shape)
             self._keys = self._read_keys() if is_sharded_by_key(params) else None
-            self._destination = Destination(
+            destination = Destination(
                 self._points,
                 self._where,
                 keyed=self._keys is not None,
                 bounded=self._access.indexed,
                 limits=self._limits,
             )
-            self._metadata = Mark(State.COMPLETE, mark.run, provenance, mark.vector).as_metadata()
-            self._access.run(
-                lambda client: client.update_collection(self._collection, metadata=self._metadata)
-            )
-            self._access.begin_writes(self._collection)
+            mark = Mark(State.COMPLETE, mark.run, provenance, mark.vector)
+            self._begin(destination, vector, mark.as_metadata())
         except BaseException:
             self._access.close()
             raise
@@ -132,43 +185,11 @@ class QdrantUpdater(Updater):
         return fitting
 
     def delete(self, ids: IdArray) -> None:
-        if self._keys is not None:
-            grouped = by_key(ids.tolist())
-        else:
-            grouped = {None: [i for i in canonical_ids(id_array(ids)) if i is not None]}
-        for key, mine in grouped.items():
+        for key, mine in self._by_key(ids).items():
             size = self._limits.delete_size(len(mine))
             for start in range(0, len(mine), size):
                 self._points.delete(mine[start : start + size], key)
 
-    def flush(self) -> bool:
-        self._access.sync_writes(self._collection)
-        return True
-
-    def finish(self) -> CollectionDescription:
-        self._access.build_index()
-        self._access.publish(self._collection, self._metadata, None)
-        self._open = False
-        try:
-            return describe(
-                self._access,
-                self._uri,
-                self._collection,
-                self._vector,
-                text_field=self._uri.options.get("text"),
-            )
-        finally:
-            self._access.close()
-
     def _read_keys(self) -> set[ShardKey]:
         found = {"shard_keys": read_shard_keys(self._access, self._collection)}
         return {shards.key for shards in shard_keys(found)}
-
-    def abort(self) -> None:
-        # What was written is there: each point as it was or as it is to be.
-        if self._open:
-            self._open = False
-            try:
-                self._access.publish(self._collection, self._metadata, None)
-            finally:
-                self._access.close()

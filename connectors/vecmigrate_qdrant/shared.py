@@ -1,0 +1,44 @@
+"""What several who open one place in this process have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SharedPlaces(Generic[T]):
+    """Places that are opened once in this process, and closed when the last one lets go."""
+
+    def __init__(self) -> None:
+        self._opening = threading.Lock()
+        self._open: dict[Hashable, tuple[T, int]] = {}
+
+    def take(
+        self, key: Hashable, make: Callable[[], T], ready: Callable[[T], None] = lambda _: None
+    ) -> T:
+        """Return what is open at a place, or open it.
+
+        Parameters
+        ----------
+        make
+            Opens it.
+        ready
+            Called with it before anyone has it; if it raises, nothing was taken.
+        """
+        with self._opening:
+            found, users = self._open.get(key) or (make(), 0)
+            ready(found)
+            self._open[key] = found, users + 1
+            return found
+
+    def give_back(self, key: Hashable, close: Callable[[T], None]) -> None:
+        """Let go of what :meth:`take` returned; the last one closes it."""
+        with self._opening:
+            found, users = self._open.pop(key)
+            if users > 1:
+                self._open[key] = found, users - 1
+            else:
+                close(found)
