@@ -25,6 +25,7 @@ from vecmigrate.connector import (
     UsageError,
     VecmigrateError,
     Waiting,
+    WriteError,
     machine_identity,
     parse_duration,
 )
@@ -195,7 +196,13 @@ class Lease:
             return
         self.await_free()
         began = time.monotonic()
-        self._write(self._access.run, self.entry())
+        try:
+            self._write(self._access.run, self.entry())
+        except WriteError:
+            if self._access.exists(self._collection):
+                raise
+            # Between the two another run took the lease, and begins the collection anew.
+            raise self._taken(None) from None
         # Who read before this was written has written by then, and the last one has the lease.
         time.sleep(max(_SETTLE_SECONDS, 2 * (time.monotonic() - began)))
         self.confirm(self.id)
@@ -326,8 +333,8 @@ class Lease:
         )
 
     def _taken(self, found: Holder | None) -> LockedError:
-        who = "nobody any more" if found is None else str(found)
+        who = str(found) if found is not None else "another run, or was until just now"
         return LockedError(
-            f"{self._where} is held by {who}, not by this run",
+            f"{self._where} is held by {who}",
             remedy="Let other runs finish, then run the same command again.",
         )
