@@ -204,6 +204,8 @@ def test_a_run_that_lost_its_lease_writes_no_more(
 
     with pytest.raises(LockedError):
         write_on()
+    # Longer than half the lease's time, after which a run looks whether it still has it.
+    time.sleep(0.7)
     with pytest.raises(LockedError):
         sink.checkpoint()
     with pytest.raises(LockedError):

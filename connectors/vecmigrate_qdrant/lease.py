@@ -230,10 +230,8 @@ class Lease:
         If no sign of life was given for long, as after the process or its machine was halted, one
         is given now.
         """
-        if self._thread is None:
-            return
-        if self._quiet_seconds() > self._holder.seconds / 2:
-            self.renew()
+        if self._thread is not None and self._quiet_seconds() > self._holder.seconds / 2:
+            self._renew(self._access.run)
         if self._lost_to is not None:
             raise LockedError(
                 f"{self._lost_to} took over {self._where}, since this run gave no sign of life",
@@ -244,8 +242,7 @@ class Lease:
         """Give a sign of life now; raises as :meth:`check`."""
         if self._thread is not None:
             self._renew(self._access.run)
-            if self._lost_to is not None:
-                self.check()
+        self.check()
 
     def stop(self) -> None:
         """Give no sign of life any more, and return once none is on its way."""
