@@ -72,7 +72,11 @@ def test_what_migrate_wrote_passes_in_every_store(
             for sample in (100, None):
                 found = verify(corpus.source, target, translator, VerifySettings(sample=sample))
                 assert found.passed, found.failures
-                assert set(outcomes(found).values()) == {"passed"}, found.checks
+                ended = outcomes(found)
+                # A server indexes no collection as small as this, so that there is no index.
+                unindexed = kind != "embedded" and target != targets[-1]
+                assert ended.pop("index recall") == ("skipped" if unindexed else "passed")
+                assert set(ended.values()) == {"passed"}, found.checks
                 assert found.full is (sample is None)
                 compared = next(c for c in found.checks if c.name == "vectors")
                 assert compared.figures["compared"] == (sample or N)
