@@ -62,10 +62,8 @@ def describe(
     ``text_field`` is taken where the sample has it, else the field is guessed.
     """
     info = settled(access.info(collection), vector)
-    points, limits = (
-        access.points(collection, Shape.of(info.config.params, vector)),
-        Limits.of(info),
-    )
+    points = access.points(collection, Shape.of(info.config.params, vector))
+    limits = Limits.of(info)
     sample = points.scroll(limits.page_size(SAMPLE_SIZE), None, Wanted(vectors=False)).batch
     payloads = sample.each_payload()
     # A server gives the fields of a payload in an order of its own.

@@ -106,7 +106,7 @@ class OwnPointsUpdater(MarkedUpdater):
                 )
                 return
             except WriteError:
-                left = are_there(self._points, ids, key)
+                left = are_there(self._points, ids, key, self._destination.limits)
                 if left.all():
                     raise
                 ids = list(compress(ids, left))

@@ -73,8 +73,8 @@ class Reader:
             for page in self._pages(size, first, wanted, key):
                 yield self._told(page, key)
 
-    def those(self, only: Only, size: int, wanted: Wanted) -> Iterator[VectorBatch]:
-        """Yield some of the points, without cursors."""
+    def those(self, only: Only | None, size: int, wanted: Wanted) -> Iterator[VectorBatch]:
+        """Yield some of the points, or all with None, without cursors."""
         size = self.limits.page_size(size)
         for key, _ in self._beginnings(None):
             for page in self._scrolled(size, None, wanted, key, only):
@@ -87,10 +87,8 @@ class Reader:
             while listed := list(islice(remaining, size)):
                 yield id_array(listed)
             return
-        size = self.limits.page_size(size)
-        for key, _ in self._beginnings(None):
-            for page in self._scrolled(size, None, IDS_ALONE, key):
-                yield self._told(page, key).ids
+        for batch in self.those(None, size, IDS_ALONE):
+            yield batch.ids
 
     def partitions(self, size: int, batches: int, cursor: str | None) -> Iterator[str]:
         """Yield tokens of ranges of about ``batches`` batches; raises as :meth:`batches`."""
@@ -135,10 +133,7 @@ class Reader:
         """Count the points exactly; by reading ids ``size`` at a time if the limits ask for it."""
         if self.limits.search_allow_exact:
             return self.points.count(only=only)
-        size = self.limits.page_size(size)
-        keys: Sequence[ShardKey | None] = (None,) if self.keys is None else self.keys
-        pages = (page for key in keys for page in self._scrolled(size, None, IDS_ALONE, key, only))
-        return sum(len(page.batch) for page in pages)
+        return sum(map(len, self.those(only, size, IDS_ALONE)))
 
     def _beginnings(self, cursor: str | None) -> Iterator[tuple[ShardKey | None, PointId | None]]:
         """Yield where to read from: each key that is left, and the id to begin with."""

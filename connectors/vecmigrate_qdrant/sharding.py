@@ -44,6 +44,12 @@ def read_shard_keys(access: Access, collection: str) -> list[JsonValue]:
     return [KeyedShards(key=key, shards_number=len(shards[key])).model_dump() for key in ordered]
 
 
+def read_key_names(access: Access, collection: str) -> list[int | str]:
+    """Return the shard keys of a collection with custom sharding, in their order."""
+    found = {"shard_keys": read_shard_keys(access, collection)}
+    return [shards.key for shards in shard_keys(found)]
+
+
 def shard_keys(settings: Mapping[str, JsonValue]) -> list[KeyedShards]:
     """Return the shard keys to create.
 

@@ -36,7 +36,7 @@ from vecmigrate_qdrant.points import IDS_ALONE, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import forbids_indexing
 from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
-from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys, shard_keys
+from vecmigrate_qdrant.sharding import is_sharded_by_key, read_key_names
 from vecmigrate_qdrant.vectors import choose_vector, dense_params
 
 FETCHED_AT_ONCE = 256
@@ -90,7 +90,9 @@ class QdrantSource(PartitionedSource):
             self._limits = Limits.of(info)
             self._reader = Reader(
                 self._points,
-                self._read_keys(params),
+                read_key_names(self._access, self._collection)
+                if is_sharded_by_key(params)
+                else None,
                 self._where,
                 embedded=not self._access.indexed,
                 readers=location.readers if isinstance(location, ServerLocation) else 1,
@@ -264,12 +266,6 @@ class QdrantSource(PartitionedSource):
 
     def close(self) -> None:
         self._access.close()
-
-    def _read_keys(self, params: models.CollectionParams) -> list[int | str] | None:
-        if not is_sharded_by_key(params):
-            return None
-        found = {"shard_keys": read_shard_keys(self._access, self._collection)}
-        return [shards.key for shards in shard_keys(found)]
 
     def _canonical(self, ids: Sequence[PointId] | IdArray) -> list[PointId | None]:
         """Return each id in this collection's spelling, None for those that it cannot hold."""

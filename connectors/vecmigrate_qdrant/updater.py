@@ -33,8 +33,7 @@ from vecmigrate_qdrant.sharding import (
     KeyedShards,
     create_shard_keys,
     is_sharded_by_key,
-    read_shard_keys,
-    shard_keys,
+    read_key_names,
 )
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import choose_vector
@@ -145,7 +144,9 @@ class QdrantUpdater(MarkedUpdater):
             self._limits = Limits.of(info)
             self._shape = Shape.of(params, vector)
             self._points = self._access.points(self._collection, self._shape)
-            self._keys = self._read_keys() if is_sharded_by_key(params) else None
+            self._keys = None
+            if is_sharded_by_key(params):
+                self._keys = set(read_key_names(self._access, self._collection))
             destination = Destination(
                 self._points,
                 self._where,
@@ -189,7 +190,3 @@ class QdrantUpdater(MarkedUpdater):
             size = self._limits.delete_size(len(mine))
             for start in range(0, len(mine), size):
                 self._points.delete(mine[start : start + size], key)
-
-    def _read_keys(self) -> set[ShardKey]:
-        found = {"shard_keys": read_shard_keys(self._access, self._collection)}
-        return {shards.key for shards in shard_keys(found)}

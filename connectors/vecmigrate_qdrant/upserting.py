@@ -90,7 +90,7 @@ class Destination:
                 self.points.update_vectors(ids, batch, key)
                 return
             except WriteError:
-                left = are_there(self.points, ids, key)
+                left = are_there(self.points, ids, key, self.limits)
                 if left.all():
                     raise
                 ids, batch = list(compress(ids, left)), batch.take(left)
@@ -112,10 +112,13 @@ class Destination:
             yield ids, batch
 
 
-def are_there(points: Points, ids: Sequence[PointId], key: ShardKey | None) -> NDArray[np.bool_]:
+def are_there(
+    points: Points, ids: Sequence[PointId], key: ShardKey | None, limits: Limits
+) -> NDArray[np.bool_]:
     """Tell which of ``n`` ids under a shard key there are; raises as :meth:`Points.retrieve`."""
     found: set[PointId] = set()
-    for low in range(0, len(ids), POINTS_AT_ONCE):
-        asked = ids[low : low + POINTS_AT_ONCE]
+    size = limits.retrieve_size(POINTS_AT_ONCE)
+    for low in range(0, len(ids), size):
+        asked = ids[low : low + size]
         found.update(points.retrieve(asked, IDS_ALONE, key).ids.tolist())
     return np.array([i in found for i in ids], np.bool_)
