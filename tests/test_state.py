@@ -53,7 +53,10 @@ def test_runs_are_recorded_with_their_exit_codes(folder: Path) -> None:
 def test_ctrl_c_keeps_what_was_written(folder: Path) -> None:
     source, target = make_source("faiss", folder, 20_000), place("faiss", folder, "new")
     state = folder / "state.sqlite"
+    # A child inherits that Ctrl-C is ignored, as in a job in a script's background.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = start(source, target, folder / "translator", state, 20)
+    signal.signal(signal.SIGINT, before)
     while not list(folder.glob(".new.faiss*/vectors.f32")):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
