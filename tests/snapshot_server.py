@@ -19,6 +19,10 @@ class SnapshotServer:
     ----------
     kept
         The snapshots that the server has, by name.
+    making
+        How many it is at work on.
+    tells
+        True if it tells so, as a server does to whoever may see all of it.
     flaw
         What goes wrong: ``bytes`` (one is changed on the way), ``short`` (the last half is
         missing), ``slow`` (making one takes until ``go_on`` is set), or nothing.
@@ -27,14 +31,17 @@ class SnapshotServer:
     def __init__(self, content: bytes, flaw: str = "") -> None:
         self.content, self.flaw = content, flaw
         self.kept: dict[str, bytes] = {}
+        self.making, self.tells = 0, True
         self.asked, self.go_on = threading.Event(), threading.Event()
 
     def make(self) -> dict[str, Any]:
         name = f"docs-77-{datetime.now(UTC):%Y-%m-%d-%H-%M-%S}.snapshot"
+        self.making += 1
         self.asked.set()
         if self.flaw == "slow":
             self.go_on.wait(60)
         self.kept[name] = self.content
+        self.making -= 1
         return self.told(name)
 
     def told(self, name: str) -> dict[str, Any]:
@@ -77,6 +84,11 @@ def serving(server: SnapshotServer) -> Iterator[str]:
             return name.removeprefix("/")
 
         def do_GET(self) -> None:
+            if self.path.startswith("/telemetry"):
+                told = [{"id": "docs", "running_snapshots": server.making}]
+                found = {"collections": {"snapshots": told}}
+                self.answer(found if server.tells else None, 200 if server.tells else 403)
+                return
             name = self.name()
             if name == "":
                 self.answer([server.told(kept) for kept in server.kept])

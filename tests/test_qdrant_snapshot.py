@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -456,26 +457,48 @@ def test_a_download_that_is_not_what_was_made_is_refused(flaw: str, folder: Path
     assert server.kept == {}
 
 
+@pytest.mark.parametrize("tells", [True, False])
 def test_what_a_kill_left_at_the_server_is_removed_by_the_next_run(
-    folder: Path, temporary: Path
+    tells: bool, folder: Path, temporary: Path
 ) -> None:
     server = SnapshotServer((folder / "shard.snapshot").read_bytes(), "slow")
     server.kept["docs-77-2026-01-01-00-00-00.snapshot"] = b"a backup"
+    server.tells = tells
     with serving(server) as at:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vecmigrate", "inspect", f"qdrant-snapshot://{at}/docs"],
-            stdout=subprocess.PIPE,
-        )
-        assert server.asked.wait(60)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        server.go_on.set()
-        while len(server.kept) < 2:
-            pass
-        assert list(temporary.iterdir())
-        server.kept["docs-77-2026-01-02-00-00-00.snapshot"] = b"another backup"
+        killed_while_making(server, at)
+        # The next run finds none yet, and looks again at its end.
+        with open_source(uri(folder, "shard")):
+            assert server.making == 1
+            finish(server)
+            server.kept["docs-77-2026-01-02-00-00-00.snapshot"] = b"another backup"
+        assert list(server.kept.values()) == [b"a backup", b"another backup"]
+        assert list(temporary.iterdir()) == []
+        server.go_on.clear()
+        killed_while_making(server, at)
+        # The next run ends too early, so that the one after it removes the snapshot.
+        read(uri(folder, "shard"))
+        finish(server)
         read(uri(folder, "shard"))
     assert list(server.kept.values()) == [b"a backup", b"another backup"]
+
+
+def killed_while_making(server: SnapshotServer, at: str) -> None:
+    """Kill a run while the server makes its snapshot."""
+    server.asked.clear()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vecmigrate", "inspect", f"qdrant-snapshot://{at}/docs"],
+        stdout=subprocess.PIPE,
+    )
+    assert server.asked.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def finish(server: SnapshotServer) -> None:
+    """Have the server finish what it makes."""
+    server.go_on.set()
+    while server.making:
+        time.sleep(0.01)
 
 
 @pytest.mark.skipif(not SERVER, reason="VECMIGRATE_TEST_QDRANT_URL names no Qdrant server")

@@ -56,7 +56,7 @@ class Snapshot:
     """
 
     def __init__(self, place: Path | ServerLocation, where: str) -> None:
-        remove_leftovers()
+        self._is_to_remove = remove_leftovers()
         self._scratch = Scratch.make()
         self._loaded: dict[int, Shard] = {}
         self._where = where
@@ -111,6 +111,8 @@ class Snapshot:
             shard.close()
         self._loaded = {}
         self._scratch.close()
+        if self._is_to_remove:
+            self._is_to_remove = remove_leftovers()
 
     def _json(self, name: str) -> Any:
         return json.loads((self._folder / name).read_text())

@@ -34,6 +34,8 @@ from vecmigrate_qdrant.snapshot_archive import check_room
 RECORD, FILE = "made.json", "made.snapshot"
 # A snapshot's name tells when the server began it, which is once it is asked.
 BEGINS_WITHIN = timedelta(seconds=3)
+# A server that does not tell what it is making is asked for as long as this.
+_MADE_WITHIN = timedelta(days=1)
 _PASSING = {429, 502, 503, 504}
 _BEGUN = re.compile(r"-(\d{4}(?:-\d\d){5})\.snapshot$")
 _SNAPSHOTS = TypeAdapter(list[models.SnapshotDescription])
@@ -103,38 +105,68 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     sync_path(path.parent)
 
 
-def remove_leftovers() -> None:
-    """Remove the snapshots that killed processes left at servers, and their files here."""
-    for scratch in stale():
-        try:
-            record = json.loads((scratch.path / RECORD).read_text())
-        except (OSError, ValueError):
-            scratch.close()
-            continue
-        try:
-            _remove(record)
-        except UnreachableError as error:
-            # A later run may be more lucky, by the record.
-            (scratch.path / FILE).unlink(missing_ok=True)
-            scratch.keep()
-            _log.warning(_LEFT, error)
-        except (VecmigrateError, ValueError, KeyError, TypeError) as error:
-            _log.warning(_LEFT, error)
-        scratch.close()
+def remove_leftovers() -> bool:
+    """Remove the snapshots that killed processes left at servers, and their files here.
+
+    Returns
+    -------
+    bool
+        True if a server is still making one, which it is too early to remove.
+    """
+    # The latest first: its snapshot cannot be an earlier run's.
+    found = sorted(
+        ((scratch, _recorded(scratch)) for scratch in stale()),
+        key=lambda each: str((each[1] or {}).get("asked")),
+        reverse=True,
+    )
+    waiting = [scratch for scratch, record in found if not _settle(scratch, record)]
+    return bool(waiting)
 
 
-def _remove(record: dict[str, Any]) -> None:
+def _recorded(scratch: Scratch) -> dict[str, Any] | None:
+    try:
+        record = json.loads((scratch.path / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _settle(scratch: Scratch, record: dict[str, Any] | None) -> bool:
+    """Remove a killed run's folder, and what its record tells of; False if it is too early."""
+    is_made = True
+    try:
+        is_made = record is None or _remove(record)
+    except UnreachableError as error:
+        # A later run may be more lucky, by the record.
+        (scratch.path / FILE).unlink(missing_ok=True)
+        scratch.keep()
+        _log.warning(_LEFT, error)
+    except (VecmigrateError, ValueError, KeyError, TypeError) as error:
+        _log.warning(_LEFT, error)
+    if not is_made:
+        scratch.keep()
+    scratch.close()
+    return is_made
+
+
+def _remove(record: dict[str, Any]) -> bool:
+    """Remove a killed run's snapshot from its server; False if it is still being made there."""
     with _Snapshots(ServerLocation(**record["location"])) as server:
+        asked = datetime.fromisoformat(record["asked"])
+        # Asked first, so that none is missed that is finished in between.
+        is_making = record["name"] is None and server.is_making(asked)
         found = [each.name for each in server.list()[0]]
-        name = record["name"]
-        if name is None:
-            asked = datetime.fromisoformat(record["asked"])
-            new = [n for n in found if n not in record["before"] and _begun_at(n, asked)]
-            # Of several it is not known which was ours, and the others are somebody's.
-            name = new[0] if len(new) == 1 else None
-        if name in found:
+        ours = [record["name"]]
+        if record["name"] is None:
+            ours = [n for n in found if n not in record["before"] and _begun_at(n, asked)]
+        if len(ours) > 1:
+            # It is not known which was ours, and the others are somebody's.
+            _log.warning(_LEFT, f"{server.where}, one of {', '.join(ours)}")
+            return True
+        for name in set(ours) & set(found):
             server.delete(name)
             _log.warning("removed %s, which a killed run left at %s", name, server.where)
+        return bool(ours) or not is_making
 
 
 def _begun_at(name: str, asked: datetime) -> bool:
@@ -172,6 +204,16 @@ class _Snapshots:
         told = answer.headers.get("date")
         now = parsedate_to_datetime(told) if told else datetime.now(UTC)
         return self._parsed(answer, _SNAPSHOTS.validate_python), now
+
+    def is_making(self, asked: datetime) -> bool:
+        """Tell whether a snapshot that was asked for may still be in the making."""
+        try:
+            answer = self._ask("GET", f"{self.location}/telemetry?details_level=2")
+            told = answer.json()["result"]["collections"]["snapshots"]
+            # By the names of collections, of which ours may be an alias.
+            return any(each["running_snapshots"] for each in told)
+        except (InputError, ValueError, KeyError, TypeError):
+            return datetime.now(UTC) - asked < _MADE_WITHIN
 
     def create(self) -> models.SnapshotDescription:
         """Make a snapshot, however long the server takes."""
