@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpus import NEW_DIM, OLD_DIM, Corpus, N
+from edge_places import STORES, copied
 
 from vecmigrate import draw_anchors, load_anchors, open_encoder, open_source
 from vecmigrate.anchors import AnchorSet
@@ -56,7 +58,9 @@ def draw(corpus: Corpus, size: int, encoder: Encoder | None = None, **kwargs: An
         )
 
 
-def test_anchors_hold_both_vectors_of_a_uniform_sample(corpus: Corpus) -> None:
+@pytest.mark.parametrize("store", STORES)
+def test_anchors_hold_both_vectors_of_a_uniform_sample(corpus: Corpus, store: str) -> None:
+    corpus = replace(corpus, source=copied(corpus.source, store, corpus.folder))
     old = EncoderIdentity(name="old-model", dimension=OLD_DIM)
     drawn = draw(corpus, 100, seed=3, source_encoder=old)
     loaded = load_anchors(corpus.folder / "anchors.parquet")

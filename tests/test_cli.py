@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from corpus import NEW_DIM, Corpus, N
+from edge_places import STORES, copied
 from typer.testing import CliRunner
 
 from vecmigrate import load_translator
@@ -62,14 +63,19 @@ def evaluate_arguments(folder: Path, name: str = "new-model") -> list[object]:
     ]  # fmt: skip
 
 
-def test_the_whole_job_step_by_step(job: Corpus) -> None:
+@pytest.mark.parametrize("store", STORES)
+def test_the_whole_job_step_by_step(job: Corpus, store: str) -> None:
     folder = job.folder
-    inspected = run_json("inspect", job.source)
+    source = copied(job.source, store, folder)
+    inspected = run_json("inspect", source)
     assert inspected["collection"]["text_field"] == "text"
     assert inspected["vectors"]["read"] == N
-    migrated = run_json("migrate", job.source, f"faiss:{folder}/new.faiss",
+    migrated = run_json("migrate", source, f"faiss:{folder}/new.faiss",
                         "--translator", folder / "t.safetensors")  # fmt: skip
     assert migrated["written"] == N
+    verified = run_json("verify", source, f"faiss:{folder}/new.faiss",
+                        "--translator", folder / "t.safetensors")  # fmt: skip
+    assert verified["passed"]
     assert migrated["target"]["dimension"] == NEW_DIM
     assert migrated["target"]["provenance"]["encoder"]["name"] == "new-model"
     rows = run_json(*evaluate_arguments(folder), "--k", 1, "--k", 10)["rows"]

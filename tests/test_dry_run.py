@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dry_run_corpus import QUERIES, DryRunCorpus, N, TextEncoder, make_dry_run_corpus
+from edge_places import STORES, copied
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -47,7 +48,8 @@ def run(corpus: DryRunCorpus, out: Path, **options: Any) -> DryRunReport:
         "settings": SETTINGS,
     }
     encoder = options.pop("encoder", corpus.encoder)
-    return dry_run(corpus.source, encoder, out, **{**given, **options})
+    source = options.pop("source", corpus.source)
+    return dry_run(source, encoder, out, **{**given, **options})
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,19 @@ def test_estimates_hold_the_truth_over_the_whole_corpus(
     assert report.upgrade.labelled[0].name == "recall@10"
     reembedded = report.upgrade.labelled[0].reembedded
     assert holds(reembedded, hits) or abs(reembedded.value - hits) < 0.02
+
+
+@pytest.mark.parametrize("store", STORES[1:])
+def test_an_engines_collection_is_estimated_as_the_same_index(
+    corpus: DryRunCorpus, report: DryRunReport, store: str, tmp_path: Path
+) -> None:
+    moved = copied(corpus.source, store, tmp_path)
+    found = run(corpus, tmp_path / "out", source=moved)
+    assert found.recall.at.keys() == report.recall.at.keys()
+    for k, estimate in report.recall.at.items():
+        assert found.recall.at[k].value == pytest.approx(estimate.value, abs=0.01)
+    fitted = load_translator(tmp_path / "out" / "translator.safetensors")
+    assert fitted.transform(corpus.old).shape == corpus.new.shape
 
 
 def test_a_sample_of_anchors_alone_overstates(report: DryRunReport) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import NEW_DIM, OLD_DIM, Corpus, unit
+from edge_places import STORES, copied
 
 from vecmigrate import Procrustes, evaluate, migrate, open_sink
 from vecmigrate.batches import VectorBatch
@@ -23,13 +24,17 @@ def overlap(found: list[set[int]], truth: list[set[int]]) -> float:
     return float(np.mean([len(f & t) / len(t) for f, t in zip(found, truth, strict=True)]))
 
 
-@pytest.mark.parametrize("store", ["faiss", "qdrant"])
+@pytest.mark.parametrize("store", ["qdrant", *STORES])
 def test_recall_and_agreement_are_those_of_brute_force(corpus: Corpus, store: str) -> None:
     folder = corpus.folder
     target = f"faiss:{folder}/new.faiss" if store == "faiss" else f"qdrant:{folder}/q/new"
+    if store in STORES[1:]:
+        source, target = copied(corpus.source, store, folder), f"qdrant-edge:{folder}/new"
+    else:
+        source = corpus.source
     reference = f"faiss:{folder}/reference.faiss"
     translator = Procrustes().fit(corpus.old[:60], corpus.new[:60])
-    migrate(corpus.source, target, translator)
+    migrate(source, target, translator)
     with open_sink(reference, TargetSpec(dimension=NEW_DIM, metric=Metric.DOT)) as sink:
         sink.write(VectorBatch(np.arange(len(corpus.new)), corpus.new))
         sink.finish()
@@ -40,7 +45,7 @@ def test_recall_and_agreement_are_those_of_brute_force(corpus: Corpus, store: st
     labels = [{int(row): 1.0} for row in rows[:40]] + [{}] * 10
 
     result = evaluate(
-        source=corpus.source,
+        source=source,
         source_queries=old_queries,
         target=target,
         target_queries=new_queries,

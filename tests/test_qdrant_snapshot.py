@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,10 @@ from qdrant_migrating import Reversal, records
 from qdrant_places import SERVER, open_place
 from small_disk import small_disk
 from snapshot_server import SnapshotServer, serving
+from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_source, save_translator
+from vecmigrate.cli import app
 from vecmigrate.connector import (
     CollectionDescription,
     InputError,
@@ -36,6 +40,7 @@ from vecmigrate.connector import (
     UnreachableError,
     UsageError,
 )
+from vecmigrate.errors import ExitCode
 from vecmigrate.registry import open_sink
 from vecmigrate.sync.run import sync
 from vecmigrate.verification import VerifySettings, verify
@@ -381,11 +386,94 @@ def test_what_is_no_snapshot_is_told(folder: Path) -> None:
     for name in ("text.snapshot", "empty.snapshot", "absent.snapshot", "."):
         with pytest.raises(InputError):
             read(f"qdrant-snapshot:{folder}/{name}")
-    for wrong in ("qdrant-snapshot+https:x", "qdrant-snapshot:x?of=a&limit=3"):
+    for wrong in (
+        "qdrant-snapshot+https:x",
+        "qdrant-snapshot:x?limit=3",
+        *(f"qdrant-snapshot:x?of={of}" for of in ("", "a", "faiss:a", "qdrant:a/b", "qdrant://a")),
+    ):
         with pytest.raises(UsageError):
             open_source(wrong)
     with pytest.raises(UsageError):
         open_sink(uri(folder, "shard"), TargetSpec(dimension=4, metric="dot"))
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A snapshot's URI that a user got wrong, and how the commands are to end.
+
+    Attributes
+    ----------
+    make
+        Makes the file of the snapshots in a folder, and returns the URI.
+    """
+
+    make: Callable[[Path], str]
+    code: ExitCode = ExitCode.BAD_INPUT
+
+
+def written(content: Callable[[bytes], bytes]) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        changed = content((folder / "shard.snapshot").read_bytes())
+        (folder / "changed.snapshot").write_bytes(changed)
+        return f"qdrant-snapshot:{folder}/changed.snapshot"
+
+    return make
+
+
+def pipe(folder: Path) -> str:
+    os.mkfifo(folder / "pipe.snapshot")
+    return f"qdrant-snapshot:{folder}/pipe.snapshot"
+
+
+def stranger(found: list[Member]) -> list[Member]:
+    """A tar of another program."""
+    return [(tarfile.TarInfo("readme.txt"), b"dear reader")]
+
+
+WRONG = {
+    "truncated": Wrong(written(lambda content: content[: len(content) // 2])),
+    "empty": Wrong(written(lambda _: b"")),
+    "no tar": Wrong(written(lambda _: b"dear reader" * 1000)),
+    "another tar": Wrong(lambda folder: rewritten(folder, "shard", stranger)),
+    "a member outside": Wrong(
+        lambda folder: rewritten(folder, "shard", renamed("replica_state", "../replica_state"))
+    ),
+    "a newer version": Wrong(
+        lambda folder: rewritten(folder, "whole", replaced("version.info", lambda _: b"0.9.0"))
+    ),
+    "a directory": Wrong(lambda folder: f"qdrant-snapshot:{folder}"),
+    "a pipe": Wrong(pipe),
+    "not there": Wrong(lambda folder: f"qdrant-snapshot:{folder}/absent.snapshot"),
+    "another vector": Wrong(lambda folder: f"{uri(folder, 'shard')}?vector=image", ExitCode.USAGE),
+    "a sparse vector": Wrong(
+        lambda folder: f"qdrant-snapshot:{folder}/whole.snapshot?vector=words", ExitCode.USAGE
+    ),
+    "of nothing": Wrong(lambda folder: f"{uri(folder, 'shard')}?of=articles", ExitCode.USAGE),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=list(WRONG))
+def test_a_wrong_snapshot_is_one_line_of_each_command(
+    wrong: Wrong, folder: Path, tmp_path: Path
+) -> None:
+    source, new = wrong.make(folder), tmp_path / "new"
+    mapped = translator(tmp_path)
+    np.save(tmp_path / "vectors.npy", np.eye(12, 6))
+    encoder = f"vectors:{tmp_path}/vectors.npy"
+    target = f"qdrant-edge:{new}"
+    before = sorted(tmp_path.rglob("*"))
+    for arguments in (
+        ["inspect", source],
+        ["anchors", source, "--encoder", encoder, "--size", "5", "--out", str(new)],
+        ["dry-run", source, "--encoder", encoder, "--out", str(new)],
+        ["migrate", source, target, "--translator", str(mapped)],
+    ):
+        ended = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert ended.exit_code == wrong.code, (arguments, ended.output)
+        assert ended.stdout == ""
+        assert ended.stderr.count("\n") == 1
+        assert ended.stderr.startswith("error: ")
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_room_is_checked_first(
@@ -395,6 +483,8 @@ def test_room_is_checked_first(
         monkeypatch.setattr(tempfile, "tempdir", str(disk))
         with pytest.raises(InputError, match="no room"):
             read(uri(folder, "shard"))
+        ended = CliRunner().invoke(app, ["inspect", uri(folder, "shard")], catch_exceptions=False)
+        assert (ended.exit_code, ended.stderr.count("\n")) == (ExitCode.BAD_INPUT, 1)
         assert list(disk.iterdir()) == []
 
 

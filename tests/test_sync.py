@@ -93,6 +93,8 @@ class Job:
 
 
 def place(store: str, folder: Path, name: str) -> str:
+    if store == "qdrant-edge":
+        return f"qdrant-edge:{folder}/{name}-e"
     return f"faiss:{folder}/{name}.faiss" if store == "faiss" else f"qdrant:{folder}/{name}-q/c"
 
 
@@ -175,7 +177,7 @@ def change_the_source(job: Job) -> None:
         source.delete(np.array([30, 31, 299]))
 
 
-@pytest.mark.parametrize(("old", "new"), PAIRS)
+@pytest.mark.parametrize(("old", "new"), [*PAIRS, ("qdrant-edge", "qdrant-edge")])
 def test_a_target_follows_its_source(old: str, new: str, tmp_path: Path) -> None:
     job = make(tmp_path, old, new)
     first = job.run()
@@ -193,6 +195,8 @@ def test_a_target_follows_its_source(old: str, new: str, tmp_path: Path) -> None
     assert same(job.target, whole)
     found = verify(job.source, job.target, job.translator, VerifySettings(sample=None))
     assert found.passed, found.failures
+    status = job.status(job.source)
+    assert (status.count, status.translated, status.other) == (N + 2, N + 2, 0)
     again = job.run()
     assert (again.wrote, again.adopted, again.left_alone) == (0, 0, 0)
 

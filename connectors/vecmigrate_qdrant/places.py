@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +15,7 @@ EDGE, SNAPSHOT = "qdrant-edge", "qdrant-snapshot"
 OF = "of"
 _OPTIONS = ("vector", "text")
 _MEANT_OTHERWISE = set("%?/")
+_COLLECTION = re.compile(r"qdrant(\+https)?://[^/?]+/[^?]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,11 @@ def _edge(uri: StoreURI) -> EdgeLocation:
 
 def _snapshot(uri: StoreURI) -> SnapshotLocation:
     of = uri.options.get(OF)
+    if of is not None and not _COLLECTION.match(of):
+        raise UsageError(
+            f"'{uri}': {of!r} is no server's collection",
+            remedy="Write ?of=qdrant://HOST:PORT/COLLECTION, and & in it as %26.",
+        )
     if uri.location.startswith("//"):
         rest = {name: value for name, value in uri.options.items() if name != OF}
         server = parse_location(replace(uri, scheme="qdrant", options=rest))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import qdrant_edge
@@ -182,6 +183,11 @@ def _identity(place: Path | ServerLocation) -> Hashable:
             f"the snapshot {place} cannot be read ({error.strerror})",
             remedy="Check the path and its permissions.",
         ) from error
+    if not S_ISREG(status.st_mode):
+        raise InputError(
+            f"the snapshot {place} is no file",
+            remedy="Give the file that the server made, as COLLECTION-….snapshot.",
+        )
     return place.resolve(), status.st_size, status.st_mtime_ns
 
 
