@@ -476,16 +476,20 @@ def test_a_wrong_snapshot_is_one_line_of_each_command(
         assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_room_is_checked_first(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with small_disk(tmp_path, "32m") as disk:
-        monkeypatch.setattr(tempfile, "tempdir", str(disk))
-        with pytest.raises(InputError, match="no room"):
-            read(uri(folder, "shard"))
-        ended = CliRunner().invoke(app, ["inspect", uri(folder, "shard")], catch_exceptions=False)
-        assert (ended.exit_code, ended.stderr.count("\n")) == (ExitCode.BAD_INPUT, 1)
-        assert list(disk.iterdir()) == []
+@pytest.mark.parametrize("size", ["32m", "100m", "600m"])
+def test_room_is_checked_first(size: str, folder: Path, tmp_path: Path) -> None:
+    """A process that runs out of it is ended by the system, which no test process is to be."""
+    with small_disk(tmp_path, size) as disk:
+        for name in ("shard", "whole"):
+            ended = subprocess.run(
+                [sys.executable, "-m", "vecmigrate", "inspect", uri(folder, name)],
+                env={**os.environ, "TMPDIR": str(disk)}, capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+            enough = size == "600m" and name == "shard"
+            assert ended.returncode == (0 if enough else ExitCode.BAD_INPUT), ended.stderr
+            assert ended.stderr.count("\n") == (0 if enough else 1)
+            assert list(disk.iterdir()) == []
 
 
 def test_sync_goes_on_from_a_snapshot_with_its_collection(folder: Path, tmp_path: Path) -> None:

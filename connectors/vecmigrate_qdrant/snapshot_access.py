@@ -36,6 +36,7 @@ from vecmigrate_qdrant.snapshot_archive import (
     REPLICAS,
     SEGMENTS,
     VERSION,
+    check_holes,
     unpack,
 )
 from vecmigrate_qdrant.snapshot_server import remove_leftovers, take_snapshot
@@ -70,6 +71,7 @@ class Snapshot:
                 downloaded = take_snapshot(place, self._scratch)
                 unpack(downloaded, self._folder)
                 downloaded.unlink()
+            check_holes(self._folder, where)
             with failures(where, InputError):
                 self._load()
         except BaseException:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 import shutil
 import tarfile
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from vecmigrate.connector import InputError
@@ -31,6 +34,25 @@ def check_room(folder: Path, size: int, what: object) -> None:
             f"{(size + _MARGIN) >> 20:,} MiB are needed",
             remedy="Make room, or set TMPDIR to a folder on a larger disk.",
         )
+
+
+def check_holes(folder: Path, what: object) -> None:
+    """Raise :class:`InputError` unless what is in a folder can be read without filling its disk.
+
+    The engine's files are mostly holes. A disk in memory gives them room once they are read, and a
+    full one ends the process without a word.
+    """
+    if _holes_take_room(folder):
+        found = (path.stat() for path in folder.rglob("*") if path.is_file())
+        check_room(folder, sum(max(0, f.st_size - 512 * f.st_blocks) for f in found), what)
+
+
+def _holes_take_room(folder: Path) -> bool:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(mmap.PAGESIZE)
+        with mmap.mmap(file.fileno(), mmap.PAGESIZE) as page:
+            page.read(1)
+            return os.fstat(file.fileno()).st_blocks > 0
 
 
 def unpack(file: Path, folder: Path) -> None:
