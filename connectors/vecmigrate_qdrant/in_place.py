@@ -36,7 +36,7 @@ from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
 from vecmigrate_qdrant.points import Shape
 from vecmigrate_qdrant.settings import DISTANCES, is_multivector
-from vecmigrate_qdrant.sharding import shard_keys
+from vecmigrate_qdrant.sharding import is_sharded_by_key
 from vecmigrate_qdrant.upserting import Destination
 from vecmigrate_qdrant.vectors import dense_params
 
@@ -98,15 +98,16 @@ class InPlaceSink(Sink):
         self._access = open_access(location, refusal=WriteError)
         self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
         self._lease = Lease(self._access, self._collection, self._where, name)
-        self.keyed_ids = bool(shard_keys(settings)) and not self._access.embedded
         try:
+            info = self._info()
+            self.keyed_ids = is_sharded_by_key(info.config.params)
             self._destination = Destination(
                 self._access.points(self._collection, Shape(name, spec.dimension, several)),
                 self._where,
                 keyed=self.keyed_ids,
                 bounded=not self._access.embedded,
                 vectors_only=True,
-                limits=Limits.of(self._info()),
+                limits=Limits.of(info),
             )
             if token is None:
                 self._make_way(restart)
