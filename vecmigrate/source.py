@@ -78,6 +78,10 @@ class Source(ABC):
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
         """Yield all ids. Override where ids can be read without the vectors."""
+        return self.ids_with_vector(batch_size)
+
+    def ids_with_vector(self, batch_size: int) -> Iterator[IdArray]:
+        """Yield the ids of all points that have a vector; override as :meth:`ids`."""
         for batch in self.batches(batch_size, payloads=False):
             yield batch.ids
 

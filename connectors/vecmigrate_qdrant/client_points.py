@@ -227,6 +227,8 @@ def filter_of(only: Only | None) -> models.Filter | None:
     must: list[models.Condition] = []
     if only.ids is not None:
         must.append(models.HasIdCondition(has_id=list(only.ids)))
+    if only.having is not None:
+        must.append(models.HasVectorCondition(has_vector=only.having))
     if only.matching is not None:
         must.append(only.matching)
     found = models.Filter(must=must or None)

@@ -321,6 +321,8 @@ def _filter_of(only: Only | None) -> qdrant_edge.Filter | None:
     must_not: list[Any] = []
     if only.ids is not None:
         must.append(qdrant_edge.HasIdCondition(set(only.ids)))
+    if only.having is not None:
+        must.append(qdrant_edge.HasVectorCondition(only.having))
     if only.lacking is not None:
         must_not.append(qdrant_edge.HasVectorCondition(only.lacking))
     return qdrant_edge.Filter(must=must, must_not=must_not)

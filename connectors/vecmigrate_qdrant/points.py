@@ -79,13 +79,14 @@ class Only:
     ----------
     ids
         Those with these ids.
-    lacking
-        Those without a vector of this name.
+    having, lacking
+        Those with, or without, a vector of this name.
     matching
         Those that a filter takes; only if :attr:`Points.filters` is True.
     """
 
     ids: tuple[PointId, ...] | None = None
+    having: str | None = None
     lacking: str | None = None
     matching: models.Filter | None = None
 

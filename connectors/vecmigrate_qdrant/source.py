@@ -32,12 +32,12 @@ from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import ServerLocation, is_in_place
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
 from vecmigrate_qdrant.places import parse_place
-from vecmigrate_qdrant.points import IDS_ALONE, Shape, Wanted
+from vecmigrate_qdrant.points import IDS_ALONE, Only, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import forbids_indexing
 from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
 from vecmigrate_qdrant.sharding import is_sharded_by_key, read_key_names
-from vecmigrate_qdrant.vectors import choose_vector, dense_params
+from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params
 
 FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32
@@ -199,9 +199,25 @@ class QdrantSource(PartitionedSource):
     def ids(self, batch_size: int) -> Iterator[IdArray]:
         if self._is_added:
             # Some points may have been left out.
-            yield from super().ids(batch_size)
+            return self.ids_with_vector(batch_size)
+        return self._reader.ids(self._page_size(batch_size))
+
+    def ids_with_vector(self, batch_size: int) -> Iterator[IdArray]:
+        if self._vector == UNNAMED or not self._access.indexed:
+            yield from super().ids_with_vector(batch_size)
             return
-        yield from self._reader.ids(self._page_size(batch_size))
+        having = Only(having=self._vector)
+        pages = self._reader.those(having, self._page_size(batch_size), IDS_ALONE)
+        try:
+            first = next(pages, None)
+        except InputError:
+            # A server before 1.13 does not know the condition; strict mode may not allow it.
+            yield from super().ids_with_vector(batch_size)
+            return
+        if first is not None:
+            yield first.ids
+        for batch in pages:
+            yield batch.ids
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
         wanted = self._canonical(ids)

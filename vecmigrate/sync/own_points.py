@@ -37,6 +37,17 @@ class OwnPoints(Source):
         for batch in self._opened.batches(batch_size, cursor=cursor, payloads=wanted):
             yield self._seen(batch)
 
+    def ids(self, batch_size: int) -> Iterator[IdArray]:
+        return self._opened.ids_with_vector(batch_size)
+
+    def changed_since(
+        self, field: str, value: float, batch_size: int
+    ) -> Iterator[VectorBatch] | None:
+        found = self._opened.changed_since(field, value, batch_size)
+        if found is None:
+            return None
+        return (self._seen(batch.with_one_vector()) for batch in found)
+
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
         return self._seen(self._opened.fetch(ids))
 
