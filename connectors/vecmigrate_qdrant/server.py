@@ -7,6 +7,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -26,11 +27,15 @@ from vecmigrate_qdrant.location import (
 )
 from vecmigrate_qdrant.points import Points, Shape
 from vecmigrate_qdrant.retrying import Retrying
+from vecmigrate_qdrant.shared import SharedPlaces
 from vecmigrate_qdrant.wire_points import WirePoints, can_use_wire
 
 PROBE_SECONDS = 2.0
 RECONNECT_SECONDS = 5
 """Seconds between two tries of gRPC itself to connect again, at most; by default it takes 120."""
+
+
+_clients: SharedPlaces[QdrantClient] = SharedPlaces()
 
 
 class ServerAccess(Access):
@@ -53,25 +58,10 @@ class ServerAccess(Access):
         key = api_key(location)
         grpc_port, self.notes = self._choose_grpc()
         self._wire = grpc_port is not None
-        with warnings.catch_warnings():
-            # Sending a key over plain HTTP was asked for, see api_key.
-            warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-            self._client = QdrantClient(
-                host=location.host if ":" not in location.host else f"[{location.host}]",
-                port=location.port,
-                https=location.https,
-                prefer_grpc=grpc_port is not None,
-                grpc_port=grpc_port or DEFAULT_GRPC_PORT,
-                grpc_options={"grpc.max_reconnect_backoff_ms": 1000 * RECONNECT_SECONDS},
-                prefix=location.prefix or None,
-                api_key=key,
-                timeout=location.timeout,
-                # It warns from a thread of its own, even where the server is merely down.
-                check_compatibility=False,
-                # Reading the certificates of all authorities is most of what opening takes, and
-                # plain HTTP has no use for them.
-                verify=location.https,
-            )
+        # Two collections of one server are reached by one client, which is slow to make.
+        self._shared = replace(location, collection=""), grpc_port, key
+        self._client = _clients.take(self._shared, lambda: _client(*self._shared))
+        self._is_open = True
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
         return self._explained(lambda: self._retrying.run(lambda: request(self._client)))
@@ -136,7 +126,31 @@ class ServerAccess(Access):
         )
 
     def close(self) -> None:
-        self._client.close()
+        if self._is_open:
+            self._is_open = False
+            _clients.give_back(self._shared, QdrantClient.close)
+
+
+def _client(location: ServerLocation, grpc_port: int | None, key: str | None) -> QdrantClient:
+    with warnings.catch_warnings():
+        # Sending a key over plain HTTP was asked for, see api_key.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(
+            host=location.host if ":" not in location.host else f"[{location.host}]",
+            port=location.port,
+            https=location.https,
+            prefer_grpc=grpc_port is not None,
+            grpc_port=grpc_port or DEFAULT_GRPC_PORT,
+            grpc_options={"grpc.max_reconnect_backoff_ms": 1000 * RECONNECT_SECONDS},
+            prefix=location.prefix or None,
+            api_key=key,
+            timeout=location.timeout,
+            # It warns from a thread of its own, even where the server is merely down.
+            check_compatibility=False,
+            # Reading the certificates of all authorities is most of what opening takes, and
+            # plain HTTP has no use for them.
+            verify=location.https,
+        )
 
 
 def api_key(location: ServerLocation) -> str | None:
