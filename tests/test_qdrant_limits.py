@@ -131,16 +131,32 @@ def test_a_limit_that_is_reached_is_named_and_no_points_fault(
         assert sink.finish().count == 2
 
 
-def test_a_full_disk_is_told_as_one(engine: Engine, server: str) -> None:
-    said = (
+FULL = [
+    (
+        "disk",
         "Service internal error: No space left on device: WAL buffer size exceeds available disk "
-        "space"
-    )
+        "space",
+    ),
+    ("disk", "Service internal error: IO Error: No space left on device (os error 28)"),
+    (
+        "memory",
+        "Service internal error: Out of memory, free: 1048576, IO Error: Cannot allocate memory "
+        "(os error 12)",
+    ),
+    ("memory", "Service internal error: Gridstore IO error: Cannot allocate memory (os error 12)"),
+]
+
+
+@pytest.mark.parametrize(("what", "said"), FULL)
+def test_a_full_node_is_told_as_one(engine: Engine, server: str, what: str, said: str) -> None:
     with open_sink(server.format("new"), SPEC) as sink:
         engine.faults.append(RefusedError(500, said))
-        with pytest.raises(WriteError, match="the node's disk") as caught:
+        with pytest.raises(WriteError, match=f"the node's {what}") as caught:
             sink.write(points([1, 2]))
         assert not isinstance(caught.value, PointRefusedError)
+        assert not engine.faults
+        sink.write(points([1, 2]))
+        assert sink.finish().count == 2
 
 
 def test_a_node_above_its_limit_costs_no_point(tmp_path: Path, engine: Engine) -> None:
@@ -195,13 +211,13 @@ def test_requests_are_cut_to_the_limits() -> None:
     assert free.page_size(10_000) == free.upsert_size(10_000) == free.search_size(10_000) == 10_000
     assert not free.reads_by_scroll
     strict = limits(
-        max_query_limit=50, upsert_max_batchsize=20, search_max_batchsize=4, max_timeout=3,
-        search_max_hnsw_ef=64, search_allow_exact=False,
+        max_query_limit=50, upsert_max_batchsize=20, search_max_batchsize=4,
+        search_allow_exact=False,
     )  # fmt: skip
     assert (strict.page_size(1000), strict.page_size(10)) == (50, 10)
     assert strict.retrieve_size(1000) == 1000
     assert (strict.upsert_size(1000), strict.delete_size(1000)) == (20, 1000)
-    assert (strict.search_size(32), strict.hnsw_ef(512), strict.timeout(60)) == (4, 64, 3)
+    assert strict.search_size(32) == 4
     assert not strict.search_allow_exact
 
 

@@ -16,53 +16,29 @@ from qdrant_client import models
 class Limits:
     """What a collection's strict mode allows; None, or True, where it does not limit.
 
+    Only what requests are cut to: none names a time-out, ``hnsw_ef`` or oversampling of its own.
+
     Attributes
     ----------
     max_query_limit
         Points that one scroll or one query may give; a ``retrieve`` is not held to it.
-    max_timeout
-        Seconds that a request may name as its time-out.
-    search_max_hnsw_ef
-        ``hnsw_ef`` of a query.
-    search_max_oversampling
-        Oversampling of a query on quantized vectors.
     search_max_batchsize
         Queries in one request.
     search_allow_exact
         False refuses exact queries, and exact counts with them.
     upsert_max_batchsize
         Points in one upsert or update of vectors.
-    unindexed_filtering_retrieve, unindexed_filtering_update
-        False refuses filters by a field without an index.
-    filter_max_conditions, condition_max_size
-        Conditions of a filter, and values of a condition.
     read_rate_limit, write_rate_limit
         Tokens a minute. A scroll, a count and a query cost 1, each and for each condition of its
         filter; a ``retrieve`` and a write cost 1 a point (the first write to a new collection 2).
-    max_points_count, max_collection_vector_size_bytes, max_collection_payload_size_bytes
-        Size from which on writes are refused.
-    max_disk_usage_percent, max_resident_memory_percent
-        Use of the node from which on writes are refused.
     """
 
     max_query_limit: int | None = None
-    max_timeout: int | None = None
-    search_max_hnsw_ef: int | None = None
-    search_max_oversampling: float | None = None
     search_max_batchsize: int | None = None
     search_allow_exact: bool = True
     upsert_max_batchsize: int | None = None
-    unindexed_filtering_retrieve: bool = True
-    unindexed_filtering_update: bool = True
-    filter_max_conditions: int | None = None
-    condition_max_size: int | None = None
     read_rate_limit: int | None = None
     write_rate_limit: int | None = None
-    max_points_count: int | None = None
-    max_collection_vector_size_bytes: int | None = None
-    max_collection_payload_size_bytes: int | None = None
-    max_disk_usage_percent: int | None = None
-    max_resident_memory_percent: int | None = None
 
     @classmethod
     def of(cls, info: models.CollectionInfo) -> Self:
@@ -95,14 +71,6 @@ class Limits:
         rate = self.read_rate_limit
         queries = None if rate is None else rate // (1 + conditions)
         return _within(wanted, self.search_max_batchsize, queries)
-
-    def hnsw_ef(self, wanted: int) -> int:
-        """Return the ``hnsw_ef`` that a query may name."""
-        return _within(wanted, self.search_max_hnsw_ef)
-
-    def timeout(self, wanted: int) -> int:
-        """Return the seconds that a request may name as its time-out."""
-        return _within(wanted, self.max_timeout)
 
     @property
     def reads_by_scroll(self) -> bool:
@@ -137,6 +105,7 @@ _NODE = {
 _FULL = {
     "No space left on device": "disk",
     "Out of memory, free": "memory",
+    "Cannot allocate memory": "memory",
 }
 _SIZES = {
     "Max points count limit": "max_points_count",
