@@ -168,7 +168,9 @@ def test_readers_go_over_back_and_for_good(move: Move) -> None:
     assert not move.run("status", target)["readers"]
     assert move.both("verify")["passed"]
     move.run("cutover", live, "--to", target)
+    assert not move.run("status", target)["source_dropped"]
     dropped = move.run("drop-source", live, "--yes")
+    assert move.run("status", target)["source_dropped"]
     assert (dropped["vector"], dropped["done"]) == ("old", True)
     for key in KEYS:
         found = move.records(key)

@@ -85,7 +85,9 @@ def _show(found: Status, out: Output) -> None:
     facts["readers"] = ", ".join(found.readers) or "none led here"
     out.facts(facts)
     pending = found.pending is not None and (found.pending.arrived or found.pending.vanished)
-    if last is None or pending:
+    if found.in_place and found.source_dropped:
+        out.say("Next: nothing; the old vector is gone, and writers give points the new one")
+    elif last is None or pending:
         out.say(f"Next: vecmigrate sync SOURCE '{found.target}' --translator FILE")
     elif found.in_place:
         out.say(f"Next: vecmigrate verify SOURCE '{found.target}' --translator FILE")

@@ -58,6 +58,8 @@ class Status(BaseModel):
         What the last sync did, as it printed it; None where there was none.
     readers
         Names that lead here by cutovers.
+    source_dropped
+        True if ``drop-source`` has deleted what they had before.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +76,7 @@ class Status(BaseModel):
     pending: Pending | None
     verified: Verified | None
     readers: tuple[str, ...]
+    source_dropped: bool = False
 
     @property
     def is_native(self) -> bool:
@@ -139,6 +142,7 @@ def status_of(
             pending=pending,
             verified=verified,
             readers=_readers(target, records),
+            source_dropped=_source_dropped(target, records),
         )
 
 
@@ -214,3 +218,8 @@ def _readers(target: str, records: sqlite3.Connection) -> tuple[str, ...]:
     return tuple(
         name for name in led if (have := readers_have(log, name)) and spelling(have) == here
     )
+
+
+def _source_dropped(target: str, records: sqlite3.Connection) -> bool:
+    entries = CutoverLog(records).leading_to(spelled(target))
+    return bool(entries) and entries[0].dropped_at is not None
