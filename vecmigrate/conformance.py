@@ -304,8 +304,9 @@ class ConnectorConformance:
     def test_ids_are_all_ids(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
         with open_source(uri) as source:
-            listed = [i for ids in source.ids(4) for i in ids.tolist()]
-        assert sorted(map(str, listed)) == sorted(map(str, batch.ids.tolist()))
+            for told in (source.ids(4), source.ids_with_vector(4)):
+                listed = [i for ids in told for i in ids.tolist()]
+                assert sorted(map(str, listed)) == sorted(map(str, batch.ids.tolist()))
 
     def test_an_id_written_again_replaces_what_it_had(self, uri: str, batch: VectorBatch) -> None:
         again = batch.take(np.array([2]))
