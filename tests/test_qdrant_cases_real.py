@@ -220,6 +220,30 @@ def test_a_run_begun_by_grpc_is_continued_by_rest(case: Move) -> None:
     assert case.count(case.target) == 300
 
 
+def test_how_a_server_is_reached_is_no_part_of_a_job(case: Move) -> None:
+    case.create()
+    case.put(range(300), texts)
+    state, seen = case.folder / "state.sqlite", 0
+
+    def note(count: int) -> None:
+        nonlocal seen
+        seen += count
+
+    by_grpc = case.place.wire == "grpc"
+    pair = case.source_uri, case.target_uri
+    how: dict[str, Any] = {"state": state, "batch_size": 20, "checkpoint_seconds": 0}
+    with pytest.raises(TerminatedError):
+        migrate(*pair, case.translator, progress=note, stop=lambda: seen >= 60, **how)
+    if by_grpc:
+        case.place.options = "timeout=30&grpc=false"
+    else:
+        case.place.options += "&readers=2"
+    told = case.move("--state", str(state))
+    assert (told["written"], told["continued_after"]) == (300, seen)
+    case.verify("--full", "--state", str(state))
+    assert case.sync("--state", str(state))["adopted"] == 300
+
+
 # Strict mode
 
 STRICT: dict[str, dict[str, Any]] = {

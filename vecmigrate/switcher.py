@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from vecmigrate.errors import MismatchError
 from vecmigrate.uri import StoreURI
@@ -13,7 +14,15 @@ class Switcher(ABC):
 
     A name is a URI that leads to a collection: an alias, a symbolic link. Every error is raised
     before anything is changed.
+
+    Attributes
+    ----------
+    reaching
+        Options of a URI that say how a collection is reached, not which one or what of it: a job
+        that was begun with others is continued.
     """
+
+    reaching: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def spelled(self, uri: StoreURI) -> str:

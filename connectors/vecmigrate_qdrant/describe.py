@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import JsonValue
 from qdrant_client import models
 
 from vecmigrate.connector import (
@@ -21,7 +22,7 @@ from vecmigrate_qdrant.marks import State, mark_of, settled, vector_marks
 from vecmigrate_qdrant.points import Only, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import METRICS, forbids_indexing, index_type, read_settings
-from vecmigrate_qdrant.sharding import is_sharded_by_key, read_shard_keys, shard_keys
+from vecmigrate_qdrant.sharding import is_sharded_by_key, key_names, read_key_names, read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
 
 SAMPLE_SIZE = 100
@@ -56,10 +57,16 @@ def describe(
     *,
     text_field: str | None,
     notes: tuple[str, ...] = (),
+    shard_keys: list[JsonValue] | None = None,
 ) -> CollectionDescription:
     """Describe a collection by its configuration, its count and a sample of its points.
 
-    ``text_field`` is taken where the sample has it, else the field is guessed.
+    Parameters
+    ----------
+    text_field
+        Taken if the sample has it, else the field is guessed.
+    shard_keys
+        What :func:`read_shard_keys` returned, if that is known already.
     """
     info = settled(access.info(collection), vector)
     points = access.points(collection, Shape.of(info.config.params, vector))
@@ -71,9 +78,10 @@ def describe(
     params = dense_params(info.config.params)[vector]
     settings = read_settings(info, vector, embedded=not access.indexed)
     keyed = is_sharded_by_key(info.config.params)
+    keys = None
     if keyed:
-        settings["shard_keys"] = read_shard_keys(access, collection)
-    keys = [shards.key for shards in shard_keys(settings)] if keyed else None
+        settings["shard_keys"] = shard_keys or read_shard_keys(access, collection)
+        keys = key_names(settings["shard_keys"])
     reader = Reader(points, keys, collection, limits=limits)
     lacking = _count_lacking(reader, vector) if vector != UNNAMED else 0
     mark = mark_of(info, vector)
@@ -97,6 +105,14 @@ def describe(
         vector=vector or None,
         other_vectors=tuple(other_vectors(info.config.params, vector)),
     )
+
+
+def count_points(access: Access, collection: str, only: Only | None = None) -> int:
+    """Count the points of a collection exactly, within its own limits."""
+    info = access.info(collection)
+    keys = read_key_names(access, collection) if is_sharded_by_key(info.config.params) else None
+    ids_alone = access.points(collection, Shape(UNNAMED, 1))
+    return Reader(ids_alone, keys, collection, limits=Limits.of(info)).count(COUNTED_AT_ONCE, only)
 
 
 def _notes(info: models.CollectionInfo, vector: str, lacking: int, *, embedded: bool) -> list[str]:

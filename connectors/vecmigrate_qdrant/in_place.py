@@ -27,14 +27,14 @@ from vecmigrate.connector import (
     check_dimension,
 )
 from vecmigrate_qdrant.access import Access, open_access
-from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.describe import count_points, describe, existing_collection
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.lease import Lease
 from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
-from vecmigrate_qdrant.points import Shape
+from vecmigrate_qdrant.points import Only, Shape
 from vecmigrate_qdrant.settings import DISTANCES, is_multivector
 from vecmigrate_qdrant.sharding import is_sharded_by_key
 from vecmigrate_qdrant.upserting import Destination
@@ -197,20 +197,12 @@ class InPlaceSink(Sink):
                 self._run,
                 self._spec.work,
                 restart=restart or not there,
-                count=self._count,
+                count=lambda: count_points(self._access, self._collection, Only(having=self._name)),
             )
         # Nothing but the lease keeps two runs from making the same vector.
         self._lease.claim()
         if there or mark is not None:
             self._remove()
-
-    def _count(self) -> int:
-        """Count the points that have the vector."""
-        having = models.Filter(must=[models.HasVectorCondition(has_vector=self._name)])
-        found = self._access.run(
-            lambda client: client.count(self._collection, count_filter=having, exact=True)
-        )
-        return found.count
 
     def _create(self, stored: Any) -> None:
         try:

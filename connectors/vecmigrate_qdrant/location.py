@@ -15,15 +15,9 @@ DEFAULT_KEY_VARIABLE = "QDRANT_API_KEY"
 
 VECTOR, IN_PLACE = "vector", "in_place"
 _COMMON_OPTIONS = (VECTOR, "text", IN_PLACE)
-_SERVER_OPTIONS = (
-    *_COMMON_OPTIONS,
-    "grpc",
-    "grpc_port",
-    "timeout",
-    "retries",
-    "readers",
-    "api_key_env",
-)
+REACHING = ("grpc", "grpc_port", "timeout", "retries", "readers", "api_key_env")
+"""Options of a server's URI that say how it is reached."""
+_SERVER_OPTIONS = (*_COMMON_OPTIONS, *REACHING)
 _SECRET_OPTIONS = ("api_key", "apikey", "api-key", "key", "token", "password")
 _SECRET_REMEDY = (
     f"Put the API key into the environment variable {DEFAULT_KEY_VARIABLE}, or into one that "

@@ -46,8 +46,12 @@ def read_shard_keys(access: Access, collection: str) -> list[JsonValue]:
 
 def read_key_names(access: Access, collection: str) -> list[int | str]:
     """Return the shard keys of a collection with custom sharding, in their order."""
-    found = {"shard_keys": read_shard_keys(access, collection)}
-    return [shards.key for shards in shard_keys(found)]
+    return key_names(read_shard_keys(access, collection))
+
+
+def key_names(found: JsonValue) -> list[int | str]:
+    """Return the names of what :func:`read_shard_keys` returned."""
+    return [shards.key for shards in shard_keys({"shard_keys": found})]
 
 
 def shard_keys(settings: Mapping[str, JsonValue]) -> list[KeyedShards]:

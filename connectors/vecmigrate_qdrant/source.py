@@ -36,7 +36,7 @@ from vecmigrate_qdrant.points import IDS_ALONE, Only, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import forbids_indexing
 from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
-from vecmigrate_qdrant.sharding import is_sharded_by_key, read_key_names
+from vecmigrate_qdrant.sharding import is_sharded_by_key, key_names, read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params
 
 FETCHED_AT_ONCE = 256
@@ -88,11 +88,12 @@ class QdrantSource(PartitionedSource):
             half = dense_params(params)[self._vector].datatype == models.Datatype.FLOAT16
             self._rounding = FLOAT16 if half else 0.0
             self._limits = Limits.of(info)
+            self._shard_keys = None
+            if is_sharded_by_key(params):
+                self._shard_keys = read_shard_keys(self._access, self._collection)
             self._reader = Reader(
                 self._points,
-                read_key_names(self._access, self._collection)
-                if is_sharded_by_key(params)
-                else None,
+                None if self._shard_keys is None else key_names(self._shard_keys),
                 self._where,
                 embedded=not self._access.indexed,
                 readers=location.readers if isinstance(location, ServerLocation) else 1,
@@ -108,7 +109,14 @@ class QdrantSource(PartitionedSource):
     @cached_property
     def _description(self) -> CollectionDescription:
         asked = self._uri.options.get("text")
-        found = describe(self._access, self._uri, self._collection, self._vector, text_field=asked)
+        found = describe(
+            self._access,
+            self._uri,
+            self._collection,
+            self._vector,
+            text_field=asked,
+            shard_keys=self._shard_keys,
+        )
         if asked is not None and found.count and asked != found.text_field:
             raise UsageError(
                 f"{self._where} has no payload field {asked!r}",

@@ -15,10 +15,11 @@ from vecmigrate.connector import (
     WriteError,
 )
 from vecmigrate_qdrant.access import Access, open_access
-from vecmigrate_qdrant.describe import existing_collection
+from vecmigrate_qdrant.describe import count_points, existing_collection
 from vecmigrate_qdrant.in_place import remove_vector
 from vecmigrate_qdrant.location import (
     IN_PLACE,
+    REACHING,
     VECTOR,
     EmbeddedLocation,
     ServerLocation,
@@ -27,11 +28,14 @@ from vecmigrate_qdrant.location import (
 )
 from vecmigrate_qdrant.marks import State, mark_of, vector_marks
 from vecmigrate_qdrant.places import collection_uri
+from vecmigrate_qdrant.points import Only
 from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params
 
 
 class QdrantSwitcher(Switcher):
     """Moves aliases; Qdrant carries out the changes of one request together."""
+
+    reaching = frozenset(REACHING)
 
     def spelled(self, uri: StoreURI) -> str:
         return collection_uri(parse_location(uri), parse_location(uri).collection)
@@ -75,7 +79,7 @@ class QdrantSwitcher(Switcher):
         location = parse_location(collection)
         with closing(open_access(location, refusal=InputError)) as access:
             self._check_droppable(access, collection, location.collection)
-            count = access.run(lambda client: client.count(location.collection, exact=True)).count
+            count = count_points(access, location.collection)
             return [f"{access.place}/{location.collection} ({count:,} points)"]
 
     def drop(self, collection: StoreURI) -> None:
@@ -121,8 +125,7 @@ class QdrantSwitcher(Switcher):
                 f"the vector of {uri} is the only one or has no name: Qdrant cannot remove it",
                 remedy="Keep it, or migrate to a new collection.",
             )
-        having = models.Filter(must=[models.HasVectorCondition(has_vector=name)])
-        return access.run(lambda c: c.count(collection, count_filter=having, exact=True)).count
+        return count_points(access, collection, Only(having=name))
 
     def _changes(
         self, access: Access, name: StoreURI, target: StoreURI

@@ -97,7 +97,7 @@ class Job(BaseModel):
     @property
     def work(self) -> str:
         """What tells a job from one of the same collections with other belongings."""
-        told = f"{self.source}\0{self.belongings.model_dump_json()}"
+        told = f"{spelled(self.source)}\0{self.belongings.model_dump_json()}"
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     def differences(self, belongings: Belongings) -> list[str]:
@@ -118,12 +118,19 @@ def job_key(source: str, target: str) -> str:
 
 
 def spelled(uri: str) -> str:
-    """Return a collection's URI in its one spelling, the same from any directory."""
+    """Return a collection's URI in its one spelling, the same from any directory.
+
+    However it is reached: by gRPC as by REST.
+    """
     switcher = find_switcher(uri)
     if switcher is None:
         return uri
-    _, question, options = uri.partition("?")
-    return switcher.spelled(parse_uri(uri)) + question + options
+    options = [
+        option
+        for option in filter(None, uri.partition("?")[2].split("&"))
+        if option.partition("=")[0] not in switcher.reaching
+    ]
+    return switcher.spelled(parse_uri(uri)) + ("?" if options else "") + "&".join(options)
 
 
 class JobTable(StateTable):
