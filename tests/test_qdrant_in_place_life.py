@@ -17,7 +17,7 @@ from click.testing import Result
 from dry_run_corpus import make_dry_run_corpus
 from qdrant_client import QdrantClient, models
 from qdrant_in_place import FEW, NEW, OLD, RNG, ROWS, SPARSE, TRANSLATOR, fill, records, saved
-from qdrant_places import PLACES, Place, open_place
+from qdrant_places import PLACES, SERVED, Place, open_place
 from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_source
@@ -311,6 +311,25 @@ def test_readers_go_over_back_and_for_good(place: Place, tmp_path: Path) -> None
     with open_source(move.target) as added:
         described = added.describe()
     assert (described.count, described.provenance is not None) == (FEW, True)
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_readers_go_over_for_good_within_the_collections_limits(kind: str, tmp_path: Path) -> None:
+    with open_place(kind, tmp_path) as place:
+        move = Move(place, tmp_path)
+        strict = models.StrictModeConfig(enabled=True, search_allow_exact=False, max_query_limit=70)
+        with place.client() as client:
+            client.update_collection(move.name, strict_mode_config=strict)
+        assert move.sync().adopted == FEW
+        change(move)
+        done = move.sync()
+        assert (done.arrived, done.changed, done.vanished) == (2, 1, 1)
+        live = move.alias()
+        assert move.verify().exit_code == 0
+        move.json("cutover", live, "--to", move.target)
+        dropped = move.json("drop-source", live, "--yes")
+        assert (dropped["vector"], dropped["done"]) == ("old", True)
+        assert move.json("status", move.target)["source_dropped"]
 
 
 def test_the_collection_itself_may_be_what_readers_open(place: Place, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import vecmigrate_qdrant.indexing
+import vecmigrate_qdrant.server
 import vecmigrate_qdrant.upserting
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 from qdrant_loopback import Engine, RestServer
 from qdrant_loopback_grpc import GrpcServer
 from qdrant_places import DIMENSION, open_place, params, points
@@ -75,6 +76,33 @@ def test_faults_that_pass_are_waited_out(engine: Engine, server: str) -> None:
         engine.faults.extend([503, 503])
         assert sum(len(b) for b in source.batches(10)) == 5
         assert engine.faults == type(engine.faults)()
+
+
+def test_one_client_reaches_all_of_a_server(
+    engine: Engine, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on until the last who has it lets go."""
+    made = []
+
+    class Counted(QdrantClient):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            made.append(self)
+            super().__init__(*given, **more)
+
+    monkeypatch.setattr(vecmigrate_qdrant.server, "QdrantClient", Counted)
+    filled(engine)
+    filled(engine, "others")
+    one, two = open_source(server.format("docs")), open_source(server.format("others"))
+    one.close()
+    one.close()
+    assert sum(len(b) for b in two.batches(10)) == 5
+    assert len(made) == 1
+    with open_source(server.format("docs") + "&timeout=5"):
+        assert len(made) == 2
+    two.close()
+    with open_source(server.format("docs")) as again:
+        assert sum(len(b) for b in again.batches(10)) == 5
+    assert len(made) == 3
 
 
 def test_writes_are_repeated_after_faults_that_pass(engine: Engine, server: str) -> None:
