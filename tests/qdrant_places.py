@@ -128,7 +128,9 @@ def open_place(kind: str, directory: Path) -> Iterator[Place]:
             kind,
             f"qdrant://127.0.0.1:{rest.port}",
             options,
-            lambda: QdrantClient(port=rest.port, host="127.0.0.1", check_compatibility=False),
+            lambda: QdrantClient(
+                port=rest.port, host="127.0.0.1", check_compatibility=False, timeout=60
+            ),
             engine=engine,
             grpc_port=grpc_port,
         )

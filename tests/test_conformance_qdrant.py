@@ -37,7 +37,7 @@ class TestServer(ConnectorConformance):
     def _clean_up(self) -> Iterator[None]:
         self.made: list[str] = []
         yield
-        client = QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"))
+        client = QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=60)
         for name in self.made:
             client.delete_collection(name)
         client.close()
