@@ -23,11 +23,13 @@ from vecmigrate_qdrant.edge_engine import Shard, failures, in_use, is_in_use
 from vecmigrate_qdrant.edge_points import EdgePoints, Place, is_ascending
 from vecmigrate_qdrant.edge_settings import (
     CONFIG_FILE,
+    LOG_SETTING,
     SEGMENTS,
     collection_config,
     engine_config,
     engine_index,
     indexed_fields,
+    last_update,
     payload_schema,
     read_config,
     unkept,
@@ -81,6 +83,28 @@ class _Directory:
             if self._held is not None:
                 os.close(self._held)
             self._held = None
+
+    def begin_log(self) -> None:
+        """Have the engine log updates from now on, in a shard that was filled without a log.
+
+        The engine numbers updates by their place in the log, and passes over one whose number is
+        no higher than what a point has from before. A new log begins at zero, so that updates of
+        nothing take the numbers that are taken. May be called again after it was broken off.
+        """
+        with self.lock:
+            self.check_room(ROOM_BYTES)
+            config = read_config(self.path)
+            if LOG_SETTING in config:
+                if self._shard is not None:
+                    self._shard.close()
+                    self._shard = None
+                del config[LOG_SETTING]
+                self.write_file(CONFIG_FILE, config)
+            nothing = qdrant_edge.UpdateOperation.delete_points([])
+            shard = self.shard()
+            for _ in range(last_update(self.path) + 1):
+                shard.ask(lambda engine: engine.update(nothing))
+            shard.ask(lambda engine: engine.flush())
 
     def metadata(self) -> dict[str, Any]:
         """Return the collection's metadata, empty if it has none."""
@@ -221,6 +245,7 @@ class EdgeAccess(Access):
         strict_mode: models.StrictModeConfig | None,
     ) -> None:
         self.sync_writes(collection)
+        self._client.end_filling()
         self.run(lambda client: client.update_collection(collection, metadata=metadata))
 
     def close(self) -> None:
@@ -300,9 +325,17 @@ class _EdgeClient(QdrantBase):
         # The mark comes first: what a kill leaves without one could be anybody's.
         directory.write_metadata(kwargs.pop("metadata"))
         config = engine_config({"vectors_config": vectors_config, **kwargs})
+        # A run that is killed writes again what was not flushed: a log would be written for nobody.
+        config[LOG_SETTING] = False
         directory.write_file(CONFIG_FILE, config)
         directory.shard()
         return True
+
+    def end_filling(self) -> None:
+        """Make a collection that a run has filled one that others may write."""
+        mark = read_mark(self._unmade())
+        if mark is not None and mark.state is State.WRITING:
+            self.directory.begin_log()
 
     def update_collection(self, collection_name: str, **kwargs: Any) -> bool:
         changed = {**self.directory.metadata(), **kwargs.pop("metadata")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from struct import Struct
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -34,6 +34,8 @@ Shards: TypeAlias = Mapping[ShardKey | None, Sequence[Shard]]
 
 _ASCENDING = (models.Distance.EUCLID, models.Distance.MANHATTAN)
 _LEAST, _MOST = -(2**63), 2**64 - 1
+# The engine copies its points twice; of so few the copies stay in the processor's cache.
+_UPDATED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +108,16 @@ class EdgePoints(Points):
     def upsert(
         self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
     ) -> None:
-        payloads = [dict(payload) for payload in batch.each_payload()]
-        for point_id, payload in zip(ids, payloads, strict=True):
-            self._check_integers(point_id, payload)
+        payloads: list[dict[str, Any]] = [{}] * len(ids)
+        if batch.payloads is not None:
+            payloads = [dict(payload) for payload in batch.payloads]
+            for point_id, payload in zip(ids, payloads, strict=True):
+                self._check_integers(point_id, payload)
         with self._failures():
-            points = [
-                qdrant_edge.Point(point_id, vector, payload)
-                for point_id, vector, payload in zip(
-                    ids, self._vectors_of(batch), payloads, strict=True
-                )
-            ]
             self._place.before_write(batch.vectors.nbytes)
-            self._update(key, qdrant_edge.UpdateOperation.upsert_points(points))
+            points = map(qdrant_edge.Point, ids, self._vectors_of(batch), payloads)
+            while some := list(islice(points, _UPDATED_AT_ONCE)):
+                self._update(key, qdrant_edge.UpdateOperation.upsert_points(some))
 
     def update_vectors(
         self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None

@@ -15,6 +15,8 @@ from vecmigrate_qdrant.vectors import UNNAMED
 
 CONFIG_FILE = "edge_config.json"
 SEGMENTS = "segments"
+LOG_SETTING = "wal_enabled"
+"""In the config; True if it is not there."""
 
 # What the engine, as a server, takes if it is told nothing.
 _HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
@@ -128,6 +130,12 @@ def indexed_fields(directory: Path) -> dict[str, Any]:
     for file in sorted(directory.glob(f"{SEGMENTS}/*/payload_index/config.json")):
         fields |= json.loads(file.read_text()).get("indexed_fields", {})
     return fields
+
+
+def last_update(directory: Path) -> int:
+    """Return the highest number of an update that the flushed segments of a shard have."""
+    files = directory.glob(f"{SEGMENTS}/*/segment.json")
+    return max((json.loads(file.read_text())["version"] or 0 for file in files), default=0)
 
 
 def engine_index(schema: models.PayloadFieldSchema) -> Any:

@@ -108,7 +108,7 @@ class QdrantSink(Sink):
             self._access.points(self._collection, shape),
             self._where,
             keyed=self.keyed_ids,
-            bounded=self._access.indexed,
+            bounded=not self._access.embedded,
         )
         self._notes += notes + self._not_kept(settings)
         self.concurrent = not self._access.embedded

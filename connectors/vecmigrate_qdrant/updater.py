@@ -151,7 +151,7 @@ class QdrantUpdater(MarkedUpdater):
                 self._points,
                 self._where,
                 keyed=self._keys is not None,
-                bounded=self._access.indexed,
+                bounded=not self._access.embedded,
                 limits=self._limits,
             )
             mark = Mark(State.COMPLETE, mark.run, provenance, mark.vector)
