@@ -95,7 +95,7 @@ class WirePoints(ClientPoints):
 
     def size(self, batch: VectorBatch) -> int:
         parts = chain(batch.payloads or (), batch.extras or ())
-        return batch.vectors.nbytes + _ID_BYTES * len(batch) + sum(map(wire_size, parts))
+        return batch.vectors.nbytes + _ID_BYTES * len(batch) + wire_size(parts)
 
     def _selectors(self, wanted: Wanted, key: ShardKey | None) -> dict[str, Any]:
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 from qdrant_client import grpc as messages
@@ -138,13 +138,18 @@ def extra_pieces(extra: Extra) -> Mapping[str, bytes]:
     return {name: converted[name].SerializeToString() for name in converted}
 
 
-def wire_size(part: Payload | Extra) -> int:
-    """Return how many bytes a payload or an extra is on the wire, about; a plain one as JSON."""
-    if isinstance(part, WirePayload):
-        return sum(map(len, part.entries))
-    if isinstance(part, WireExtra):
-        return sum(map(len, part.pieces.values()))
-    return len(json.dumps(dict(part), default=str))
+def wire_size(parts: Iterable[Payload | Extra]) -> int:
+    """Return how many bytes payloads or extras are on the wire, about; plain ones as JSON."""
+    size, plain = 0, []
+    for part in parts:
+        if isinstance(part, WirePayload):
+            size += sum(map(len, part.entries))
+        elif isinstance(part, WireExtra):
+            size += sum(map(len, part.pieces.values()))
+        else:
+            plain.append(dict(part))
+    # At once: a call for each would cost more than what it does.
+    return size + len(json.dumps(plain, default=str))
 
 
 def modern_piece(vector: Any) -> bytes:
