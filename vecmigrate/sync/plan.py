@@ -180,7 +180,7 @@ def _scan_source(
     latest: float | None = least
     changed = None if least is None else source.changed_since(changed_by, least, batch_size)
     if changed_by == BY_IDS or changed is not None:
-        for ids in source.ids(batch_size):
+        for ids in prefetch(source.ids(batch_size)):
             _saw(ledger, [(stored(i), None, None) for i in ids.tolist()])
     if changed_by == BY_IDS:
         return None
@@ -229,7 +229,7 @@ def _marked(
     target: Source, marks: bool, batch_size: int
 ) -> Iterator[tuple[IdArray, list[str | None]]]:
     if not marks:
-        for ids in target.ids(batch_size):
+        for ids in prefetch(target.ids(batch_size)):
             yield ids, [None] * len(ids)
         return
     for batch in prefetch(target.batches(batch_size)):
