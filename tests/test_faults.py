@@ -338,7 +338,7 @@ def test_a_rate_is_kept(folder: Path) -> None:
 def test_a_pace_lets_go_of_a_run_that_is_to_end() -> None:
     begun = time.monotonic()
     Pace(1, lambda: True).passed(1000)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize(("rate", "size"), [(None, 4096), (100.0, 100), (0.5, 1), (1e6, 4096)])

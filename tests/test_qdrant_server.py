@@ -170,7 +170,7 @@ def test_a_closed_port_is_unreachable(options: str) -> None:
             open_source(uri)
         with pytest.raises(UnreachableError):
             open_sink(uri, SPEC)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_silence_is_unreachable_after_the_timeout() -> None:
@@ -179,7 +179,7 @@ def test_silence_is_unreachable_after_the_timeout() -> None:
         began = time.monotonic()
         with pytest.raises(UnreachableError, match="Timeout"):
             open_source(f"qdrant://127.0.0.1:{port}/docs?timeout=1&retries=0")
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 60
 
 
 def test_a_server_that_is_no_qdrant_is_told() -> None:
