@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from vecmigrate import Procrustes, migrate, open_source
 from vecmigrate.batches import Vectors
 from vecmigrate.cli import app
-from vecmigrate.errors import ExitCode, InputError, VectorNotFoundError
+from vecmigrate.errors import ExitCode, InputError, UsageError, VectorNotFoundError
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.verification import VerifySettings, verify
@@ -147,6 +147,9 @@ def test_what_changes_before_the_first_sync_is_brought_by_it(place: Place, tmp_p
 def test_other_ways_to_tell_a_change(by: str, tmp_path: Path) -> None:
     with open_place("embedded", tmp_path) as place:
         move = Move(place, tmp_path)
+        if by == "n":
+            with pytest.raises(UsageError, match="nested, text"):
+                move.sync(changed_by=by)
         with place.client() as client:
             client.set_payload(move.name, {"n": 1}, list(range(FEW)))
         assert move.sync(changed_by=by).wrote == 0

@@ -358,6 +358,17 @@ def test_changes_by_ids_and_by_a_field(tmp_path: Path) -> None:
         job.run(changed_by="text")
 
 
+def test_a_field_that_no_point_has_tells_of_no_change(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    with pytest.raises(UsageError, match="at, n, text"):
+        job.run(changed_by="att")
+    assert job.status().last_sync is None
+    job.run(changed_by="at")
+    change_the_source(job)
+    with pytest.raises(UsageError, match="text"):
+        job.run(changed_by="att")
+
+
 def test_bad_vectors_are_refused_or_left_out(tmp_path: Path) -> None:
     job = make(tmp_path)
     job.run()

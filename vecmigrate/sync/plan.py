@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from vecmigrate.batches import IdArray, PointId, VectorBatch
-from vecmigrate.errors import InputError
+from vecmigrate.errors import InputError, UsageError
 from vecmigrate.id_fingerprint import id_hashes
 from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.prefetch import prefetch
@@ -104,6 +104,8 @@ def make_plan(
     ------
     InputError
         Where that field holds no time.
+    UsageError
+        If no point of the source has that field.
     """
     connection = ledger.connection
     with transaction(connection):
@@ -184,7 +186,11 @@ def _scan_source(
             _saw(ledger, [(stored(i), None, None) for i in ids.tolist()])
     if changed_by == BY_IDS:
         return None
-    for whole in prefetch(source.whole_batches(batch_size) if changed is None else changed):
+    if changed is None:
+        changed = source.whole_batches(batch_size)
+        if changed_by != BY_HASH:
+            changed = _having(changed_by, changed, source)
+    for whole in prefetch(changed):
         batch = whole.with_one_vector()
         if bare and whole.counts is not None:
             lacking = whole.take(whole.counts == 0)
@@ -206,6 +212,27 @@ def _scan_source(
             rows[at] = (keys[at], vector, payload)
         _saw(ledger, rows)
     return latest
+
+
+def _having(field: str, batches: Iterator[VectorBatch], source: Source) -> Iterator[VectorBatch]:
+    """Yield all points of a source; raises :class:`UsageError` at their end if none has a field."""
+    names: set[str] = set()
+    read = 0
+    for batch in batches:
+        read += len(batch)
+        if field not in names:
+            for payload in batch.each_payload():
+                names.update(name for name, value in payload.items() if value is not None)
+        yield batch
+    if read and field not in names:
+        described = source.describe()
+        known = sorted(names.union(described.payload_fields) - {field})
+        raise UsageError(
+            f"no point of {described.uri} has the payload field {field!r}, by which no change "
+            "would be noticed",
+            remedy=f"Name the field with the time of change by --changed-by; there are: "
+            f"{', '.join(known) or 'none'}. Or use --changed-by hash.",
+        )
 
 
 def _saw(
