@@ -126,6 +126,8 @@ def make_plan(
         return int(connection.execute(f"SELECT count(*) FROM {query}", values).fetchone()[0])
 
     unknown = count("arriving WHERE id IN (SELECT id FROM there)")
+    # Written where nothing is, each is an arrival to the run as well.
+    lost = count("changed WHERE id NOT IN (SELECT id FROM there)")
     compared = count(
         "changed WHERE id IN (SELECT id FROM points WHERE vector IS NULL) "
         "AND id IN (SELECT id FROM there)"
@@ -134,8 +136,8 @@ def make_plan(
     bare_unknown = count("bare WHERE id NOT IN (SELECT id FROM points)") - bare_arrived
     foreign = "SELECT id FROM points WHERE origin = ?"
     return Plan(
-        arrived=count("arriving") - unknown + bare_arrived,
-        changed=count("changed") - compared + count("bare") - bare_arrived - bare_unknown,
+        arrived=count("arriving") - unknown + lost + bare_arrived,
+        changed=count("changed") - compared - lost + count("bare") - bare_arrived - bare_unknown,
         vanished=count(
             f"gone WHERE id IN (SELECT id FROM there) AND id NOT IN ({foreign})", Origin.FOREIGN
         ),
