@@ -299,6 +299,7 @@ def test_verify_compares_each_vector_of_a_multivector(served: Place, translator:
     found = outcomes()
     assert {c.outcome for n, c in found.items() if n != "index recall"} == {Outcome.PASSED}
     assert found["index recall"].outcome is Outcome.SKIPPED
+    assert "several vectors" in found["index recall"].summary
     assert found["count"].summary == f"{COUNT:,} points"
     assert found["vectors"].figures["compared"] == sum(1 + row % 5 for row in range(COUNT))
     with served.client() as client:

@@ -117,6 +117,8 @@ def check_index(
     least
         Recall below which the check fails; None for a warning below :data:`GOOD` and no failure.
     """
+    if target.describe().multivector:
+        return _skipped("not measured: the index of points with several vectors is not searched")
     if not any(truth):
         return _skipped("there is nothing to search for")
     if (reason := target.unmeasurable(probes.asked())) is not None:
