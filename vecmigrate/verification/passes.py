@@ -51,7 +51,10 @@ class SourcePass:
     ) -> None:
         """Read all of ``source``; raises what :func:`screened` and the store raise."""
         description = source.describe()
-        sample, probes = _draw(description.count, asked)
+        count = description.count
+        if not description.multivector:
+            count -= description.without_vector
+        sample, probes = _draw(count, asked)
         if description.multivector:
             # A search by several vectors at once is the store's own.
             probes = probes[:0]
@@ -96,12 +99,16 @@ def usable_again(
 
 
 def _draw(count: int, asked: VerifySettings) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
-    """Return sorted positions of the sample (None for all) and of the probes among them."""
+    """Return sorted positions of the sample (None for all) and of the probes among them.
+
+    Where the sample is all of ``count``, or more, it is None as well: it may be counted too few.
+    """
     rng = np.random.default_rng(asked.seed)
     size = min(count, PROBES if asked.sample is None else asked.sample)
     drawn = rng.choice(count, size, replace=False) if count else np.empty(0, np.int64)
     probes = np.sort(drawn[:PROBES])
-    return (None if asked.sample is None else np.sort(drawn)), probes
+    every = asked.sample is None or asked.sample >= count
+    return (None if every else np.sort(drawn)), probes
 
 
 def _within(positions: NDArray[np.int64], start: int, length: int) -> NDArray[np.intp]:
