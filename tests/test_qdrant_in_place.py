@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crash import is_unfinished, migrate_with_kills
+from qdrant_client import models
 from qdrant_in_place import COUNT, FEW, NEW, ROWS, TRANSLATOR, fill, records, saved, uris
 from qdrant_places import PLACES, Place, open_place
 from typer.testing import CliRunner
@@ -24,7 +25,8 @@ from vecmigrate.connector import (
     VectorBatch,
 )
 from vecmigrate.registry import open_updater
-from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.sync.run import sync
+from vecmigrate.verification import Check, Outcome, VerifySettings, verify
 
 
 @pytest.fixture(params=PLACES)
@@ -87,6 +89,35 @@ def test_it_is_no_change_of_the_source(place: Place, tmp_path: Path) -> None:
     with open_source(source) as old:
         assert old.fingerprint() == before
         assert "new" in old.describe().other_vectors
+
+
+def test_it_spoils_no_earlier_target(place: Place, tmp_path: Path) -> None:
+    name, copy = fill(place), place.name("copy")
+    source, target = uris(place, name)
+    earlier, state, translator = place.uri(copy), tmp_path / "s.sqlite", saved(tmp_path)
+    migrate(source, earlier, translator, state=state)
+    sync(source, earlier, translator, state)
+    migrate(source, target, translator)
+
+    def others() -> Check:
+        found = verify(source, earlier, translator, VerifySettings(sample=None))
+        [mine] = [check for check in found.checks if check.name == "other vectors"]
+        assert found.passed is (mine.outcome is not Outcome.FAILED)
+        return mine
+
+    found = others()
+    assert found.outcome is Outcome.WARNING
+    assert found.figures == {"compared": FEW, "wrong": 0, "not_at_target": ["new"]}
+    again = sync(source, earlier, translator, state)
+    assert (again.wrote, again.adopted) == (0, 0)
+    changed = {"old": ROWS[7].tolist(), "words": models.SparseVector(indices=[1], values=[1.0])}
+    with place.client() as client:
+        client.upsert(name, [models.PointStruct(id=7, vector=changed, payload={"text": "text 7"})])
+    found = others()
+    assert (found.outcome, found.figures["wrong"]) == (Outcome.FAILED, 1)
+    assert sync(source, earlier, translator, state).changed == 1
+    assert others().outcome is Outcome.WARNING
+    assert records(place, copy)[7].vector["words"].indices == [1]
 
 
 def test_giving_up_leaves_the_collection_as_it_was(place: Place) -> None:

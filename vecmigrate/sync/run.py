@@ -31,6 +31,7 @@ from vecmigrate.state.lock import job_lock
 from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.belonging import check_belongs
 from vecmigrate.sync.judging import Judge, Judged, target_hashes
+from vecmigrate.sync.known_vectors import KnownVectors
 from vecmigrate.sync.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.plan import BY_HASH, BY_IDS, Plan, make_plan, mark_of
@@ -39,6 +40,7 @@ from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.sync.writing import Writing
 from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.verification.naming import lasting, spelled
+from vecmigrate.verification.other_vectors import lacking_vectors, unknown_vectors
 
 
 def sync(
@@ -153,13 +155,15 @@ class _Run:
     def _open_source(self, target: CollectionDescription) -> Source:
         """Open the source; if the target shares its points, for the old vector alone.
 
+        Else for what the target has a place for.
+
         Raises
         ------
         MismatchError
             If the old vector is gone, or the budget has nowhere to be noted.
         """
         if not target.in_place:
-            return open_source(self._source_uri)
+            return self._known(open_source(self._source_uri), target)
         if self._asked.reembed is not None:
             raise MismatchError(
                 f"the points of {target.uri} are the source's own and keep no mark of whose vector "
@@ -181,6 +185,14 @@ class _Run:
         if self._asked.changed_by not in (BY_HASH, BY_IDS):
             self._fields += (self._asked.changed_by,)
         return self._seen(opened)
+
+    def _known(self, opened: Source, target: CollectionDescription) -> Source:
+        """Leave out vectors that the target has no place for."""
+        unknown = unknown_vectors(opened.describe(), target)
+        if not unknown:
+            return opened
+        self._asked.announce(lacking_vectors(unknown))
+        return KnownVectors(opened, unknown)
 
     def _seen(self, opened: Source) -> Source:
         return OwnPoints(opened, self._fields) if self._in_place else opened
