@@ -150,8 +150,14 @@ class Source(ABC):
         """
         return None
 
-    def unmeasurable(self, k: int) -> str | None:
-        """Say why :meth:`search` for ``k`` points tells nothing of the index, None if it does."""
+    def unmeasurable(self, queries: Vectors, k: int) -> str | None:
+        """Say why :meth:`search` for ``k`` points tells nothing of the index, None if it does.
+
+        Parameters
+        ----------
+        queries
+            ``(n, d)`` float32, what is to be searched for.
+        """
         return None
 
     def search_parameter(self) -> str | None:

@@ -117,14 +117,14 @@ class ClientPoints(Points):
         return size + len(json.dumps(list(map(dict, parts)), default=str))
 
     def search(
-        self, queries: Vectors, k: int, *, exact: bool = False
+        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
     ) -> list[tuple[IdArray, list[ShardKey | None]]]:
         requests = [
             models.QueryRequest(
                 query=row,
                 using=None if self._shape.vector == UNNAMED else self._shape.vector,
                 limit=k,
-                params=models.SearchParams(exact=True) if exact else None,
+                params=models.SearchParams(exact=exact, hnsw_ef=ef) if exact or ef else None,
             )
             for row in queries.tolist()
         ]

@@ -138,9 +138,9 @@ class EdgePoints(Points):
             self._update(key, qdrant_edge.UpdateOperation.delete_points(list(ids)))
 
     def search(
-        self, queries: Vectors, k: int, *, exact: bool = False
+        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
     ) -> list[tuple[IdArray, list[ShardKey | None]]]:
-        params = qdrant_edge.SearchParams(exact=exact)
+        params = qdrant_edge.SearchParams(hnsw_ef=ef, exact=exact)
         requests = [
             qdrant_edge.QueryRequest(
                 limit=k, query=qdrant_edge.Query.Nearest(row, self._shape.vector), params=params

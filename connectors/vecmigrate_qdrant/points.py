@@ -173,7 +173,7 @@ class Points(ABC):
 
     @abstractmethod
     def search(
-        self, queries: Vectors, k: int, *, exact: bool = False
+        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
     ) -> list[tuple[IdArray, list[ShardKey | None]]]:
         """Return the ids and shard keys of the ``k`` nearest points of each query, best first.
 
@@ -183,6 +183,8 @@ class Points(ABC):
             ``(n, d)`` float32.
         exact
             Compare with every point instead of asking the index.
+        ef
+            How many candidates an index keeps, ``k`` at least; default: what the collection sets.
         """
 
     @abstractmethod

@@ -220,6 +220,13 @@ def forbids_indexing(info: models.CollectionInfo) -> str | None:
     return None
 
 
+def never_indexed(info: models.CollectionInfo) -> str:
+    """Say why nothing is indexed in a collection of which that is known."""
+    threshold = info.config.optimizer_config.indexing_threshold
+    above = "" if threshold is None else f" of {threshold:,} kB"
+    return forbids_indexing(info) or f"no segment has reached the threshold{above}"
+
+
 def index_type(info: models.CollectionInfo, vector: str, *, embedded: bool) -> str:
     """Name a vector's index in Qdrant's words, as ``HNSW(m=16, ef_construct=100)``."""
     if embedded:

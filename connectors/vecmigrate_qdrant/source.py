@@ -34,13 +34,14 @@ from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
 from vecmigrate_qdrant.places import parse_place
 from vecmigrate_qdrant.points import IDS_ALONE, Only, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
-from vecmigrate_qdrant.settings import forbids_indexing
+from vecmigrate_qdrant.settings import never_indexed
 from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
 from vecmigrate_qdrant.sharding import is_sharded_by_key, key_names, read_shard_keys
 from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params
 
 FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32
+PROBED = 64
 FLOAT16 = 2.0**-11
 # Of a page's vectors as float32; as the client's lists of numbers they take eight times as much.
 PAGE_BYTES = 16 * 2**20
@@ -244,34 +245,54 @@ class QdrantSource(PartitionedSource):
         return join_batches(parts).take(found)
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
-        return self._search(queries, k, exact=False)
+        return self._search(queries, k)
 
     def search_exactly(self, queries: Vectors, k: int) -> list[IdArray] | None:
-        return self._search(queries, k, exact=True) if self._limits.search_allow_exact else None
+        if not self._limits.search_allow_exact:
+            return None
+        return self._search(queries, k, exact=True)
 
-    def unmeasurable(self, k: int) -> str | None:
+    def unmeasurable(self, queries: Vectors, k: int) -> str | None:
         allowed = self._limits.page_size(k)
         if allowed < k:
             return (
                 f"strict mode allows {allowed} results of a query, and {k} are needed: raise "
                 "max_query_limit to measure"
             )
-        if self._access.embedded:
+        if not self._access.indexed:
             return None
         info = self._access.info(self._collection)
-        if info.indexed_vectors_count or not info.points_count:
+        if not info.points_count:
             return None
-        threshold = info.config.optimizer_config.indexing_threshold
-        reason = forbids_indexing(info) or f"no segment has reached the threshold of {threshold} kB"
-        return f"nothing is indexed ({reason}), and searches compare with all points"
+        if not info.indexed_vectors_count:
+            return f"nothing is indexed ({never_indexed(info)}), and searches compare all points"
+        # What is counted as indexed is of all vectors together, sparse ones too; and what is
+        # indexed is not searched by its index as long as there is little of it.
+        if self._shows_an_index(queries[:PROBED], k):
+            return None
+        named = f"the vector {self._vector!r}" if self._vector else "the vector"
+        least = info.config.hnsw_config.full_scan_threshold
+        return (
+            f"searches seem to compare all points, as they find the same however few candidates "
+            f"an index keeps: {named} is not indexed, or each segment has less than "
+            f"full_scan_threshold ({least:,} kB)"
+        )
 
-    def _search(self, queries: Vectors, k: int, *, exact: bool) -> list[IdArray]:
+    def _shows_an_index(self, queries: Vectors, k: int) -> bool:
+        """True if searches find other points with few candidates, which only an index counts."""
+        usual = self._search(queries, k)
+        few = self._search(queries, k, ef=1)
+        return any(a.tolist() != b.tolist() for a, b in zip(usual, few, strict=True))
+
+    def _search(
+        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
+    ) -> list[IdArray]:
         limit = self._limits.page_size(k)
         size = self._limits.search_size(SEARCHED_AT_ONCE)
         found: list[IdArray] = []
         for start in range(0, len(queries), size):
             some = queries[start : start + size]
-            answers = self._points.search(some, limit, exact=exact)
+            answers = self._points.search(some, limit, exact=exact, ef=ef)
             for ids, keys in answers:
                 if self._reader.keys is not None:
                     spelled = zip(ids.tolist(), keys, strict=True)

@@ -121,7 +121,7 @@ def check_index(
         return _skipped("not measured: the index of points with several vectors is not searched")
     if not any(truth):
         return _skipped("there is nothing to search for")
-    if (reason := target.unmeasurable(probes.asked())) is not None:
+    if (reason := target.unmeasurable(probes.vectors, probes.asked())) is not None:
         return _skipped(f"not measured: {reason}")
     answers = target.search(probes.vectors, probes.asked())
     if answers is None:
