@@ -61,6 +61,8 @@ class Engine:
         Seconds before each request is carried out.
     disk_percent, disk_full
         How full the node's disk is, and whether nothing more can be written at all.
+    in_cluster
+        False if it is not in cluster mode: no shard key can be made.
     most_disk_percent
         The ``max_disk_usage_percent`` that the node gives to new collections.
     served, heard
@@ -80,6 +82,7 @@ class Engine:
         self.delay = 0.0
         self.disk_percent = 0
         self.disk_full = False
+        self.in_cluster = True
         self.most_disk_percent: int | None = None
         self.served: list[str] = []
         self.heard: list[tuple[str, Any]] = []
@@ -252,6 +255,11 @@ class Engine:
         collection.limits.check_write(points, what, collection.vector_bytes, self.disk_percent)
         collection.limits.check_timeout(timeout)
         self._has_room()
+
+    def create_key(self, name: str, request: models.CreateShardingKey) -> None:
+        if not self.in_cluster:
+            raise RefusedError(400, "Bad request: Distributed mode disabled")
+        self.local[name].create_key(request)
 
     def _has_room(self) -> None:
         if self.disk_full:
@@ -452,8 +460,8 @@ class Request:
             ("GET",): lambda: engine.info(name),
             ("PATCH",): self._update,
             ("GET", "cluster"): collection.cluster,
-            ("PUT", "shards"): lambda: collection.create_key(
-                models.CreateShardingKey.model_validate(body)
+            ("PUT", "shards"): lambda: self.engine.create_key(
+                self.name, models.CreateShardingKey.model_validate(body)
             ),
             ("POST", "shards", "delete"): lambda: collection.delete_key(body["shard_key"]),
             ("PUT", "index"): self._index,

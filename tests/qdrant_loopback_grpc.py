@@ -131,7 +131,7 @@ class Collections(q.CollectionsServicer):
     @_served
     def CreateShardKey(self, request: Any) -> Any:  # noqa: N802
         body = GrpcToRest.convert_create_shard_key(request.request)
-        self.engine.local[request.collection_name].create_key(body)
+        self.engine.create_key(request.collection_name, body)
         return q.CreateShardKeyResponse(result=True)
 
     @_served

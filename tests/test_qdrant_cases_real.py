@@ -350,6 +350,18 @@ def test_sync_keeps_shard_keys_apart(case: Move) -> None:
     assert counts == wanted
 
 
+def test_shard_keys_are_never_merged_at_a_server_without_them(case: Move) -> None:
+    engine = case.place.engine
+    if engine is None:
+        pytest.skip("a real server is in cluster mode or not")
+    tenants(case, 50)
+    engine.in_cluster = False
+    for more in ([], ["--id-with-key"]):
+        told = case.move(*more, code=ExitCode.MISMATCH)
+        assert "cluster mode" in told["error"]["message"]
+        assert not case.place.exists(case.target)
+
+
 def test_shard_keys_are_never_merged_in_another_store(case: Move) -> None:
     tenants(case, 50)
     file = case.folder / "new.parquet"

@@ -22,6 +22,7 @@ class KeyedShards(BaseModel):
     shards_number: int
 
 
+_NO_CLUSTER = "Distributed mode disabled"
 _KEYS = TypeAdapter(list[KeyedShards])
 
 
@@ -72,11 +73,24 @@ def shard_keys(settings: Mapping[str, JsonValue]) -> list[KeyedShards]:
 
 
 def create_shard_keys(access: Access, collection: str, keys: list[KeyedShards]) -> None:
-    """Create the keys of a collection that was just made."""
+    """Create the keys of a collection that was just made.
+
+    Raises
+    ------
+    MismatchError
+        If the server is not in cluster mode, which alone has shard keys.
+    """
     for wanted in keys:
         try:
             access.run(partial(_create, collection=collection, wanted=wanted))
-        except WriteError:
+        except WriteError as refused:
+            if _NO_CLUSTER in refused.message:
+                raise MismatchError(
+                    f"the Qdrant server {access.place} keeps no shard keys, since it is not in "
+                    "cluster mode, and Qdrant's ids cannot be KEY/ID",
+                    remedy="Name a server in cluster mode, or have a target of another store take "
+                    "ids as KEY/ID by --id-with-key.",
+                ) from refused
             # A retry is refused where the first try came through and only its answer was lost.
             if wanted.model_dump() not in read_shard_keys(access, collection):
                 raise
