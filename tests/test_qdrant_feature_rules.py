@@ -168,7 +168,10 @@ def test_sync_keeps_the_other_vectors(served: Place, translator: Path, tmp_path:
     make(served, LACKING, old)
     source, target = served.uri(old, "vector=text"), served.uri(new, "vector=text")
     migrate(source, target, translator, state=state)
-    assert sync(source, target, translator, state, SyncSettings(batch_size=500)).changed == 0
+    planned = sync(source, target, translator, state, SyncSettings(dry_run=True))
+    assert (planned.arrived, planned.changed, planned.compared) == (0, 0, COUNT)
+    first = sync(source, target, translator, state, SyncSettings(batch_size=500))
+    assert (first.wrote, first.adopted) == (0, COUNT)
     arrived = models.PointStruct(
         id=90_001, vector={"text": dense(1), "image": dense(2, 5)}, payload={"n": -1}
     )

@@ -249,20 +249,28 @@ def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:
     for ids, marks in _marked(target, ledger.is_new(), batch_size):
         with transaction(ledger.connection) as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO there VALUES (?, ?)",
-                zip(map(stored, ids.tolist()), marks, strict=True),
+                "INSERT OR IGNORE INTO there VALUES (?, ?)",
+                zip(map(stored, ids.tolist()), marks or [None] * len(ids), strict=True),
             )
 
 
 def _marked(
     target: Source, marks: bool, batch_size: int
-) -> Iterator[tuple[IdArray, list[str | None]]]:
+) -> Iterator[tuple[IdArray, list[str | None] | None]]:
+    """Yield ids with their marks, without where these are not wanted, or there can be none.
+
+    Points without a vector come last, among ids that have come before.
+    """
     if not marks:
-        for ids in prefetch(target.ids(batch_size)):
-            yield ids, [None] * len(ids)
+        yield from ((ids, None) for ids in prefetch(target.ids(batch_size)))
         return
+    read = 0
     for batch in prefetch(target.batches(batch_size)):
+        read += len(batch)
         yield batch.ids, [mark_of(payload) for payload in batch.each_payload()]
+    described = target.describe()
+    if target.holds_bare_points and not (described.count_is_exact and read == described.count):
+        yield from ((ids, None) for ids in target.ids(batch_size))
 
 
 def mark_of(payload: Any) -> str | None:
