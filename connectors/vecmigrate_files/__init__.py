@@ -1,5 +1,5 @@
 """Parquet and NumPy files on the local disk as sources and targets of vecmigrate."""
 
-from vecmigrate_files.connectors import npy, parquet
+from vecmigrate_files.connectors import npy_connector, parquet_connector
 
-__all__ = ["npy", "parquet"]
+__all__ = ["npy_connector", "parquet_connector"]

@@ -49,5 +49,5 @@ class NpyConnector:
         return sink
 
 
-parquet = ParquetConnector()
-npy = NpyConnector()
+parquet_connector = ParquetConnector()
+npy_connector = NpyConnector()

@@ -26,7 +26,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.location import is_in_place
 
-__all__ = ["connector", "edge", "snapshot"]
+__all__ = ["connector", "edge_connector", "snapshot_connector"]
 
 
 class _QdrantConnector:
@@ -101,5 +101,5 @@ class _SnapshotConnector:
 
 
 connector: SwitchingConnector = _QdrantConnector()
-edge: ResumableConnector = _EdgeConnector()
-snapshot: Connector = _SnapshotConnector()
+edge_connector: ResumableConnector = _EdgeConnector()
+snapshot_connector: Connector = _SnapshotConnector()
