@@ -122,10 +122,13 @@ def _notes(info: models.CollectionInfo, vector: str, lacking: int, *, embedded: 
         notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
     if not embedded and (reason := forbids_indexing(info)):
         notes.append(f"its own settings forbid indexing ({reason}): searches compare all points")
-    if lacking:
+    if lacking and vector in vector_marks(info):
+        notes.append(f"{lacking:,} points have no vector {vector!r}")
+    elif lacking:
         notes.append(
-            f"{lacking:,} points have no vector {vector!r}: a migration to Qdrant copies what "
-            "else they have, anything else passes over them"
+            f"{lacking:,} points have no vector {vector!r}: a migration to a new Qdrant collection "
+            "copies what else they have, one in place leaves them alone, anything else passes over "
+            "them"
         )
     return notes
 

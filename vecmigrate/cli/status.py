@@ -67,8 +67,11 @@ def _show(found: Status, out: Output) -> None:
     facts: dict[str, str | None] = {"collection": found.target, "points": f"{found.count:,}"}
     for name, count in shares.items():
         facts[name] = f"{count:,} ({count / max(found.count, 1):.1%})"
+    if found.without_vector:
+        facts["without the vector"] = f"{found.without_vector:,}"
     if found.removed:
-        facts["deleted by others"] = f"{found.removed:,}"
+        lost = "lost the vector" if found.in_place else "deleted by others"
+        facts[lost] = f"{found.removed:,}"
     facts["encoder"] = None if found.encoder is None else str(found.encoder)
     last = found.last_sync
     facts["last sync"] = "none"
@@ -84,20 +87,26 @@ def _show(found: Status, out: Output) -> None:
     facts["verified"] = _verified(found)
     facts["readers"] = ", ".join(found.readers) or "none led here"
     out.facts(facts)
+    out.say(_next(found))
+
+
+def _next(found: Status) -> str:
+    """Return the line that says what to do."""
     pending = found.pending is not None and (found.pending.arrived or found.pending.vanished)
-    if found.in_place and found.source_dropped:
-        out.say("Next: nothing; the old vector is gone, and writers give points the new one")
-    elif last is None or pending:
-        out.say(f"Next: vecmigrate sync SOURCE '{found.target}' --translator FILE")
-    elif found.in_place:
-        out.say(f"Next: vecmigrate verify SOURCE '{found.target}' --translator FILE")
-    elif found.is_native:
-        out.say("Native: no translated vector is left. Next: write to it with the new encoder")
-    else:
-        out.say(
-            f"Next: vecmigrate sync SOURCE '{found.target}' --translator FILE --encoder NEW "
-            "--reembed-budget N"
-        )
+    again = f"SOURCE '{found.target}' --translator FILE"
+    if found.source_dropped:
+        if found.in_place:
+            return "Next: nothing; the old vector is gone, and writers give points the new one"
+        return "Next: nothing; the old collection is gone: write to this one with the new encoder"
+    if found.last_sync is None or pending:
+        return f"Next: vecmigrate sync {again}"
+    if found.in_place:
+        return f"Next: vecmigrate verify {again}"
+    if not found.has_vectors:
+        return f"No point has a vector. Next, once some of SOURCE have: vecmigrate sync {again}"
+    if found.is_native:
+        return "Native: no translated vector is left. Next: write to it with the new encoder"
+    return f"Next: vecmigrate sync {again} --encoder NEW --reembed-budget N"
 
 
 def _bar(found: Status) -> str:
@@ -113,4 +122,6 @@ def _verified(found: Status) -> str:
         return "never"
     outcome = "passed" if found.verified.passed else "failed"
     since = ", changed since" if found.verified.changed_since else ""
+    if found.source_dropped:
+        since = ", before drop-source"
     return f"{outcome} at {found.verified.finished_at}{since}"

@@ -71,7 +71,8 @@ def plan_drop(
     name
         What readers open.
     collection
-        What to delete; None for what readers had before the last cutover.
+        What to delete; None for what readers had before the last cutover, or in place for the old
+        vector.
     state
         Where verifications and cutovers are recorded.
     target_changed
@@ -86,8 +87,8 @@ def plan_drop(
         Where what readers have now has no passing verification of its present state; or
         ``collection`` is not, as it is now, the source of one that passed.
     MismatchError
-        Where no cutover led readers to what they have, they have ``collection`` itself, or it is
-        no collection of the record.
+        Where no cutover led readers to what they have, they had nothing before it and no
+        collection is named, they have ``collection`` itself, or it is no collection of the record.
     InputError, UsageError, UnreachableError
     """
     name, log = without_vector(name), CutoverLog(state)
@@ -97,7 +98,7 @@ def plan_drop(
     if target_changed and entry.verification is not None:
         kept = verifications.get(entry.verification)
     record = (kept or require_verified(verifications, entry.target)).verification
-    chosen = collection or entry.previous or record.source
+    chosen = collection or entry.previous or _source_in_place(entry, record, name)
     vector = _vector_to_drop(chosen, entry, record, name)
     had = [e.previous for e in log.of(collection_of(name)) if e.previous]
     if not any(_same(chosen, known, vector) for known in (*had, record.source)):
@@ -144,11 +145,30 @@ def drop_source(
     log = CutoverLog(state)
     for entry in log.of(collection_of(plan.name)):
         known = entry.previous
+        if known is None and entry.target == plan.readers.collection:
+            known = plan.verification.source
         if known is None or entry.dropped_at is not None:
             continue
         if _same(known, plan.collection, plan.vector):
             log.drop(entry.id)
     return plan.model_copy(update={"done": True})
+
+
+def _source_in_place(entry: Entry, record: Verification, name: str) -> str:
+    """Return the old vector that readers' points had when a name was made for them.
+
+    Raises
+    ------
+    MismatchError
+        If it is a collection, which readers of the name never had.
+    """
+    if parse_uri(entry.target).is_in_place:
+        return record.source
+    raise MismatchError(
+        f"readers of {name} had nothing before the cutover of {entry.begun_at}",
+        remedy=f"Name the collection to delete: {record.source} is what {entry.target} was "
+        "verified against.",
+    )
 
 
 def _same(one: str, other: str, vector: str | None) -> bool:

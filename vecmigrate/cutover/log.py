@@ -39,7 +39,8 @@ class Entry(BaseModel):
         Number of the verification it rested on, None where it went without.
     begun_at, done_at, rolled_back_at, dropped_at
         ISO 8601, UTC. An entry is written before readers are led over, so that the way back is
-        known whatever happens; ``dropped_at`` is when ``previous`` was deleted.
+        known whatever happens; ``dropped_at`` is when ``previous`` was deleted, or what ``target``
+        was verified against if there was nothing before.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -51,7 +51,10 @@ class Status(BaseModel):
     other
         Points of others, or (where no sync was run) without a mark: they may be either.
     removed
-        Points that a sync knows and somebody else has deleted at the target.
+        Points that a sync knows and somebody else has deleted at the target; in place, or has
+        taken the vector from.
+    without_vector
+        Points that do not have the vector.
     in_place
         True if the vectors are on the source's own points.
     last_sync
@@ -70,6 +73,7 @@ class Status(BaseModel):
     encoded: int
     other: int
     removed: int
+    without_vector: int = 0
     encoder: EncoderIdentity | None
     last_sync: dict[str, Any] | None
     in_place: bool = False
@@ -80,8 +84,14 @@ class Status(BaseModel):
 
     @property
     def is_native(self) -> bool:
-        """True where no translated vector is left, and that is known."""
-        return self.translated == 0 and (self.encoded > 0 or self.last_sync is not None)
+        """True where there are vectors and none is a translated one, and that is known."""
+        known = self.encoded > 0 or self.last_sync is not None
+        return known and self.translated == 0 and self.has_vectors
+
+    @property
+    def has_vectors(self) -> bool:
+        """True if any point has the vector."""
+        return self.count > self.without_vector
 
 
 def status_of(
@@ -136,6 +146,7 @@ def status_of(
             encoded=encoded,
             other=other,
             removed=removed,
+            without_vector=described.without_vector,
             encoder=described.provenance.encoder if described.provenance else None,
             last_sync=ledger.fact("last"),
             in_place=described.in_place,
