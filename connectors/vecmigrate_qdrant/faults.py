@@ -21,12 +21,15 @@ CLIENT_ERRORS: tuple[type[Exception], ...] = (
     grpc.RpcError,
     # What a request cannot express, such as an integer beyond 64 bits over gRPC; no JSON.
     ValueError,
+    # An answer that is JSON, and not Qdrant's.
+    AssertionError,
 )
 """All that qdrant-client raises for a request to a server."""
 
 RATE_LIMIT_PAUSE = 5.0
 """Seconds to wait for a rate limit that does not say how long."""
 
+_FOR_CONTENT_HTTP = {400, 413, 422}
 _PASSING_HTTP = {408, 429, 502, 503, 504}
 _PASSING_GRPC = {
     grpc.StatusCode.UNAVAILABLE,
@@ -162,10 +165,10 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
         )
     if _is_denied(error):
         return refusal(f"the Qdrant server {server} denies access", remedy=key_hint)
-    if isinstance(error, ResponseHandlingException | json.JSONDecodeError):
+    if _is_foreign(error):
         return refusal(
             f"{server} does not answer as a Qdrant server ({reason(error)})",
-            remedy="Check host and port; the REST port is 6333 by default.",
+            remedy="Check host, port and path; the REST port is 6333 by default.",
         )
     if (limit := limit_behind(reason(error))) is not None:
         # No point is at fault: the same ones are taken once the limit is another.
@@ -178,6 +181,19 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
         remedy = "Check the payloads; over gRPC integers have 64 bits, which ?grpc=false lifts."
     kind = RefusedError if refusal is WriteError and _is_for_its_content(error) else refusal
     return kind(f"the Qdrant server {server} refused a request ({reason(error)})", remedy=remedy)
+
+
+def _is_foreign(error: Exception) -> bool:
+    """True where the answer is none that Qdrant gives, as a page of a web server.
+
+    What a proxy refuses for its content, as too large, is Qdrant's all the same.
+    """
+    if isinstance(error, grpc.RpcError):
+        return "http2 header with status" in str(error.details())
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code not in _FOR_CONTENT_HTTP and _said_by_qdrant(error) is None
+    foreign = ResponseHandlingException | json.JSONDecodeError | AssertionError
+    return isinstance(error, foreign)
 
 
 def _explain_tls(error: Exception, server: str) -> UnreachableError:
@@ -200,7 +216,7 @@ def _explain_tls(error: Exception, server: str) -> UnreachableError:
 def _is_for_its_content(error: Exception) -> bool:
     """True where other points in the request's place may be taken."""
     if isinstance(error, UnexpectedResponse):
-        return error.status_code in (400, 413, 422)
+        return error.status_code in _FOR_CONTENT_HTTP
     if isinstance(error, grpc.RpcError):
         return bool(error.code() is grpc.StatusCode.INVALID_ARGUMENT)
     return isinstance(error, ValueError)
@@ -215,16 +231,21 @@ def _is_denied(error: Exception) -> bool:
 def reason(error: BaseException | None) -> str:
     """One line without the request, whose headers may hold a key."""
     if isinstance(error, UnexpectedResponse):
-        try:
-            said = error.structured()["status"]["error"]
-        except (ValueError, KeyError, TypeError):
-            said = error.reason_phrase
+        said = _said_by_qdrant(error) or error.reason_phrase
         return f"HTTP {error.status_code}: {_one_line(said)}"
     if isinstance(error, ResponseHandlingException):
         return f"{type(error.source).__name__}: {_one_line(error.source)}"
     if isinstance(error, grpc.RpcError):
         return f"gRPC {error.code().name}: {_one_line(error.details())}"
     return _one_line(error)
+
+
+def _said_by_qdrant(error: UnexpectedResponse) -> object:
+    """Return what Qdrant says of a request that failed; None if another server answered."""
+    try:
+        return error.structured()["status"]["error"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _one_line(said: object) -> str:
