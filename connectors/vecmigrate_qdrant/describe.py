@@ -120,7 +120,7 @@ def _notes(info: models.CollectionInfo, vector: str, lacking: int, *, embedded: 
     mark = mark_of(info, vector)
     if mark is not None and mark.state is State.WRITING:
         notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
-    if not embedded and (reason := forbids_indexing(info)):
+    elif not embedded and (reason := forbids_indexing(info)):
         notes.append(f"its own settings forbid indexing ({reason}): searches compare all points")
     if lacking and vector in vector_marks(info):
         notes.append(f"{lacking:,} points have no vector {vector!r}")

@@ -128,10 +128,11 @@ class Retrying:
         backoff = min(FIRST_BACKOFF * 2.0 ** min(attempt - 1, 16), LONGEST_BACKOFF)
         pause = min(max(backoff + random.uniform(0, 0.25), asked_pause(error)), LONGEST_PAUSE)
         left_alone = self._circuit.is_open or self._given_up
-        if attempt <= self._location.retries and not left_alone:
-            return pause
+        within_retries = attempt <= self._location.retries and not left_alone
         patience = self._patience()
         if patience is None:
+            if within_retries:
+                return pause
             self._give_up(error)
         left = began + patience - time.monotonic()
         if left <= 0:
@@ -142,7 +143,8 @@ class Retrying:
                 remedy="See to the server, then run the same command again; --wait says how long "
                 "one is waited for.",
             ) from error
-        return max(min(pause, OUTAGE_PAUSE, left), 0.01)
+        longest = LONGEST_PAUSE if within_retries else OUTAGE_PAUSE
+        return max(min(pause, longest, left), 0.01)
 
     def _give_up(self, error: Exception) -> NoReturn:
         if self._circuit.is_open:

@@ -22,7 +22,7 @@ from vecmigrate.errors import ExitCode
 from vecmigrate.events import log_event
 from vecmigrate.waiting import waits_told_to
 
-NOT_A_TERMINAL_WIDTH = 200
+NOT_A_TERMINAL_WIDTH = 10_000
 """Columns of a table in a file or pipe, where nothing need be cut."""
 
 
