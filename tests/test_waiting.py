@@ -116,9 +116,12 @@ def test_a_server_opened_anew_while_it_is_away_is_waited_for(place: tuple[str, P
     assert not proxy.is_away
 
 
-def test_a_server_that_stays_away_is_given_up_in_time(place: tuple[str, Proxy]) -> None:
+@pytest.mark.parametrize("retries", [0, 50], ids=["without retries", "with retries"])
+def test_a_server_that_stays_away_is_given_up_in_time(
+    place: tuple[str, Proxy], retries: int
+) -> None:
     uri, proxy = place
-    with patience(2), open_source(uri) as source:
+    with patience(2), open_source(uri.replace("retries=0", f"retries={retries}")) as source:
         source.describe()
         proxy.leave()
         began = time.monotonic()
