@@ -19,8 +19,8 @@ from wordnet import DATA, Task
 
 from vecmigrate import KernelRidge
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
-from vecmigrate.batches import VectorBatch
 from vecmigrate.evaluation.metrics import recall_against
+from vecmigrate.points.batch import VectorBatch
 from vecmigrate.translators.kernels import GaussianLandmarks
 
 SIZES, SEEDS = (1000, 2000, 4000), range(5)

@@ -25,14 +25,14 @@ import numpy as np
 from wordnet import DATA, Task
 
 from vecmigrate import load_anchors, load_translator
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import Metric
 from vecmigrate.dry_run import Budget, Settings, dry_run
 from vecmigrate.dry_run.settings import CUTOFFS
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.fitting import Method
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Estimate
 
 RESULTS = Path(__file__).parent / "results"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import Metric
 from vecmigrate.evaluation.metrics import labelled_recall, recall_against
 from vecmigrate.evaluation.search import exact_search
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import Metric
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "wordnet"
 TEXTS_READ = "kernel ridge, texts read"

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate import Procrustes, open_sink, open_source, save_translator
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import Metric, TargetSpec
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import JobTable
 

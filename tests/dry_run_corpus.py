@@ -10,8 +10,8 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from vecmigrate.batches import IdArray, PointId
-from vecmigrate.description import EncoderIdentity
+from vecmigrate.points.batch import IdArray, PointId
+from vecmigrate.points.collection import EncoderIdentity
 
 N, QUERIES, TOPICS = 3000, 300, 12
 OLD_DIM, NEW_DIM = 24, 32

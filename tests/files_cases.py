@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from vecmigrate import Procrustes, open_sink, open_source
-from vecmigrate.batches import VectorBatch, id_array
-from vecmigrate.description import Metric, TargetSpec
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.collection import Metric, TargetSpec
 
 COUNT, DIM = 2500, 16
 

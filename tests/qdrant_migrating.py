@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_places import Place
 from vecmigrate_qdrant.marks import foreign_metadata
 
-from vecmigrate.batches import Vectors
+from vecmigrate.points.batch import Vectors
 from vecmigrate.translators.base import Translator
 
 

@@ -16,11 +16,11 @@ from crash import make_source, make_translator
 
 from vecmigrate import load_translator, open_source
 from vecmigrate.engines import Translation
-from vecmigrate.engines.part_files import TEMPORARY
 from vecmigrate.engines.permit import PREFIX
 from vecmigrate.engines.ray_cluster import import_ray
 from vecmigrate.engines.ray_engine import RayEngine
-from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.io.atomic import TEMPORARY
+from vecmigrate.points.screening import OnBadVector, Skipped
 
 POINTS, BATCH, WORKERS = 600, 5, 4
 

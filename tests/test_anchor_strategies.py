@@ -16,10 +16,9 @@ from vecmigrate import (
 )
 from vecmigrate.anchors import AnchorSet, Strategy
 from vecmigrate.anchors.strategy import choose_anchors
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.errors import MismatchError, UsageError
-from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, EncoderIdentity
 
 NEW = EncoderIdentity(name="new-model", dimension=NEW_DIM, normalized=True)
 

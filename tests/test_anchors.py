@@ -17,7 +17,6 @@ from edge_places import STORES, copied
 
 from vecmigrate import draw_anchors, load_anchors, open_encoder, open_source
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import (
     BadVectorError,
@@ -26,6 +25,7 @@ from vecmigrate.errors import (
     TargetExistsError,
     UnreachableError,
 )
+from vecmigrate.points.collection import EncoderIdentity, Metric
 
 
 class CountingEncoder:

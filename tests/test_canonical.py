@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecmigrate.canonical import canonical_setting, canonical_text, same_within
 from vecmigrate.connector import CollectionDescription, IdKind, Metric
+from vecmigrate.points.canonical import canonical_setting, canonical_text, same_within
 
 BOUNDARIES = [
     0.0,

@@ -12,8 +12,8 @@ from reports import estimate, full_report, hostile_report, minimal_report
 from typer.testing import CliRunner
 
 from vecmigrate.cli import app
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.errors import ExitCode
+from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.report.file import save_report
 from vecmigrate.report.schema import DryRunReport
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vecmigrate.conformance import ConnectorConformance
-from vecmigrate.description import Metric
+from vecmigrate.points.collection import Metric
 
 METRICS = tuple(Metric)
 

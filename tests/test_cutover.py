@@ -26,8 +26,8 @@ from vecmigrate import Procrustes, migrate, open_source, save_translator
 from vecmigrate.cli import app
 from vecmigrate.cutover import cut_over, drop_source, plan_drop, roll_back
 from vecmigrate.cutover.naming import name_uri
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.errors import ExitCode, InputError, MismatchError, NotVerifiedError, UsageError
+from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.registry import require_switcher
 from vecmigrate.uri import parse_uri
 from vecmigrate.verification import verify
@@ -290,8 +290,8 @@ print(seen)
 def two_generations(folder: Path) -> dict[str, int]:
     """An index of a user's own with a flat sidecar, and one that vecmigrate wrote."""
     from vecmigrate import open_sink
-    from vecmigrate.batches import VectorBatch
-    from vecmigrate.description import Metric, TargetSpec
+    from vecmigrate.points.batch import VectorBatch
+    from vecmigrate.points.collection import Metric, TargetSpec
 
     index = faiss.IndexFlatL2(OLD_DIM)
     index.add(np.eye(50, OLD_DIM, dtype=np.float32) + np.arange(50, dtype=np.float32)[:, None])

@@ -19,15 +19,15 @@ from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner
 
 from vecmigrate import load_anchors, load_translator, open_sink
-from vecmigrate.batches import VectorBatch
 from vecmigrate.cli.app import app
-from vecmigrate.description import Metric, TargetSpec
 from vecmigrate.dry_run import Budget, Settings, dry_run
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError
 from vecmigrate.evaluation import Query, read_queries
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.fitting import Method
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind
 from vecmigrate.translators.token_features import TokenTable

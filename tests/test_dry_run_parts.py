@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.dry_run.budget import Budget, count_tokens
 from vecmigrate.dry_run.candidates import Candidates
 from vecmigrate.dry_run.imputation import Imputed, impute
@@ -25,6 +23,8 @@ from vecmigrate.errors import InputError, UsageError
 from vecmigrate.evaluation.labels import read_labels
 from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
 from vecmigrate.evaluation.search import exact_search
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import EncoderIdentity, Metric
 from vecmigrate.report.schema import Estimate, Outcome, RecallFigures
 
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecmigrate.batches import id_array
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import BadVectorError, InputError, MissingIdsError, UsageError
-from vecmigrate.id_lookup import lookup_of
+from vecmigrate.points.batch import id_array
+from vecmigrate.points.ids import lookup_of
 
 
 def some_vectors(count: int = 20, dimension: int = 6) -> np.ndarray:

@@ -10,10 +10,10 @@ from corpus import NEW_DIM, OLD_DIM, Corpus, unit
 from edge_places import STORES, copied
 
 from vecmigrate import Procrustes, evaluate, migrate, open_sink
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import Metric, TargetSpec
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.evaluation import read_queries
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import Metric, TargetSpec
 
 
 def top(queries: np.ndarray, points: np.ndarray, k: int) -> list[set[int]]:

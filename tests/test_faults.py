@@ -20,7 +20,6 @@ from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, reset
 from vecmigrate_qdrant.circuit import MOST, Circuit
 
 from vecmigrate import migrate, open_source, patience
-from vecmigrate.batches import VectorBatch
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -30,10 +29,11 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.pacing import Pace
+from vecmigrate.points.batch import VectorBatch
 from vecmigrate.quarantine import DeadLetters
+from vecmigrate.runtime.waiting import waits_told_to
 from vecmigrate.source import Source
 from vecmigrate.verification import VerifySettings, verify
-from vecmigrate.waiting import waits_told_to
 
 COUNT = 60
 Places = tuple[Path, str, Proxy]

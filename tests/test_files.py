@@ -25,13 +25,13 @@ from files_cases import (
 )
 
 from vecmigrate import migrate, open_sink, open_source
-from vecmigrate.batches import VectorBatch, id_array
-from vecmigrate.description import IdKind, Metric, TargetSpec
 from vecmigrate.errors import (
     InputError,
     UsageError,
     VecmigrateError,
 )
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.collection import IdKind, Metric, TargetSpec
 
 
 @pytest.mark.parametrize("target", ["new.parquet", "new"])

@@ -24,9 +24,7 @@ from typer.testing import CliRunner
 from vecmigrate_files import staging
 
 from vecmigrate import migrate, open_sink, open_source, save_translator
-from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
-from vecmigrate.description import Metric, Provenance, TargetSpec
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -35,6 +33,8 @@ from vecmigrate.errors import (
     UsageError,
     WriteError,
 )
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.collection import Metric, Provenance, TargetSpec
 from vecmigrate.registry import resume_sink
 
 

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
+from vecmigrate.runtime.process import Process
 from vecmigrate.state import open_state
-from vecmigrate.state.process import Process
 from vecmigrate.state.runs import KILLED, RUNNING, UNKNOWN, RunLog
 
 FIRST_VERSION = """

@@ -20,9 +20,7 @@ from small_disk import enlarge, small_disk
 from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
-from vecmigrate.batches import VectorBatch
 from vecmigrate.cli import app
-from vecmigrate.description import IdKind, Metric, Provenance, TargetSpec
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -31,6 +29,8 @@ from vecmigrate.errors import (
     UsageError,
     WriteError,
 )
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import IdKind, Metric, Provenance, TargetSpec
 from vecmigrate.registry import open_updater, resume_sink
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings

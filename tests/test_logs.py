@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import vecmigrate
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
-from vecmigrate.redaction import redacted
+from vecmigrate.telemetry.redaction import redacted
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "observability.md").read_text()

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
-from vecmigrate.metrics_file import HELP, LABELS, POINTS, RUN, MetricsFile
+from vecmigrate.telemetry.metrics_file import HELP, LABELS, POINTS, RUN, MetricsFile
 
 PAGE = (Path(__file__).parents[1] / "docs" / "observability.md").read_text()
 FILE = Path("vecmigrate.prom")

@@ -14,8 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
-from vecmigrate.batches import Payload, PointId, VectorBatch, id_array
-from vecmigrate.description import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.errors import (
     BadVectorError,
     MismatchError,
@@ -23,8 +21,10 @@ from vecmigrate.errors import (
     VecmigrateError,
     VerificationError,
 )
-from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.migration import verify_ids
+from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
 
 JSON = st.recursive(
     st.none()

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.errors import BadVectorError
-from vecmigrate.keeping import ORIGIN_FIELD, AnchorKeeper
+from vecmigrate.keeping import AnchorKeeper
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import ORIGIN_FIELD, EncoderIdentity, Metric
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.quarantine import DeadLetters
-from vecmigrate.screening import OnBadVector, Skipped, screen
-from vecmigrate.sink import Absent
 from vecmigrate.translators import Procrustes, save_translator
 from vecmigrate.translators.file import read_card
 from vecmigrate.verification.other_vectors import alike

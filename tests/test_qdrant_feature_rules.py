@@ -15,13 +15,13 @@ from qdrant_migrating import Reversal, make, named, records, settings
 from qdrant_places import SERVED, Place, need_shard_keys, open_place, points
 
 from vecmigrate import migrate, open_source
-from vecmigrate.description import Provenance
 from vecmigrate.errors import (
     BadVectorError,
     MismatchError,
     TerminatedError,
     UsageError,
 )
+from vecmigrate.points.collection import Provenance
 from vecmigrate.registry import open_updater
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings

@@ -21,9 +21,9 @@ from qdrant_places import PLACES, SERVED, Place, open_place
 from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_source
-from vecmigrate.batches import Vectors
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode, InputError, UsageError, VectorNotFoundError
+from vecmigrate.points.batch import Vectors
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.verification import VerifySettings, verify

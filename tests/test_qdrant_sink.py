@@ -17,7 +17,6 @@ from qdrant_places import DIMENSION, PLACES, Place, open_place, params, points, 
 from vecmigrate_qdrant.marks import LEASE_KEY
 
 from vecmigrate import open_sink, open_source
-from vecmigrate.canonical import same_within
 from vecmigrate.connector import (
     CollectionDescription,
     EncoderIdentity,
@@ -31,6 +30,7 @@ from vecmigrate.connector import (
     WriteError,
     id_array,
 )
+from vecmigrate.points.canonical import same_within
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
 PROVENANCE = Provenance(

@@ -23,7 +23,7 @@ from qdrant_migrating import Reversal, settings
 from qdrant_places import SERVER, Place, need_shard_keys, open_place
 
 from vecmigrate import migrate, open_source
-from vecmigrate.canonical import same_within
+from vecmigrate.points.canonical import same_within
 
 DATA = Path(__file__).parent / "data" / "qdrant_snapshots.zip"
 HELD: dict[str, Any] = json.loads(zipfile.ZipFile(DATA).read("points.json"))

@@ -26,7 +26,7 @@ from vecmigrate_qdrant import connector
 
 from vecmigrate import migrate, open_source
 from vecmigrate.connector import id_array
-from vecmigrate.description import Provenance
+from vecmigrate.points.collection import Provenance
 from vecmigrate.registry import open_updater
 from vecmigrate.uri import parse_uri
 

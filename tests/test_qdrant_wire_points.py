@@ -30,7 +30,6 @@ from vecmigrate_qdrant.points import Page, Shape, ShardKey, Wanted
 from vecmigrate_qdrant.wire_points import WirePoints
 from vecmigrate_qdrant.wire_values import WireExtra, WirePayload, payload_entries
 
-from vecmigrate.batches import with_fields
 from vecmigrate.connector import (
     InputError,
     PointId,
@@ -39,6 +38,7 @@ from vecmigrate.connector import (
     WriteError,
     id_array,
 )
+from vecmigrate.points.batch import with_fields
 from vecmigrate.uri import parse_uri
 
 KINDS = (ClientPoints, WirePoints)

@@ -36,11 +36,8 @@ from vecmigrate import (
     save_translator,
 )
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
-from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
-from vecmigrate.description import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.engines import LocalEngine
-from vecmigrate.engines.part_files import TEMPORARY
 from vecmigrate.engines.partition import PartitionWork, translate_partition
 from vecmigrate.engines.parts import read_part, write_part
 from vecmigrate.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
@@ -54,12 +51,14 @@ from vecmigrate.errors import (
     VecmigrateError,
     WriteError,
 )
+from vecmigrate.io.atomic import TEMPORARY
 from vecmigrate.migration import MigrationResult
-from vecmigrate.screening import OnBadVector, Skipped
-from vecmigrate.sink import Absent
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped
+from vecmigrate.runtime.waiting import Waiting
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.jobs import JobTable
-from vecmigrate.waiting import Waiting
 
 POINTS, BATCH = 2000, 20
 ON_RAY = {"batch_size": BATCH, "engine": RayEngine(workers=2, partition_batches=20)}

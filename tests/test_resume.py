@@ -35,8 +35,6 @@ from qdrant_loopback import Engine, RestServer
 from small_disk import enlarge, small_disk
 
 from vecmigrate import load_translator, migrate, open_sink, open_source
-from vecmigrate.batches import VectorBatch, id_array
-from vecmigrate.description import Metric, TargetSpec
 from vecmigrate.errors import (
     InputError,
     LockedError,
@@ -48,6 +46,8 @@ from vecmigrate.errors import (
     VerificationError,
     WriteError,
 )
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import JobTable
 from vecmigrate.state.lock import job_lock
@@ -180,7 +180,7 @@ def test_a_run_killed_just_after_publishing_is_known_to_be_done(
 
 def test_kept_anchors_are_counted_over_both_runs(folder: Path) -> None:
     from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
-    from vecmigrate.description import EncoderIdentity
+    from vecmigrate.points.collection import EncoderIdentity
 
     source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
     with open_source(source) as opened:

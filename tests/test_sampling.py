@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecmigrate.batches import VectorBatch, id_array
-from vecmigrate.sampling import sample_uniform
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.sampling import sample_uniform
 
 
 def cut(n: int, size: int) -> Iterator[VectorBatch]:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecmigrate.batches import PointId, VectorBatch, id_array
 from vecmigrate.errors import BadVectorError
-from vecmigrate.id_fingerprint import IdFingerprint
-from vecmigrate.prefetch import prefetch
-from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.points.batch import PointId, VectorBatch, id_array
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.screening import OnBadVector, Skipped, screen
+from vecmigrate.runtime.threads import prefetch
 
 ID = st.one_of(st.integers(0, 2**64 - 1), st.uuids().map(str))
 

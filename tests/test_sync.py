@@ -27,10 +27,8 @@ from vecmigrate_faiss.location import Location
 
 from vecmigrate import KernelRidge, Procrustes, migrate, open_source, save_translator
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
-from vecmigrate.batches import VectorBatch
 from vecmigrate.cli import app
 from vecmigrate.cutover import cut_over, roll_back
-from vecmigrate.description import EncoderIdentity, Metric, Provenance, TargetSpec
 from vecmigrate.errors import (
     BadVectorError,
     InputError,
@@ -42,7 +40,16 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import (
+    ENCODED,
+    ORIGIN_FIELD,
+    TRANSLATED,
+    EncoderIdentity,
+    Metric,
+    Provenance,
+    TargetSpec,
+)
 from vecmigrate.records import open_records
 from vecmigrate.registry import open_sink, open_updater
 from vecmigrate.sync.ledger import ledger_path

@@ -16,13 +16,13 @@ from joblib import cpu_count
 from typer.testing import CliRunner
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator, migrate, save_translator
-from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
 from vecmigrate.engines import LocalEngine
 from vecmigrate.errors import MissingDependencyError, UsageError
-from vecmigrate.in_parallel import map_in_parallel
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.runtime.threads import map_in_parallel
+from vecmigrate.runtime.torch_device import find_gpu
 from vecmigrate.stages import StageSeconds
-from vecmigrate.torch_device import find_gpu
 from vecmigrate.translating import translated
 from vecmigrate.translators.device import open_device, transform_on
 
@@ -105,7 +105,7 @@ def test_its_threads_end_where_the_consumer_stops() -> None:
 )
 def test_blas_has_one_thread_for_as_long_as_asked(said: dict[str, str], expected: str) -> None:
     code = (
-        "from vecmigrate.blas_threads import *; import numpy\n"
+        "from vecmigrate.runtime.threads import *; import numpy\n"
         "before = blas_threads()\n"
         "with one_thread_a_product(): within = blas_threads()\n"
         "print(before, within, blas_threads())"
@@ -222,7 +222,7 @@ def test_a_driver_without_a_gpu_leaves_numpy(
 ) -> None:
     import torch
 
-    monkeypatch.setattr("vecmigrate.torch_device._DRIVERS", (str(tmp_path),))
+    monkeypatch.setattr("vecmigrate.runtime.torch_device._DRIVERS", (str(tmp_path),))
     assert open_device(None) == ("cuda" if torch.cuda.is_available() else None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert open_device(None) == "cuda"

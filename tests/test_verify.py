@@ -19,14 +19,13 @@ from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.anchors import load_anchors
-from vecmigrate.batches import VectorBatch, id_array
 from vecmigrate.cli import app
-from vecmigrate.description import Metric, TargetSpec
 from vecmigrate.errors import BadVectorError, InputError, MismatchError
-from vecmigrate.id_fingerprint import id_hashes
-from vecmigrate.screening import OnBadVector
+from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.checksums import BUCKETS, Tally, id_hashes
+from vecmigrate.points.collection import Metric, TargetSpec
+from vecmigrate.points.screening import OnBadVector
 from vecmigrate.verification import Outcome, Verification, VerifySettings, verify
-from vecmigrate.verification.tally import BUCKETS, Tally
 
 Change = Callable[[VectorBatch], VectorBatch]
 

@@ -22,14 +22,13 @@ from typer.testing import CliRunner
 from vecmigrate import open_source, patience
 from vecmigrate.cli.app import app
 from vecmigrate.cli.output import Output
-from vecmigrate.durations import duration_text, parse_duration
 from vecmigrate.errors import ExitCode, TerminatedError, UnreachableError, UsageError
-from vecmigrate.in_parallel import map_in_parallel
 from vecmigrate.jobs import JobSpec, load_job
 from vecmigrate.jobs.run import run_job
 from vecmigrate.jobs.step import Step
-from vecmigrate.prefetch import prefetch
-from vecmigrate.waiting import (
+from vecmigrate.runtime.durations import duration_text, parse_duration
+from vecmigrate.runtime.threads import map_in_parallel, prefetch
+from vecmigrate.runtime.waiting import (
     Patience,
     Waiting,
     adopt,

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from vecmigrate import KernelRidge, load_translator, open_encoder
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import Metric
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.fitting import AnchorTexts, Method, fit_translator
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import Metric
 from vecmigrate.translators.landmarks import spread_rows
 from vecmigrate.translators.token_features import HasTokenTable
 

@@ -5,6 +5,7 @@ from vecmigrate.encoders import open_encoder
 from vecmigrate.evaluation import evaluate
 from vecmigrate.migration import migrate
 from vecmigrate.registry import open_sink, open_source
+from vecmigrate.runtime.waiting import patience
 from vecmigrate.translators import (
     KernelRidge,
     Procrustes,
@@ -13,7 +14,6 @@ from vecmigrate.translators import (
     load_translator,
     save_translator,
 )
-from vecmigrate.waiting import patience
 
 __version__ = "0.1.0"
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.errors import InputError, TargetExistsError
-from vecmigrate.norms import row_norms
-from vecmigrate.publishing import published
+from vecmigrate.io.atomic import published
+from vecmigrate.points.batch import row_norms
 from vecmigrate.translators import Translator
 
 BATCH_SIZE = 8192

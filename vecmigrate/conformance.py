@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vecmigrate.batches import PointId, VectorBatch, id_array
-from vecmigrate.canonical import canonical_text, same_within
 from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
@@ -33,7 +31,9 @@ from vecmigrate.connector import (
     UsageError,
     VecmigrateError,
 )
-from vecmigrate.description import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
+from vecmigrate.points.batch import PointId, VectorBatch, id_array
+from vecmigrate.points.canonical import canonical_text, same_within
+from vecmigrate.points.collection import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
 from vecmigrate.registry import (
     CONNECTORS,
     find_switcher,

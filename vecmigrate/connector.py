@@ -8,29 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from vecmigrate.batches import (
-    Extra,
-    IdArray,
-    Payload,
-    PointId,
-    VectorBatch,
-    Vectors,
-    id_array,
-    join_batches,
-)
-from vecmigrate.canonical import float32_setting
-from vecmigrate.description import (
-    CollectionDescription,
-    EncoderIdentity,
-    IdKind,
-    Metric,
-    Provenance,
-    TargetSpec,
-    detect_id_kind,
-    detect_text_field,
-)
-from vecmigrate.durable import sync_path, take_lock
-from vecmigrate.durations import parse_duration
 from vecmigrate.errors import (
     InputError,
     LockedError,
@@ -45,18 +22,42 @@ from vecmigrate.errors import (
     VectorNotFoundError,
     WriteError,
 )
-from vecmigrate.in_parallel import map_in_parallel
-from vecmigrate.norms import are_unit_length
+from vecmigrate.io.atomic import sync_path, take_lock
 from vecmigrate.partitioned_source import PartitionedSource
+from vecmigrate.points.batch import (
+    Extra,
+    IdArray,
+    Payload,
+    PointId,
+    VectorBatch,
+    Vectors,
+    are_unit_length,
+    id_array,
+    join_batches,
+)
+from vecmigrate.points.canonical import float32_setting
+from vecmigrate.points.collection import (
+    CollectionDescription,
+    EncoderIdentity,
+    IdKind,
+    Metric,
+    Provenance,
+    TargetSpec,
+    detect_id_kind,
+    detect_text_field,
+)
+from vecmigrate.points.ids import name_some
+from vecmigrate.points.screening import Absent
 from vecmigrate.row_ranges import RowRange, partition_tokens, read_cursor, read_token, steps
-from vecmigrate.sink import Absent, Sink, check_dimension
+from vecmigrate.runtime.durations import parse_duration
+from vecmigrate.runtime.process import Process, machine_identity
+from vecmigrate.runtime.threads import map_in_parallel
+from vecmigrate.runtime.waiting import Waiting, is_known, make_known, patience_seconds
+from vecmigrate.sink import Sink, check_dimension
 from vecmigrate.source import Source
-from vecmigrate.state.process import Process, machine_identity
 from vecmigrate.switcher import Switcher
 from vecmigrate.updater import Updater
 from vecmigrate.uri import StoreURI
-from vecmigrate.waiting import Waiting, is_known, make_known, patience_seconds
-from vecmigrate.wording import name_some
 
 __all__ = [
     "Absent",

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, JsonValue
 
-from vecmigrate.canonical import canonical_setting
-from vecmigrate.description import CollectionDescription
-from vecmigrate.keeping import ORIGIN_FIELD
+from vecmigrate.points.canonical import canonical_setting
+from vecmigrate.points.collection import ORIGIN_FIELD, CollectionDescription
 
 # Not settings: how it is reached, what is told of it in words, and what is compared by itself.
 _LEFT_OUT = {"uri", "notes", "settings", "provenance", "payload_fields"}

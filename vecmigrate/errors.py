@@ -11,6 +11,8 @@ from enum import IntEnum
 from functools import partial
 from typing import ClassVar
 
+_LONGEST_REASON = 300
+
 
 class ExitCode(IntEnum):
     """Exit codes of the command line; ``docs/exit-codes.md`` is the table for users."""
@@ -139,3 +141,11 @@ class NotVerifiedError(VecmigrateError):
     """A collection that readers are to depend on without a passing, fresh verification."""
 
     exit_code = ExitCode.NOT_VERIFIED
+
+
+def reason_of(cause: BaseException | str) -> str:
+    """Shorten what another library or server said to one line without its full stop."""
+    said = " ".join(str(cause).split()) or type(cause).__name__
+    if len(said) > _LONGEST_REASON:
+        said = said[:_LONGEST_REASON] + "..."
+    return said.rstrip(".") if not said.endswith("...") else said

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecmigrate.batches import IdArray, VectorBatch
 from vecmigrate.errors import MissingIdsError
+from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.source import Source
 
 

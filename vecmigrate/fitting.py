@@ -8,9 +8,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from vecmigrate.batches import Vectors
-from vecmigrate.description import Metric
 from vecmigrate.errors import UsageError
+from vecmigrate.points.batch import Vectors
+from vecmigrate.points.collection import Metric
 from vecmigrate.translators import Direction, KernelRidge, Procrustes, Ridge, Translator
 from vecmigrate.translators.mixing import mixing_scale
 from vecmigrate.translators.selection import FOLDS, CandidateScore, choose_translator

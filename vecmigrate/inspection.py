@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from vecmigrate.batches import Vectors
-from vecmigrate.description import CollectionDescription
-from vecmigrate.norms import UNIT_TOLERANCE, row_norms
+from vecmigrate.points.batch import UNIT_TOLERANCE, Vectors, row_norms
+from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.source import Source
 
 READ_BATCH = 8192

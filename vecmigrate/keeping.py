@@ -8,17 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.batches import VectorBatch, Vectors, with_fields
 from vecmigrate.errors import MismatchError
-from vecmigrate.id_lookup import Rows, lookup_of
-from vecmigrate.norms import normalize_rows
+from vecmigrate.points.batch import VectorBatch, Vectors, normalize_rows, with_fields
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
+from vecmigrate.points.ids import Rows, lookup_of
 from vecmigrate.translators import TranslatorCard
 from vecmigrate.translators.mixing import lowest_direction
-
-ORIGIN_FIELD = "vecmigrate_origin"
-"""Payload field that says where a point's vector comes from."""
-
-ENCODED, TRANSLATED = "encoded", "translated"
 
 _FIELDS = {True: {ORIGIN_FIELD: ENCODED}, False: {ORIGIN_FIELD: TRANSLATED}}
 

@@ -13,22 +13,27 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vecmigrate.anchors import AnchorSet, load_anchors
-from vecmigrate.batches import PointId
-from vecmigrate.description import CollectionDescription, EncoderIdentity, Provenance, TargetSpec
 from vecmigrate.engines import Engine, LocalEngine, Translation
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
-from vecmigrate.events import Steps
-from vecmigrate.id_fingerprint import IdFingerprint
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.pacing import Pace
+from vecmigrate.points.batch import PointId
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.collection import (
+    CollectionDescription,
+    EncoderIdentity,
+    Provenance,
+    TargetSpec,
+)
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
-from vecmigrate.screening import OnBadVector, Skipped
-from vecmigrate.sink import Absent, Sink
+from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.stages import StageSeconds
 from vecmigrate.state.jobs import Belongings, Job, JobStatus
+from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import (
     Direction,
     Translator,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 
-from vecmigrate.batches import VectorBatch
+from vecmigrate.points.batch import VectorBatch
 from vecmigrate.source import Source
 
 

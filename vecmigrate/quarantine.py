@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.errors import InputError, RefusedError, WriteError
+from vecmigrate.points.batch import PointId, VectorBatch
 from vecmigrate.sink import Sink
 
 MAX_DEAD_LETTERS = 100

@@ -12,8 +12,8 @@ from vecmigrate.connector import (
     SwitchingConnector,
     UpdatableConnector,
 )
-from vecmigrate.description import Provenance, TargetSpec
 from vecmigrate.errors import MismatchError, UsageError
+from vecmigrate.points.collection import Provenance, TargetSpec
 from vecmigrate.sink import Sink
 from vecmigrate.source import Source
 from vecmigrate.switcher import Switcher

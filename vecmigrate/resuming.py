@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Protocol
 
-from vecmigrate.description import TargetSpec
 from vecmigrate.errors import (
     InputError,
     LockedError,
@@ -20,14 +19,15 @@ from vecmigrate.errors import (
     VerificationError,
     WriteError,
 )
-from vecmigrate.events import CHECKPOINT, POINTS, log_event
-from vecmigrate.id_fingerprint import IdFingerprint
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.collection import TargetSpec
+from vecmigrate.points.screening import Skipped
 from vecmigrate.registry import open_sink, open_source, resume_sink
-from vecmigrate.screening import Skipped
 from vecmigrate.sink import Sink
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import Job, JobStatus, JobTable
 from vecmigrate.state.lock import job_lock
+from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
 from vecmigrate.writing import Written
 
 _log = logging.getLogger(__name__)

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from enum import StrEnum
 from types import TracebackType
 from typing import ClassVar, Self
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError
-
-
-class Absent(StrEnum):
-    """What a point without a vector is to a target."""
-
-    BAD = "bad"
-    """One that it cannot hold; it counts as one with a bad vector."""
-    WRITTEN = "written"
-    """A point with what else it has."""
-    PASSED_OVER = "passed over"
-    """Nothing to be done."""
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.points.screening import Absent
 
 
 class Sink(ABC):

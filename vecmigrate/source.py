@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import ClassVar, Self
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors
-from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import InputError
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
+from vecmigrate.points.collection import CollectionDescription
 
 
 class Source(ABC):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from vecmigrate.batches import VectorBatch, Vectors
-from vecmigrate.in_parallel import map_in_parallel
+from vecmigrate.points.batch import VectorBatch, Vectors
+from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-from vecmigrate.batches import IdArray, VectorBatch
-from vecmigrate.description import CollectionDescription
+from vecmigrate.points.batch import IdArray, VectorBatch
+from vecmigrate.points.collection import CollectionDescription
 
 
 class Updater(ABC):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import TargetSpec
-from vecmigrate.id_fingerprint import IdFingerprint
-from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, AnchorKeeper
-from vecmigrate.prefetch import prefetch
+from vecmigrate.keeping import AnchorKeeper
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TargetSpec
 from vecmigrate.quarantine import PointWriter
+from vecmigrate.runtime.threads import prefetch
 from vecmigrate.sink import Sink
 from vecmigrate.stages import StageSeconds
 

@@ -22,8 +22,8 @@ from qdrant_client.models import Batch, Distance, HnswConfigDiff, VectorParams
 
 from vecmigrate import load_anchors, open_encoder, open_sink
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import Metric, TargetSpec
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import Metric, TargetSpec
 
 DATA = Path(__file__).parent / "data"
 OUT = Path("demo-out")

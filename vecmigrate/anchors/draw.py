@@ -17,8 +17,6 @@ from vecmigrate.anchors.file import (
     save_anchors,
 )
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
-from vecmigrate.batches import VectorBatch, Vectors, id_array
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import (
     InputError,
@@ -27,10 +25,12 @@ from vecmigrate.errors import (
     UsageError,
     WriteError,
 )
-from vecmigrate.screening import OnBadVector, Skipped, screen
+from vecmigrate.io.vector_table import read_table, write_table
+from vecmigrate.points.batch import VectorBatch, Vectors, id_array
+from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.points.ids import name_some
+from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.source import Source
-from vecmigrate.vector_table import read_table, write_table
-from vecmigrate.wording import name_some
 
 READ_BATCH = 8192
 ENCODE_BATCH = 256

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vecmigrate.anchors.strategy import Strategy
-from vecmigrate.batches import IdArray, Vectors, id_array
-from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.errors import TargetExistsError
-from vecmigrate.vector_table import not_readable, read_table, write_table
+from vecmigrate.io.vector_table import not_readable, read_table, write_table
+from vecmigrate.points.batch import IdArray, Vectors, id_array
+from vecmigrate.points.collection import EncoderIdentity, Metric
 
 FORMAT_VERSION = 1
 ANCHOR_FILE = "an anchor file"

@@ -8,8 +8,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import VectorBatch, Vectors
-from vecmigrate.sampling import sample_uniform
+from vecmigrate.points.batch import VectorBatch, Vectors
+from vecmigrate.points.sampling import sample_uniform
 from vecmigrate.translators.landmarks import spread_rows
 
 POOL = 100_000

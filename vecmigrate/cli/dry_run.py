@@ -14,8 +14,8 @@ from vecmigrate.errors import UsageError
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.labels import read_labels
 from vecmigrate.fitting import Method
+from vecmigrate.points.screening import OnBadVector
 from vecmigrate.report.schema import DryRunReport, Outcome
-from vecmigrate.screening import OnBadVector
 
 EXAMPLES = """
 **Examples**

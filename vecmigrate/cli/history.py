@@ -14,9 +14,9 @@ from vecmigrate.cli.options import JsonFlag, QuietFlag, StateOption, state_again
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import spelling_of
 from vecmigrate.errors import ExitCode, InputError
-from vecmigrate.redaction import redacted
 from vecmigrate.state import open_state, state_path
 from vecmigrate.state.runs import KILLED, RUNNING, UNKNOWN, Run, RunLog
+from vecmigrate.telemetry.redaction import redacted
 
 EXAMPLES = """
 **Examples**

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from vecmigrate.redaction import redacted
+from vecmigrate.telemetry.redaction import redacted
 
 TRACE_VARIABLE = "TRACEPARENT"
 

@@ -14,7 +14,7 @@ import typer
 
 from vecmigrate.cli.log_lines import JsonLines, TextLines
 from vecmigrate.errors import ExitCode, WriteError
-from vecmigrate.events import log_event
+from vecmigrate.telemetry.events import log_event
 
 LIBRARY = logging.getLogger("vecmigrate")
 RUNS = logging.getLogger("vecmigrate.run")

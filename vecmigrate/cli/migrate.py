@@ -20,11 +20,11 @@ from vecmigrate.cli.recording import recorded
 from vecmigrate.cli.termination import termination_asked
 from vecmigrate.engines import EngineName, open_engine
 from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, MigrationResult, migrate
+from vecmigrate.points.ids import name_some
+from vecmigrate.points.screening import OnBadVector
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.registry import open_source
-from vecmigrate.screening import OnBadVector
 from vecmigrate.state import state_path
-from vecmigrate.wording import name_some
 
 LEAST_INDEXING_SECONDS = 1.0
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from vecmigrate.cli.ending import Ending, ending_of
 from vecmigrate.cli.logs import RUNS, report_error
 from vecmigrate.errors import ExitCode
-from vecmigrate.events import log_event
-from vecmigrate.waiting import waits_told_to
+from vecmigrate.runtime.waiting import waits_told_to
+from vecmigrate.telemetry.events import log_event
 
 NOT_A_TERMINAL_WIDTH = 10_000
 """Columns of a table in a file or pipe, where nothing need be cut."""

@@ -13,11 +13,11 @@ from vecmigrate.cli.logs import LIBRARY, RUNS, handling, report_error, run_attri
 from vecmigrate.cli.run_metrics import RunMetrics
 from vecmigrate.cli.termination import termination_raises
 from vecmigrate.errors import ExitCode, VecmigrateError
-from vecmigrate.events import CHECKPOINT, POINTS, log_event
-from vecmigrate.redaction import redacted
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import spelled
 from vecmigrate.state.runs import RunLog
+from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
+from vecmigrate.telemetry.redaction import redacted
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from vecmigrate.errors import VecmigrateError
-from vecmigrate.metrics_file import (
+from vecmigrate.telemetry.metrics_file import (
     DURATION,
     IN_PROGRESS,
     LAST_END,

@@ -16,7 +16,7 @@ from vecmigrate.cli.options import (
     TranslatorOption,
 )
 from vecmigrate.cli.output import Output
-from vecmigrate.screening import OnBadVector
+from vecmigrate.points.screening import OnBadVector
 
 EXAMPLES = """
 **Examples**
@@ -105,10 +105,10 @@ def run(
     """Bring a translated collection in step with its source, and re-embed some of it."""
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cli.termination import termination_asked
+    from vecmigrate.points.ids import name_some
     from vecmigrate.state import state_path
     from vecmigrate.sync.run import sync
     from vecmigrate.sync.settings import SyncSettings
-    from vecmigrate.wording import name_some
 
     where = state_path(state)
     with (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vecmigrate.errors import TerminatedError
-from vecmigrate.waiting import unwanted_when
+from vecmigrate.runtime.waiting import unwanted_when
 
 
 @contextmanager

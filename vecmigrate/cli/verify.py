@@ -19,7 +19,7 @@ from vecmigrate.cli.options import (
 )
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import ExitCode, UsageError, VerificationError
-from vecmigrate.screening import OnBadVector
+from vecmigrate.points.screening import OnBadVector
 
 EXAMPLES = """
 **Examples**

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.description import EncoderIdentity, Metric
 from vecmigrate.errors import VectorNotFoundError
+from vecmigrate.points.collection import EncoderIdentity, Metric
 from vecmigrate.registry import open_source
 from vecmigrate.uri import VECTOR, parse_uri
 from vecmigrate.verification.naming import collection_of

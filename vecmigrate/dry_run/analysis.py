@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray
-from vecmigrate.description import Metric
 from vecmigrate.dry_run.cost_curve import Pool, cost_curve
 from vecmigrate.dry_run.imputation import Imputed, impute
 from vecmigrate.dry_run.known import Known, TrueScores
@@ -25,6 +23,8 @@ from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
 from vecmigrate.dry_run.settings import CUTOFFS
 from vecmigrate.dry_run.survey import Survey
+from vecmigrate.points.batch import IdArray
+from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Cost, CostCurve, Estimate, LabelledMetric
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vecmigrate.anchors import AnchorSet, OnMissingText, draw_anchors, load_anchors
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.dry_run.settings import Settings
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import MismatchError
+from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.source import Source
 
 ANCHORS_FILE = "anchors.parquet"

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.batches import Vectors
 from vecmigrate.dry_run import facts
 from vecmigrate.dry_run.analysis import Analysis
 from vecmigrate.dry_run.asking import Choice
@@ -23,6 +22,7 @@ from vecmigrate.dry_run.sample import Sample
 from vecmigrate.dry_run.survey import Survey
 from vecmigrate.dry_run.verdict import decide
 from vecmigrate.fitting import held_out
+from vecmigrate.points.batch import Vectors
 from vecmigrate.report.schema import (
     Calibration,
     DryRunReport,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray
+from vecmigrate.points.batch import IdArray
 
 Column = NDArray[np.float32]
 """A number for each candidate."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.description import Metric
 from vecmigrate.dry_run.candidates import Column
 from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
+from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Cost, CostCurve, CurveLine, CurvePoint
 
 CUTOFF = 10

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.batches import IdArray, PointId, Vectors, id_array
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.encoders import Encoder
 from vecmigrate.encoders.base import EncoderRole
 from vecmigrate.errors import MismatchError, WriteError
-from vecmigrate.vector_table import read_table, write_table
+from vecmigrate.io.vector_table import read_table, write_table
+from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
+from vecmigrate.points.collection import EncoderIdentity
 
 BATCH = 256
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import PointId, Vectors, id_array
 from vecmigrate.dry_run.analysis import Analysis
-from vecmigrate.norms import row_norms
+from vecmigrate.points.batch import PointId, Vectors, id_array, row_norms
 from vecmigrate.report.schema import (
     Calibration,
     CalibrationDecile,

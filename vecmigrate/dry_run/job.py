@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import CollectionDescription
 from vecmigrate.dry_run.budget import Budget, TokenCounter
 from vecmigrate.dry_run.embeddings import EmbeddingStore
 from vecmigrate.dry_run.settings import Settings, Stage
 from vecmigrate.encoders import Encoder
-from vecmigrate.prefetch import prefetch
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.points.screening import Skipped, screen
 from vecmigrate.report.schema import Cost, Spending
-from vecmigrate.screening import Skipped, screen
+from vecmigrate.runtime.threads import prefetch
 from vecmigrate.source import Source
 from vecmigrate.translators.token_features import HasTokenTable
 

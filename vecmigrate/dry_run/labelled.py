@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray
 from vecmigrate.dry_run.ranking import PerDraw, Truth
 from vecmigrate.dry_run.resampling import Resampler
 from vecmigrate.evaluation.metrics import (
@@ -18,6 +17,7 @@ from vecmigrate.evaluation.metrics import (
     ndcg,
     reciprocal_rank,
 )
+from vecmigrate.points.batch import IdArray
 from vecmigrate.report.schema import LabelledMetric
 
 CUTOFF = 10

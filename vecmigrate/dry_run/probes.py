@@ -9,8 +9,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId, Vectors
 from vecmigrate.evaluation import Query
+from vecmigrate.points.batch import IdArray, PointId, Vectors
 
 
 class Role(IntEnum):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId
 from vecmigrate.dry_run.probes import Asked, Role
 from vecmigrate.dry_run.survey import OLD_DEPTH, Survey
+from vecmigrate.points.batch import IdArray, PointId
 
 FIRST = 10
 """Each probe's first translated results are all re-embedded."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.dry_run.anchoring import drawn_anchors, given_anchors
 from vecmigrate.dry_run.asking import choose_probes, encode_probes, with_labels
 from vecmigrate.dry_run.assembling import TRANSLATOR_FILE, Measured, assemble
@@ -36,17 +35,18 @@ from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.evaluation import Query
 from vecmigrate.fitting import AnchorTexts, Method, fair_scale, fit_translator
 from vecmigrate.migration import check_translator
+from vecmigrate.points.batch import PointId, VectorBatch
+from vecmigrate.points.ids import name_some
+from vecmigrate.points.sampling import sample_uniform
 from vecmigrate.registry import open_source
 from vecmigrate.report.formatting import money
 from vecmigrate.report.schema import (
     DryRunReport,
 )
-from vecmigrate.sampling import sample_uniform
 from vecmigrate.source import Source
 from vecmigrate.translators import Translator, save_translator
 from vecmigrate.translators.selection import CandidateScore, candidates
 from vecmigrate.translators.token_features import HasTokenTable
-from vecmigrate.wording import name_some
 
 SAMPLE = 3000
 """Points of the uniform sample: the map, tokens of a text, documents as probes."""

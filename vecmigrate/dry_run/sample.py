@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecmigrate.batches import IdArray, VectorBatch
-from vecmigrate.id_lookup import lookup_of
+from vecmigrate.points.batch import IdArray, VectorBatch
+from vecmigrate.points.ids import lookup_of
 
 
 @dataclass(frozen=True, slots=True)

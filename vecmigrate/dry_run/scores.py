@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import Vectors
-from vecmigrate.description import Metric
-from vecmigrate.norms import normalize_rows
+from vecmigrate.points.batch import Vectors, normalize_rows
+from vecmigrate.points.collection import Metric
 
 
 def score_matrix(queries: Vectors, points: Vectors, metric: Metric) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from vecmigrate.anchors import Strategy
 from vecmigrate.dry_run.budget import Budget
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.fitting import Method
-from vecmigrate.screening import OnBadVector
+from vecmigrate.points.screening import OnBadVector
 
 CUTOFFS = (1, 5, 10, 50, 100)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch, id_array
-from vecmigrate.description import Metric
 from vecmigrate.dry_run.candidates import Candidates, Column
 from vecmigrate.dry_run.probes import Probes
 from vecmigrate.dry_run.scores import score_matrix
-from vecmigrate.id_lookup import IdLookup, lookup_of
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
+from vecmigrate.points.collection import Metric
+from vecmigrate.points.ids import IdLookup, lookup_of
 from vecmigrate.translators import Translator
 
 DEPTH = 1024

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, cast
 
-from vecmigrate.batches import IdArray, PointId, Vectors
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.errors import UsageError
+from vecmigrate.points.batch import IdArray, PointId, Vectors
+from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.registry import load_plugin, plugin_names
 from vecmigrate.uri import check_options, parse_options
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vecmigrate.batches import IdArray, PointId, Vectors
 from vecmigrate.errors import BadVectorError, InputError
-from vecmigrate.norms import row_norms
-from vecmigrate.wording import name_some, point_name
+from vecmigrate.points.batch import IdArray, PointId, Vectors, row_norms
+from vecmigrate.points.ids import name_some, point_name
 
 
 def require_texts(texts: Sequence[str] | None, encoder: str) -> Sequence[str]:

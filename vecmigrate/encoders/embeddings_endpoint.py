@@ -23,10 +23,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from vecmigrate.batches import Vectors
-from vecmigrate.errors import InputError, UnreachableError
-from vecmigrate.events import log_event
-from vecmigrate.wording import reason_of
+from vecmigrate.errors import InputError, UnreachableError, reason_of
+from vecmigrate.points.batch import Vectors
+from vecmigrate.telemetry.events import log_event
 
 _log = logging.getLogger(__name__)
 

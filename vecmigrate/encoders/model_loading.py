@@ -14,8 +14,8 @@ from vecmigrate.errors import (
     InputError,
     MissingDependencyError,
     UnreachableError,
+    reason_of,
 )
-from vecmigrate.wording import reason_of
 
 HUB_TIMEOUT = 10.0
 """Seconds that the hub may take to name a model's commit."""

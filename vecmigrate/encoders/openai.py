@@ -25,8 +25,6 @@ from collections.abc import Sequence
 import httpx
 import numpy as np
 
-from vecmigrate.batches import IdArray, PointId, Vectors
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.encoders.base import EncoderRole, EncoderSpec
 from vecmigrate.encoders.checks import require_texts, require_usable
 from vecmigrate.encoders.embeddings_endpoint import (
@@ -36,8 +34,9 @@ from vecmigrate.encoders.embeddings_endpoint import (
 )
 from vecmigrate.encoders.options import Prompts, read_count, read_flag, read_number
 from vecmigrate.errors import InputError, MismatchError, UsageError
-from vecmigrate.norms import are_unit_length, normalize_rows
-from vecmigrate.wording import point_name
+from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length, normalize_rows
+from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.points.ids import point_name
 
 _OPTIONS = (
     "api_key_env",

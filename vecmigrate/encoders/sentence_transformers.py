@@ -28,8 +28,6 @@ from typing import Any
 
 import numpy as np
 
-from vecmigrate.batches import IdArray, PointId, Vectors
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.encoders.base import EncoderRole, EncoderSpec
 from vecmigrate.encoders.checks import require_texts, require_usable
 from vecmigrate.encoders.model_loading import (
@@ -41,8 +39,9 @@ from vecmigrate.encoders.model_loading import (
 from vecmigrate.encoders.model_weights import local_model, packaged_model, weights_sha256
 from vecmigrate.encoders.options import Prompts, read_count, read_flag
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.norms import are_unit_length
-from vecmigrate.torch_device import require_device
+from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length
+from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.runtime.torch_device import require_device
 from vecmigrate.translators.token_features import TokenTable
 
 _OPTIONS = (

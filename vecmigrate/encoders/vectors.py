@@ -22,14 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate.batches import IdArray, PointId, Vectors, id_array
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.encoders.base import EncoderRole, EncoderSpec
 from vecmigrate.encoders.checks import require_usable
-from vecmigrate.encoders.vector_files import VectorFile, read_vector_file
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
-from vecmigrate.norms import are_unit_length, row_norms
-from vecmigrate.wording import name_some
+from vecmigrate.io.vector_files import VectorFile, read_vector_file
+from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length, id_array, row_norms
+from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.points.ids import name_some
 
 _OPTIONS = ("id", "name", "revision", "vector")
 _SAMPLE = 1024

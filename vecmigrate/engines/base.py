@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.screening import OnBadVector, Skipped
-from vecmigrate.sink import Absent
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped
 from vecmigrate.source import Source
 from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator

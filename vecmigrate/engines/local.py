@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.blas_threads import blas_threads, one_thread_a_product
 from vecmigrate.engines.base import Engine, Translation
-from vecmigrate.prefetch import prefetch
-from vecmigrate.screening import screen
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.screening import screen
+from vecmigrate.runtime.threads import blas_threads, one_thread_a_product, prefetch
 from vecmigrate.source import Source
 from vecmigrate.translating import translated
 from vecmigrate.translators.device import open_device, transform_on

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from vecmigrate.engines.permit import Permit, issue_permit
-from vecmigrate.errors import UnreachableError, VecmigrateError, WriteError
-from vecmigrate.events import log_event
-from vecmigrate.wording import reason_of
+from vecmigrate.errors import UnreachableError, VecmigrateError, WriteError, reason_of
+from vecmigrate.telemetry.events import log_event
 
 T = TypeVar("T")
 

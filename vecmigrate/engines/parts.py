@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vecmigrate.batches import IdArray, Payload, PointId, VectorBatch, id_array
-from vecmigrate.engines.part_files import part_file
 from vecmigrate.errors import MismatchError
-from vecmigrate.screening import Skipped
+from vecmigrate.io.atomic import part_file
+from vecmigrate.points.batch import IdArray, Payload, PointId, VectorBatch, id_array
+from vecmigrate.points.screening import Skipped
 
 _CURSOR, _SKIPPED, _COUNTED = b"cursor", b"skipped", b"counted"
 

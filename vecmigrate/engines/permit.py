@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vecmigrate.engines.part_files import unwritable
 from vecmigrate.errors import TerminatedError
-from vecmigrate.waiting import unwanted_when
+from vecmigrate.io.atomic import unwritable
+from vecmigrate.runtime.waiting import unwanted_when
 
 T = TypeVar("T")
 

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vecmigrate.errors import MissingDependencyError, UnreachableError
-from vecmigrate.wording import reason_of
+from vecmigrate.errors import MissingDependencyError, UnreachableError, reason_of
 
 LOCAL = "local"
 PROBE_SECONDS = 5.0

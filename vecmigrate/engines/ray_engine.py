@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from vecmigrate.batches import VectorBatch
 from vecmigrate.engines.base import Engine, Translation
-from vecmigrate.engines.part_files import TEMPORARY
 from vecmigrate.engines.part_stream import PartStream
 from vecmigrate.engines.partition import (
     JointTarget,
@@ -27,10 +25,12 @@ from vecmigrate.engines.permit import PREFIX
 from vecmigrate.engines.ray_cluster import check_address, import_ray, joined_cluster
 from vecmigrate.engines.receipts import Receipt, read_receipt
 from vecmigrate.errors import WriteError
-from vecmigrate.id_fingerprint import IdFingerprint
-from vecmigrate.screening import Skipped
+from vecmigrate.io.atomic import TEMPORARY
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.screening import Skipped
+from vecmigrate.runtime.waiting import current_patience
 from vecmigrate.source import Source
-from vecmigrate.waiting import current_patience
 from vecmigrate.writing import Writing, Written
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from vecmigrate.batches import PointId
-from vecmigrate.engines.part_files import part_file
+from vecmigrate.io.atomic import part_file
+from vecmigrate.points.batch import PointId
 
 
 class Receipt(BaseModel):

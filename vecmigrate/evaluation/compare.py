@@ -8,8 +8,6 @@ from contextlib import ExitStack
 import numpy as np
 from pydantic import BaseModel
 
-from vecmigrate.batches import IdArray, VectorBatch, Vectors
-from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.evaluation.metrics import (
     Labels,
@@ -19,6 +17,8 @@ from vecmigrate.evaluation.metrics import (
     reciprocal_rank,
 )
 from vecmigrate.evaluation.search import exact_search
+from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
+from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.registry import open_source
 from vecmigrate.source import Source
 

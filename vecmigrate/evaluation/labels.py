@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vecmigrate.batches import PointId
 from vecmigrate.errors import InputError
 from vecmigrate.evaluation.queries import Query
+from vecmigrate.points.batch import PointId
 
 
 def read_labels(path: str | Path) -> dict[PointId, dict[PointId, float]]:

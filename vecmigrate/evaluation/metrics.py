@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId
+from vecmigrate.points.batch import IdArray, PointId
 
 Labels: TypeAlias = Sequence[Mapping[PointId, float]]
 """For each query, the gain of each relevant id; an empty mapping where it has no labels."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from vecmigrate.batches import PointId
 from vecmigrate.errors import InputError
+from vecmigrate.points.batch import PointId
 
 
 class Query(BaseModel):

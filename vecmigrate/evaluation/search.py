@@ -7,9 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, VectorBatch, Vectors, id_array
-from vecmigrate.description import Metric
-from vecmigrate.norms import normalize_rows
+from vecmigrate.points.batch import IdArray, VectorBatch, Vectors, id_array, normalize_rows
+from vecmigrate.points.collection import Metric
 
 MOST_IDS = 1 << 20
 """Ids held at a time, where the results do not need more."""

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.jobs.spec import GateName, JobSpec, Section
-from vecmigrate.redaction import redacted
+from vecmigrate.telemetry.redaction import redacted
 
 JOB_FILE = Path("vecmigrate.toml")
 _SECRET = "Secrets come from environment variables only: take it out of the file, and change it."

@@ -6,8 +6,8 @@ from vecmigrate.engines import open_engine
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
 from vecmigrate.migration import migrate
+from vecmigrate.points.ids import name_some
 from vecmigrate.registry import open_source
-from vecmigrate.wording import name_some
 
 
 class MigrateStep:

@@ -15,8 +15,8 @@ from vecmigrate.jobs.probing import Probe, probe
 from vecmigrate.jobs.run import steps_of
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.jobs.step import Look, Step
+from vecmigrate.runtime.waiting import patience
 from vecmigrate.state import open_state
-from vecmigrate.waiting import patience
 
 _FLOAT = 4
 _IN_MEMORY = ":memory:"

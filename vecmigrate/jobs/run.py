@@ -15,9 +15,9 @@ from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.jobs.step import Look, Standing, Step, Surroundings
 from vecmigrate.jobs.sync_step import SyncStep
 from vecmigrate.jobs.verify_step import VerifyStep
+from vecmigrate.runtime.waiting import patience
 from vecmigrate.state import open_state
 from vecmigrate.state.lock import job_lock
-from vecmigrate.waiting import patience
 
 
 class StepOutcome(BaseModel):

@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.errors import UsageError
+from vecmigrate.points.ids import name_some
 from vecmigrate.report.file import REPORT_JSON, load_report
 from vecmigrate.report.formatting import counted, trimmed
 from vecmigrate.report.schema import (
@@ -18,7 +19,6 @@ from vecmigrate.report.schema import (
     PairedDifference,
     ProbeKind,
 )
-from vecmigrate.wording import name_some
 
 
 class NotComparableWarning(UserWarning):

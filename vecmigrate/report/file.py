@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vecmigrate.errors import InputError
-from vecmigrate.publishing import published
+from vecmigrate.io.atomic import published
 from vecmigrate.report.schema import SCHEMA_VERSION, DryRunReport
 
 REPORT_JSON = "report.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vecmigrate.publishing import published
+from vecmigrate.io.atomic import published
 from vecmigrate.report import formatting
 from vecmigrate.report.schema import Outcome
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vecmigrate.batches import PointId
-from vecmigrate.description import CollectionDescription, EncoderIdentity
+from vecmigrate.points.batch import PointId
+from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 
 SCHEMA_VERSION: Literal[1] = 1
 

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from vecmigrate.batches import PointId
-from vecmigrate.description import Provenance
 from vecmigrate.errors import MismatchError
+from vecmigrate.points.batch import PointId
+from vecmigrate.points.collection import Provenance
 from vecmigrate.registry import find_switcher
 from vecmigrate.state.table import StateTable
 from vecmigrate.uri import parse_uri

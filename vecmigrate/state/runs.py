@@ -12,7 +12,7 @@ from itertools import islice
 from pydantic import BaseModel
 
 from vecmigrate.errors import ExitCode
-from vecmigrate.state.process import Process
+from vecmigrate.runtime.process import Process
 from vecmigrate.state.table import StateTable
 
 RUNNING, KILLED, UNKNOWN = "running", "killed", "unknown"

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecmigrate.batches import IdArray, VectorBatch
 from vecmigrate.fetching import fetch_there
+from vecmigrate.points.batch import IdArray, VectorBatch
+from vecmigrate.points.checksums import same_payload
 from vecmigrate.source import Source
 from vecmigrate.sync.judging import Judged, note_payloads, target_hashes
 from vecmigrate.sync.ledger import Entry, Ledger, Origin
 from vecmigrate.sync.plan import bare_hashes, mark_of
 from vecmigrate.verification.other_vectors import alike
-from vecmigrate.verification.tally import same_payload
 
 
 def bare_points(batch: VectorBatch) -> VectorBatch:

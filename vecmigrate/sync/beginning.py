@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vecmigrate.batches import VectorBatch
+from vecmigrate.points.batch import VectorBatch
 from vecmigrate.state import transaction
 from vecmigrate.sync.judging import target_hashes
 from vecmigrate.sync.ledger import Entry, Origin, ledger_path, open_ledger

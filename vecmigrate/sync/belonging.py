@@ -6,8 +6,8 @@ import sqlite3
 
 from vecmigrate.anchors import AnchorSet
 from vecmigrate.cutover.log import CutoverLog
-from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
+from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.registry import find_switcher, origin
 from vecmigrate.state.jobs import JobTable
 from vecmigrate.sync.ledger import Ledger

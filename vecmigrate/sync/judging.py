@@ -6,18 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecmigrate.batches import Payload, PointId, VectorBatch, id_array
-from vecmigrate.description import Metric
 from vecmigrate.fetching import fetch_existing, fetch_there, rows_by_id
-from vecmigrate.id_fingerprint import id_hashes
-from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED, AnchorKeeper
+from vecmigrate.keeping import AnchorKeeper
+from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
+from vecmigrate.points.checksums import content_hashes, id_hashes, same_payload, vector_hashes
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
 from vecmigrate.source import Source
 from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
 from vecmigrate.sync.plan import hashes_of, mark_of
 from vecmigrate.translators import Translator
 from vecmigrate.verification.other_vectors import alike
 from vecmigrate.verification.retranslation import allowed_of, distances
-from vecmigrate.verification.tally import content_hashes, same_payload, vector_hashes
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch
-from vecmigrate.description import CollectionDescription
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch
+from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.source import Source
 from vecmigrate.verification.other_vectors import without_vectors
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId, id_array
+from vecmigrate.points.batch import IdArray, PointId, id_array
 from vecmigrate.state import open_state, transaction
 from vecmigrate.verification.naming import spelled
 

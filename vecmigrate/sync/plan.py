@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.id_fingerprint import id_hashes
-from vecmigrate.keeping import ENCODED, ORIGIN_FIELD, TRANSLATED
-from vecmigrate.prefetch import prefetch
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch
+from vecmigrate.points.checksums import content_hashes, id_hashes, vector_hashes
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
+from vecmigrate.runtime.threads import prefetch
 from vecmigrate.source import Source
 from vecmigrate.state import transaction
 from vecmigrate.sync.ledger import Ledger, Origin, signed, stored
-from vecmigrate.verification.tally import content_hashes, vector_hashes
 
 BY_HASH, BY_IDS = "hash", "ids"
 

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
-from vecmigrate.batches import IdArray, PointId
-from vecmigrate.description import CollectionDescription
 from vecmigrate.dry_run.budget import Budget
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import (
@@ -22,8 +20,10 @@ from vecmigrate.errors import (
 from vecmigrate.fetching import fetch_existing, fetch_there
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
+from vecmigrate.points.batch import IdArray, PointId
+from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.points.screening import Skipped, screen
 from vecmigrate.registry import open_source
-from vecmigrate.screening import Skipped, screen
 from vecmigrate.source import Source
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import job_key

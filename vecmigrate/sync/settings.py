@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.batches import PointId
-from vecmigrate.screening import OnBadVector
+from vecmigrate.points.batch import PointId
+from vecmigrate.points.screening import OnBadVector
 
 
 @dataclass(frozen=True, slots=True)

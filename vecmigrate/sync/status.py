@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.cutover.readers import readers_have
-from vecmigrate.description import EncoderIdentity
-from vecmigrate.keeping import ENCODED, TRANSLATED
+from vecmigrate.points.collection import ENCODED, TRANSLATED, EncoderIdentity
 from vecmigrate.registry import find_switcher, open_source
 from vecmigrate.source import Source
 from vecmigrate.state import transaction

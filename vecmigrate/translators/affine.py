@@ -8,8 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import Vectors
-from vecmigrate.norms import normalize_rows
+from vecmigrate.points.batch import Vectors, normalize_rows
 from vecmigrate.translators.base import Translator, check_dimension
 
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecmigrate.batches import Vectors
 from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.points.batch import Vectors
 from vecmigrate.translators.token_features import TokenFeatures
 
 FITTING_ROWS = 4096

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import Vectors
-from vecmigrate.errors import UsageError
-from vecmigrate.torch_device import find_gpu, require_device
+from vecmigrate.errors import UsageError, reason_of
+from vecmigrate.points.batch import Vectors
+from vecmigrate.runtime.torch_device import find_gpu, require_device
 from vecmigrate.translators.affine import AffineTranslator
 from vecmigrate.translators.base import Translator, check_dimension
 from vecmigrate.translators.kernel_ridge import KernelRidge
-from vecmigrate.wording import reason_of
 
 if TYPE_CHECKING:
     import torch

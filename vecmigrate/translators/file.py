@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from vecmigrate.description import EncoderIdentity
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
-from vecmigrate.publishing import published
+from vecmigrate.io.atomic import published
+from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.translators.base import Translator
 from vecmigrate.translators.kernel_ridge import KernelRidge
 from vecmigrate.translators.procrustes import Procrustes

@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecmigrate.batches import Vectors
-from vecmigrate.norms import are_unit_length, normalize_rows, row_norms
+from vecmigrate.points.batch import Vectors, are_unit_length, normalize_rows, row_norms
 from vecmigrate.translators.base import Translator, check_anchors, check_dimension
 from vecmigrate.translators.kernel_solvers import (
     regularized_inverse,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import Vectors
+from vecmigrate.points.batch import Vectors
 
 ITERATIONS = 8
 POINTS_PER_CENTROID = 100

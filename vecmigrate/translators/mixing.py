@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecmigrate.batches import Vectors
+from vecmigrate.points.batch import Vectors
 
 NEIGHBOURS = 10
 """Scores are matched where a corpus's ten nearest end."""

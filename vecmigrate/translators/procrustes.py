@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vecmigrate.errors import InputError
-from vecmigrate.norms import are_unit_length
+from vecmigrate.points.batch import are_unit_length
 from vecmigrate.translators.affine import AffineTranslator
 from vecmigrate.translators.base import FITTING_ROWS, check_anchors
 from vecmigrate.translators.moments import PairMoments

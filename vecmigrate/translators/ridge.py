@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecmigrate.norms import are_unit_length
+from vecmigrate.points.batch import are_unit_length
 from vecmigrate.translators.affine import AffineTranslator
 from vecmigrate.translators.base import FITTING_ROWS, check_anchors
 from vecmigrate.translators.moments import PairMoments

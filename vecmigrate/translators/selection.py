@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from vecmigrate.batches import IdArray, VectorBatch, Vectors
-from vecmigrate.description import Metric
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
+from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
+from vecmigrate.points.collection import Metric
 from vecmigrate.translators.base import Translator, check_anchors
 from vecmigrate.translators.kernel_ridge import KernelRidge
 from vecmigrate.translators.procrustes import FewAnchorsWarning, Procrustes

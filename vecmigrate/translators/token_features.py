@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import Vectors
 from vecmigrate.errors import MissingDependencyError
-from vecmigrate.norms import normalize_rows
+from vecmigrate.points.batch import Vectors, normalize_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch
-from vecmigrate.id_fingerprint import id_hashes
-from vecmigrate.verification.tally import BUCKETS, bucket_of, content_hashes, same_payload
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch
+from vecmigrate.points.checksums import BUCKETS, bucket_of, content_hashes, id_hashes, same_payload
 
 MOST_BUCKETS = 32
 """Buckets looked into: of ten million ids some 5,000, and all that differ where they are few."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from vecmigrate.prefetch import prefetch
+from vecmigrate.points.checksums import Tally
+from vecmigrate.points.screening import OnBadVector, Skipped
 from vecmigrate.registry import open_source
-from vecmigrate.screening import OnBadVector, Skipped
+from vecmigrate.runtime.threads import prefetch
 from vecmigrate.verification.reading import read_points, screened
 from vecmigrate.verification.settings import Progress
-from vecmigrate.verification.tally import Tally
 
 
 def contents_of(collection: str, batch_size: int = 4096, progress: Progress | None = None) -> str:

@@ -9,11 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors, id_array
-from vecmigrate.description import CollectionDescription, Metric
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.norms import normalize_rows, row_norms
+from vecmigrate.points.batch import (
+    IdArray,
+    PointId,
+    VectorBatch,
+    Vectors,
+    id_array,
+    normalize_rows,
+    row_norms,
+)
+from vecmigrate.points.collection import CollectionDescription, Metric
 from vecmigrate.source import Source
 from vecmigrate.verification.record import Check, Outcome
 

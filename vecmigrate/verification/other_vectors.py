@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from vecmigrate.batches import Extra, PointId, VectorBatch
-from vecmigrate.description import CollectionDescription
+from vecmigrate.points.batch import Extra, PointId, VectorBatch
+from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.points.ids import name_some
 from vecmigrate.verification.record import Check, Outcome
-from vecmigrate.wording import name_some
 
 TOLERANCE = 1e-6
 """How far a copied vector may be off, relative to its length: a store may normalise it again."""

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import PointId, VectorBatch, Vectors
-from vecmigrate.norms import row_norms
-from vecmigrate.prefetch import prefetch
+from vecmigrate.points.batch import PointId, VectorBatch, Vectors, row_norms
+from vecmigrate.points.checksums import Tally
+from vecmigrate.points.screening import Skipped
 from vecmigrate.quarantine import DeadLetters, without
-from vecmigrate.screening import Skipped
+from vecmigrate.runtime.threads import prefetch
 from vecmigrate.source import Source
 from vecmigrate.verification.index_recall import Probes
 from vecmigrate.verification.other_vectors import OtherVectors
 from vecmigrate.verification.reading import read_points, screened
 from vecmigrate.verification.retranslation import Retranslation
 from vecmigrate.verification.settings import PROBES, Progress, VerifySettings
-from vecmigrate.verification.tally import Tally
 
 
 @dataclass(slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from pydantic import JsonValue
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch
+from vecmigrate.points.checksums import Tally
+from vecmigrate.points.ids import name_some
 from vecmigrate.verification.differences import Suspects, differing_payloads
 from vecmigrate.verification.record import Check, Outcome
-from vecmigrate.verification.tally import Tally
-from vecmigrate.wording import name_some
 
 Again = Callable[[bool], Iterable[VectorBatch]]
 """Reads a collection a second time, with payloads or without."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from vecmigrate.batches import VectorBatch
-from vecmigrate.screening import OnBadVector, Skipped, screen
-from vecmigrate.sink import Absent
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.source import Source
 
 

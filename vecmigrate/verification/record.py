@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
 
-from vecmigrate.description import EncoderIdentity
+from vecmigrate.points.collection import EncoderIdentity
 
 
 class Outcome(StrEnum):

@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, PointId, VectorBatch, Vectors, join_batches
-from vecmigrate.description import Metric
 from vecmigrate.errors import MissingIdsError
-from vecmigrate.keeping import ENCODED, ORIGIN_FIELD
-from vecmigrate.norms import normalize_rows, row_norms
+from vecmigrate.points.batch import (
+    IdArray,
+    PointId,
+    VectorBatch,
+    Vectors,
+    join_batches,
+    normalize_rows,
+    row_norms,
+)
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, Metric
+from vecmigrate.points.ids import name_some
 from vecmigrate.source import Source
 from vecmigrate.verification.record import Check, Outcome
-from vecmigrate.wording import name_some
 
 TOLERANCE = 1e-5
 """How far a float32 vector may lie from its re-translation, relative to its length.

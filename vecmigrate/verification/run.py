@@ -11,16 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
-from vecmigrate.batches import VectorBatch
-from vecmigrate.description import CollectionDescription
 from vecmigrate.errors import MismatchError, UsageError
-from vecmigrate.events import Steps
 from vecmigrate.fetching import fetch_there
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.checksums import Tally
+from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.quarantine import DeadLetters
 from vecmigrate.registry import open_source
 from vecmigrate.source import Source
+from vecmigrate.telemetry.events import Steps
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
 from vecmigrate.verification.fingerprint import fingerprint_of
@@ -34,7 +35,6 @@ from vecmigrate.verification.record import Check, Outcome, Verification
 from vecmigrate.verification.retranslation import Retranslation
 from vecmigrate.verification.settings import Progress, VerifySettings
 from vecmigrate.verification.soundness import Soundness
-from vecmigrate.verification.tally import Tally
 
 _log = logging.getLogger(__name__)
 

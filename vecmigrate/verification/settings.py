@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from vecmigrate.screening import OnBadVector
+from vecmigrate.points.screening import OnBadVector
 
 SAMPLE = 1000
 PROBES = 200

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from vecmigrate.batches import PointId, VectorBatch
-from vecmigrate.norms import UNIT_TOLERANCE, row_norms
+from vecmigrate.points.batch import UNIT_TOLERANCE, PointId, VectorBatch, row_norms
+from vecmigrate.points.ids import name_some
 from vecmigrate.verification.record import Check, Outcome
-from vecmigrate.wording import name_some
 
 _NAMED = 10
 

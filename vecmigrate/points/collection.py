@@ -9,8 +9,18 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from vecmigrate.batches import Payload, PointId
-from vecmigrate.canonical import canonical_setting, canonical_text
+from vecmigrate.points.batch import (
+    Payload,
+    PointId,
+)
+from vecmigrate.points.canonical import canonical_setting, canonical_text
+
+ORIGIN_FIELD = "vecmigrate_origin"
+"""Payload field that says where a point's vector comes from."""
+
+
+ENCODED, TRANSLATED = "encoded", "translated"
+
 
 TEXT_FIELDS = ("text", "page_content", "document", "content", "body", "chunk", "passage")
 """Payload fields that hold the embedded text by common habit, tried in this order."""

@@ -9,11 +9,20 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import PointId, VectorBatch
 from vecmigrate.errors import BadVectorError
-from vecmigrate.norms import row_norms
-from vecmigrate.sink import Absent
-from vecmigrate.wording import name_some
+from vecmigrate.points.batch import PointId, VectorBatch, row_norms
+from vecmigrate.points.ids import name_some
+
+
+class Absent(StrEnum):
+    """What a point without a vector is to a target."""
+
+    BAD = "bad"
+    """One that it cannot hold; it counts as one with a bad vector."""
+    WRITTEN = "written"
+    """A point with what else it has."""
+    PASSED_OVER = "passed over"
+    """Nothing to be done."""
 
 
 class OnBadVector(StrEnum):

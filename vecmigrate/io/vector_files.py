@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray, Vectors, id_array
-from vecmigrate.errors import InputError
-from vecmigrate.id_lookup import IdLookup, RowNumbers, lookup_of
-from vecmigrate.wording import reason_of
+from vecmigrate.errors import InputError, reason_of
+from vecmigrate.points.batch import IdArray, Vectors, id_array
+from vecmigrate.points.ids import IdLookup, RowNumbers, lookup_of
 
 SUFFIXES = (".npy", ".npz", ".parquet")
 

@@ -15,9 +15,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 
-from vecmigrate.durations import duration_text, parse_duration
 from vecmigrate.errors import TerminatedError
-from vecmigrate.events import Attributes, log_event
+from vecmigrate.runtime.durations import duration_text, parse_duration
+from vecmigrate.telemetry.events import Attributes, log_event
 
 DEFAULT_WAIT = "5m"
 LONGEST_REASON = 80

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
-from vecmigrate.batches import IdArray, Vectors, id_array
 from vecmigrate.errors import InputError
-from vecmigrate.publishing import published
+from vecmigrate.io.atomic import published
+from vecmigrate.points.batch import IdArray, Vectors, id_array
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from vecmigrate.errors import MissingDependencyError, UsageError
-from vecmigrate.wording import reason_of
+from vecmigrate.errors import MissingDependencyError, UsageError, reason_of
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """There where the driver of an Nvidia GPU, of WSL's, or of an AMD one is loaded."""

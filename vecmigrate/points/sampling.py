@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from vecmigrate.batches import VectorBatch, id_array
+from vecmigrate.points.batch import VectorBatch, id_array
 
 
 def sample_uniform(batches: Iterable[VectorBatch], size: int, seed: int) -> VectorBatch | None:

@@ -1,13 +1,17 @@
-"""Which row of a table of vectors belongs to an id."""
+"""Ids of points: the rows that they belong to, and how errors name them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.batches import IdArray
+from vecmigrate.points.batch import IdArray, PointId
+
+_NAMED_AT_MOST = 10
+
 
 Rows = NDArray[np.intp]
 """``(n,)`` row numbers, -1 where an id is not there."""
@@ -77,3 +81,15 @@ def integers_of(ids: IdArray) -> NDArray[np.int64]:
 def lookup_of(ids: IdArray) -> IdLookup:
     """Choose the lookup for the ids of a table."""
     return IntegerIds(ids) if ids.dtype == np.int64 else AnyIds(ids)
+
+
+def name_some(names: Iterable[object]) -> str:
+    """List ids or names to a user: the first ten, and how many more there are."""
+    listed = list(names)
+    more = len(listed) - _NAMED_AT_MOST
+    return ", ".join(map(str, listed[:_NAMED_AT_MOST])) + (f" and {more} more" if more > 0 else "")
+
+
+def point_name(ids: Sequence[PointId] | IdArray | None, row: int) -> str:
+    """Name a point to a user: by its id, or by its position where ids are not known."""
+    return f"text {row}" if ids is None else f"id {ids[row]}"

@@ -1,0 +1,1 @@
+"""The process that runs: threads, devices, time, and waiting for servers."""
