@@ -30,10 +30,10 @@ from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.source import FaissSource
 
 from vecmigrate import Procrustes, migrate, open_source
+from vecmigrate.connector.uri import parse_uri
 from vecmigrate.errors import TerminatedError
 from vecmigrate.migration import BATCH_SIZE
 from vecmigrate.points.batch import VectorBatch
-from vecmigrate.uri import parse_uri
 
 DIMENSION, ANCHORS, PAGE = 768, 2000, 1000
 BESIDE = 128

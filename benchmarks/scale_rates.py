@@ -29,13 +29,13 @@ from vecmigrate_qdrant.upserting import upsert
 from vecmigrate_qdrant.vectors import UNNAMED, matrix
 
 from vecmigrate import KernelRidge, Ridge, Translator, open_sink
+from vecmigrate.connector.registry import resume_sink
+from vecmigrate.connector.uri import parse_uri
 from vecmigrate.engines.parts import read_part, write_part
 from vecmigrate.errors import WriteError
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
 from vecmigrate.points.screening import Skipped
-from vecmigrate.registry import resume_sink
-from vecmigrate.uri import parse_uri
 
 D_OLD, D_NEW, ANCHORS = 768, 1024, 4000
 BATCHES = (64, 256, 1024, 4096)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vecmigrate.conformance import ConnectorConformance
 from vecmigrate.connector import Metric
+from vecmigrate.connector.conformance import ConnectorConformance
 
 
 class TestFaiss(ConnectorConformance):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vecmigrate.conformance import ConnectorConformance
+from vecmigrate.connector.conformance import ConnectorConformance
 from vecmigrate.points.collection import Metric
 
 METRICS = tuple(Metric)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from vecmigrate.conformance import ConnectorConformance
 from vecmigrate.connector import Metric
+from vecmigrate.connector.conformance import ConnectorConformance
 
 METRICS = (Metric.COSINE, Metric.DOT, Metric.EUCLID, Metric.MANHATTAN)
 SERVER = os.environ.get("VECMIGRATE_TEST_QDRANT_URL", "")

@@ -24,15 +24,15 @@ from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_source, save_translator
 from vecmigrate.cli import app
+from vecmigrate.connector.addresses import followed_place
+from vecmigrate.connector.registry import require_switcher
+from vecmigrate.connector.uri import parse_uri
 from vecmigrate.cutover import cut_over, drop_source, plan_drop, roll_back
 from vecmigrate.cutover.naming import name_uri
 from vecmigrate.errors import ExitCode, InputError, MismatchError, NotVerifiedError, UsageError
 from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.registry import require_switcher
-from vecmigrate.uri import parse_uri
 from vecmigrate.verification import verify
 from vecmigrate.verification.log import VerificationLog
-from vecmigrate.verification.naming import spelled
 
 OLD = EncoderIdentity(name="old-model", dimension=OLD_DIM, normalized=True)
 NEW = EncoderIdentity(name="new-model", dimension=NEW_DIM, normalized=True)
@@ -60,7 +60,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def verified(source: str, target: str, translator: Path, state: sqlite3.Connection) -> None:
-    VerificationLog(state).add(spelled(target), verify(source, target, translator))
+    VerificationLog(state).add(followed_place(target), verify(source, target, translator))
 
 
 def seen(uri: str) -> tuple[int, int]:
@@ -338,7 +338,7 @@ def test_faiss_readers_never_see_a_mixture(tmp_path: Path, state: sqlite3.Connec
 KILLER = """
 import os, signal, sqlite3, sys, time
 from vecmigrate.cutover import cut_over, roll_back
-from vecmigrate.registry import require_switcher
+from vecmigrate.connector.registry import require_switcher
 require_switcher("faiss:x")
 for line in sys.stdin:
     folder, seconds = line.split()
@@ -393,7 +393,7 @@ def test_a_faiss_cutover_killed_at_any_instant_leaves_one_generation(tmp_path: P
 STEPPER = """
 import os, signal, sqlite3, sys
 from vecmigrate.cutover import cut_over
-from vecmigrate.registry import require_switcher
+from vecmigrate.connector.registry import require_switcher
 require_switcher("faiss:x")
 CHANGES = {"os.rename", "os.symlink", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 for line in sys.stdin:

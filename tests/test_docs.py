@@ -79,7 +79,7 @@ def test_the_connector_of_the_docs_passes_the_conformance_suite(
     (tmp_path / "memory_connector.py").write_text(code)
     (tmp_path / "test_memory.py").write_text(
         "from importlib.metadata import EntryPoint\n"
-        "from vecmigrate import registry\n"
+        "from vecmigrate.connector import registry\n"
         "point = EntryPoint('memory', 'memory_connector:connector', registry.CONNECTORS)\n"
         "registry.entry_points = lambda group, name: [point]\n" + tests
     )

@@ -33,7 +33,7 @@ from vecmigrate.connector import (
     TargetSpec,
     VectorBatch,
 )
-from vecmigrate.registry import open_updater
+from vecmigrate.connector.registry import open_updater
 from vecmigrate.verification.retranslation import allowed_of, distances
 
 NAMES = {faiss.METRIC_L2: "L2", faiss.METRIC_INNER_PRODUCT: "IP"}

@@ -20,6 +20,7 @@ from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, reset
 from vecmigrate_qdrant.circuit import MOST, Circuit
 
 from vecmigrate import migrate, open_source, patience
+from vecmigrate.connector.source import Source
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -32,7 +33,6 @@ from vecmigrate.pacing import Pace
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.quarantine import DeadLetters
 from vecmigrate.runtime.waiting import waits_told_to
-from vecmigrate.source import Source
 from vecmigrate.verification import VerifySettings, verify
 
 COUNT = 60

@@ -25,6 +25,7 @@ from vecmigrate_files import staging
 
 from vecmigrate import migrate, open_sink, open_source, save_translator
 from vecmigrate.cli import app
+from vecmigrate.connector.registry import resume_sink
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -35,7 +36,6 @@ from vecmigrate.errors import (
 )
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
-from vecmigrate.registry import resume_sink
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -13,10 +13,10 @@ import pytest
 from crash import contents
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
+from vecmigrate.connector.registry import open_updater
 from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
-from vecmigrate.registry import open_updater
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings
 

@@ -21,10 +21,10 @@ from job_table import PAGE, SCHEMA, page_with_table, schema
 from typer.testing import CliRunner
 
 from vecmigrate.cli import app
+from vecmigrate.connector.registry import open_sink, open_source
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.jobs import load_job
 from vecmigrate.points.collection import TargetSpec
-from vecmigrate.registry import open_sink, open_source
 from vecmigrate.state import STATE_VARIABLE
 
 JOB = """

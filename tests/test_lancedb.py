@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.cli import app
+from vecmigrate.connector.registry import open_updater, resume_sink
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -31,7 +32,6 @@ from vecmigrate.errors import (
 )
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import IdKind, Metric, Provenance, TargetSpec
-from vecmigrate.registry import open_updater, resume_sink
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings
 

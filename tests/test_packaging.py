@@ -84,7 +84,8 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
         if not (site / path.name).exists():
             (site / path.name).symlink_to(path)
     code = (
-        "import vecmigrate; from vecmigrate.registry import CONNECTORS, load_plugin, plugin_names;"
+        "import vecmigrate;"
+        "from vecmigrate.connector.registry import CONNECTORS, load_plugin, plugin_names;"
         "[load_plugin(CONNECTORS, n) for n in plugin_names(CONNECTORS)];"
         "print(vecmigrate.__file__, plugin_names(CONNECTORS))"
     )

@@ -16,12 +16,12 @@ from qdrant_client import models
 from qdrant_places import SERVED, Place, open_place, params
 
 from vecmigrate import Procrustes, migrate, open_source, save_translator
+from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.errors import InputError
 from vecmigrate.sync.ledger import Ledger, ledger_path, open_ledger
 from vecmigrate.sync.plan import Plan, make_plan
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings
-from vecmigrate.verification.naming import lasting
 
 COUNT, SIZE, FIELD = 60, 6, "at"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,7 +105,7 @@ class Job:
     def planned(self) -> tuple[Plan, dict[str, list[Any]]]:
         """What a sync would do, and to which points."""
         copy = self.folder / "ledger.sqlite"
-        shutil.copy(ledger_path(self.state, lasting(self.target)), copy)
+        shutil.copy(ledger_path(self.state, followed_uri(self.target)), copy)
         with (
             open_ledger(copy) as ledger,
             open_source(self.source) as source,
@@ -115,7 +115,7 @@ class Job:
             return plan, {table: _ids(ledger, table) for table in ("arriving", "changed", "gone")}
 
     def asks_the_index(self) -> bool:
-        with open_ledger(ledger_path(self.state, lasting(self.target))) as ledger:
+        with open_ledger(ledger_path(self.state, followed_uri(self.target))) as ledger:
             since = ledger.fact("latest")
         with open_source(self.source) as source:
             return source.changed_since(FIELD, since["value"], 16) is not None

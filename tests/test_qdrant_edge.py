@@ -49,7 +49,7 @@ from vecmigrate.connector import (
     WriteError,
     id_array,
 )
-from vecmigrate.registry import find_switcher, open_updater, resume_sink
+from vecmigrate.connector.registry import find_switcher, open_updater, resume_sink
 from vecmigrate.verification import verify
 
 SPEC = TargetSpec(dimension=4, metric=Metric.DOT)

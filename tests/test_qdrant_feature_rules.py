@@ -15,6 +15,7 @@ from qdrant_migrating import Reversal, make, named, records, settings
 from qdrant_places import SERVED, Place, need_shard_keys, open_place, points
 
 from vecmigrate import migrate, open_source
+from vecmigrate.connector.registry import open_updater
 from vecmigrate.errors import (
     BadVectorError,
     MismatchError,
@@ -22,7 +23,6 @@ from vecmigrate.errors import (
     UsageError,
 )
 from vecmigrate.points.collection import Provenance
-from vecmigrate.registry import open_updater
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncSettings
 from vecmigrate.translators import Procrustes, save_translator

@@ -24,7 +24,7 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
 )
-from vecmigrate.registry import open_updater
+from vecmigrate.connector.registry import open_updater
 from vecmigrate.sync.run import sync
 from vecmigrate.verification import Check, Outcome, VerifySettings, verify
 

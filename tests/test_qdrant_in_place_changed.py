@@ -15,13 +15,13 @@ from vecmigrate_qdrant.client_points import ClientPoints
 from vecmigrate_qdrant.wire_points import WirePoints
 
 from vecmigrate import migrate, open_source
+from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.sync.ledger import ledger_path, open_ledger
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.plan import make_plan
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.verification import VerifySettings, verify
-from vecmigrate.verification.naming import lasting
 
 FIELD = "n"
 
@@ -73,7 +73,7 @@ class Move:
     def planned(self) -> tuple[Any, dict[str, list[Any]]]:
         """What a sync would do, and to which points."""
         copy = self.folder / "ledger.sqlite"
-        shutil.copy(ledger_path(self.state, lasting(self.target)), copy)
+        shutil.copy(ledger_path(self.state, followed_uri(self.target)), copy)
         with (
             open_ledger(copy) as ledger,
             OwnPoints(open_source(self.source), (FIELD,)) as source,

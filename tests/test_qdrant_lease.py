@@ -24,8 +24,8 @@ from vecmigrate_qdrant.marks import LEASE_KEY
 from vecmigrate import migrate, open_sink, open_source
 from vecmigrate.cli import app
 from vecmigrate.connector import LockedError, Metric, TargetExistsError, TargetSpec, UsageError
+from vecmigrate.connector.registry import resume_sink
 from vecmigrate.errors import ExitCode, TerminatedError
-from vecmigrate.registry import resume_sink
 from vecmigrate.verification import VerifySettings, verify
 
 LONGEST_SECONDS = 60.0

@@ -18,7 +18,7 @@ from vecmigrate_qdrant.points import Page, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 
 from vecmigrate.connector import InputError
-from vecmigrate.uri import parse_uri
+from vecmigrate.connector.uri import parse_uri
 
 THERE = list(range(0, 80, 2))
 

@@ -36,8 +36,8 @@ from vecmigrate.connector import (
     VectorBatch,
     WriteError,
 )
-from vecmigrate.registry import resume_sink
-from vecmigrate.uri import parse_uri
+from vecmigrate.connector.registry import resume_sink
+from vecmigrate.connector.uri import parse_uri
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
 KEY = "k3y-that-nobody-may-see"

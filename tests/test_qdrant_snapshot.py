@@ -40,8 +40,8 @@ from vecmigrate.connector import (
     UnreachableError,
     UsageError,
 )
+from vecmigrate.connector.registry import open_sink
 from vecmigrate.errors import ExitCode
-from vecmigrate.registry import open_sink
 from vecmigrate.sync.run import sync
 from vecmigrate.verification import VerifySettings, verify
 

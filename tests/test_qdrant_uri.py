@@ -13,7 +13,7 @@ from vecmigrate_qdrant.switcher import QdrantSwitcher
 
 from vecmigrate import open_source
 from vecmigrate.connector import UsageError
-from vecmigrate.uri import parse_uri
+from vecmigrate.connector.uri import parse_uri
 
 
 @pytest.mark.parametrize(

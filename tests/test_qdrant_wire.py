@@ -26,9 +26,9 @@ from vecmigrate_qdrant import connector
 
 from vecmigrate import migrate, open_source
 from vecmigrate.connector import id_array
+from vecmigrate.connector.registry import open_updater
+from vecmigrate.connector.uri import parse_uri
 from vecmigrate.points.collection import Provenance
-from vecmigrate.registry import open_updater
-from vecmigrate.uri import parse_uri
 
 ALL = Case(
     "everything at once",

@@ -38,8 +38,8 @@ from vecmigrate.connector import (
     WriteError,
     id_array,
 )
+from vecmigrate.connector.uri import parse_uri
 from vecmigrate.points.batch import with_fields
-from vecmigrate.uri import parse_uri
 
 KINDS = (ClientPoints, WirePoints)
 SIZE = 5

@@ -28,6 +28,8 @@ from vecmigrate_faiss.location import Location
 from vecmigrate import KernelRidge, Procrustes, migrate, open_source, save_translator
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
 from vecmigrate.cli import app
+from vecmigrate.connector.addresses import followed_place
+from vecmigrate.connector.registry import open_sink, open_updater
 from vecmigrate.cutover import cut_over, roll_back
 from vecmigrate.errors import (
     BadVectorError,
@@ -51,14 +53,12 @@ from vecmigrate.points.collection import (
     TargetSpec,
 )
 from vecmigrate.records import open_records
-from vecmigrate.registry import open_sink, open_updater
 from vecmigrate.sync.ledger import ledger_path
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.sync.status import Status, status_of
 from vecmigrate.verification import VerifySettings, verify
 from vecmigrate.verification.log import VerificationLog
-from vecmigrate.verification.naming import spelled
 
 N, OLD, NEW = 300, 12, 16
 PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]
@@ -699,7 +699,7 @@ def test_cutover_asks_for_a_new_verification(store: str, tmp_path: Path) -> None
         found = verify(job.source, job.target, job.translator)
         assert found.passed
         with open_records(job.state) as records:
-            VerificationLog(records).add(spelled(job.target), found)
+            VerificationLog(records).add(followed_place(job.target), found)
 
     job.run()
     verified()
@@ -726,8 +726,8 @@ def test_cutover_asks_for_a_new_verification(store: str, tmp_path: Path) -> None
 
 
 def spelled_name(name: str) -> str:
-    from vecmigrate.registry import require_switcher
-    from vecmigrate.uri import parse_uri
+    from vecmigrate.connector.registry import require_switcher
+    from vecmigrate.connector.uri import parse_uri
 
     return require_switcher(name).spelled(parse_uri(name))
 

@@ -291,7 +291,7 @@ def test_a_collection_that_changes_meanwhile_is_told(corpus: Corpus, translator:
             from vecmigrate_qdrant.access import open_access
             from vecmigrate_qdrant.location import parse_location
 
-            from vecmigrate.uri import parse_uri
+            from vecmigrate.connector.uri import parse_uri
 
             location = parse_location(parse_uri(target))
             access = open_access(location, refusal=InputError)

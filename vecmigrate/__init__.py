@@ -1,10 +1,10 @@
 """Move a vector index into a new encoder's space without re-embedding the corpus."""
 
 from vecmigrate.anchors import draw_anchors, load_anchors
+from vecmigrate.connector.registry import open_sink, open_source
 from vecmigrate.encoders import open_encoder
 from vecmigrate.evaluation import evaluate
 from vecmigrate.migration import migrate
-from vecmigrate.registry import open_sink, open_source
 from vecmigrate.runtime.waiting import patience
 from vecmigrate.translators import (
     KernelRidge,

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import UNIT_TOLERANCE, Vectors, row_norms
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.source import Source
 
 READ_BATCH = 8192
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vecmigrate.anchors import AnchorSet, load_anchors
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.sink import Sink
+from vecmigrate.connector.source import Source
 from vecmigrate.engines import Engine, LocalEngine, Translation
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.keeping import AnchorKeeper
@@ -27,10 +30,7 @@ from vecmigrate.points.collection import (
 )
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
-from vecmigrate.registry import open_source
 from vecmigrate.resuming import NotKept, Progressing, keep_progress
-from vecmigrate.sink import Sink
-from vecmigrate.source import Source
 from vecmigrate.stages import StageSeconds
 from vecmigrate.state.jobs import Belongings, Job, JobStatus
 from vecmigrate.telemetry.events import Steps

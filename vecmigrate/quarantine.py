@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from vecmigrate.connector.sink import Sink
 from vecmigrate.errors import InputError, RefusedError, WriteError
 from vecmigrate.points.batch import PointId, VectorBatch
-from vecmigrate.sink import Sink
 
 MAX_DEAD_LETTERS = 100
 

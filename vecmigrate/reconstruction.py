@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel
 
+from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.errors import MismatchError
-from vecmigrate.fetching import fetch_existing
 from vecmigrate.points.batch import IdArray
 from vecmigrate.points.collection import Metric
 from vecmigrate.points.sampling import sample_uniform
-from vecmigrate.source import Source
 from vecmigrate.verification.retranslation import distances
 
 _READ_BATCH = 8192

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Protocol
 
+from vecmigrate.connector.registry import open_sink, open_source, resume_sink
+from vecmigrate.connector.sink import Sink
 from vecmigrate.errors import (
     InputError,
     LockedError,
@@ -22,8 +24,6 @@ from vecmigrate.errors import (
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Skipped
-from vecmigrate.registry import open_sink, open_source, resume_sink
-from vecmigrate.sink import Sink
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import Job, JobStatus, JobTable
 from vecmigrate.state.lock import job_lock

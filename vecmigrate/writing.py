@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from vecmigrate.connector.sink import Sink
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TargetSpec
 from vecmigrate.quarantine import PointWriter
 from vecmigrate.runtime.threads import prefetch
-from vecmigrate.sink import Sink
 from vecmigrate.stages import StageSeconds
 
 

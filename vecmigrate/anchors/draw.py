@@ -17,6 +17,7 @@ from vecmigrate.anchors.file import (
     save_anchors,
 )
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
+from vecmigrate.connector.source import Source
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import (
     InputError,
@@ -30,7 +31,6 @@ from vecmigrate.points.batch import VectorBatch, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
-from vecmigrate.source import Source
 
 READ_BATCH = 8192
 ENCODE_BATCH = 256

@@ -9,12 +9,12 @@ import typer
 
 from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
+from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.evaluation import Evaluation, Metrics, Query, evaluate, read_queries
 from vecmigrate.points.batch import Vectors, id_array
 from vecmigrate.points.ids import name_some
-from vecmigrate.registry import open_source
 
 EXAMPLES = """
 **Examples**

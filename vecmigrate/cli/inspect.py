@@ -9,10 +9,10 @@ import typer
 from vecmigrate.cli.inspect_diff import show_differences
 from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
+from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import UsageError
 from vecmigrate.inspection import Inspection, inspect
 from vecmigrate.reconstruction import ReconstructionError, reconstruction_error
-from vecmigrate.registry import open_source
 
 _COMPARED = 10_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vecmigrate.cli.options import state_again
-from vecmigrate.registry import find_switcher
+from vecmigrate.connector.registry import find_switcher
 
 
 def give_to_readers(target: str, state: Path | None = None) -> str:

@@ -12,9 +12,9 @@ from vecmigrate.cli.ending import ending_of
 from vecmigrate.cli.logs import LIBRARY, RUNS, handling, report_error, run_attributes
 from vecmigrate.cli.run_metrics import RunMetrics
 from vecmigrate.cli.termination import termination_raises
+from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.errors import ExitCode, VecmigrateError
 from vecmigrate.state import open_state
-from vecmigrate.state.jobs import spelled
 from vecmigrate.state.runs import RunLog
 from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
 from vecmigrate.telemetry.redaction import redacted
@@ -40,7 +40,7 @@ def recorded(state: Path, command: str, source: str, target: str) -> Iterator[di
     attributes = {
         "vecmigrate.run_id": number,
         "vecmigrate.command": command,
-        "vecmigrate.source": source,
+        "vecmigrate.connector.source": source,
         "vecmigrate.target": target,
     }
     ending = ending_of(None)
@@ -82,7 +82,7 @@ def recorded(state: Path, command: str, source: str, target: str) -> Iterator[di
 def spelling_of(uri: str) -> str | None:
     """Return a collection's one spelling, None for what is no URI: others refuse that."""
     try:
-        return spelled(uri)
+        return canonical_uri(uri)
     except VecmigrateError:
         return None
 

@@ -79,12 +79,12 @@ def run(
 ) -> None:
     """Compare a new collection with the old one, translated, and measure its index."""
     from vecmigrate.cli.recording import recorded
+    from vecmigrate.connector.addresses import followed_place
+    from vecmigrate.connector.registry import open_source
     from vecmigrate.records import open_records
-    from vecmigrate.registry import open_source
     from vecmigrate.state import state_path
     from vecmigrate.verification import Outcome, VerifySettings, verify
     from vecmigrate.verification.log import VerificationLog
-    from vecmigrate.verification.naming import spelled
     from vecmigrate.verification.settings import SAMPLE
 
     where = state_path(state)
@@ -116,7 +116,7 @@ def run(
                 progress=advance,
             )
         with open_records(state) as records:
-            VerificationLog(records).add(spelled(target), found)
+            VerificationLog(records).add(followed_place(target), found)
         counts.update(found.counts())
         width = max(len(check.name) for check in found.checks)
         for check in found.checks:

@@ -6,17 +6,17 @@ import sqlite3
 
 from pydantic import BaseModel, ConfigDict
 
+from vecmigrate.connector.addresses import collection_of, followed_uri
+from vecmigrate.connector.registry import require_switcher
+from vecmigrate.connector.uri import VECTOR, parse_uri
 from vecmigrate.cutover.log import CutoverLog, Entry
 from vecmigrate.cutover.naming import seen_through, without_vector
 from vecmigrate.cutover.readers import current_entry, same_store
 from vecmigrate.cutover.view import ReaderView, view_of
 from vecmigrate.errors import MismatchError, NotVerifiedError
-from vecmigrate.registry import require_switcher
-from vecmigrate.uri import VECTOR, parse_uri
 from vecmigrate.verification.fingerprint import contents_of
 from vecmigrate.verification.gate import require_verified
 from vecmigrate.verification.log import VerificationLog
-from vecmigrate.verification.naming import collection_of, lasting
 from vecmigrate.verification.record import Verification
 from vecmigrate.verification.settings import Progress
 
@@ -194,7 +194,7 @@ def _vector_to_drop(collection: str, entry: Entry, record: Verification, name: s
     if theirs.is_in_place and same_store(record.source, name):
         # The same collection, even if its server was given another name there.
         readers.add(collection_of(record.source))
-    if collection_of(lasting(collection)) not in readers:
+    if collection_of(followed_uri(collection)) not in readers:
         return None
     if not theirs.is_in_place or vector == theirs.options.get(VECTOR):
         raise MismatchError(

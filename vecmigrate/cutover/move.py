@@ -6,18 +6,18 @@ import sqlite3
 
 from pydantic import BaseModel, ConfigDict
 
+from vecmigrate.connector.addresses import canonical_place, collection_of, followed_uri
+from vecmigrate.connector.registry import open_source, require_switcher
+from vecmigrate.connector.switcher import Switcher
+from vecmigrate.connector.uri import VECTOR, parse_uri
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.cutover.naming import is_uri, name_uri, seen_through, without_vector
 from vecmigrate.cutover.readers import as_asked, current_entry, readers_have, same_store
 from vecmigrate.cutover.view import ReaderView, share_points, view_before, view_of
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError, WriteError
-from vecmigrate.registry import open_source, require_switcher
-from vecmigrate.switcher import Switcher
-from vecmigrate.uri import VECTOR, parse_uri
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.gate import require_verified
 from vecmigrate.verification.log import Kept, VerificationLog
-from vecmigrate.verification.naming import collection_of, lasting, spelling
 from vecmigrate.verification.record import Verification
 
 
@@ -94,7 +94,7 @@ def cut_over(
         made = opened.describe().provenance
         kept = None if unverified else require_verified(VerificationLog(state), target)
         known = [kept.verification.source] if kept else [made.source] if made else []
-        goal = lasting(target)
+        goal = followed_uri(target)
         have = readers_have(CutoverLog(state), name)
         current = None if have is None else as_asked(have, hint, known)
         move = _planned(switcher, name, current, goal, kept.verification if kept else None)
@@ -111,7 +111,7 @@ def _planned(
     if current is not None:
         before = view_before(current, record.source_encoder if record else None)
     after = view_of(goal, record.target_encoder if record else None)
-    same = current is not None and spelling(current) == spelling(goal)
+    same = current is not None and canonical_place(current) == canonical_place(goal)
     notes: tuple[str, ...] = (f"readers of {name} have {goal} already",)
     if not same:
         notes = _notes(before, after) + (_stale_source(record) if record else ())
@@ -130,7 +130,11 @@ def _led(
     if previous is not None and had is not None and collection_of(previous) == collection_of(had):
         previous = seen_through(previous, had)
     number = log.begin(
-        collection_of(move.name), previous, goal, spelling(goal), kept.number if kept else None
+        collection_of(move.name),
+        previous,
+        goal,
+        canonical_place(goal),
+        kept.number if kept else None,
     )
     if had is None or collection_of(had) != collection_of(goal):
         switcher.switch(uri, parse_uri(goal))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vecmigrate.uri import IN_PLACE, VECTOR, parse_uri
+from vecmigrate.connector.uri import IN_PLACE, VECTOR, parse_uri
 
 _SCHEME = re.compile(r"[a-z][a-z0-9-]*(\+[a-z0-9]+)?:")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vecmigrate.connector.addresses import collection_of
+from vecmigrate.connector.registry import require_switcher
+from vecmigrate.connector.uri import VECTOR, parse_uri
 from vecmigrate.cutover.log import CutoverLog, Entry
 from vecmigrate.cutover.naming import seen_through, without_vector
 from vecmigrate.errors import MismatchError
-from vecmigrate.registry import require_switcher
-from vecmigrate.uri import VECTOR, parse_uri
-from vecmigrate.verification.naming import collection_of
 
 
 def readers_have(log: CutoverLog, name: str) -> str | None:

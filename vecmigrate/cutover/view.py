@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from vecmigrate.connector.addresses import collection_of
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.uri import VECTOR, parse_uri
 from vecmigrate.errors import VectorNotFoundError
 from vecmigrate.points.collection import EncoderIdentity, Metric
-from vecmigrate.registry import open_source
-from vecmigrate.uri import VECTOR, parse_uri
-from vecmigrate.verification.naming import collection_of
 
 
 class ReaderView(BaseModel):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vecmigrate.anchors import AnchorSet, OnMissingText, draw_anchors, load_anchors
+from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.settings import Settings
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import MismatchError
 from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.source import Source
 
 ANCHORS_FILE = "anchors.parquet"
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.analysis import Analysis
 from vecmigrate.points.batch import PointId, Vectors, id_array, row_norms
 from vecmigrate.report.schema import (
@@ -17,7 +18,6 @@ from vecmigrate.report.schema import (
     QueryContrast,
     WorstProbe,
 )
-from vecmigrate.source import Source
 
 WORST = 20
 CONTRASTS = 10

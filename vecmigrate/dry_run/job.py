@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.budget import Budget, TokenCounter
 from vecmigrate.dry_run.embeddings import EmbeddingStore
 from vecmigrate.dry_run.settings import Settings, Stage
@@ -18,7 +19,6 @@ from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
 from vecmigrate.report.schema import Cost, Spending
 from vecmigrate.runtime.threads import prefetch
-from vecmigrate.source import Source
 from vecmigrate.translators.token_features import HasTokenTable
 
 READ_BATCH = 4096

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.candidates import Candidates
 from vecmigrate.dry_run.scores import score_matrix
 from vecmigrate.points.batch import Vectors, id_array
 from vecmigrate.points.collection import Metric
 from vecmigrate.points.ids import lookup_of
-from vecmigrate.source import Source
 from vecmigrate.translators import Translator
 from vecmigrate.translators.procrustes import FewAnchorsWarning
 

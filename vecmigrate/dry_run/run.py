@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.anchoring import drawn_anchors, given_anchors
 from vecmigrate.dry_run.asking import choose_probes, encode_probes, with_labels
 from vecmigrate.dry_run.assembling import TRANSLATOR_FILE, Measured, assemble
@@ -38,12 +40,10 @@ from vecmigrate.migration import check_translator
 from vecmigrate.points.batch import PointId, VectorBatch
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.sampling import sample_uniform
-from vecmigrate.registry import open_source
 from vecmigrate.report.formatting import money
 from vecmigrate.report.schema import (
     DryRunReport,
 )
-from vecmigrate.source import Source
 from vecmigrate.translators import Translator, save_translator
 from vecmigrate.translators.selection import CandidateScore, candidates
 from vecmigrate.translators.token_features import HasTokenTable

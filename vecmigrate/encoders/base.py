@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, cast
 
+from vecmigrate.connector.registry import load_plugin, plugin_names
+from vecmigrate.connector.uri import check_options, parse_options
 from vecmigrate.errors import UsageError
 from vecmigrate.points.batch import IdArray, PointId, Vectors
 from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.registry import load_plugin, plugin_names
-from vecmigrate.uri import check_options, parse_options
 
 ENCODERS = "vecmigrate.encoders"
 DEFAULT_KIND = "sentence-transformers"

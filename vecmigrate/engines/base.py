@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
-from vecmigrate.source import Source
 from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator
 from vecmigrate.writing import Writing, Written

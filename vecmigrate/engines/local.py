@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from vecmigrate.connector.source import Source
 from vecmigrate.engines.base import Engine, Translation
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import screen
 from vecmigrate.runtime.threads import blas_threads, one_thread_a_product, prefetch
-from vecmigrate.source import Source
 from vecmigrate.translating import translated
 from vecmigrate.translators.device import open_device, transform_on
 

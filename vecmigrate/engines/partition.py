@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from vecmigrate.connector.registry import open_source, resume_sink
+from vecmigrate.connector.source import PartitionedSource, Source
 from vecmigrate.engines.parts import write_part
 from vecmigrate.engines.permit import Permit, WithdrawnError
 from vecmigrate.engines.receipts import Receipt, write_receipt
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.keeping import AnchorKeeper
-from vecmigrate.partitioned_source import PartitionedSource
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.quarantine import DeadLetters, OnBadPoint, PointWriter
-from vecmigrate.registry import open_source, resume_sink
 from vecmigrate.runtime.waiting import Patience, adopt
-from vecmigrate.source import Source
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator
 from vecmigrate.writing import Writing, Written

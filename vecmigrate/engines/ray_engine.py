@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from vecmigrate.connector.source import Source
 from vecmigrate.engines.base import Engine, Translation
 from vecmigrate.engines.part_stream import PartStream
 from vecmigrate.engines.partition import (
@@ -30,7 +31,6 @@ from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.screening import Skipped
 from vecmigrate.runtime.waiting import current_patience
-from vecmigrate.source import Source
 from vecmigrate.writing import Writing, Written
 
 T = TypeVar("T")

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 import numpy as np
 from pydantic import BaseModel
 
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.evaluation.metrics import (
     Labels,
@@ -19,8 +21,6 @@ from vecmigrate.evaluation.metrics import (
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.registry import open_source
-from vecmigrate.source import Source
 
 READ_BATCH = 8192
 

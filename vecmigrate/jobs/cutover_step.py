@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from vecmigrate.connector.addresses import canonical_place, followed_place
 from vecmigrate.cutover import cut_over
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.cutover.naming import name_uri
 from vecmigrate.cutover.readers import readers_have
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
-from vecmigrate.verification.naming import spelled, spelling
 
 
 class CutoverStep:
@@ -32,7 +32,7 @@ class CutoverStep:
     def look(self) -> Look:
         target = self._moving.target
         have = readers_have(CutoverLog(self._moving.records), self._readers)
-        there = have is not None and spelling(have) == spelled(target)
+        there = have is not None and canonical_place(have) == followed_place(target)
         if self._moving.published() and there:
             return Look(standing=Standing.DONE, reason=f"readers of {self._readers} have {target}")
         if not self._asked:

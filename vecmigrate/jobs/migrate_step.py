@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from vecmigrate.connector.registry import open_source
 from vecmigrate.engines import open_engine
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
 from vecmigrate.migration import migrate
 from vecmigrate.points.ids import name_some
-from vecmigrate.registry import open_source
 
 
 class MigrateStep:

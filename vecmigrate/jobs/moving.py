@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from vecmigrate.connector.addresses import canonical_uri, followed_uri
+from vecmigrate.connector.registry import open_source
 from vecmigrate.dry_run.anchoring import ANCHORS_FILE
 from vecmigrate.dry_run.assembling import TRANSLATOR_FILE
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
 from vecmigrate.jobs.digests import file_digest
 from vecmigrate.jobs.spec import JobSpec
-from vecmigrate.registry import open_source
-from vecmigrate.state.jobs import Job, JobStatus, JobTable, job_key, spelled
+from vecmigrate.state.jobs import Job, JobStatus, JobTable, job_key
 from vecmigrate.state.steps import StepRecord, StepTable
-from vecmigrate.verification.naming import lasting
 
 
 class Moving:
@@ -40,7 +40,7 @@ class Moving:
         self.key = job_key(self.source, self.target)
         self.just_migrated = False
         self._steps = StepTable(records)
-        if spelled(lasting(self.source)) == spelled(self.target):
+        if canonical_uri(followed_uri(self.source)) == canonical_uri(self.target):
             raise MismatchError(
                 f"{self.source} leads to {self.target} itself",
                 remedy="The move is done where readers were cut over from it; name what was kept "

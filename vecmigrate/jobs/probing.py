@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.budget import count_tokens
 from vecmigrate.encoders import Encoder, open_encoder
-from vecmigrate.registry import open_source
-from vecmigrate.source import Source
 
 _TEXTS = 64
 _WARMING = 8

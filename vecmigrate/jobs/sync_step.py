@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
-from vecmigrate.registry import open_source
 from vecmigrate.state.jobs import Job
 from vecmigrate.state.steps import StepRecord
 from vecmigrate.sync.run import sync

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vecmigrate.connector.addresses import followed_place
+from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import ExitCode
 from vecmigrate.jobs.digests import changed, facts_digest, file_digest
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
-from vecmigrate.registry import open_source
 from vecmigrate.state.steps import StepRecord
 from vecmigrate.verification import Outcome, Verification, VerifySettings, verify
 from vecmigrate.verification.log import VerificationLog
-from vecmigrate.verification.naming import spelled
 
 _INPUTS = {
     "options": "options of the verification are other ones",
@@ -43,7 +43,7 @@ class VerifyStep:
         other = changed(record.inputs, self._inputs(), _INPUTS)
         if other:
             return Look(standing=Standing.DUE, reason=other)
-        passed = VerificationLog(self._moving.records).latest(spelled(self._moving.target))
+        passed = VerificationLog(self._moving.records).latest(followed_place(self._moving.target))
         if passed is None or not passed.verification.passed:
             return Look(standing=Standing.DUE, reason="a later verification did not pass")
         return Look(
@@ -76,7 +76,7 @@ class VerifyStep:
                 ),
                 progress=advance,
             )
-            VerificationLog(moving.records).add(spelled(moving.target), found)
+            VerificationLog(moving.records).add(followed_place(moving.target), found)
             counts.update(found.counts())
         for check in found.checks:
             if check.outcome is not Outcome.PASSED:

@@ -7,12 +7,11 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
+from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.errors import MismatchError
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.collection import Provenance
-from vecmigrate.registry import find_switcher
 from vecmigrate.state.table import StateTable
-from vecmigrate.uri import parse_uri
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -97,7 +96,7 @@ class Job(BaseModel):
     @property
     def work(self) -> str:
         """What tells a job from one of the same collections with other belongings."""
-        told = f"{spelled(self.source)}\0{self.belongings.model_dump_json()}"
+        told = f"{canonical_uri(self.source)}\0{self.belongings.model_dump_json()}"
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     def differences(self, belongings: Belongings) -> list[str]:
@@ -113,24 +112,8 @@ class Job(BaseModel):
 
 def job_key(source: str, target: str) -> str:
     """Name the job that moves ``source`` to ``target``, the same from any directory."""
-    both = "\0".join(map(spelled, (source, target)))
+    both = "\0".join(map(canonical_uri, (source, target)))
     return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
-
-
-def spelled(uri: str) -> str:
-    """Return a collection's URI in its one spelling, the same from any directory.
-
-    However it is reached: by gRPC as by REST.
-    """
-    switcher = find_switcher(uri)
-    if switcher is None:
-        return uri
-    options = [
-        option
-        for option in filter(None, uri.partition("?")[2].split("&"))
-        if option.partition("=")[0] not in switcher.reaching
-    ]
-    return switcher.spelled(parse_uri(uri)) + ("?" if options else "") + "&".join(options)
 
 
 class JobTable(StateTable):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecmigrate.fetching import fetch_there
+from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.checksums import same_payload
-from vecmigrate.source import Source
 from vecmigrate.sync.judging import Judged, note_payloads, target_hashes
 from vecmigrate.sync.ledger import Entry, Ledger, Origin
 from vecmigrate.sync.plan import bare_hashes, mark_of

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.state import transaction
 from vecmigrate.sync.judging import target_hashes
 from vecmigrate.sync.ledger import Entry, Origin, ledger_path, open_ledger
-from vecmigrate.verification.naming import lasting
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def begun_ledger(state: Path, target: str) -> Iterator[Callable[[VectorBatch], N
     InputError, MismatchError, WriteError
         As :func:`open_state`.
     """
-    with open_ledger(ledger_path(state, lasting(target))) as ledger:
+    with open_ledger(ledger_path(state, followed_uri(target))) as ledger:
         with transaction(ledger.connection) as connection:
             for table in ("points", "writing", "facts"):
                 connection.execute(f"DELETE FROM {table}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.connector.addresses import followed_place
+from vecmigrate.connector.registry import find_switcher, origin
+from vecmigrate.connector.uri import parse_uri
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.registry import find_switcher, origin
 from vecmigrate.state.jobs import JobTable
 from vecmigrate.sync.ledger import Ledger
-from vecmigrate.uri import parse_uri
-from vecmigrate.verification.naming import spelled
 
 
 def check_belongs(
@@ -47,7 +47,7 @@ def check_belongs(
             f"({found.translator_sha256[:12]}, not {translator_sha256[:12]})",
             remedy="Give the translator that it was written with.",
         )
-    if spelled(source) == spelled(target.uri):
+    if followed_place(source) == followed_place(target.uri):
         raise MismatchError(
             f"{source} and {target.uri} are the same collection now",
             remedy="A cutover or rollback has led one of the names there: name the old collection, "
@@ -55,7 +55,11 @@ def check_belongs(
         )
     job = JobTable(state).find(source, target.uri)
     mine = job is not None and job.provenance.run() == found.run()
-    if not (mine or source_moved or spelled(source) in _known_sources(found.source, ledger, state)):
+    if not (
+        mine
+        or source_moved
+        or followed_place(source) in _known_sources(found.source, ledger, state)
+    ):
         raise MismatchError(
             f"{target.uri} was written from {found.source}, not from {source}",
             remedy="Name that source; where it is the same collection under another name, add "
@@ -77,9 +81,9 @@ def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> 
     known = {ledger.fact("source")}
     for uri in filter(None, (recorded, _origin(recorded))):
         try:
-            known.add(spelled(uri))
+            known.add(followed_place(uri))
             before = [entry.previous for entry in CutoverLog(state).of(_name(uri))]
-            known |= {spelled(name) for name in before if name}
+            known |= {followed_place(name) for name in before if name}
         except (VecmigrateError, UsageError):
             # A source that is gone, or in a directory that is not here, has no spelling.
             continue

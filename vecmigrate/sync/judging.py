@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecmigrate.fetching import fetch_existing, fetch_there, rows_by_id
+from vecmigrate.connector.source import Source, fetch_existing, fetch_there, rows_by_id
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
 from vecmigrate.points.checksums import content_hashes, id_hashes, same_payload, vector_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
-from vecmigrate.source import Source
 from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
 from vecmigrate.sync.plan import hashes_of, mark_of
 from vecmigrate.translators import Translator

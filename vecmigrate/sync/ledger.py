@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.connector.addresses import followed_place
 from vecmigrate.points.batch import IdArray, PointId, id_array
 from vecmigrate.state import open_state, transaction
-from vecmigrate.verification.naming import spelled
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS points (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
@@ -95,7 +95,7 @@ def ledger_path(state: Path, target: str) -> Path:
 
 def ledger_key(target: str) -> str:
     """Name a target's ledger."""
-    return hashlib.blake2b(spelled(target).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(followed_place(target).encode(), digest_size=16).hexdigest()
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.source import Source
 
 
 class OwnPoints(Source):

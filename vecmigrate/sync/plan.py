@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch
 from vecmigrate.points.checksums import content_hashes, id_hashes, vector_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
-from vecmigrate.source import Source
 from vecmigrate.state import transaction
 from vecmigrate.sync.ledger import Ledger, Origin, signed, stored
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.dry_run.budget import Budget, count_tokens
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation import read_queries as read_texts
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.fetching import fetch_existing
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors, id_array
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
-from vecmigrate.source import Source
 from vecmigrate.state import transaction
 from vecmigrate.sync.judging import note_payloads, target_hashes
 from vecmigrate.sync.ledger import Entry, Ledger, Origin, stored

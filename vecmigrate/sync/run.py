@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
+from vecmigrate.connector.addresses import followed_place, followed_uri
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.source import Source, fetch_existing, fetch_there
 from vecmigrate.dry_run.budget import Budget
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import (
@@ -17,14 +20,11 @@ from vecmigrate.errors import (
     UsageError,
     VectorNotFoundError,
 )
-from vecmigrate.fetching import fetch_existing, fetch_there
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
 from vecmigrate.points.batch import IdArray, PointId
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
-from vecmigrate.registry import open_source
-from vecmigrate.source import Source
 from vecmigrate.state import open_state
 from vecmigrate.state.jobs import job_key
 from vecmigrate.state.lock import job_lock
@@ -39,7 +39,6 @@ from vecmigrate.sync.reembedding import check_encoder, choose, query_vectors, re
 from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.sync.writing import Writing
 from vecmigrate.translators import load_translator, read_card, translator_sha256
-from vecmigrate.verification.naming import lasting, spelled
 from vecmigrate.verification.other_vectors import lacking_vectors, unknown_vectors
 
 
@@ -90,7 +89,7 @@ def sync(
     with ExitStack() as stack:
         # Held open: embedded storage is loaded anew where nobody else has it open.
         stack.enter_context(open_source(target))
-        place = lasting(target)
+        place = followed_uri(target)
         locks = state.parent / "locks"
         what = f"{source} to {target}"
         stack.enter_context(job_lock(locks, job_key(source, place), what))
@@ -213,7 +212,7 @@ class _Run:
         marks = plan.marked or self._keeper is not None or self._budget is not None
         marks = marks and not self._in_place
         ledger.note(
-            run=ledger.run, source=spelled(self._source_uri), marked=marks,
+            run=ledger.run, source=followed_place(self._source_uri), marked=marks,
             anchors=None if self._anchors is None else self._anchors.sha256(),
         )  # fmt: skip
         self._judge = Judge(

@@ -8,17 +8,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
+from vecmigrate.connector.registry import find_switcher, open_source
+from vecmigrate.connector.source import Source
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.cutover.readers import readers_have
 from vecmigrate.points.collection import ENCODED, TRANSLATED, EncoderIdentity
-from vecmigrate.registry import find_switcher, open_source
-from vecmigrate.source import Source
 from vecmigrate.state import transaction
 from vecmigrate.sync.ledger import Ledger, Origin, ledger_path, open_ledger, stored
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.plan import mark_of
 from vecmigrate.verification.log import VerificationLog
-from vecmigrate.verification.naming import lasting, spelled, spelling
 
 
 class Pending(BaseModel):
@@ -129,7 +129,7 @@ def status_of(
                     pending = _pending_in_place(old, opened, ledger)
                 else:
                     pending = _pending(old, opened, ledger, known)
-        kept = VerificationLog(records).latest(spelled(target))
+        kept = VerificationLog(records).latest(followed_place(target))
         verified = None
         if kept is not None:
             record = kept.verification
@@ -139,7 +139,7 @@ def status_of(
                 changed_since=opened.fingerprint() != record.target_fingerprint,
             )
         return Status(
-            target=lasting(target),
+            target=followed_uri(target),
             count=described.count,
             translated=translated,
             encoded=encoded,
@@ -223,13 +223,13 @@ def _count(ledger: Ledger, what: str, *values: object) -> int:
 def _readers(target: str, records: sqlite3.Connection) -> tuple[str, ...]:
     if find_switcher(target) is None:
         return ()
-    here, log = spelled(target), CutoverLog(records)
+    here, log = followed_place(target), CutoverLog(records)
     led = dict.fromkeys(entry.name for entry in log.leading_to(here))
     return tuple(
-        name for name in led if (have := readers_have(log, name)) and spelling(have) == here
+        name for name in led if (have := readers_have(log, name)) and canonical_place(have) == here
     )
 
 
 def _source_dropped(target: str, records: sqlite3.Connection) -> bool:
-    entries = CutoverLog(records).leading_to(spelled(target))
+    entries = CutoverLog(records).leading_to(followed_place(target))
     return bool(entries) and entries[0].dropped_at is not None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from vecmigrate.connector.registry import open_source, open_updater
+from vecmigrate.connector.updater import Updater
 from vecmigrate.errors import VerificationError
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.collection import CollectionDescription, Provenance
 from vecmigrate.points.ids import name_some
-from vecmigrate.registry import open_source, open_updater
 from vecmigrate.sync.judging import read_back
 from vecmigrate.sync.ledger import Entry, Ledger, Origin
-from vecmigrate.updater import Updater
 
 _SETTLED_AT_ONCE = 4096
 

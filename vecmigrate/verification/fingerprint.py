@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from vecmigrate.connector.registry import open_source
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.screening import OnBadVector, Skipped
-from vecmigrate.registry import open_source
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.verification.reading import read_points, screened
 from vecmigrate.verification.settings import Progress

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from vecmigrate.connector.addresses import followed_place
 from vecmigrate.errors import NotVerifiedError
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.log import Kept, VerificationLog
-from vecmigrate.verification.naming import spelled
 
 
 def require_verified(log: VerificationLog, collection: str) -> Kept:
@@ -16,7 +16,7 @@ def require_verified(log: VerificationLog, collection: str) -> Kept:
     NotVerifiedError
         Where there is none, the last one failed, or the collection changed since.
     """
-    kept = log.latest(spelled(collection))
+    kept = log.latest(followed_place(collection))
     if kept is None:
         raise NotVerifiedError(
             f"{collection} has not been verified",

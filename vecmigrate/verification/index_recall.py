@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import (
@@ -21,7 +22,6 @@ from vecmigrate.points.batch import (
     row_norms,
 )
 from vecmigrate.points.collection import CollectionDescription, Metric
-from vecmigrate.source import Source
 from vecmigrate.verification.record import Check, Outcome
 
 K = 10

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
-from vecmigrate.source import Source
 
 
 def read_points(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.connector.source import Source
 from vecmigrate.errors import MissingIdsError
 from vecmigrate.points.batch import (
     IdArray,
@@ -19,7 +20,6 @@ from vecmigrate.points.batch import (
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, Metric
 from vecmigrate.points.ids import name_some
-from vecmigrate.source import Source
 from vecmigrate.verification.record import Check, Outcome
 
 TOLERANCE = 1e-5

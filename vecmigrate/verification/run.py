@@ -11,22 +11,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
+from vecmigrate.connector.addresses import followed_uri
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.errors import MismatchError, UsageError
-from vecmigrate.fetching import fetch_there
 from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.migration import check_translator
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.quarantine import DeadLetters
-from vecmigrate.registry import open_source
-from vecmigrate.source import Source
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries
-from vecmigrate.verification.naming import lasting
 from vecmigrate.verification.other_vectors import OtherVectors
 from vecmigrate.verification.passes import SourcePass, target_pass, usable_again
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
@@ -133,8 +132,8 @@ def verify(
     steps.ended("compare")
     return Verification(
         vecmigrate_version=version("vecmigrate"),
-        source=lasting(source),
-        target=lasting(target),
+        source=followed_uri(source),
+        target=followed_uri(target),
         source_fingerprint=prints[0],
         target_fingerprint=prints[1],
         source_contents=ours.tally.digest(),

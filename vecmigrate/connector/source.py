@@ -1,13 +1,16 @@
-"""Where vectors come from."""
+"""What a source offers: batches, partitions of them, and points by their ids."""
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeAlias
 
-from vecmigrate.errors import InputError
+import numpy as np
+
+from vecmigrate.errors import InputError, MissingIdsError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
 
@@ -196,3 +199,128 @@ class Source(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class PartitionedSource(Source):
+    """A source whose points fall into ranges that are read apart, in other processes too."""
+
+    @abstractmethod
+    def partitions(
+        self, batch_size: int, *, batches: int, cursor: str | None = None
+    ) -> Iterator[str]:
+        """Yield a token for each range, in the order of :meth:`Source.batches`.
+
+        A token is a text that :meth:`partition_batches` of the same source takes, opened by any
+        process. Ranges share no point, and together they are what :meth:`Source.batches` yields
+        after ``cursor``. With the same source and sizes the tokens are the same; after a cursor,
+        all but the first are among those without one, so that what was made of a range is found
+        again.
+
+        Parameters
+        ----------
+        batch_size
+            That of the batches.
+        batches
+            How many of them a range is to have, about.
+        cursor
+            As in :meth:`Source.batches`.
+
+        Raises
+        ------
+        UsageError
+            Where only one process can have this collection open, or the cursor is not one of its.
+        """
+
+    @abstractmethod
+    def partition_batches(
+        self, token: str, batch_size: int, *, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        """Yield a range's points, in the batches and with the cursors of :meth:`Source.batches`.
+
+        Raises
+        ------
+        UsageError
+            Where the token is not one of this source's.
+        InputError
+            Where stored data cannot be read.
+        """
+
+
+RowRange: TypeAlias = tuple[int, int]
+"""The first row, and the one after the last."""
+
+
+def steps(first: int, last: int, size: int) -> Iterator[RowRange]:
+    """Yield ranges of ``size`` rows, the last one fewer."""
+    for start in range(first, last, size):
+        yield start, min(start + size, last)
+
+
+def read_cursor(cursor: str | None, count: int, where: object) -> int:
+    """Return the row of ``count`` that a cursor goes on with.
+
+    Raises
+    ------
+    UsageError
+    """
+    if cursor is None:
+        return 0
+    number = cursor.isascii() and cursor.isdecimal() and len(cursor) < 20
+    if not (number and int(cursor) <= count):
+        raise UsageError(
+            f"{cursor!r} is not a cursor of {where}",
+            remedy=f"Its cursors are the numbers from 0 to {count}.",
+        )
+    return int(cursor)
+
+
+def partition_tokens(first: int, count: int, rows: int) -> Iterator[str]:
+    """Yield ranges from row ``first`` on as tokens, split at multiples of ``rows``."""
+    start = first
+    while start < count:
+        stop = min(start - start % rows + rows, count)
+        yield json.dumps([start, stop])
+        start = stop
+
+
+def read_token(token: str, count: int, where: object) -> RowRange:
+    """Return a token's range.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        start, stop = map(int, json.loads(token))
+    except (ValueError, TypeError):
+        start, stop = -1, -1
+    if not 0 <= start < stop <= count:
+        raise UsageError(
+            f"{token!r} is no partition of {where}",
+            remedy="Use the tokens that its partitions() gives.",
+        )
+    return start, stop
+
+
+def fetch_there(source: Source, ids: IdArray) -> list[VectorBatch]:
+    """Return points by id, without those that are gone since they were listed."""
+    if not len(ids):
+        return []
+    try:
+        return [source.fetch(ids)]
+    except MissingIdsError:
+        if len(ids) == 1:
+            return []
+    half = len(ids) // 2
+    return fetch_there(source, ids[:half]) + fetch_there(source, ids[half:])
+
+
+def fetch_existing(source: Source, ids: IdArray) -> list[VectorBatch]:
+    """As :func:`fetch_there`, without points that have no vector."""
+    return [batch.with_one_vector() for batch in fetch_there(source, ids)]
+
+
+def rows_by_id(batch: VectorBatch, ids: IdArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Return the row of each of ``ids`` in a batch that has them all."""
+    rows = {point_id: row for row, point_id in enumerate(batch.ids.tolist())}
+    return np.fromiter((rows[i] for i in ids.tolist()), np.intp, len(ids))

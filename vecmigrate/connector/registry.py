@@ -6,19 +6,19 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from vecmigrate.connector import (
+from vecmigrate.connector.protocols import (
     Connector,
     ResumableConnector,
     SwitchingConnector,
     UpdatableConnector,
 )
+from vecmigrate.connector.sink import Sink
+from vecmigrate.connector.source import Source
+from vecmigrate.connector.switcher import Switcher
+from vecmigrate.connector.updater import Updater
+from vecmigrate.connector.uri import parse_uri
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.points.collection import Provenance, TargetSpec
-from vecmigrate.sink import Sink
-from vecmigrate.source import Source
-from vecmigrate.switcher import Switcher
-from vecmigrate.updater import Updater
-from vecmigrate.uri import parse_uri
 
 CONNECTORS = "vecmigrate.connectors"
 

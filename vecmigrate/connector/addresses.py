@@ -1,14 +1,14 @@
-"""What a record calls a collection, so that it is found again."""
+"""The canonical names of collections, by which they are compared and found again."""
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
-from vecmigrate.registry import find_switcher
-from vecmigrate.uri import VECTOR, parse_uri
+from vecmigrate.connector.registry import find_switcher
+from vecmigrate.connector.uri import VECTOR, parse_uri
 
 
-def lasting(collection: str) -> str:
+def followed_uri(collection: str) -> str:
     """Return a URI that leads to the same collection from any directory, options kept.
 
     Where it is a name that readers open, it is followed to what they get now. Of a store whose
@@ -18,12 +18,12 @@ def lasting(collection: str) -> str:
     return (switcher.current(uri) if switcher else None) or collection
 
 
-def spelled(collection: str) -> str:
-    """Return :func:`spelling` of :func:`lasting`, by which two collections are compared."""
-    return spelling(lasting(collection))
+def followed_place(collection: str) -> str:
+    """Return the place that a URI leads to, by which two collections are compared."""
+    return canonical_place(followed_uri(collection))
 
 
-def spelling(uri: str) -> str:
+def canonical_place(uri: str) -> str:
     """Return the one spelling of a URI that is not followed, without its options.
 
     A vector that was added in place is spelled with its name: it shares a collection with the one
@@ -39,3 +39,19 @@ def collection_of(uri: str) -> str:
     """Return the one spelling of the collection that a URI names, or names a vector of."""
     switcher = find_switcher(uri)
     return switcher.spelled(parse_uri(uri)) if switcher else uri.partition("?")[0]
+
+
+def canonical_uri(uri: str) -> str:
+    """Return a collection's URI in its one spelling, the same from any directory.
+
+    However it is reached: by gRPC as by REST.
+    """
+    switcher = find_switcher(uri)
+    if switcher is None:
+        return uri
+    options = [
+        option
+        for option in filter(None, uri.partition("?")[2].split("&"))
+        if option.partition("=")[0] not in switcher.reaching
+    ]
+    return switcher.spelled(parse_uri(uri)) + ("?" if options else "") + "&".join(options)

@@ -1,124 +1,15 @@
-"""The connector contract: all that a connector for a store imports from vecmigrate.
-
-A connector is an object found under the entry-point group ``vecmigrate.connectors``, its
-entry-point name being the URI scheme. ``vecmigrate.conformance`` tests one.
-"""
+"""What a connector offers: the protocols, of which an entry point names an object."""
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from vecmigrate.errors import (
-    InputError,
-    LockedError,
-    MismatchError,
-    MissingDependencyError,
-    MissingIdsError,
-    RefusedError,
-    TargetExistsError,
-    UnreachableError,
-    UsageError,
-    VecmigrateError,
-    VectorNotFoundError,
-    WriteError,
-)
-from vecmigrate.io.atomic import sync_path, take_lock
-from vecmigrate.partitioned_source import PartitionedSource
-from vecmigrate.points.batch import (
-    Extra,
-    IdArray,
-    Payload,
-    PointId,
-    VectorBatch,
-    Vectors,
-    are_unit_length,
-    id_array,
-    join_batches,
-)
-from vecmigrate.points.canonical import float32_setting
-from vecmigrate.points.collection import (
-    CollectionDescription,
-    EncoderIdentity,
-    IdKind,
-    Metric,
-    Provenance,
-    TargetSpec,
-    detect_id_kind,
-    detect_text_field,
-)
-from vecmigrate.points.ids import name_some
-from vecmigrate.points.screening import Absent
-from vecmigrate.row_ranges import RowRange, partition_tokens, read_cursor, read_token, steps
-from vecmigrate.runtime.durations import parse_duration
-from vecmigrate.runtime.process import Process, machine_identity
-from vecmigrate.runtime.threads import map_in_parallel
-from vecmigrate.runtime.waiting import Waiting, is_known, make_known, patience_seconds
-from vecmigrate.sink import Sink, check_dimension
-from vecmigrate.source import Source
-from vecmigrate.switcher import Switcher
-from vecmigrate.updater import Updater
-from vecmigrate.uri import StoreURI
-
-__all__ = [
-    "Absent",
-    "CollectionDescription",
-    "Connector",
-    "EncoderIdentity",
-    "Extra",
-    "IdArray",
-    "IdKind",
-    "InputError",
-    "LockedError",
-    "Metric",
-    "MismatchError",
-    "MissingDependencyError",
-    "MissingIdsError",
-    "PartitionedSource",
-    "Payload",
-    "PointId",
-    "Process",
-    "Provenance",
-    "RefusedError",
-    "ResumableConnector",
-    "RowRange",
-    "Sink",
-    "Source",
-    "StoreURI",
-    "Switcher",
-    "SwitchingConnector",
-    "TargetExistsError",
-    "TargetSpec",
-    "UnreachableError",
-    "UpdatableConnector",
-    "Updater",
-    "UsageError",
-    "VecmigrateError",
-    "VectorBatch",
-    "VectorNotFoundError",
-    "Vectors",
-    "Waiting",
-    "WriteError",
-    "are_unit_length",
-    "check_dimension",
-    "detect_id_kind",
-    "detect_text_field",
-    "float32_setting",
-    "id_array",
-    "is_known",
-    "join_batches",
-    "machine_identity",
-    "make_known",
-    "map_in_parallel",
-    "name_some",
-    "parse_duration",
-    "partition_tokens",
-    "patience_seconds",
-    "read_cursor",
-    "read_token",
-    "steps",
-    "sync_path",
-    "take_lock",
-]
+from vecmigrate.connector.sink import Sink
+from vecmigrate.connector.source import Source
+from vecmigrate.connector.switcher import Switcher
+from vecmigrate.connector.updater import Updater
+from vecmigrate.connector.uri import StoreURI
+from vecmigrate.points.collection import Provenance, TargetSpec
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 .. code-block:: python
 
-    from vecmigrate.conformance import ConnectorConformance
+    from vecmigrate.connector.conformance import ConnectorConformance
 
     class TestMyStore(ConnectorConformance):
         def target_uri(self, tmp_path, name):
@@ -31,10 +31,7 @@ from vecmigrate.connector import (
     UsageError,
     VecmigrateError,
 )
-from vecmigrate.points.batch import PointId, VectorBatch, id_array
-from vecmigrate.points.canonical import canonical_text, same_within
-from vecmigrate.points.collection import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
-from vecmigrate.registry import (
+from vecmigrate.connector.registry import (
     CONNECTORS,
     find_switcher,
     load_plugin,
@@ -43,7 +40,10 @@ from vecmigrate.registry import (
     open_updater,
     resume_sink,
 )
-from vecmigrate.uri import parse_uri
+from vecmigrate.connector.uri import parse_uri
+from vecmigrate.points.batch import PointId, VectorBatch, id_array
+from vecmigrate.points.canonical import canonical_text, same_within
+from vecmigrate.points.collection import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
 
 DIMENSION = 12
 INTEGERS: list[PointId] = [0, 7, 3, 2**40, 12, 5, 99, 8, 1000, 4]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from vecmigrate.connector.uri import StoreURI
 from vecmigrate.errors import MismatchError
-from vecmigrate.uri import StoreURI
 
 
 class Switcher(ABC):
