@@ -30,10 +30,10 @@ from vecmigrate.dry_run.settings import CUTOFFS
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.fitting import Method
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Estimate
+from vecmigrate.translators.fit import Method
 
 RESULTS = Path(__file__).parent / "results"
 MEASURING = 4500

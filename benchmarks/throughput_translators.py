@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator
-from vecmigrate.fitting import QUERY_LANDMARKS
+from vecmigrate.translators.fit import QUERY_LANDMARKS
 from vecmigrate.translators.token_features import DIMENSION
 
 ROWS, D_X, D_Y, ROUNDS = 8192, 384, 768, 15

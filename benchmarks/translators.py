@@ -27,7 +27,7 @@ from scipy import stats
 from wordnet import TEXTS_READ, Task
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator
-from vecmigrate.translators.landmarks import spread_rows
+from vecmigrate.translators.kernels import spread_rows
 from vecmigrate.translators.mixing import mixing_scale
 from vecmigrate.translators.token_features import TokenFeatures
 

@@ -25,11 +25,11 @@ from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateE
 from vecmigrate.evaluation import Query, read_queries
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.fitting import Method
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind
+from vecmigrate.translators.fit import Method
 from vecmigrate.translators.token_features import TokenTable
 
 SETTINGS = Settings(anchors=400, budget=Budget(texts=1300), method=Method.RIDGE)

@@ -10,19 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecmigrate.dry_run.budget import Budget, count_tokens
 from vecmigrate.dry_run.candidates import Candidates
 from vecmigrate.dry_run.imputation import Imputed, impute
 from vecmigrate.dry_run.labelled import RelevantScores, reembedded_metrics, reembedded_ranks
 from vecmigrate.dry_run.purchases import affordable
 from vecmigrate.dry_run.ranking import DOUBT, Truth
 from vecmigrate.dry_run.resampling import Resampler
-from vecmigrate.dry_run.scores import score_matrix
 from vecmigrate.dry_run.verdict import decide
+from vecmigrate.encoders.metered import Budget, count_tokens
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.evaluation.labels import read_labels
 from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
-from vecmigrate.evaluation.search import exact_search
+from vecmigrate.evaluation.queries import read_labels
+from vecmigrate.evaluation.search import exact_search, score_matrix
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import EncoderIdentity, Metric
 from vecmigrate.report.schema import Estimate, Outcome, RecallFigures

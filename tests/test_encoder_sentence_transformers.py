@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not installed")
 
 from vecmigrate.encoders import Encoder, open_encoder
-from vecmigrate.encoders.model_loading import quiet
+from vecmigrate.encoders.models import quiet
 from vecmigrate.errors import (
     InputError,
     MissingDependencyError,

@@ -34,7 +34,8 @@ from vecmigrate.connector import (
     VectorBatch,
 )
 from vecmigrate.connector.registry import open_updater
-from vecmigrate.verification.retranslation import allowed_of, distances
+from vecmigrate.evaluation.search import distances
+from vecmigrate.verification.retranslation import allowed_of
 
 NAMES = {faiss.METRIC_L2: "L2", faiss.METRIC_INNER_PRODUCT: "IP"}
 EACH = [

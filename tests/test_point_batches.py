@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
+from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.errors import BadVectorError
-from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import ORIGIN_FIELD, EncoderIdentity, Metric
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen

@@ -16,7 +16,7 @@ from vecmigrate import open_source
 from vecmigrate.cli.app import app
 from vecmigrate.connector import MismatchError
 from vecmigrate.errors import ExitCode
-from vecmigrate.reconstruction import reconstruction_error
+from vecmigrate.inspection import reconstruction_error
 
 VECTORS = rows()
 

@@ -23,11 +23,9 @@ from vecmigrate import (
 )
 from vecmigrate.errors import MismatchError
 from vecmigrate.translators import kernel_ridge
-from vecmigrate.translators.kernels import GaussianLandmarks
-from vecmigrate.translators.landmarks import spread_rows
-from vecmigrate.translators.mixing import lowest_direction, mixing_scale
-from vecmigrate.translators.selection import CANDIDATES, FEW_ANCHORS, choose_translator
-from vecmigrate.translators.spectrum import spectral_match
+from vecmigrate.translators.fit import CANDIDATES, FEW_ANCHORS, choose_translator
+from vecmigrate.translators.kernels import GaussianLandmarks, spread_rows
+from vecmigrate.translators.mixing import lowest_direction, mixing_scale, spectral_match
 
 EVERY = [
     Procrustes(),

@@ -19,10 +19,10 @@ import pytest
 from vecmigrate import KernelRidge, load_translator, open_encoder
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.fitting import AnchorTexts, Method, fit_translator
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric
-from vecmigrate.translators.landmarks import spread_rows
+from vecmigrate.translators.fit import AnchorTexts, Method, fit_translator
+from vecmigrate.translators.kernels import spread_rows
 from vecmigrate.translators.token_features import HasTokenTable
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "wordnet"

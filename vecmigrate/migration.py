@@ -13,12 +13,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vecmigrate.anchors import AnchorSet, load_anchors
+from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
 from vecmigrate.engines import Engine, LocalEngine, Translation
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
-from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.pacing import Pace
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.checksums import IdFingerprint
@@ -35,13 +35,13 @@ from vecmigrate.stages import StageSeconds
 from vecmigrate.state.jobs import Belongings, Job, JobStatus
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import (
-    Direction,
     Translator,
     TranslatorCard,
     load_translator,
     read_card,
 )
 from vecmigrate.translators import translator_sha256 as file_sha256
+from vecmigrate.translators.file import check_translator
 from vecmigrate.writing import Writing
 
 _log = logging.getLogger(__name__)
@@ -449,47 +449,6 @@ def _keeper(
             remedy="Save the translator, and give its file.",
         )
     return AnchorKeeper(anchors, card, text_field)
-
-
-def check_translator(
-    source: CollectionDescription,
-    translator: Translator,
-    card: TranslatorCard | None,
-    source_encoder: EncoderIdentity | str | None = None,
-) -> None:
-    """Raise :class:`MismatchError` unless the translator is for this collection.
-
-    Compared are the dimension and, where both sides are known, the encoder: that given as
-    ``source_encoder``, or that which vecmigrate recorded when it wrote the collection.
-    """
-    if translator.source_dim_ != source.dimension:
-        raise MismatchError(
-            f"the translator takes vectors of {translator.source_dim_} dimensions and "
-            f"{source.uri} holds {source.dimension}",
-            remedy="Use the translator that was fitted on this collection's anchors.",
-        )
-    if translator.text_dim_ and source.text_field is None:
-        raise MismatchError(
-            f"the translator reads the points' texts, and {source.uri} has no payload field that "
-            "holds them",
-            remedy="Name it in the URI, as ?text=FIELD, or fit a translator without --texts.",
-        )
-    if card and card.direction is Direction.QUERY:
-        raise MismatchError(
-            "the translator maps queries into the old space, not documents into the new one",
-            remedy="Fit one without --direction query.",
-        )
-    fitted = card.source_encoder if card else None
-    recorded = source.provenance.encoder if source.provenance else None
-    for encoder in (source_encoder, recorded):
-        if encoder is None or fitted is None:
-            continue
-        same = encoder == fitted.name if isinstance(encoder, str) else encoder.same_as(fitted)
-        if not same:
-            raise MismatchError(
-                f"the translator was fitted for {fitted}, and {source.uri} was made by {encoder}",
-                remedy="Draw anchors from this collection and fit again.",
-            )
 
 
 def verify_ids(

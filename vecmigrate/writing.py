@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.sink import Sink
-from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TargetSpec

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.points.sampling import sample_uniform
-from vecmigrate.translators.landmarks import spread_rows
+from vecmigrate.translators.kernels import spread_rows
 
 POOL = 100_000
 POOL_PER_ANCHOR = 20

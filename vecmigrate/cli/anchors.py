@@ -9,13 +9,13 @@ import numpy as np
 import typer
 
 from vecmigrate.anchors import OnMissingText, Strategy, draw_anchors
-from vecmigrate.array_translation import open_vectors
 from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag, SeedOption, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import open_encoder
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import OnBadVector
+from vecmigrate.translators.arrays import open_vectors
 
 EXAMPLES = """
 **Examples**

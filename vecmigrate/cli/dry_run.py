@@ -12,10 +12,10 @@ from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag, SeedOption
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import UsageError
 from vecmigrate.evaluation import read_queries
-from vecmigrate.evaluation.labels import read_labels
-from vecmigrate.fitting import Method
+from vecmigrate.evaluation.queries import read_labels
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.report.schema import DryRunReport, Outcome
+from vecmigrate.translators.fit import Method
 
 EXAMPLES = """
 **Examples**

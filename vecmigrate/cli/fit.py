@@ -9,16 +9,15 @@ from typing import Annotated
 import typer
 
 from vecmigrate.anchors import AnchorCard, load_anchors
-from vecmigrate.array_translation import open_vectors
 from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption
 from vecmigrate.cli.output import Output
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import InputError, TargetExistsError, UsageError
-from vecmigrate.fitting import AnchorTexts, Method, fair_scale, fit_translator
 from vecmigrate.points.batch import Vectors
 from vecmigrate.points.collection import Metric
 from vecmigrate.translators import Direction, save_translator
-from vecmigrate.translators.selection import candidates
+from vecmigrate.translators.arrays import open_vectors
+from vecmigrate.translators.fit import AnchorTexts, Method, candidates, fair_scale, fit_translator
 from vecmigrate.translators.token_features import HasTokenTable
 
 EXAMPLES = """

@@ -11,8 +11,7 @@ from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import UsageError
-from vecmigrate.inspection import Inspection, inspect
-from vecmigrate.reconstruction import ReconstructionError, reconstruction_error
+from vecmigrate.inspection import Inspection, ReconstructionError, inspect, reconstruction_error
 
 _COMPARED = 10_000
 

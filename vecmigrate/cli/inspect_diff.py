@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
-from vecmigrate.describing_differences import Comparison, compare_descriptions
+from vecmigrate.inspection import Comparison, compare_descriptions
 
 
 def show_differences(out: Output, source: str, target: str) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.array_translation import open_vectors, translate_file
 from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.translators import load_translator
+from vecmigrate.translators.arrays import open_vectors, translate_file
 
 EXAMPLES = """
 **Examples**

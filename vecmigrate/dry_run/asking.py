@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vecmigrate.dry_run.budget import count_tokens
 from vecmigrate.dry_run.job import Job
 from vecmigrate.dry_run.probes import Asked, Log, Probes, Role, from_documents, from_log, usable_log
 from vecmigrate.dry_run.purchases import Shares
 from vecmigrate.dry_run.sample import Sample
+from vecmigrate.encoders.metered import count_tokens
 from vecmigrate.errors import InputError
 from vecmigrate.evaluation import Query
 from vecmigrate.points.batch import PointId, VectorBatch, Vectors, id_array

@@ -21,7 +21,6 @@ from vecmigrate.dry_run.probes import Probes, Role
 from vecmigrate.dry_run.sample import Sample
 from vecmigrate.dry_run.survey import Survey
 from vecmigrate.dry_run.verdict import decide
-from vecmigrate.fitting import held_out
 from vecmigrate.points.batch import Vectors
 from vecmigrate.report.schema import (
     Calibration,
@@ -35,7 +34,7 @@ from vecmigrate.report.schema import (
     WorstProbe,
 )
 from vecmigrate.translators import Translator
-from vecmigrate.translators.selection import CandidateScore
+from vecmigrate.translators.fit import CandidateScore, held_out
 
 TRANSLATOR_FILE = "translator.safetensors"
 NAMED_LABELS = 20

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.dry_run.budget import count_tokens
 from vecmigrate.dry_run.job import Job
 from vecmigrate.dry_run.known import Known
 from vecmigrate.dry_run.probes import Probes, Role
 from vecmigrate.dry_run.purchases import MIN_PROBES, affordable, wanted_documents
 from vecmigrate.dry_run.survey import Survey
+from vecmigrate.encoders.metered import count_tokens
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array, row_norms
 from vecmigrate.report.schema import EncoderCheck

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run.budget import Budget, TokenCounter
-from vecmigrate.dry_run.embeddings import EmbeddingStore
 from vecmigrate.dry_run.settings import Settings, Stage
 from vecmigrate.encoders import Encoder
+from vecmigrate.encoders.metered import Budget, EmbeddingStore, TokenCounter
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen

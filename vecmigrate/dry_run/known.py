@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.dry_run.candidates import Candidates, Column
 from vecmigrate.dry_run.imputation import DEEPEST_CUTOFF
-from vecmigrate.dry_run.scores import score_matrix
+from vecmigrate.evaluation.search import score_matrix
 from vecmigrate.points.batch import IdArray, Vectors, id_array
 from vecmigrate.points.collection import Metric
 from vecmigrate.points.ids import IdLookup, lookup_of

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vecmigrate.anchors import AnchorSet
 from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.candidates import Candidates
-from vecmigrate.dry_run.scores import score_matrix
+from vecmigrate.evaluation.search import score_matrix
 from vecmigrate.points.batch import Vectors, id_array
 from vecmigrate.points.collection import Metric
 from vecmigrate.points.ids import lookup_of

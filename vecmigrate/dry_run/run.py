@@ -15,7 +15,6 @@ from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.anchoring import drawn_anchors, given_anchors
 from vecmigrate.dry_run.asking import choose_probes, encode_probes, with_labels
 from vecmigrate.dry_run.assembling import TRANSLATOR_FILE, Measured, assemble
-from vecmigrate.dry_run.budget import count_tokens
 from vecmigrate.dry_run.buying import (
     CHECKED_TEXTS,
     anchors_as_known,
@@ -33,10 +32,9 @@ from vecmigrate.dry_run.settings import Settings, Stage, anchor_count, budget_of
 from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
 from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
+from vecmigrate.encoders.metered import count_tokens
 from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.evaluation import Query
-from vecmigrate.fitting import AnchorTexts, Method, fair_scale, fit_translator
-from vecmigrate.migration import check_translator
 from vecmigrate.points.batch import PointId, VectorBatch
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.sampling import sample_uniform
@@ -45,7 +43,15 @@ from vecmigrate.report.schema import (
     DryRunReport,
 )
 from vecmigrate.translators import Translator, save_translator
-from vecmigrate.translators.selection import CandidateScore, candidates
+from vecmigrate.translators.file import check_translator
+from vecmigrate.translators.fit import (
+    AnchorTexts,
+    CandidateScore,
+    Method,
+    candidates,
+    fair_scale,
+    fit_translator,
+)
 from vecmigrate.translators.token_features import HasTokenTable
 
 SAMPLE = 3000

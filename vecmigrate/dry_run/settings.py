@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from vecmigrate.anchors import Strategy
-from vecmigrate.dry_run.budget import Budget
+from vecmigrate.encoders.metered import Budget
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.fitting import Method
 from vecmigrate.points.screening import OnBadVector
+from vecmigrate.translators.fit import Method
 
 CUTOFFS = (1, 5, 10, 50, 100)
 

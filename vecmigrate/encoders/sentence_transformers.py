@@ -28,15 +28,16 @@ from typing import Any
 
 import numpy as np
 
-from vecmigrate.encoders.base import EncoderRole, EncoderSpec
-from vecmigrate.encoders.checks import require_texts, require_usable
-from vecmigrate.encoders.model_loading import (
+from vecmigrate.encoders.base import EncoderRole, EncoderSpec, require_texts, require_usable
+from vecmigrate.encoders.models import (
     load_folder,
     load_from_hub,
+    local_model,
+    packaged_model,
     quiet,
     require_libraries,
+    weights_sha256,
 )
-from vecmigrate.encoders.model_weights import local_model, packaged_model, weights_sha256
 from vecmigrate.encoders.options import Prompts, read_count, read_flag
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length

@@ -22,8 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate.encoders.base import EncoderRole, EncoderSpec
-from vecmigrate.encoders.checks import require_usable
+from vecmigrate.encoders.base import EncoderRole, EncoderSpec, require_usable
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
 from vecmigrate.io.vector_files import VectorFile, read_vector_file
 from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length, id_array, row_norms

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.registry import open_source, resume_sink
 from vecmigrate.connector.source import PartitionedSource, Source
 from vecmigrate.engines.parts import write_part
 from vecmigrate.engines.permit import Permit, WithdrawnError
 from vecmigrate.engines.receipts import Receipt, write_receipt
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.keeping import AnchorKeeper
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import TargetSpec

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours over streamed batches."""
+"""Exact nearest neighbours over streamed batches, and scores by metric."""
 
 from __future__ import annotations
 
@@ -7,8 +7,38 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.points.batch import IdArray, VectorBatch, Vectors, id_array, normalize_rows
+from vecmigrate.points.batch import (
+    IdArray,
+    VectorBatch,
+    Vectors,
+    id_array,
+    normalize_rows,
+    row_norms,
+)
 from vecmigrate.points.collection import Metric
+
+
+def score_matrix(queries: Vectors, points: Vectors, metric: Metric) -> NDArray[np.float32]:
+    """Return the ``(q, n)`` float32 scores of ``(q, d)`` queries and ``(n, d)`` points.
+
+    Cosine and dot product as they are; distances negated, Euclidean ones squared.
+    """
+    if metric is Metric.MANHATTAN:
+        from scipy.spatial.distance import cdist
+
+        distances: NDArray[np.float64] = cdist(queries, points, "cityblock")
+        return -distances.astype(np.float32)
+    if metric is Metric.COSINE:
+        queries, points = queries.copy(), points.copy()
+        normalize_rows(queries)
+        normalize_rows(points)
+    scores: NDArray[np.float32] = queries @ points.T
+    if metric is Metric.EUCLID:
+        scores *= 2
+        scores -= np.einsum("ij,ij->i", queries, queries)[:, None]
+        scores -= np.einsum("ij,ij->i", points, points)
+    return scores
+
 
 MOST_IDS = 1 << 20
 """Ids held at a time, where the results do not need more."""
@@ -79,3 +109,25 @@ def _concatenate(parts: list[IdArray]) -> IdArray:
     if any(part.dtype == object for part in parts):
         parts = [part.astype(object) for part in parts]
     return np.concatenate(parts)
+
+
+def distances(ours: Vectors, theirs: Vectors, *, cosine: bool) -> NDArray[np.floating]:
+    """Return the ``(n,)`` distances of ``(n, d)`` vectors, relative to the length of ``ours``.
+
+    Parameters
+    ----------
+    cosine
+        Compare directions alone.
+    """
+    if cosine:
+        ours, theirs = _unit(ours), _unit(theirs)
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.maximum(row_norms(ours), np.finfo(np.float32).tiny)
+        off: NDArray[np.floating] = row_norms(ours - theirs) / length
+    return off
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    copied = vectors.copy()
+    normalize_rows(copied)
+    return copied

@@ -8,7 +8,7 @@ from vecmigrate.dry_run import Budget, Settings, dry_run
 from vecmigrate.dry_run.verdict import EXIT_CODES
 from vecmigrate.errors import ExitCode, MismatchError
 from vecmigrate.evaluation import read_queries
-from vecmigrate.evaluation.labels import read_labels
+from vecmigrate.evaluation.queries import read_labels
 from vecmigrate.jobs.digests import changed, facts_digest, file_digest, files_digests
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings

@@ -9,8 +9,8 @@ import numpy as np
 
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run.budget import count_tokens
 from vecmigrate.encoders import Encoder, open_encoder
+from vecmigrate.encoders.metered import count_tokens
 
 _TEXTS = 64
 _WARMING = 8

@@ -10,12 +10,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from vecmigrate.anchors import Strategy
 from vecmigrate.engines import EngineName
 from vecmigrate.errors import UsageError
-from vecmigrate.fitting import Method
 from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.runtime.durations import parse_duration
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
+from vecmigrate.translators.fit import Method
 from vecmigrate.verification.settings import SAMPLE
 
 GateName: TypeAlias = Literal[

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there, rows_by_id
-from vecmigrate.keeping import AnchorKeeper
+from vecmigrate.evaluation.search import distances
 from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
 from vecmigrate.points.checksums import content_hashes, id_hashes, same_payload, vector_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
@@ -15,7 +16,7 @@ from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
 from vecmigrate.sync.plan import hashes_of, mark_of
 from vecmigrate.translators import Translator
 from vecmigrate.verification.other_vectors import alike
-from vecmigrate.verification.retranslation import allowed_of, distances
+from vecmigrate.verification.retranslation import allowed_of
 
 
 @dataclass(slots=True)

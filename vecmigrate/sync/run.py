@@ -9,19 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
+from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.addresses import followed_place, followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there
-from vecmigrate.dry_run.budget import Budget
 from vecmigrate.encoders import open_encoder
+from vecmigrate.encoders.metered import Budget
 from vecmigrate.errors import (
     MismatchError,
     TerminatedError,
     UsageError,
     VectorNotFoundError,
 )
-from vecmigrate.keeping import AnchorKeeper
-from vecmigrate.migration import check_translator
 from vecmigrate.points.batch import IdArray, PointId
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
@@ -39,6 +38,7 @@ from vecmigrate.sync.reembedding import check_encoder, choose, query_vectors, re
 from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.sync.writing import Writing
 from vecmigrate.translators import load_translator, read_card, translator_sha256
+from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.other_vectors import lacking_vectors, unknown_vectors
 
 

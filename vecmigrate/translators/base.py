@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.errors import InputError, MismatchError
-from vecmigrate.points.batch import Vectors
+from vecmigrate.points.batch import Vectors, normalize_rows
 from vecmigrate.translators.token_features import TokenFeatures
 
 FITTING_ROWS = 4096
@@ -192,3 +193,100 @@ def check_dimension(X: Vectors, source_dim: int) -> None:
             f"vectors of shape {X.shape} for a translator of {source_dim} dimensions",
             remedy="Use the translator that was fitted for this collection's encoder.",
         )
+
+
+class AffineTranslator(Translator):
+    """``transform(X) = X @ weights_ + offset_``, one matrix product a batch.
+
+    Attributes
+    ----------
+    weights_ : (source_dim, target_dim) float32
+    offset_ : (target_dim,) float32
+    """
+
+    weights_: NDArray[np.float32]
+    offset_: NDArray[np.float32]
+
+    def _set_map(
+        self, weights: NDArray[np.floating], offset: NDArray[np.floating], n_anchors: int
+    ) -> None:
+        self.weights_ = np.ascontiguousarray(weights, dtype=np.float32)
+        self.offset_ = np.ascontiguousarray(offset, dtype=np.float32)
+        self.source_dim_, self.target_dim_ = self.weights_.shape
+        self.n_anchors_ = n_anchors
+
+    def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
+        """See :meth:`Translator.transform`."""
+        check_dimension(X, self.source_dim_)
+        translated: Vectors = np.matmul(X, self.weights_, out=out)
+        translated += self.offset_
+        if self.normalize_output_:
+            normalize_rows(translated)
+        return translated
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """See :meth:`Translator.state`."""
+        return (
+            {"weights": self.weights_, "offset": self.offset_},
+            {"n_anchors": self.n_anchors_, "normalize_output": self.normalize_output_},
+        )
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> Self:
+        """See :meth:`Translator.from_state`."""
+        weights, offset = tensors["weights"], tensors["offset"]
+        if weights.ndim != 2 or offset.shape != weights.shape[1:]:
+            raise ValueError(f"weights {weights.shape} and offset {offset.shape} do not fit")
+        translator = cls()
+        translator._set_map(weights, offset, int(parameters["n_anchors"]))
+        translator.normalize_output_ = bool(parameters["normalize_output"])
+        return translator
+
+
+@dataclass(slots=True)
+class PairMoments:
+    """Means and centred co-moments of pairs ``(x, y)``, in float64.
+
+    Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979), which does not
+    cancel where means are large against spreads.
+
+    Attributes
+    ----------
+    count
+        Pairs seen.
+    mean_x, mean_y
+        ``(d_x,)`` and ``(d_y,)``.
+    xx, xy
+        ``(d_x, d_x)`` and ``(d_x, d_y)`` sums of products of deviations.
+    yy
+        Sum of squared deviations of y, over all its components.
+    """
+
+    count: int
+    mean_x: NDArray[np.float64]
+    mean_y: NDArray[np.float64]
+    xx: NDArray[np.float64]
+    xy: NDArray[np.float64]
+    yy: float
+
+    @classmethod
+    def empty(cls, d_x: int, d_y: int) -> Self:
+        """Moments of no pairs."""
+        return cls(0, np.zeros(d_x), np.zeros(d_y), np.zeros((d_x, d_x)), np.zeros((d_x, d_y)), 0.0)
+
+    def update(self, X: NDArray[np.floating], Y: NDArray[np.floating]) -> None:
+        """Take in ``(n, d_x)`` and ``(n, d_y)`` pairs of any float dtype."""
+        for start in range(0, len(X), FITTING_ROWS):
+            x = np.asarray(X[start : start + FITTING_ROWS], dtype=np.float64)
+            y = np.asarray(Y[start : start + FITTING_ROWS], dtype=np.float64)
+            mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
+            x, y = x - mean_x, y - mean_y
+            total = self.count + len(x)
+            d_x, d_y = mean_x - self.mean_x, mean_y - self.mean_y
+            weight = self.count * len(x) / total
+            self.xx += x.T @ x + weight * np.outer(d_x, d_x)
+            self.xy += x.T @ y + weight * np.outer(d_x, d_y)
+            self.yy += float(np.einsum("ij,ij->", y, y)) + weight * float(d_y @ d_y)
+            self.mean_x += d_x * (len(x) / total)
+            self.mean_y += d_y * (len(x) / total)
+            self.count = total

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from vecmigrate.errors import UsageError, reason_of
 from vecmigrate.points.batch import Vectors
 from vecmigrate.runtime.torch_device import find_gpu, require_device
-from vecmigrate.translators.affine import AffineTranslator
-from vecmigrate.translators.base import Translator, check_dimension
+from vecmigrate.translators.base import AffineTranslator, Translator, check_dimension
 from vecmigrate.translators.kernel_ridge import KernelRidge
 
 if TYPE_CHECKING:

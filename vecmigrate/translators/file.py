@@ -13,9 +13,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from vecmigrate.errors import InputError, MismatchError, TargetExistsError
+from vecmigrate.errors import (
+    InputError,
+    MismatchError,
+    TargetExistsError,
+)
 from vecmigrate.io.atomic import published
-from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.points.collection import (
+    CollectionDescription,
+    EncoderIdentity,
+)
 from vecmigrate.translators.base import Translator
 from vecmigrate.translators.kernel_ridge import KernelRidge
 from vecmigrate.translators.procrustes import Procrustes
@@ -209,3 +216,44 @@ def _first_line(error: Exception) -> str:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def check_translator(
+    source: CollectionDescription,
+    translator: Translator,
+    card: TranslatorCard | None,
+    source_encoder: EncoderIdentity | str | None = None,
+) -> None:
+    """Raise :class:`MismatchError` unless the translator is for this collection.
+
+    Compared are the dimension and, where both sides are known, the encoder: that given as
+    ``source_encoder``, or that which vecmigrate recorded when it wrote the collection.
+    """
+    if translator.source_dim_ != source.dimension:
+        raise MismatchError(
+            f"the translator takes vectors of {translator.source_dim_} dimensions and "
+            f"{source.uri} holds {source.dimension}",
+            remedy="Use the translator that was fitted on this collection's anchors.",
+        )
+    if translator.text_dim_ and source.text_field is None:
+        raise MismatchError(
+            f"the translator reads the points' texts, and {source.uri} has no payload field that "
+            "holds them",
+            remedy="Name it in the URI, as ?text=FIELD, or fit a translator without --texts.",
+        )
+    if card and card.direction is Direction.QUERY:
+        raise MismatchError(
+            "the translator maps queries into the old space, not documents into the new one",
+            remedy="Fit one without --direction query.",
+        )
+    fitted = card.source_encoder if card else None
+    recorded = source.provenance.encoder if source.provenance else None
+    for encoder in (source_encoder, recorded):
+        if encoder is None or fitted is None:
+            continue
+        same = encoder == fitted.name if isinstance(encoder, str) else encoder.same_as(fitted)
+        if not same:
+            raise MismatchError(
+                f"the translator was fitted for {fitted}, and {source.uri} was made by {encoder}",
+                remedy="Draw anchors from this collection and fit again.",
+            )

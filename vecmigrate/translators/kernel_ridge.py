@@ -10,15 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.points.batch import Vectors, are_unit_length, normalize_rows, row_norms
 from vecmigrate.translators.base import Translator, check_anchors, check_dimension
-from vecmigrate.translators.kernel_solvers import (
+from vecmigrate.translators.kernels import (
+    GaussianLandmarks,
+    Kernel,
+    choose_landmarks,
     regularized_inverse,
     solve_by_landmarks,
     solve_exactly,
 )
-from vecmigrate.translators.kernels import GaussianLandmarks, Kernel
-from vecmigrate.translators.landmarks import choose_landmarks
+from vecmigrate.translators.mixing import spectral_match
 from vecmigrate.translators.procrustes import Procrustes
-from vecmigrate.translators.spectrum import spectral_match
 
 BLOCK_ROWS = 1024
 """Rows translated at a time: their kernel values stay in the processor's cache."""

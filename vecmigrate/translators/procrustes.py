@@ -10,9 +10,7 @@ from numpy.typing import ArrayLike
 
 from vecmigrate.errors import InputError
 from vecmigrate.points.batch import are_unit_length
-from vecmigrate.translators.affine import AffineTranslator
-from vecmigrate.translators.base import FITTING_ROWS, check_anchors
-from vecmigrate.translators.moments import PairMoments
+from vecmigrate.translators.base import FITTING_ROWS, AffineTranslator, PairMoments, check_anchors
 
 
 class FewAnchorsWarning(UserWarning):

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.points.batch import are_unit_length
-from vecmigrate.translators.affine import AffineTranslator
-from vecmigrate.translators.base import FITTING_ROWS, check_anchors
-from vecmigrate.translators.moments import PairMoments
-from vecmigrate.translators.spectrum import spectral_match
+from vecmigrate.translators.base import FITTING_ROWS, AffineTranslator, PairMoments, check_anchors
+from vecmigrate.translators.mixing import spectral_match
 
 GRID = np.logspace(-6, 2, 33)
 """Candidates for alpha, in units of the mean variance of an anchor's component."""

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import MissingIdsError
+from vecmigrate.evaluation.search import distances
 from vecmigrate.points.batch import (
     IdArray,
     PointId,
     VectorBatch,
     Vectors,
     join_batches,
-    normalize_rows,
-    row_norms,
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, Metric
 from vecmigrate.points.ids import name_some
@@ -197,28 +196,6 @@ def allowed_of(target: Source, vectors: Vectors, *, cosine: bool) -> NDArray[np.
         coded = distances(vectors, target.as_stored(vectors), cosine=cosine)
         allowed = np.maximum(allowed, coded + TOLERANCE)
     return allowed
-
-
-def distances(ours: Vectors, theirs: Vectors, *, cosine: bool) -> NDArray[np.floating]:
-    """Return the ``(n,)`` distances of ``(n, d)`` vectors, relative to the length of ``ours``.
-
-    Parameters
-    ----------
-    cosine
-        Compare directions alone.
-    """
-    if cosine:
-        ours, theirs = _unit(ours), _unit(theirs)
-    with np.errstate(invalid="ignore", over="ignore"):
-        length = np.maximum(row_norms(ours), np.finfo(np.float32).tiny)
-        off: NDArray[np.floating] = row_norms(ours - theirs) / length
-    return off
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    copied = vectors.copy()
-    normalize_rows(copied)
-    return copied
 
 
 def _only(batch: VectorBatch, found: VectorBatch) -> VectorBatch:

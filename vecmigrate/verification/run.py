@@ -11,12 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vecmigrate.anchors import load_anchors
+from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.errors import MismatchError, UsageError
-from vecmigrate.keeping import AnchorKeeper
-from vecmigrate.migration import check_translator
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.collection import CollectionDescription
@@ -24,6 +23,7 @@ from vecmigrate.quarantine import DeadLetters
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translating import translated
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
+from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.fingerprint import fingerprint_of
 from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries
 from vecmigrate.verification.other_vectors import OtherVectors
