@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vecmigrate.engines.part_stream import AHEAD
-from vecmigrate.engines.ray_engine import PARTITION_BATCHES
+from vecmigrate.migration.engines.part_stream import AHEAD
+from vecmigrate.migration.engines.ray import PARTITION_BATCHES
 
 SPREAD = 0.1
 """Partitions take up to so much more or less than the mean."""

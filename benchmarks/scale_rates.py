@@ -31,8 +31,8 @@ from vecmigrate_qdrant.vectors import UNNAMED, matrix
 from vecmigrate import KernelRidge, Ridge, Translator, open_sink
 from vecmigrate.connector.registry import resume_sink
 from vecmigrate.connector.uri import parse_uri
-from vecmigrate.engines.parts import read_part, write_part
 from vecmigrate.errors import WriteError
+from vecmigrate.migration.engines.partitions import read_part, write_part
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
 from vecmigrate.points.screening import Skipped

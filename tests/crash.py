@@ -20,7 +20,7 @@ from vecmigrate import Procrustes, open_sink, open_source, save_translator
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.state import open_state
-from vecmigrate.state.jobs import JobTable
+from vecmigrate.state.migrations import JobTable
 
 OLD_DIM, NEW_DIM = 8, 12
 PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]

@@ -15,11 +15,10 @@ from pathlib import Path
 from crash import make_source, make_translator
 
 from vecmigrate import load_translator, open_source
-from vecmigrate.engines import Translation
-from vecmigrate.engines.permit import PREFIX
-from vecmigrate.engines.ray_cluster import import_ray
-from vecmigrate.engines.ray_engine import RayEngine
 from vecmigrate.io.atomic import TEMPORARY
+from vecmigrate.migration.engines import Translation
+from vecmigrate.migration.engines.permit import PREFIX
+from vecmigrate.migration.engines.ray import RayEngine, import_ray
 from vecmigrate.points.screening import OnBadVector, Skipped
 
 POINTS, BATCH, WORKERS = 600, 5, 4

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from test_schedules import cron_job, taken
 
-from vecmigrate.engines import EngineName
 from vecmigrate.jobs import load_job
+from vecmigrate.migration.engines import EngineName
 
 ROOT = Path(__file__).parents[1]
 

@@ -29,9 +29,9 @@ from vecmigrate.errors import (
     UnreachableError,
     WriteError,
 )
-from vecmigrate.pacing import Pace
+from vecmigrate.migration.dead_letters import DeadLetters
+from vecmigrate.migration.write import Pace
 from vecmigrate.points.batch import VectorBatch
-from vecmigrate.quarantine import DeadLetters
 from vecmigrate.runtime.waiting import waits_told_to
 from vecmigrate.verification import VerifySettings, verify
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.errors import BadVectorError
+from vecmigrate.migration.dead_letters import DeadLetters
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import ORIGIN_FIELD, EncoderIdentity, Metric
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
-from vecmigrate.quarantine import DeadLetters
 from vecmigrate.translators import Procrustes, save_translator
 from vecmigrate.translators.file import read_card
 from vecmigrate.verification.other_vectors import alike

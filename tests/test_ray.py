@@ -37,11 +37,6 @@ from vecmigrate import (
 )
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.cli import app
-from vecmigrate.engines import LocalEngine
-from vecmigrate.engines.partition import PartitionWork, translate_partition
-from vecmigrate.engines.parts import read_part, write_part
-from vecmigrate.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
-from vecmigrate.engines.ray_engine import RayEngine
 from vecmigrate.errors import (
     BadVectorError,
     InputError,
@@ -52,13 +47,22 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.io.atomic import TEMPORARY
-from vecmigrate.migration import MigrationResult
+from vecmigrate.migration.engines import LocalEngine
+from vecmigrate.migration.engines.partitions import (
+    PartitionWork,
+    read_part,
+    translate_partition,
+    write_part,
+)
+from vecmigrate.migration.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
+from vecmigrate.migration.engines.ray import RayEngine
+from vecmigrate.migration.run import MigrationResult
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
 from vecmigrate.runtime.waiting import Waiting
 from vecmigrate.state import STATE_VARIABLE, open_state
-from vecmigrate.state.jobs import JobTable
+from vecmigrate.state.migrations import JobTable
 
 POINTS, BATCH = 2000, 20
 ON_RAY = {"batch_size": BATCH, "engine": RayEngine(workers=2, partition_batches=20)}
@@ -432,7 +436,7 @@ def test_a_folder_that_workers_do_not_see_is_told(
         permit.withdraw()
         return permit
 
-    monkeypatch.setattr("vecmigrate.engines.part_stream.issue_permit", not_here)
+    monkeypatch.setattr("vecmigrate.migration.engines.part_stream.issue_permit", not_here)
     source = make_source("faiss", folder, 300)
     with pytest.raises(WriteError, match="--parts"):
         migrate(source, f"faiss:{folder}/new.faiss", folder / "translator", **ON_RAY)

@@ -49,8 +49,8 @@ from vecmigrate.errors import (
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.state import open_state
-from vecmigrate.state.jobs import JobTable
-from vecmigrate.state.lock import job_lock
+from vecmigrate.state.file import job_lock
+from vecmigrate.state.migrations import JobTable
 
 POINTS = {"faiss": 2000, "qdrant": 300}
 BATCH = {"faiss": 20, "qdrant": 5}
@@ -165,7 +165,7 @@ def test_a_run_killed_just_after_publishing_is_known_to_be_done(
             raise StoppedError
 
         with monkeypatch.context() as patched:
-            patched.setattr("vecmigrate.migration.verify_ids", killed)
+            patched.setattr("vecmigrate.migration.run.verify_ids", killed)
             with pytest.raises(StoppedError):
                 finish(source, target, folder)
         said: list[str] = []

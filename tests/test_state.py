@@ -15,7 +15,7 @@ from small_disk import small_disk
 from vecmigrate import migrate, patience
 from vecmigrate.errors import UnreachableError, WriteError
 from vecmigrate.state import open_state, transaction
-from vecmigrate.state.jobs import job_key
+from vecmigrate.state.migrations import job_key
 from vecmigrate.state.runs import RunLog
 
 

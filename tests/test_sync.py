@@ -52,7 +52,7 @@ from vecmigrate.points.collection import (
     Provenance,
     TargetSpec,
 )
-from vecmigrate.records import open_records
+from vecmigrate.state.file import open_records
 from vecmigrate.sync.ledger import ledger_path
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncResult, SyncSettings

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from vecmigrate import KernelRidge, load_translator, migrate, open_source, save_translator
 from vecmigrate.cli.app import app
 from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.migration.translate import translated
 from vecmigrate.points.batch import VectorBatch
-from vecmigrate.translating import translated
 from vecmigrate.translators.fit import AnchorTexts, Method, fit_translator
 from vecmigrate.translators.kernels import Kernel
 from vecmigrate.translators.token_features import TokenFeatures, TokenTable

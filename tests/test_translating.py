@@ -17,13 +17,12 @@ from typer.testing import CliRunner
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator, migrate, save_translator
 from vecmigrate.cli import app
-from vecmigrate.engines import LocalEngine
 from vecmigrate.errors import MissingDependencyError, UsageError
+from vecmigrate.migration.engines import LocalEngine
+from vecmigrate.migration.translate import StageSeconds, translated
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.runtime.torch_device import find_gpu
-from vecmigrate.stages import StageSeconds
-from vecmigrate.translating import translated
 from vecmigrate.translators.device import open_device, transform_on
 
 OLD, NEW = 12, 20

@@ -4,7 +4,7 @@ from vecmigrate.anchors import draw_anchors, load_anchors
 from vecmigrate.connector.registry import open_sink, open_source
 from vecmigrate.encoders import open_encoder
 from vecmigrate.evaluation import evaluate
-from vecmigrate.migration import migrate
+from vecmigrate.migration.run import migrate
 from vecmigrate.runtime.waiting import patience
 from vecmigrate.translators import (
     KernelRidge,

@@ -41,8 +41,8 @@ def run(
     from vecmigrate.cli.moving import show_move
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import cut_over
-    from vecmigrate.records import open_records
     from vecmigrate.state import state_path
+    from vecmigrate.state.file import open_records
 
     with (
         Output(as_json=json_, quiet=quiet) as out,

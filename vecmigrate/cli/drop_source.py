@@ -53,8 +53,8 @@ def run(
     """Delete an old collection, or remove an old vector, once readers have a verified new one."""
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import drop_source, plan_drop
-    from vecmigrate.records import open_records
     from vecmigrate.state import state_path
+    from vecmigrate.state.file import open_records
 
     with (
         Output(as_json=json_, quiet=quiet) as out,

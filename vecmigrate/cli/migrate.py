@@ -19,11 +19,11 @@ from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import recorded
 from vecmigrate.cli.termination import termination_asked
 from vecmigrate.connector.registry import open_source
-from vecmigrate.engines import EngineName, open_engine
-from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS, MigrationResult, migrate
+from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
+from vecmigrate.migration.engines import EngineName, open_engine
+from vecmigrate.migration.run import BATCH_SIZE, CHECKPOINT_SECONDS, MigrationResult, migrate
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector
-from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.state import state_path
 
 LEAST_INDEXING_SECONDS = 1.0

@@ -41,8 +41,8 @@ def run(
 ) -> None:
     """Show how much of a collection is translated, and whether it is in step."""
     from vecmigrate.cli.recording import recorded
-    from vecmigrate.records import open_records
     from vecmigrate.state import state_path
+    from vecmigrate.state.file import open_records
     from vecmigrate.sync.status import status_of
 
     where = state_path(state)

@@ -81,8 +81,8 @@ def run(
     from vecmigrate.cli.recording import recorded
     from vecmigrate.connector.addresses import followed_place
     from vecmigrate.connector.registry import open_source
-    from vecmigrate.records import open_records
     from vecmigrate.state import state_path
+    from vecmigrate.state.file import open_records
     from vecmigrate.verification import Outcome, VerifySettings, verify
     from vecmigrate.verification.log import VerificationLog
     from vecmigrate.verification.settings import SAMPLE

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vecmigrate.connector.registry import open_source
-from vecmigrate.engines import open_engine
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
-from vecmigrate.migration import migrate
+from vecmigrate.migration.engines import open_engine
+from vecmigrate.migration.run import migrate
 from vecmigrate.points.ids import name_some
 
 

@@ -12,7 +12,7 @@ from vecmigrate.dry_run.assembling import TRANSLATOR_FILE
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
 from vecmigrate.jobs.digests import file_digest
 from vecmigrate.jobs.spec import JobSpec
-from vecmigrate.state.jobs import Job, JobStatus, JobTable, job_key
+from vecmigrate.state.migrations import Job, JobStatus, JobTable, job_key
 from vecmigrate.state.steps import StepRecord, StepTable
 
 

@@ -17,7 +17,7 @@ from vecmigrate.jobs.sync_step import SyncStep
 from vecmigrate.jobs.verify_step import VerifyStep
 from vecmigrate.runtime.waiting import patience
 from vecmigrate.state import open_state
-from vecmigrate.state.lock import job_lock
+from vecmigrate.state.file import job_lock
 
 
 class StepOutcome(BaseModel):

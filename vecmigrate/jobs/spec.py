@@ -8,11 +8,11 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vecmigrate.anchors import Strategy
-from vecmigrate.engines import EngineName
 from vecmigrate.errors import UsageError
-from vecmigrate.migration import BATCH_SIZE, CHECKPOINT_SECONDS
+from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
+from vecmigrate.migration.engines import EngineName
+from vecmigrate.migration.run import BATCH_SIZE, CHECKPOINT_SECONDS
 from vecmigrate.points.screening import OnBadVector
-from vecmigrate.quarantine import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.runtime.durations import parse_duration
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
 from vecmigrate.translators.fit import Method

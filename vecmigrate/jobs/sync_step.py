@@ -5,7 +5,7 @@ from __future__ import annotations
 from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.step import Look, Standing, Surroundings
-from vecmigrate.state.jobs import Job
+from vecmigrate.state.migrations import Job
 from vecmigrate.state.steps import StepRecord
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.settings import SyncResult, SyncSettings

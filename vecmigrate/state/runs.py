@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from vecmigrate.errors import ExitCode
 from vecmigrate.runtime.process import Process
-from vecmigrate.state.table import StateTable
+from vecmigrate.state.file import StateTable
 
 RUNNING, KILLED, UNKNOWN = "running", "killed", "unknown"
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vecmigrate.state.table import StateTable
+from vecmigrate.state.file import StateTable
 
 
 class StepRecord(BaseModel):

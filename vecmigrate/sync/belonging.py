@@ -11,7 +11,7 @@ from vecmigrate.connector.uri import parse_uri
 from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.state.jobs import JobTable
+from vecmigrate.state.migrations import JobTable
 from vecmigrate.sync.ledger import Ledger
 
 

@@ -25,8 +25,8 @@ from vecmigrate.points.batch import IdArray, PointId
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
 from vecmigrate.state import open_state
-from vecmigrate.state.jobs import job_key
-from vecmigrate.state.lock import job_lock
+from vecmigrate.state.file import job_lock
+from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.belonging import check_belongs
 from vecmigrate.sync.judging import Judge, Judged, target_hashes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.state.table import StateTable
+from vecmigrate.state.file import StateTable
 from vecmigrate.verification.record import Verification
 
 _TABLE = """

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.connector.source import Source
+from vecmigrate.migration.dead_letters import DeadLetters, without
 from vecmigrate.points.batch import PointId, VectorBatch, Vectors, row_norms
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.screening import Skipped
-from vecmigrate.quarantine import DeadLetters, without
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.verification.index_recall import Probes
 from vecmigrate.verification.other_vectors import OtherVectors

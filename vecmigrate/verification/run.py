@@ -16,12 +16,12 @@ from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.errors import MismatchError, UsageError
+from vecmigrate.migration.dead_letters import DeadLetters
+from vecmigrate.migration.translate import translated
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.quarantine import DeadLetters
 from vecmigrate.telemetry.events import Steps
-from vecmigrate.translating import translated
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.fingerprint import fingerprint_of

@@ -17,9 +17,12 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
-from vecmigrate.engines import Engine, LocalEngine, Translation
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
-from vecmigrate.pacing import Pace
+from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
+from vecmigrate.migration.engines import Engine, LocalEngine, Translation
+from vecmigrate.migration.progress import NotKept, Progressing, keep_progress
+from vecmigrate.migration.translate import StageSeconds
+from vecmigrate.migration.write import Pace, Writing
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import (
@@ -29,10 +32,7 @@ from vecmigrate.points.collection import (
     TargetSpec,
 )
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
-from vecmigrate.quarantine import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
-from vecmigrate.resuming import NotKept, Progressing, keep_progress
-from vecmigrate.stages import StageSeconds
-from vecmigrate.state.jobs import Belongings, Job, JobStatus
+from vecmigrate.state.migrations import Belongings, Job, JobStatus
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import (
     Translator,
@@ -42,7 +42,6 @@ from vecmigrate.translators import (
 )
 from vecmigrate.translators import translator_sha256 as file_sha256
 from vecmigrate.translators.file import check_translator
-from vecmigrate.writing import Writing
 
 _log = logging.getLogger(__name__)
 

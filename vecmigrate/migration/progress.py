@@ -21,14 +21,14 @@ from vecmigrate.errors import (
     VerificationError,
     WriteError,
 )
+from vecmigrate.migration.write import Written
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Skipped
 from vecmigrate.state import open_state
-from vecmigrate.state.jobs import Job, JobStatus, JobTable
-from vecmigrate.state.lock import job_lock
+from vecmigrate.state.file import job_lock
+from vecmigrate.state.migrations import Job, JobStatus, JobTable
 from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
-from vecmigrate.writing import Written
 
 _log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vecmigrate.connector.source import Source
+from vecmigrate.migration.translate import StageSeconds
+from vecmigrate.migration.write import Writing, Written
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
-from vecmigrate.stages import StageSeconds
 from vecmigrate.translators import Translator
-from vecmigrate.writing import Writing, Written
 
 
 @dataclass(frozen=True)

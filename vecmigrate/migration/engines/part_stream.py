@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from vecmigrate.engines.permit import Permit, issue_permit
 from vecmigrate.errors import UnreachableError, VecmigrateError, WriteError, reason_of
+from vecmigrate.migration.engines.permit import Permit, issue_permit
 from vecmigrate.telemetry.events import log_event
 
 T = TypeVar("T")

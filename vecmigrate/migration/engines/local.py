@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from vecmigrate.connector.source import Source
-from vecmigrate.engines.base import Engine, Translation
+from vecmigrate.migration.engines.base import Engine, Translation
+from vecmigrate.migration.translate import translated
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import screen
 from vecmigrate.runtime.threads import blas_threads, one_thread_a_product, prefetch
-from vecmigrate.translating import translated
 from vecmigrate.translators.device import open_device, transform_on
 
 

@@ -1,13 +1,15 @@
-"""Names an engine."""
+"""Where translating is done: here, or spread over the workers of a cluster."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
 
-from vecmigrate.engines.base import Engine
-from vecmigrate.engines.local import LocalEngine
 from vecmigrate.errors import UsageError
+from vecmigrate.migration.engines.base import Engine, Translation
+from vecmigrate.migration.engines.local import LocalEngine
+
+__all__ = ["Engine", "EngineName", "LocalEngine", "Translation", "open_engine"]
 
 
 class EngineName(StrEnum):
@@ -43,6 +45,6 @@ def open_engine(
         )
     if name is EngineName.LOCAL:
         return LocalEngine(workers=workers, device=device)
-    from vecmigrate.engines.ray_engine import RayEngine
+    from vecmigrate.migration.engines.ray import RayEngine
 
     return RayEngine(workers=workers, address=address, parts=parts)

@@ -11,7 +11,7 @@ from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.errors import MismatchError
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.collection import Provenance
-from vecmigrate.state.table import StateTable
+from vecmigrate.state.file import StateTable
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (

@@ -1,14 +1,18 @@
-"""What the stages of a migration take, each in the thread that does it."""
+"""Batches through a translator."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from pydantic import BaseModel, PrivateAttr
+
+from vecmigrate.points.batch import VectorBatch, Vectors
+from vecmigrate.runtime.threads import map_in_parallel
+from vecmigrate.translators import Translator
 
 T = TypeVar("T")
 
@@ -70,3 +74,36 @@ class StageSeconds(BaseModel):
         begun = time.perf_counter()
         yield
         self.writing += time.perf_counter() - begun
+
+
+def translated(
+    batches: Iterable[VectorBatch],
+    translator: Translator,
+    text_field: str | None,
+    stages: StageSeconds | None = None,
+    *,
+    transform: Callable[[Vectors], Vectors] | None = None,
+    threads: int = 1,
+) -> Iterator[VectorBatch]:
+    """Yield the same points with translated vectors; a translator may read their texts too.
+
+    Parameters
+    ----------
+    transform
+        What to call in place of the translator's own, such as :func:`transform_on` returns.
+    threads
+        Batches to translate at once.
+    """
+    timed = stages or StageSeconds()
+    apply = transform or translator.transform
+
+    def translate(batch: VectorBatch) -> VectorBatch:
+        with timed.timed_translating():
+            # A store may read its payloads only when they are looked into.
+            texts = None if translator.text_features_ is None else batch.texts(text_field)
+            return batch.with_vectors(apply(translator.inputs(batch.vectors, texts)))
+
+    if threads == 1:
+        yield from map(translate, batches)
+    else:
+        yield from map_in_parallel(translate, batches, threads, name="translate")

@@ -1,0 +1,362 @@
+"""What a worker does: it translates a partition, into a part file or right into the target."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel
+
+from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.connector.registry import open_source, resume_sink
+from vecmigrate.connector.source import PartitionedSource, Source
+from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.io.atomic import part_file
+from vecmigrate.migration.dead_letters import DeadLetters, OnBadPoint, PointWriter
+from vecmigrate.migration.engines.permit import Permit, WithdrawnError
+from vecmigrate.migration.translate import translated
+from vecmigrate.migration.write import Writing, Written
+from vecmigrate.points.batch import IdArray, Payload, PointId, VectorBatch, id_array
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.collection import TargetSpec
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
+from vecmigrate.runtime.waiting import Patience, adopt
+from vecmigrate.translators import Translator
+
+
+class Receipt(BaseModel):
+    """A partition that is in the target.
+
+    Attributes
+    ----------
+    read
+        Points with usable vectors.
+    written, id_total
+        The fingerprint of their ids.
+    cursor
+        The last batch's; None where there was none.
+    skipped_ids
+        Points left out for a bad vector.
+    """
+
+    read: int
+    written: int
+    id_total: int
+    kept_anchors: int
+    cursor: str | None
+    skipped_ids: list[PointId]
+
+
+def write_receipt(path: Path, receipt: Receipt) -> None:
+    """Write a receipt; raises :class:`WriteError` where the disk refuses."""
+    with part_file(path) as file:
+        file.write(receipt.model_dump_json().encode())
+
+
+def read_receipt(path: Path) -> Iterator[Receipt]:
+    """Yield the receipt."""
+    yield Receipt.model_validate_json(path.read_bytes())
+
+
+_CURSOR, _SKIPPED, _COUNTED = b"cursor", b"skipped", b"counted"
+
+
+@dataclass(frozen=True, slots=True)
+class PartBatch:
+    """A batch of a part, and the bad vectors that were left out before it."""
+
+    batch: VectorBatch
+    skipped: list[PointId]
+
+
+def write_part(
+    path: Path, batches: Iterable[VectorBatch], dimension: int, skipped: Skipped
+) -> None:
+    """Write a part under another name and, once it is on the disk, give it its own.
+
+    Parameters
+    ----------
+    dimension
+        Of the vectors.
+    skipped
+        Gathers the ids left out while ``batches`` are read.
+
+    Raises
+    ------
+    WriteError
+        Where the disk refuses.
+    MismatchError
+        Where a payload is not JSON.
+    """
+    told = 0
+    with part_file(path) as file, pa.ipc.new_file(file, _schema(dimension)) as writer:
+        for batch in batches:
+            metadata = _metadata(batch.cursor, skipped.ids[told:], counted=batch.counts is not None)
+            writer.write_batch(_rows(batch), metadata)
+            told = len(skipped.ids)
+        if told < len(skipped.ids):
+            none = pa.RecordBatch.from_pylist([], schema=_schema(dimension))
+            writer.write_batch(none, _metadata(None, skipped.ids[told:]))
+
+
+def read_part(path: Path) -> Iterator[PartBatch]:
+    """Yield a part's batches; vectors are views of the mapped file."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+        for number in range(reader.num_record_batches):
+            rows, metadata = reader.get_batch_with_custom_metadata(number)
+            yield PartBatch(_batch(rows, metadata), json.loads(metadata[_SKIPPED]))
+
+
+def _schema(dimension: int) -> pa.Schema:
+    return pa.schema(
+        [
+            ("number", pa.int64()),
+            ("name", pa.string()),
+            ("vectors", pa.list_(pa.list_(pa.float32(), dimension))),
+            ("payload", pa.string()),
+            ("extra", pa.string()),
+        ]
+    )
+
+
+def _metadata(
+    cursor: str | None, skipped: list[PointId], *, counted: bool = False
+) -> dict[bytes, str]:
+    return {
+        _CURSOR: json.dumps(cursor),
+        _SKIPPED: json.dumps(skipped),
+        _COUNTED: json.dumps(counted),
+    }
+
+
+def _rows(batch: VectorBatch) -> pa.RecordBatch:
+    count, dimension = len(batch), batch.vectors.shape[1]
+    numbers, names = pa.nulls(count, pa.int64()), pa.nulls(count, pa.string())
+    if batch.ids.dtype == np.int64:
+        numbers = pa.array(batch.ids)
+    else:
+        names = pa.array([json.dumps(i) for i in batch.ids.tolist()], pa.string())
+    counts = np.ones(count, np.int32) if batch.counts is None else batch.counts
+    vectors = pa.ListArray.from_arrays(
+        pa.array(np.concatenate(([0], np.cumsum(counts))).astype(np.int32)),
+        pa.FixedSizeListArray.from_arrays(pa.array(batch.vectors.reshape(-1)), dimension),
+    )
+    payloads, extras = (_texts(batch, parts) for parts in (batch.payloads, batch.extras))
+    return pa.RecordBatch.from_arrays(
+        [numbers, names, vectors, payloads, extras], schema=_schema(dimension)
+    )
+
+
+def _texts(batch: VectorBatch, parts: Sequence[Payload] | None) -> pa.Array:
+    if parts is None:
+        return pa.nulls(len(batch), pa.string())
+    each = zip(batch.ids, parts, strict=True)
+    return pa.array([_text(point_id, part) for point_id, part in each], pa.string())
+
+
+def _text(point_id: PointId, part: Payload) -> str:
+    try:
+        return json.dumps(dict(part))
+    except (TypeError, ValueError) as error:
+        raise MismatchError(
+            f"what {point_id} holds beside its vector is not JSON: {error}",
+            remedy="Use --engine local, or turn the field into text.",
+        ) from error
+
+
+def _batch(rows: pa.RecordBatch, metadata: Mapping[bytes, bytes]) -> VectorBatch:
+    vectors = rows.column("vectors")
+    dimension = vectors.type.value_type.list_size
+    counts = np.diff(vectors.offsets.to_numpy()).astype(np.intp)
+    return VectorBatch(
+        _ids(rows),
+        vectors.flatten().flatten().to_numpy().reshape(-1, dimension),
+        _parts(rows.column("payload")),
+        json.loads(metadata[_CURSOR]),
+        _parts(rows.column("extra")),
+        counts if json.loads(metadata[_COUNTED]) else None,
+    )
+
+
+def _parts(texts: pa.Array) -> list[Payload] | None:
+    return None if texts.null_count else [json.loads(text) for text in texts.to_pylist()]
+
+
+def _ids(rows: pa.RecordBatch) -> IdArray:
+    if rows.column("name").null_count:
+        numbers: IdArray = rows.column("number").to_numpy()
+        return numbers
+    return id_array([json.loads(name) for name in rows.column("name").to_pylist()])
+
+
+@dataclass(frozen=True)
+class PartitionWork:
+    """What all partitions of a source have in common.
+
+    Attributes
+    ----------
+    directory
+        What relative paths are seen from.
+    patience
+        How the driver waits for servers.
+    fingerprint
+        The source's, as the driver found it.
+    """
+
+    source: str
+    directory: str
+    fingerprint: str
+    text_field: str | None
+    on_bad_vector: OnBadVector
+    absent: Absent
+    batch_size: int
+    patience: Patience = field(default_factory=Patience)
+
+
+def partitioned(source: Source) -> PartitionedSource:
+    """Return the source, if it has partitions.
+
+    Raises
+    ------
+    UsageError
+    """
+    if isinstance(source, PartitionedSource):
+        return source
+    described = source.describe()
+    raise UsageError(
+        f"{described.uri}: the connector {described.store} cannot be read by several workers",
+        remedy="Use --engine local.",
+    )
+
+
+def translate_partition(
+    work: PartitionWork, translator: Translator, token: str, path: Path, permit: Permit
+) -> bool:
+    """Translate one partition into the part file ``path``; nothing where that is there already.
+
+    Returns False, and leaves no file, if the permit is taken back meanwhile.
+
+    Raises
+    ------
+    InputError
+        Where the source cannot be read, or is not what the driver has open.
+    BadVectorError, UnreachableError, WriteError
+    """
+    if path.exists():
+        return True
+    skipped = Skipped()
+    try:
+        with permit.at_work():
+            done = _translated(work, translator, token, skipped)
+            write_part(path, permit.each(done), translator.target_dim_, skipped)
+    except WithdrawnError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class JointTarget:
+    """A target that all workers write to.
+
+    Attributes
+    ----------
+    token
+        Of the driver's sink, see :meth:`Sink.share`.
+    """
+
+    uri: str
+    spec: TargetSpec
+    token: str
+    keeper: AnchorKeeper | None
+
+
+def move_partition(
+    work: PartitionWork,
+    translator: Translator,
+    target: JointTarget,
+    token: str,
+    path: Path,
+    permit: Permit,
+) -> bool:
+    """Write one partition to the target, then its receipt; nothing where that is there already.
+
+    Returns False, and leaves no receipt, if the permit is taken back meanwhile; the batch that is
+    being written then is the last.
+
+    Raises
+    ------
+    RefusedError, MismatchError
+        From the target, beside what :func:`translate_partition` raises.
+    """
+    if path.exists():
+        return True
+    skipped = Skipped()
+    try:
+        with permit.at_work():
+            done = _translated(work, translator, token, skipped)
+            parts = _written(target, done, path, permit)
+    except WithdrawnError:
+        return False
+    ids = IdFingerprint()
+    for part in parts:
+        ids.join(part.ids)
+    receipt = Receipt(
+        read=sum(part.read for part in parts),
+        written=ids.count,
+        id_total=ids.total,
+        kept_anchors=sum(part.kept_anchors for part in parts),
+        cursor=parts[-1].cursor if parts else None,
+        skipped_ids=skipped.ids,
+    )
+    write_receipt(path, receipt)
+    return True
+
+
+def _written(
+    target: JointTarget, batches: Iterator[VectorBatch], path: Path, permit: Permit
+) -> list[Written]:
+    """Write batches to the target and make them durable; return what was written."""
+    sink = resume_sink(target.uri, target.spec, target.token)
+    try:
+        # Under this policy a refused point is an error, and no letter is written.
+        letters = DeadLetters(path.with_suffix(".letters"), "")
+        writer = PointWriter(sink, letters, OnBadPoint.FAIL)
+        writing = Writing(sink, target.uri, target.spec, writer, target.keeper)
+        parts = list(permit.each(writing.write(batches)))
+        sink.checkpoint()
+    finally:
+        sink.suspend()
+    return parts
+
+
+def _translated(
+    work: PartitionWork, translator: Translator, token: str, skipped: Skipped
+) -> Iterator[VectorBatch]:
+    adopt(work.patience)
+    # Where the driver's folder is not on this machine, its relative paths would mean nothing.
+    with suppress(FileNotFoundError):
+        os.chdir(work.directory)
+    source = _opened(work.source, work.fingerprint)
+    batches = source.partition_batches(token, work.batch_size)
+    usable = screen(batches, work.source, work.on_bad_vector, skipped, absent=work.absent)
+    return translated(usable, translator, work.text_field)
+
+
+@lru_cache(maxsize=1)
+def _opened(uri: str, fingerprint: str) -> PartitionedSource:
+    """Open a source once in a worker's life: a sidecar takes a while."""
+    source = partitioned(open_source(uri))
+    if source.fingerprint() != fingerprint:
+        source.close()
+        raise InputError(
+            f"{uri} is not the same to a worker as to the driver",
+            remedy="Keep it still, and see that all machines have the same file or server.",
+        )
+    return source
