@@ -28,11 +28,11 @@ from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.registry import require_switcher
 from vecmigrate.connector.uri import parse_uri
 from vecmigrate.cutover import cut_over, drop_source, plan_drop, roll_back
-from vecmigrate.cutover.naming import name_uri
+from vecmigrate.cutover.readers import name_uri
 from vecmigrate.errors import ExitCode, InputError, MismatchError, NotVerifiedError, UsageError
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.verification import verify
-from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.records import VerificationLog
 
 OLD = EncoderIdentity(name="old-model", dimension=OLD_DIM, normalized=True)
 NEW = EncoderIdentity(name="new-model", dimension=NEW_DIM, normalized=True)

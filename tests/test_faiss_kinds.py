@@ -35,7 +35,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate.connector.registry import open_updater
 from vecmigrate.evaluation.search import distances
-from vecmigrate.verification.retranslation import allowed_of
+from vecmigrate.verification.vectors import allowed_of
 
 NAMES = {faiss.METRIC_L2: "L2", faiss.METRIC_INNER_PRODUCT: "IP"}
 EACH = [

@@ -17,8 +17,8 @@ from vecmigrate.connector.registry import open_updater
 from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
+from vecmigrate.sync.options import SyncSettings
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncSettings
 
 COUNT, DIM = 2500, 16
 MADE = Provenance(vecmigrate_version="0", source="faiss:x", created_at="2026-01-01")

@@ -32,8 +32,8 @@ from vecmigrate.errors import (
 )
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import IdKind, Metric, Provenance, TargetSpec
+from vecmigrate.sync.options import SyncSettings
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncSettings
 
 COUNT, DIM = 2500, 16
 

@@ -18,7 +18,7 @@ from vecmigrate.points.collection import ORIGIN_FIELD, EncoderIdentity, Metric
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.translators import Procrustes, save_translator
 from vecmigrate.translators.file import read_card
-from vecmigrate.verification.other_vectors import alike
+from vecmigrate.verification.vectors import alike
 
 COUNTS = st.lists(st.integers(0, 4), min_size=1, max_size=12)
 

@@ -18,10 +18,10 @@ from qdrant_places import SERVED, Place, open_place, params
 from vecmigrate import Procrustes, migrate, open_source, save_translator
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.errors import InputError
-from vecmigrate.sync.ledger import Ledger, ledger_path, open_ledger
-from vecmigrate.sync.plan import Plan, make_plan
+from vecmigrate.state.ledger import Ledger, ledger_path, open_ledger
+from vecmigrate.sync.changes import Plan, make_plan
+from vecmigrate.sync.options import SyncSettings
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncSettings
 
 COUNT, SIZE, FIELD = 60, 6, "at"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -23,8 +23,8 @@ from vecmigrate.errors import (
     UsageError,
 )
 from vecmigrate.points.collection import Provenance
+from vecmigrate.sync.options import SyncSettings
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncSettings
 from vecmigrate.translators import Procrustes, save_translator
 from vecmigrate.verification import Check, Outcome, VerifySettings, verify
 

@@ -16,11 +16,11 @@ from vecmigrate_qdrant.wire_points import WirePoints
 
 from vecmigrate import migrate, open_source
 from vecmigrate.connector.addresses import followed_uri
-from vecmigrate.sync.ledger import ledger_path, open_ledger
+from vecmigrate.state.ledger import ledger_path, open_ledger
+from vecmigrate.sync.changes import make_plan
+from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.own_points import OwnPoints
-from vecmigrate.sync.plan import make_plan
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.verification import VerifySettings, verify
 
 FIELD = "n"

@@ -24,8 +24,8 @@ from vecmigrate import Procrustes, migrate, open_source
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode, InputError, UsageError, VectorNotFoundError
 from vecmigrate.points.batch import Vectors
+from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.verification import VerifySettings, verify
 
 THEIRS = RNG.standard_normal((10, NEW)).astype(np.float32)
@@ -524,11 +524,11 @@ def test_a_job_does_it_all(tmp_path: Path) -> None:
 # Counted are the calls by which Python touches a disk, from when the vector is opened for changes.
 KILLER = """
 import json, os, signal, sys
-import vecmigrate.sync.run, vecmigrate.sync.writing, vecmigrate_qdrant.own_points
+import vecmigrate.sync.run, vecmigrate.sync.write, vecmigrate_qdrant.own_points
 import vecmigrate_qdrant.source
 from vecmigrate.cli import main
 TOUCHING = {"open", "write", "flush", "close", "fsync", "execute", "executemany", "commit"}
-opened = vecmigrate.sync.writing.open_updater
+opened = vecmigrate.sync.write.open_updater
 for line in sys.stdin:
     step, argv = json.loads(line)
     child = os.fork()
@@ -542,7 +542,7 @@ for line in sys.stdin:
         def counting(*given):
             sys.setprofile(count)
             return opened(*given)
-        vecmigrate.sync.writing.open_updater = counting
+        vecmigrate.sync.write.open_updater = counting
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.argv[1:] = argv
         try:

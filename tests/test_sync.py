@@ -53,12 +53,12 @@ from vecmigrate.points.collection import (
     TargetSpec,
 )
 from vecmigrate.state.file import open_records
-from vecmigrate.sync.ledger import ledger_path
+from vecmigrate.state.ledger import ledger_path
+from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncResult, SyncSettings
 from vecmigrate.sync.status import Status, status_of
 from vecmigrate.verification import VerifySettings, verify
-from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.records import VerificationLog
 
 N, OLD, NEW = 300, 12, 16
 PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]
@@ -466,12 +466,12 @@ def test_stopped_at_any_batch_and_run_again_is_the_same(
 # are the calls by which Python touches a disk, from when the target is opened for changes.
 KILLER = """
 import json, os, signal, sys
-import vecmigrate.sync.run, vecmigrate.sync.writing, vecmigrate_faiss.updater
+import vecmigrate.sync.run, vecmigrate.sync.write, vecmigrate_faiss.updater
 import vecmigrate_qdrant.updater, vecmigrate_qdrant.source
 from vecmigrate.cli import main
 TOUCHING = {"open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
             "replace", "rename", "execute", "executemany", "commit"}
-opened = vecmigrate.sync.writing.open_updater
+opened = vecmigrate.sync.write.open_updater
 for line in sys.stdin:
     step, argv = json.loads(line)
     child = os.fork()
@@ -485,7 +485,7 @@ for line in sys.stdin:
         def counting(*given):
             sys.setprofile(count)
             return opened(*given)
-        vecmigrate.sync.writing.open_updater = counting
+        vecmigrate.sync.write.open_updater = counting
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.argv[1:] = argv
         try:

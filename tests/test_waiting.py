@@ -25,7 +25,7 @@ from vecmigrate.cli.output import Output
 from vecmigrate.errors import ExitCode, TerminatedError, UnreachableError, UsageError
 from vecmigrate.jobs import JobSpec, load_job
 from vecmigrate.jobs.run import run_job
-from vecmigrate.jobs.step import Step
+from vecmigrate.jobs.steps.base import Step
 from vecmigrate.runtime.durations import duration_text, parse_duration
 from vecmigrate.runtime.threads import map_in_parallel, prefetch
 from vecmigrate.runtime.waiting import (

@@ -46,7 +46,7 @@ def run(
     from vecmigrate.errors import UsageError
     from vecmigrate.jobs import load_job
     from vecmigrate.jobs.run import run_job
-    from vecmigrate.jobs.step import Surroundings
+    from vecmigrate.jobs.steps.base import Surroundings
     from vecmigrate.state import state_path
 
     with Output(as_json=json_, quiet=quiet) as out:

@@ -107,8 +107,8 @@ def run(
     from vecmigrate.cli.termination import termination_asked
     from vecmigrate.points.ids import name_some
     from vecmigrate.state import state_path
+    from vecmigrate.sync.options import SyncSettings
     from vecmigrate.sync.run import sync
-    from vecmigrate.sync.settings import SyncSettings
 
     where = state_path(state)
     with (

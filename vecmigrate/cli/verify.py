@@ -84,8 +84,8 @@ def run(
     from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
     from vecmigrate.verification import Outcome, VerifySettings, verify
-    from vecmigrate.verification.log import VerificationLog
-    from vecmigrate.verification.settings import SAMPLE
+    from vecmigrate.verification.options import SAMPLE
+    from vecmigrate.verification.records import VerificationLog
 
     where = state_path(state)
     with (

@@ -9,16 +9,13 @@ from pydantic import BaseModel, ConfigDict
 from vecmigrate.connector.addresses import collection_of, followed_uri
 from vecmigrate.connector.registry import require_switcher
 from vecmigrate.connector.uri import VECTOR, parse_uri
-from vecmigrate.cutover.log import CutoverLog, Entry
-from vecmigrate.cutover.naming import seen_through, without_vector
-from vecmigrate.cutover.readers import current_entry, same_store
-from vecmigrate.cutover.view import ReaderView, view_of
+from vecmigrate.cutover.move import ReaderView, view_of
+from vecmigrate.cutover.readers import current_entry, same_store, seen_through, without_vector
+from vecmigrate.cutover.records import CutoverLog, Entry
 from vecmigrate.errors import MismatchError, NotVerifiedError
-from vecmigrate.verification.fingerprint import contents_of
-from vecmigrate.verification.gate import require_verified
-from vecmigrate.verification.log import VerificationLog
-from vecmigrate.verification.record import Verification
-from vecmigrate.verification.settings import Progress
+from vecmigrate.verification.gate import contents_of, require_verified
+from vecmigrate.verification.options import Progress
+from vecmigrate.verification.records import Verification, VerificationLog
 
 
 class Dropping(BaseModel):

@@ -10,15 +10,28 @@ from vecmigrate.connector.addresses import canonical_place, collection_of, follo
 from vecmigrate.connector.registry import open_source, require_switcher
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.uri import VECTOR, parse_uri
-from vecmigrate.cutover.log import CutoverLog
-from vecmigrate.cutover.naming import is_uri, name_uri, seen_through, without_vector
-from vecmigrate.cutover.readers import as_asked, current_entry, readers_have, same_store
-from vecmigrate.cutover.view import ReaderView, share_points, view_before, view_of
-from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError, WriteError
-from vecmigrate.verification.fingerprint import fingerprint_of
-from vecmigrate.verification.gate import require_verified
-from vecmigrate.verification.log import Kept, VerificationLog
-from vecmigrate.verification.record import Verification
+from vecmigrate.cutover.readers import (
+    as_asked,
+    current_entry,
+    is_uri,
+    name_uri,
+    readers_have,
+    same_store,
+    seen_through,
+    without_vector,
+)
+from vecmigrate.cutover.records import CutoverLog
+from vecmigrate.errors import (
+    InputError,
+    MismatchError,
+    UsageError,
+    VecmigrateError,
+    VectorNotFoundError,
+    WriteError,
+)
+from vecmigrate.points.collection import EncoderIdentity, Metric
+from vecmigrate.verification.gate import fingerprint_of, require_verified
+from vecmigrate.verification.records import Kept, Verification, VerificationLog
 
 
 class Move(BaseModel):
@@ -270,3 +283,70 @@ def _check_arrived(switcher: Switcher, name: str, arrived: str) -> None:
             f"readers of {name} get {current or 'nothing'} instead of {arrived}",
             remedy="Somebody else moves them too: find out who, then run this again.",
         )
+
+
+class ReaderView(BaseModel):
+    """A collection as its readers meet it.
+
+    Attributes
+    ----------
+    vector
+        The name by which they ask for its vectors; None if they need none.
+    count, dimension, metric, index_type
+        None if the collection has several vectors and nobody recorded which one they ask for.
+    encoder
+        Whose query vectors it answers; None where nobody recorded that.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    collection: str
+    vector: str | None = None
+    count: int | None = None
+    dimension: int | None = None
+    metric: Metric | None = None
+    index_type: str | None = None
+    encoder: EncoderIdentity | None = None
+
+
+def view_of(collection: str, encoder: EncoderIdentity | None = None) -> ReaderView:
+    """Open a collection and look.
+
+    Parameters
+    ----------
+    encoder
+        What a verification says of it, where the collection itself does not.
+
+    Raises
+    ------
+    InputError, UsageError, UnreachableError
+        From the store.
+    """
+    with open_source(collection) as source:
+        found = source.describe()
+    recorded = found.provenance.encoder if found.provenance else None
+    return ReaderView(
+        collection=collection,
+        vector=found.vector,
+        count=found.count,
+        dimension=found.dimension,
+        metric=found.metric,
+        index_type=found.index_type,
+        encoder=recorded or encoder,
+    )
+
+
+def view_before(collection: str, encoder: EncoderIdentity | None = None) -> ReaderView:
+    """Look as :func:`view_of`, also if the collection has several vectors and none is named."""
+    try:
+        return view_of(collection, encoder)
+    except VectorNotFoundError:
+        if VECTOR in parse_uri(collection).options:
+            raise
+    return ReaderView(collection=collection, encoder=encoder)
+
+
+def share_points(one: ReaderView, other: ReaderView) -> bool:
+    """Tell whether two views are of two vectors of one collection."""
+    same = collection_of(one.collection) == collection_of(other.collection)
+    return same and one.vector != other.vector

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.jobs.cutover_step import CutoverStep
-from vecmigrate.jobs.dry_run_step import DryRunStep
-from vecmigrate.jobs.migrate_step import MigrateStep
-from vecmigrate.jobs.moving import Moving
 from vecmigrate.jobs.spec import JobSpec
-from vecmigrate.jobs.step import Look, Standing, Step, Surroundings
-from vecmigrate.jobs.sync_step import SyncStep
-from vecmigrate.jobs.verify_step import VerifyStep
+from vecmigrate.jobs.steps.base import Look, Moving, Standing, Step, Surroundings
+from vecmigrate.jobs.steps.cutover import CutoverStep
+from vecmigrate.jobs.steps.dry_run import DryRunStep
+from vecmigrate.jobs.steps.migrate import MigrateStep
+from vecmigrate.jobs.steps.sync import SyncStep
+from vecmigrate.jobs.steps.verify import VerifyStep
 from vecmigrate.runtime.waiting import patience
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock

@@ -32,6 +32,7 @@ from vecmigrate.points.collection import (
     TargetSpec,
 )
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
+from vecmigrate.state.ledger import begun_ledger
 from vecmigrate.state.migrations import Belongings, Job, JobStatus
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import (
@@ -471,9 +472,6 @@ def verify_ids(
     with open_source(target) as reader:
         description = reader.describe()
         if state is not None and description.in_place and not description.multivector:
-            # Loaded here, since it needs the verification, and that this.
-            from vecmigrate.sync.beginning import begun_ledger
-
             with begun_ledger(state, target) as note:
                 for batch in reader.batches(batch_size, payloads=False):
                     found.add(batch.ids)

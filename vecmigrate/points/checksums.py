@@ -13,6 +13,10 @@ from vecmigrate.points.batch import IdArray, Payload, VectorBatch, Vectors
 from vecmigrate.points.canonical import canonical_text, same_within
 from vecmigrate.points.collection import ORIGIN_FIELD
 
+Hashes = NDArray[np.uint64]
+"""``(n,)`` 64-bit hashes."""
+
+
 _MASK = (1 << 64) - 1
 
 
@@ -143,3 +147,17 @@ def _plain(payload: Payload) -> bytes:
 
 def _kept(payload: Payload) -> Payload:
     return {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
+
+
+def target_hashes(batch: VectorBatch) -> list[int]:
+    """Return hashes of the vectors that a target holds, 0 for a point without one."""
+    if batch.counts is None:
+        return signed(vector_hashes(id_hashes(batch.ids), batch.vectors))
+    hashed = iter(target_hashes(batch.with_one_vector()))
+    return [next(hashed) if count else 0 for count in batch.counts.tolist()]
+
+
+def signed(hashes: Hashes) -> list[int]:
+    """Return hashes as SQLite keeps integers."""
+    listed: list[int] = np.ascontiguousarray(hashes).view(np.int64).tolist()
+    return listed

@@ -9,11 +9,11 @@ import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.points.batch import IdArray, VectorBatch
-from vecmigrate.points.checksums import same_payload
-from vecmigrate.sync.judging import Judged, note_payloads, target_hashes
-from vecmigrate.sync.ledger import Entry, Ledger, Origin
-from vecmigrate.sync.plan import bare_hashes, mark_of
-from vecmigrate.verification.other_vectors import alike
+from vecmigrate.points.checksums import same_payload, target_hashes
+from vecmigrate.state.ledger import Entry, Ledger, Origin
+from vecmigrate.sync.changes import bare_hashes, mark_of
+from vecmigrate.sync.reconcile import Judged, note_payloads
+from vecmigrate.verification.vectors import alike
 
 
 def bare_points(batch: VectorBatch) -> VectorBatch:

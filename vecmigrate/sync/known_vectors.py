@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.verification.other_vectors import without_vectors
+from vecmigrate.verification.vectors import without_vectors
 
 
 class KnownVectors(Source):

@@ -22,24 +22,25 @@ from vecmigrate.errors import (
     VectorNotFoundError,
 )
 from vecmigrate.points.batch import IdArray, PointId
+from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
+from vecmigrate.state.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
 from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.bare import bare_points, judge_bare
-from vecmigrate.sync.belonging import check_belongs
-from vecmigrate.sync.judging import Judge, Judged, target_hashes
+from vecmigrate.sync.changes import BY_HASH, BY_IDS, Plan, make_plan, mark_of
 from vecmigrate.sync.known_vectors import KnownVectors
-from vecmigrate.sync.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
+from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.own_points import OwnPoints
-from vecmigrate.sync.plan import BY_HASH, BY_IDS, Plan, make_plan, mark_of
-from vecmigrate.sync.reembedding import check_encoder, choose, query_vectors, reembedded
-from vecmigrate.sync.settings import SyncResult, SyncSettings
-from vecmigrate.sync.writing import Writing
+from vecmigrate.sync.ownership import check_belongs
+from vecmigrate.sync.reconcile import Judge, Judged
+from vecmigrate.sync.reembed import check_encoder, choose, query_vectors, reembedded
+from vecmigrate.sync.write import Writing
 from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
-from vecmigrate.verification.other_vectors import lacking_vectors, unknown_vectors
+from vecmigrate.verification.vectors import lacking_vectors, unknown_vectors
 
 
 def sync(

@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict
 from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
 from vecmigrate.connector.registry import find_switcher, open_source
 from vecmigrate.connector.source import Source
-from vecmigrate.cutover.log import CutoverLog
 from vecmigrate.cutover.readers import readers_have
+from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.points.collection import ENCODED, TRANSLATED, EncoderIdentity
 from vecmigrate.state import transaction
-from vecmigrate.sync.ledger import Ledger, Origin, ledger_path, open_ledger, stored
+from vecmigrate.state.ledger import Ledger, Origin, ledger_path, open_ledger, stored
+from vecmigrate.sync.changes import mark_of
 from vecmigrate.sync.own_points import OwnPoints
-from vecmigrate.sync.plan import mark_of
-from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.records import VerificationLog
 
 
 class Pending(BaseModel):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from vecmigrate.connector.addresses import followed_place
+from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import NotVerifiedError
-from vecmigrate.verification.fingerprint import fingerprint_of
-from vecmigrate.verification.log import Kept, VerificationLog
+from vecmigrate.points.checksums import Tally
+from vecmigrate.points.screening import OnBadVector, Skipped
+from vecmigrate.runtime.threads import prefetch
+from vecmigrate.verification.options import Progress
+from vecmigrate.verification.read import read_points, screened
+from vecmigrate.verification.records import Kept, VerificationLog
 
 
 def require_verified(log: VerificationLog, collection: str) -> Kept:
@@ -36,3 +41,25 @@ def require_verified(log: VerificationLog, collection: str) -> Kept:
             remedy=f"Run: {again}.",
         )
     return kept
+
+
+def contents_of(collection: str, batch_size: int = 4096, progress: Progress | None = None) -> str:
+    """Read all of a collection and return the digest of its points, as a verification keeps it.
+
+    Unusable vectors are left out, as a migration leaves them out or refuses them.
+    """
+    tally = Tally()
+    with open_source(collection) as source:
+        read = prefetch(read_points(source, batch_size))
+        batches = screened(read, source, OnBadVector.SKIP, Skipped())
+        for batch in batches:
+            tally.add(batch)
+            if progress is not None:
+                progress(len(batch))
+    return tally.digest()
+
+
+def fingerprint_of(collection: str) -> str:
+    """Open a collection and return its fingerprint."""
+    with open_source(collection) as source:
+        return source.fingerprint()

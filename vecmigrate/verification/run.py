@@ -24,16 +24,14 @@ from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
-from vecmigrate.verification.fingerprint import fingerprint_of
-from vecmigrate.verification.index_recall import check_index, exact_answers, read_queries
-from vecmigrate.verification.other_vectors import OtherVectors
-from vecmigrate.verification.passes import SourcePass, target_pass, usable_again
+from vecmigrate.verification.gate import fingerprint_of
+from vecmigrate.verification.index import check_index, exact_answers, read_queries
+from vecmigrate.verification.options import Progress, VerifySettings
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
-from vecmigrate.verification.reading import read_points
-from vecmigrate.verification.record import Check, Outcome, Verification
-from vecmigrate.verification.retranslation import Retranslation
-from vecmigrate.verification.settings import Progress, VerifySettings
+from vecmigrate.verification.read import SourcePass, read_points, target_pass, usable_again
+from vecmigrate.verification.records import Check, Outcome, Verification
 from vecmigrate.verification.soundness import Soundness
+from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vecmigrate.points.batch import UNIT_TOLERANCE, PointId, VectorBatch, row_norms
 from vecmigrate.points.ids import name_some
-from vecmigrate.verification.record import Check, Outcome
+from vecmigrate.verification.records import Check, Outcome
 
 _NAMED = 10
 

@@ -15,12 +15,13 @@ from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation import read_queries as read_texts
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors, id_array
+from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
 from vecmigrate.state import transaction
-from vecmigrate.sync.judging import note_payloads, target_hashes
-from vecmigrate.sync.ledger import Entry, Ledger, Origin, stored
+from vecmigrate.state.ledger import Entry, Ledger, Origin, stored
+from vecmigrate.sync.reconcile import note_payloads
 from vecmigrate.translators import TranslatorCard
-from vecmigrate.verification.index_recall import read_queries
+from vecmigrate.verification.index import read_queries
 
 ENCODE_BATCH = 256
 NEAREST = 10

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from vecmigrate.connector.registry import open_source
-from vecmigrate.jobs.moving import Moving
-from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.jobs.steps.base import Look, Moving, Standing, Surroundings
 from vecmigrate.migration.engines import open_engine
 from vecmigrate.migration.run import migrate
 from vecmigrate.points.ids import name_some

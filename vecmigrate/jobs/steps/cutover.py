@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from vecmigrate.connector.addresses import canonical_place, followed_place
 from vecmigrate.cutover import cut_over
-from vecmigrate.cutover.log import CutoverLog
-from vecmigrate.cutover.naming import name_uri
-from vecmigrate.cutover.readers import readers_have
-from vecmigrate.jobs.moving import Moving
-from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.cutover.readers import name_uri, readers_have
+from vecmigrate.cutover.records import CutoverLog
+from vecmigrate.jobs.steps.base import Look, Moving, Standing, Surroundings
 
 
 class CutoverStep:

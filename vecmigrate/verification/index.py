@@ -22,7 +22,7 @@ from vecmigrate.points.batch import (
     row_norms,
 )
 from vecmigrate.points.collection import CollectionDescription, Metric
-from vecmigrate.verification.record import Check, Outcome
+from vecmigrate.verification.records import Check, Outcome
 
 K = 10
 GOOD = 0.95

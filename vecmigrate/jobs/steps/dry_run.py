@@ -9,9 +9,16 @@ from vecmigrate.dry_run.verdict import EXIT_CODES
 from vecmigrate.errors import ExitCode, MismatchError
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.queries import read_labels
-from vecmigrate.jobs.digests import changed, facts_digest, file_digest, files_digests
-from vecmigrate.jobs.moving import Moving
-from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.jobs.steps.base import (
+    Look,
+    Moving,
+    Standing,
+    Surroundings,
+    changed,
+    facts_digest,
+    file_digest,
+    files_digests,
+)
 from vecmigrate.report.file import REPORT_JSON, save_report
 from vecmigrate.report.html import REPORT_HTML, write_html
 from vecmigrate.state.steps import StepRecord

@@ -8,8 +8,8 @@ from vecmigrate.errors import VerificationError
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.collection import CollectionDescription, Provenance
 from vecmigrate.points.ids import name_some
-from vecmigrate.sync.judging import read_back
-from vecmigrate.sync.ledger import Entry, Ledger, Origin
+from vecmigrate.state.ledger import Entry, Ledger, Origin
+from vecmigrate.sync.reconcile import read_back
 
 _SETTLED_AT_ONCE = 4096
 

@@ -8,11 +8,11 @@ from vecmigrate.anchors import AnchorSet
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.registry import find_switcher, origin
 from vecmigrate.connector.uri import parse_uri
-from vecmigrate.cutover.log import CutoverLog
+from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
 from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.state.ledger import Ledger
 from vecmigrate.state.migrations import JobTable
-from vecmigrate.sync.ledger import Ledger
 
 
 def check_belongs(

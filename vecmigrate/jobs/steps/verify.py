@@ -7,12 +7,18 @@ from pathlib import Path
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import ExitCode
-from vecmigrate.jobs.digests import changed, facts_digest, file_digest
-from vecmigrate.jobs.moving import Moving
-from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.jobs.steps.base import (
+    Look,
+    Moving,
+    Standing,
+    Surroundings,
+    changed,
+    facts_digest,
+    file_digest,
+)
 from vecmigrate.state.steps import StepRecord
 from vecmigrate.verification import Outcome, Verification, VerifySettings, verify
-from vecmigrate.verification.log import VerificationLog
+from vecmigrate.verification.records import VerificationLog
 
 _INPUTS = {
     "options": "options of the verification are other ones",

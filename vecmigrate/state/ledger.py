@@ -1,11 +1,11 @@
-"""What a sync knows of a target's points, in a SQLite file beside the state file."""
+"""The ledger: what is known of each point of a target, in a file beside the state file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.connector.addresses import followed_place
-from vecmigrate.points.batch import IdArray, PointId, id_array
-from vecmigrate.state import open_state, transaction
+from vecmigrate.connector.addresses import followed_place, followed_uri
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
+from vecmigrate.points.checksums import target_hashes
+from vecmigrate.state.file import open_state, transaction
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS points (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
@@ -27,9 +28,6 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)",
     "CREATE TEMP TABLE asked (position INTEGER PRIMARY KEY, id)",
 )
-
-Hashes = NDArray[np.uint64]
-"""``(n,)`` 64-bit hashes."""
 
 
 class Origin(IntEnum):
@@ -65,12 +63,6 @@ class Entry:
     has_text: bool = False
     target: int | None = None
     wrote: int | None = None
-
-
-def signed(hashes: Hashes) -> list[int]:
-    """Return hashes as SQLite keeps integers."""
-    listed: list[int] = np.ascontiguousarray(hashes).view(np.int64).tolist()
-    return listed
 
 
 def stored(point_id: PointId) -> int | str | bytes:
@@ -261,3 +253,30 @@ class Ledger:
     def _one(self, query: str) -> int:
         (value,) = self.connection.execute(query).fetchone()
         return int(value)
+
+
+@contextmanager
+def begun_ledger(state: Path, target: str) -> Iterator[Callable[[VectorBatch], None]]:
+    """Begin the ledger of a vector that was just added in place; yields what notes its points.
+
+    Points of a new collection are known by comparing them. On the source's own points that would
+    not do: what changes, or loses its old vector, before the first sync would be taken for what
+    somebody else wrote.
+
+    Raises
+    ------
+    InputError, MismatchError, WriteError
+        As :func:`open_state`.
+    """
+    with open_ledger(ledger_path(state, followed_uri(target))) as ledger:
+        with transaction(ledger.connection) as connection:
+            for table in ("points", "writing", "facts"):
+                connection.execute(f"DELETE FROM {table}")
+
+        def note(batch: VectorBatch) -> None:
+            ledger.settle(
+                Entry(point_id, None, 0, Origin.TRANSLATED, target=held)
+                for point_id, held in zip(batch.ids.tolist(), target_hashes(batch), strict=True)
+            )
+
+        yield note

@@ -1,19 +1,121 @@
-"""What the steps of a job share: where it moves what, and how far the move has come."""
+"""What every step of a job is."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.connector.addresses import canonical_uri, followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.dry_run.anchoring import ANCHORS_FILE
 from vecmigrate.dry_run.assembling import TRANSLATOR_FILE
+from vecmigrate.dry_run.settings import Stage, silent
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
-from vecmigrate.jobs.digests import file_digest
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.state.migrations import Job, JobStatus, JobTable, job_key
 from vecmigrate.state.steps import StepRecord, StepTable
+
+
+class Standing(StrEnum):
+    """Whether a step is to be done."""
+
+    DONE = "done"
+    DUE = "to do"
+    CONTINUES = "to continue"
+    FAILED = "failed"
+    """Ended with an exit code that stops the job, and would again."""
+    LEFT = "left to you"
+    NOTHING = "nothing to do"
+
+
+class Look(BaseModel):
+    """How a step stands, and why.
+
+    Attributes
+    ----------
+    reason
+        One line without a full stop, for a person.
+    exit_code
+        What a step that failed ended with.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    standing: Standing
+    reason: str
+    exit_code: int = 0
+
+    @property
+    def is_due(self) -> bool:
+        """True where the step is to be done by a run."""
+        return self.standing in (Standing.DUE, Standing.CONTINUES)
+
+    @property
+    def is_left(self) -> bool:
+        """True where the step waits for a person to ask for it."""
+        return self.standing is Standing.LEFT
+
+
+@contextmanager
+def _unrecorded(command: str, source: str, target: str) -> Iterator[dict[str, int]]:
+    yield {}
+
+
+@contextmanager
+def _unstoppable() -> Iterator[Callable[[], bool]]:
+    yield lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run tells, and whom it asks.
+
+    Parameters
+    ----------
+    announce
+        Called with lines for a person.
+    stage
+        Shows progress.
+    recorded
+        Notes that a command begins and how it ends, given command, source and target; yields the
+        counts to note.
+    stoppable
+        Yields a function that tells whether the run is asked to end.
+    """
+
+    announce: Callable[[str], None] = lambda line: None
+    stage: Stage = silent
+    recorded: Callable[[str, str, str], AbstractContextManager[dict[str, int]]] = _unrecorded
+    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = _unstoppable
+
+
+class Step(Protocol):
+    """A step of a job: it is looked at, by `plan` and `run`, and done, by `run`."""
+
+    name: str
+
+    def look(self) -> Look:
+        """Tell how the step stands, changing nothing.
+
+        Raises
+        ------
+        VecmigrateError
+            Where doing it could not end well.
+        """
+        ...
+
+    def do(self, around: Surroundings) -> Look:
+        """Do it, keep its record, and tell what it came to."""
+        ...
 
 
 class Moving:
@@ -107,3 +209,30 @@ class Moving:
                 f"{self.target} was made with another translator than {self.translator}",
                 remedy="Name another target in the job for a new migration, or put the file back.",
             )
+
+
+ABSENT = "absent"
+
+
+def file_digest(path: Path) -> str:
+    """Return a file's SHA-256, or ``absent``."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ABSENT
+
+
+def files_digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Return each file's digest by its path."""
+    return {str(path): file_digest(path) for path in paths}
+
+
+def facts_digest(facts: Mapping[str, object]) -> str:
+    """Return the SHA-256 of JSON facts, whatever their order."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str], names: Mapping[str, str]) -> str:
+    """Say which inputs differ, as ``names`` has them; "" where none does."""
+    return ", ".join(said for name, said in names.items() if before.get(name) != now.get(name))

@@ -10,13 +10,18 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there, rows_by_id
 from vecmigrate.evaluation.search import distances
 from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
-from vecmigrate.points.checksums import content_hashes, id_hashes, same_payload, vector_hashes
+from vecmigrate.points.checksums import (
+    content_hashes,
+    id_hashes,
+    same_payload,
+    signed,
+    target_hashes,
+)
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
-from vecmigrate.sync.ledger import Entry, Ledger, Origin, signed
-from vecmigrate.sync.plan import hashes_of, mark_of
+from vecmigrate.state.ledger import Entry, Ledger, Origin
+from vecmigrate.sync.changes import hashes_of, mark_of
 from vecmigrate.translators import Translator
-from vecmigrate.verification.other_vectors import alike
-from vecmigrate.verification.retranslation import allowed_of
+from vecmigrate.verification.vectors import alike, allowed_of
 
 
 @dataclass(slots=True)
@@ -235,14 +240,6 @@ def read_back(
                 entry.target = vector
                 good.append(entry)
     return good
-
-
-def target_hashes(batch: VectorBatch) -> list[int]:
-    """Return hashes of the vectors that a target holds, 0 for a point without one."""
-    if batch.counts is None:
-        return signed(vector_hashes(id_hashes(batch.ids), batch.vectors))
-    hashed = iter(target_hashes(batch.with_one_vector()))
-    return [next(hashed) if count else 0 for count in batch.counts.tolist()]
 
 
 def _payload_hashes(batch: VectorBatch) -> list[int]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from vecmigrate.connector.registry import open_source
-from vecmigrate.jobs.moving import Moving
-from vecmigrate.jobs.step import Look, Standing, Surroundings
+from vecmigrate.jobs.steps.base import Look, Moving, Standing, Surroundings
 from vecmigrate.state.migrations import Job
 from vecmigrate.state.steps import StepRecord
+from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.run import sync
-from vecmigrate.sync.settings import SyncResult, SyncSettings
 
 
 class SyncStep:

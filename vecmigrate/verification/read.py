@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,13 +12,11 @@ from vecmigrate.connector.source import Source
 from vecmigrate.migration.dead_letters import DeadLetters, without
 from vecmigrate.points.batch import PointId, VectorBatch, Vectors, row_norms
 from vecmigrate.points.checksums import Tally
-from vecmigrate.points.screening import Skipped
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.threads import prefetch
-from vecmigrate.verification.index_recall import Probes
-from vecmigrate.verification.other_vectors import OtherVectors
-from vecmigrate.verification.reading import read_points, screened
-from vecmigrate.verification.retranslation import Retranslation
-from vecmigrate.verification.settings import PROBES, Progress, VerifySettings
+from vecmigrate.verification.index import Probes
+from vecmigrate.verification.options import PROBES, Progress, VerifySettings
+from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
 
 @dataclass(slots=True)
@@ -120,3 +118,29 @@ def _usable(vectors: Vectors, own: list[PointId]) -> Probes:
     norms = row_norms(vectors)
     rows = np.flatnonzero(np.isfinite(norms) & (norms > 0))
     return Probes(np.ascontiguousarray(vectors[rows]), tuple(own[row] for row in rows))
+
+
+def read_points(
+    source: Source, batch_size: int, *, payloads: bool = True, extras: bool = False
+) -> Iterator[VectorBatch]:
+    """Yield a collection's points that have a vector; all, where points have several each.
+
+    Parameters
+    ----------
+    extras
+        What the store keeps beside them too.
+    """
+    if source.describe().multivector:
+        return source.whole_batches(batch_size)
+    if extras:
+        return (batch.with_one_vector() for batch in source.whole_batches(batch_size))
+    return source.batches(batch_size, payloads=payloads)
+
+
+def screened(
+    batches: Iterable[VectorBatch], source: Source, policy: OnBadVector, skipped: Skipped
+) -> Iterator[VectorBatch]:
+    """Screen what :func:`read_points` yields as the migration did; raises as :func:`screen`."""
+    described = source.describe()
+    absent = Absent.WRITTEN if described.multivector else Absent.BAD
+    return screen(batches, described.uri, policy, skipped, absent=absent)

@@ -12,11 +12,11 @@ from pydantic import BaseModel
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch
-from vecmigrate.points.checksums import content_hashes, id_hashes, vector_hashes
+from vecmigrate.points.checksums import content_hashes, id_hashes, signed, vector_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state import transaction
-from vecmigrate.sync.ledger import Ledger, Origin, signed, stored
+from vecmigrate.state.ledger import Ledger, Origin, stored
 
 BY_HASH, BY_IDS = "hash", "ids"
 
