@@ -26,7 +26,7 @@ from wordnet import DATA, Task
 
 from vecmigrate import load_anchors, load_translator
 from vecmigrate.dry_run import Budget, Settings, dry_run
-from vecmigrate.dry_run.settings import CUTOFFS
+from vecmigrate.dry_run.options import CUTOFFS
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
 from vecmigrate.evaluation.search import exact_search

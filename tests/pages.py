@@ -9,9 +9,8 @@ from tempfile import TemporaryDirectory
 from reports import full_report, hostile_report, minimal_report
 
 from vecmigrate.report.comparison import compare_reports
-from vecmigrate.report.comparison_html import write_comparison
 from vecmigrate.report.file import save_report
-from vecmigrate.report.html import write_html
+from vecmigrate.report.html import write_comparison, write_html
 
 SHAPES = {"full": full_report, "minimal": minimal_report, "hostile": hostile_report}
 

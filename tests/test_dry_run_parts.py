@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecmigrate.dry_run.candidates import Candidates
-from vecmigrate.dry_run.imputation import Imputed, impute
 from vecmigrate.dry_run.labelled import RelevantScores, reembedded_metrics, reembedded_ranks
 from vecmigrate.dry_run.purchases import affordable
-from vecmigrate.dry_run.ranking import DOUBT, Truth
-from vecmigrate.dry_run.resampling import Resampler
+from vecmigrate.dry_run.resampling import DOUBT, Resampler, Truth
+from vecmigrate.dry_run.survey import Candidates
+from vecmigrate.dry_run.truth import Imputed, impute
 from vecmigrate.dry_run.verdict import decide
 from vecmigrate.encoders.metered import Budget, count_tokens
 from vecmigrate.errors import InputError, UsageError

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
-from vecmigrate.telemetry.metrics_file import HELP, LABELS, POINTS, RUN, MetricsFile
+from vecmigrate.telemetry.metrics_file import HELP, LABELS, POINTS_TOTAL, RUN, MetricsFile
 
 PAGE = (Path(__file__).parents[1] / "docs" / "observability.md").read_text()
 FILE = Path("vecmigrate.prom")
@@ -207,11 +207,11 @@ def test_labels_of_any_kind_come_back(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "x.prom")
     labels = ("migrate", 'faiss:a "b"\\c.faiss', "qdrant:ü/line\nbreak")
     file.update(labels, {f"{RUN}last_exit_code": 3})
-    file.update(labels, {f"{POINTS}written": 10_000_000_001, f"{RUN}duration_seconds": 1 / 3})
+    file.update(labels, {f"{POINTS_TOTAL}written": 10_000_000_001, f"{RUN}duration_seconds": 1 / 3})
     assert file.read() == {
         labels: {
             f"{RUN}last_exit_code": 3,
-            f"{POINTS}written": 10_000_000_001,
+            f"{POINTS_TOTAL}written": 10_000_000_001,
             f"{RUN}duration_seconds": 1 / 3,
         }
     }

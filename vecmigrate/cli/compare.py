@@ -12,16 +12,18 @@ from rich.markup import escape
 from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import TargetExistsError
-from vecmigrate.report.comparison import Comparison, NotComparableWarning, compare_reports
-from vecmigrate.report.comparison_html import write_comparison
-from vecmigrate.report.comparison_table import (
+from vecmigrate.report.comparison import (
     OTHERS,
     RECALL,
     WHAT,
+    Comparison,
+    NotComparableWarning,
+    compare_reports,
     other_rows,
     recall_rows,
     what_rows,
 )
+from vecmigrate.report.html import write_comparison
 
 EXAMPLES = """
 **Examples**

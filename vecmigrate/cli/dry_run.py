@@ -128,11 +128,11 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Measure what a move would cost over the whole corpus, before anything is written."""
+    from vecmigrate.cli.dry_run_summary import show
     from vecmigrate.dry_run import Budget, Settings, dry_run
     from vecmigrate.dry_run.verdict import EXIT_CODES
     from vecmigrate.report.file import save_report
     from vecmigrate.report.html import write_html
-    from vecmigrate.report.terminal import show
 
     gates = {
         "min-recall@1": min_recall_1,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 
-from vecmigrate.cli.inspect_diff import show_differences
 from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import UsageError
-from vecmigrate.inspection import Inspection, ReconstructionError, inspect, reconstruction_error
+from vecmigrate.inspection import (
+    Comparison,
+    Inspection,
+    ReconstructionError,
+    compare_descriptions,
+    inspect,
+    reconstruction_error,
+)
 
 _COMPARED = 10_000
 
@@ -137,3 +145,42 @@ def _next_step(inspection: Inspection) -> str:
     if inspection.collection.text_field is None:
         return "Next: name the field that holds the text, as ?text=FIELD, or a sidecar with it."
     return f"Next: vecmigrate anchors '{uri}' --encoder MODEL --size 2000 --out anchors.parquet"
+
+
+def show_differences(out: Output, source: str, target: str) -> None:
+    """Print what the two descriptions say differently; neither collection is read."""
+    with open_source(source) as old, open_source(target) as new:
+        found = compare_descriptions(old.describe(), new.describe())
+    if found.differences:
+        out.table(
+            ["setting", "source", "target", "expected"],
+            [
+                [each.setting, _shown(each.source), _shown(each.target), each.expected or "NO"]
+                for each in found.differences
+            ],
+            texts=(0, 1, 2, 3),
+            folded=2,
+        )
+    out.say(f"{found.alike:,} settings are alike")
+    if not found.settings_compared:
+        out.say("note: the stores differ, whose own settings have nothing in common")
+    out.say(_next_step_of_comparison(found))
+    out.result(found.model_dump(mode="json"))
+
+
+def _shown(value: JsonValue) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _next_step_of_comparison(found: Comparison) -> str:
+    if unexpected := found.unexpected():
+        return (
+            f"Next: see to the {len(unexpected):,} marked NO, which no translation makes; then "
+            f"vecmigrate verify '{found.source}' '{found.target}' --translator FILE"
+        )
+    return (
+        "Next: nothing differs but what a translation changes; the points are compared by "
+        f"vecmigrate verify '{found.source}' '{found.target}' --translator FILE"
+    )

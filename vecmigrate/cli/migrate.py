@@ -16,8 +16,7 @@ from vecmigrate.cli.options import (
     state_again,
 )
 from vecmigrate.cli.output import Output
-from vecmigrate.cli.recording import recorded
-from vecmigrate.cli.termination import termination_asked
+from vecmigrate.cli.recording import recorded, termination_asked
 from vecmigrate.connector.registry import open_source
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import EngineName, open_engine

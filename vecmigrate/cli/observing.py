@@ -17,7 +17,7 @@ import typer
 
 from vecmigrate.cli.logs import LogFormat, LogLevel, logging_to
 from vecmigrate.cli.output import Output
-from vecmigrate.cli.run_metrics import metrics_to
+from vecmigrate.cli.recording import metrics_to
 from vecmigrate.runtime.waiting import DEFAULT_WAIT, patience
 
 _LOGS, _SERVERS = "Logs and metrics", "Servers"

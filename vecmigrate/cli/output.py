@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -16,9 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from vecmigrate.cli.ending import Ending, ending_of
 from vecmigrate.cli.logs import RUNS, report_error
-from vecmigrate.errors import ExitCode
+from vecmigrate.cli.options import state_again
+from vecmigrate.connector.registry import find_switcher
+from vecmigrate.errors import ExitCode, VecmigrateError
 from vecmigrate.runtime.waiting import waits_told_to
 from vecmigrate.telemetry.events import log_event
 
@@ -181,3 +185,49 @@ class Output:
         )
         if not self.quiet:
             typer.echo(f"warning: {message}", err=True)
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A command's end.
+
+    Attributes
+    ----------
+    message, remedy
+        Of its error, without a full stop and with one; None where there is none.
+    """
+
+    code: int
+    message: str | None = None
+    remedy: str | None = None
+
+    @property
+    def line(self) -> str:
+        """The error in one line."""
+        return ". ".join(filter(None, (self.message, self.remedy)))
+
+
+def ending_of(error: BaseException | None) -> Ending:
+    """Return how a command ends that is left by this exception, or by none."""
+    if isinstance(error, typer.Exit):
+        return ending_of(error.__cause__) if error.__cause__ else Ending(error.exit_code)
+    if error is None:
+        return Ending(ExitCode.OK)
+    if isinstance(error, VecmigrateError):
+        return Ending(error.exit_code, error.message, error.remedy)
+    if isinstance(error, KeyboardInterrupt):
+        return Ending(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return Ending(ExitCode.WRITE_FAILED, f"the disk is full ({error.filename})", "Make room.")
+    return Ending(ExitCode.INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def give_to_readers(target: str, state: Path | None = None) -> str:
+    """Return how readers get a verified collection, which depends on its store."""
+    if find_switcher(target) is None:
+        return f"Next: point your readers at {target}; its store has no name that could be moved"
+    again = state_again(state)
+    return f"Next: vecmigrate cutover NAME --to '{target}'{again}, NAME being what readers open"

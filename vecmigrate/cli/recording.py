@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
-from vecmigrate.cli.ending import ending_of
 from vecmigrate.cli.logs import LIBRARY, RUNS, handling, report_error, run_attributes
-from vecmigrate.cli.run_metrics import RunMetrics
-from vecmigrate.cli.termination import termination_raises
+from vecmigrate.cli.output import ending_of
 from vecmigrate.connector.addresses import canonical_uri
-from vecmigrate.errors import ExitCode, VecmigrateError
+from vecmigrate.errors import ExitCode, TerminatedError, VecmigrateError
+from vecmigrate.runtime.waiting import unwanted_when
 from vecmigrate.state import open_state
 from vecmigrate.state.runs import RunLog
 from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
+from vecmigrate.telemetry.metrics_file import (
+    DURATION,
+    IN_PROGRESS,
+    LAST_END,
+    LAST_EXIT_CODE,
+    LAST_START,
+    LAST_SUCCESS,
+    LAST_UPDATE,
+    POINTS_TOTAL,
+    MetricsFile,
+    MetricsFileWarning,
+)
 from vecmigrate.telemetry.redaction import redacted
 
 
@@ -99,3 +114,105 @@ class _Checkpoints(logging.Handler):
         if getattr(record, "event", None) == CHECKPOINT:
             self._counts["written"] = int(record.__dict__["attributes"][POINTS])
             self._metrics.reached(self._counts["written"])
+
+
+_asked: ContextVar[MetricsFile | None] = ContextVar("metrics_file", default=None)
+
+
+@contextmanager
+def metrics_to(path: Path | None) -> Iterator[None]:
+    """Have runs write their figures to this file meanwhile; to none where it is None.
+
+    Raises
+    ------
+    InputError, WriteError
+        Where the file holds anything else, or its folder is not there.
+    """
+    file = None if path is None else MetricsFile(path)
+    if file is not None:
+        file.read()
+    before = _asked.set(file)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
+class RunMetrics:
+    """One run's figures; does nothing where no file was asked for."""
+
+    def __init__(self, command: str, source: str, target: str) -> None:
+        self._labels = (command, source, target)
+        self._begun = time.time()
+        self._file = _asked.get()
+
+    def begin(self) -> None:
+        """Note that the run begins."""
+        self._note({IN_PROGRESS: 1, LAST_START: self._begun}, anew=True)
+
+    def reached(self, points: int) -> None:
+        """Note how many points are durable."""
+        self._note({f"{POINTS_TOTAL}written": points})
+
+    def end(self, exit_code: int, counts: Mapping[str, int]) -> None:
+        """Note that the run ends."""
+        now = time.time()
+        figures: dict[str, float] = {
+            f"{POINTS_TOTAL}{name}": count for name, count in counts.items()
+        }
+        figures |= {
+            IN_PROGRESS: 0,
+            LAST_END: now,
+            LAST_EXIT_CODE: exit_code,
+            DURATION: now - self._begun,
+        }
+        if exit_code == 0:
+            figures[LAST_SUCCESS] = now
+        self._note(figures)
+
+    def _note(self, figures: Mapping[str, float], *, anew: bool = False) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.update(self._labels, {**figures, LAST_UPDATE: time.time()}, anew=anew)
+        except VecmigrateError as error:
+            # What is done is no failure because nobody could be told of it.
+            warnings.warn(str(error), MetricsFileWarning, stacklevel=2)
+
+
+@contextmanager
+def termination_asked() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether SIGTERM has come, which ends waiting for a server."""
+    asked = threading.Event()
+    with _handled_by(lambda *_: asked.set()), unwanted_when(asked.is_set):
+        yield asked.is_set
+
+
+@contextmanager
+def termination_raises() -> Iterator[None]:
+    """Have SIGTERM stop what does not ask for it, as Ctrl-C does.
+
+    Raises
+    ------
+    TerminatedError
+        Where it has come.
+    """
+
+    def stop(*_: object) -> None:
+        raise TerminatedError("stopped by SIGTERM", remedy="Run the same command again.")
+
+    with _handled_by(stop):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[..., None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread may set handlers; elsewhere SIGTERM is somebody else's.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -33,7 +33,7 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Lead readers of a name back to what they had before the last cutover."""
-    from vecmigrate.cli.moving import show_move
+    from vecmigrate.cli.cutover import show_move
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import roll_back
     from vecmigrate.state import state_path

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.next_step import give_to_readers
 from vecmigrate.cli.options import JobArgument, JsonFlag, QuietFlag, StateOption, state_again
-from vecmigrate.cli.output import Output
+from vecmigrate.cli.output import Output, give_to_readers
 
 EXAMPLES = """
 **Examples**
@@ -41,8 +40,7 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Do what is left to do of a job: measure, judge, migrate, keep in step, verify."""
-    from vecmigrate.cli.recording import recorded
-    from vecmigrate.cli.termination import termination_asked
+    from vecmigrate.cli.recording import recorded, termination_asked
     from vecmigrate.errors import UsageError
     from vecmigrate.jobs import load_job
     from vecmigrate.jobs.run import run_job

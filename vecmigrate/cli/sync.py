@@ -103,8 +103,7 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Bring a translated collection in step with its source, and re-embed some of it."""
-    from vecmigrate.cli.recording import recorded
-    from vecmigrate.cli.termination import termination_asked
+    from vecmigrate.cli.recording import recorded, termination_asked
     from vecmigrate.points.ids import name_some
     from vecmigrate.state import state_path
     from vecmigrate.sync.options import SyncSettings

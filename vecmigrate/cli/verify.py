@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.next_step import give_to_readers
 from vecmigrate.cli.options import (
     JsonFlag,
     QuietFlag,
@@ -17,7 +16,7 @@ from vecmigrate.cli.options import (
     StateOption,
     TranslatorOption,
 )
-from vecmigrate.cli.output import Output
+from vecmigrate.cli.output import Output, give_to_readers
 from vecmigrate.errors import ExitCode, UsageError, VerificationError
 from vecmigrate.points.screening import OnBadVector
 

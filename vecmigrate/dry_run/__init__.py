@@ -1,7 +1,7 @@
 """What a move would cost, measured before anything is written."""
 
+from vecmigrate.dry_run.options import Settings
 from vecmigrate.dry_run.run import dry_run
-from vecmigrate.dry_run.settings import Settings
 from vecmigrate.encoders.metered import Budget
 
 __all__ = ["Budget", "Settings", "dry_run"]

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.dry_run.candidates import Column
-from vecmigrate.dry_run.ranking import PerDraw, Truth
-from vecmigrate.dry_run.resampling import Resampler
+from vecmigrate.dry_run.resampling import PerDraw, Resampler, Truth
+from vecmigrate.dry_run.survey import Column
 from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Cost, CostCurve, CurveLine, CurvePoint
 

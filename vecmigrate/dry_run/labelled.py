@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.dry_run.ranking import PerDraw, Truth
-from vecmigrate.dry_run.resampling import Resampler
+from vecmigrate.dry_run.resampling import PerDraw, Resampler, Truth
 from vecmigrate.evaluation.metrics import (
     Labels,
     ideal_discounted_gain,

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.dry_run.ranking import PerDraw
+from vecmigrate.anchors import AnchorSet
+from vecmigrate.connector.source import Source
+from vecmigrate.dry_run.survey import Candidates
+from vecmigrate.dry_run.truth import DEEPEST_CUTOFF, Imputed
+from vecmigrate.evaluation.search import score_matrix
+from vecmigrate.points.batch import Vectors, id_array
+from vecmigrate.points.collection import Metric
+from vecmigrate.points.ids import lookup_of
 from vecmigrate.report.schema import Estimate, PairedDifference
+from vecmigrate.translators import Translator
+from vecmigrate.translators.procrustes import FewAnchorsWarning
 
 REPLICATES = 2000
 CONFIDENCE = 0.95
@@ -93,3 +107,135 @@ def _anchor_deviations(refits: PerDraw) -> NDArray[np.float64]:
     left = np.sqrt(max(total - chance, 0) / total) if total > 0 else 0.0
     scaled: NDArray[np.float64] = np.sqrt(g - 1) * left * means
     return scaled
+
+
+SETTLING = 4
+
+DOUBT = 2.0
+"""The number of unseen points is known within this factor."""
+
+PerDraw = NDArray[np.float64]
+"""``(draws, probes)``; one draw where nothing was imputed."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where the true k nearest begin, draw by draw.
+
+    Attributes
+    ----------
+    imputed
+        The scores.
+    thresholds
+        By k, ``(draws, probes)``: the least true score of the k nearest, unseen ones reckoned with.
+    unseen
+        By k, ``(draws, probes)``: how many of the k nearest were not seen.
+    """
+
+    imputed: Imputed
+    thresholds: Mapping[int, NDArray[np.float32]]
+    unseen: Mapping[int, NDArray[np.intp]]
+
+    @classmethod
+    def draw(cls, imputed: Imputed, cutoffs: Sequence[int], rng: np.random.Generator) -> Truth:
+        """Draw how many of the k nearest lie beyond the candidates, for each k."""
+        best = imputed.best(DEEPEST_CUTOFF)
+        thresholds, unseen = {}, {}
+        for k in cutoffs:
+            if k > best.shape[2]:
+                continue
+            rate = 0.0
+            # The more are unseen, the fewer of those seen are among the k nearest.
+            for _ in range(SETTLING):
+                rate = imputed.beyond_rate(best[:, :, max(0, k - 1 - round(rate))])
+            doubt = DOUBT ** rng.uniform(-1, 1, (len(best), 1))
+            missing = np.minimum(rng.poisson(rate * doubt, best.shape[:2]), k)
+            padded = np.concatenate([np.full_like(best[:, :, :1], np.inf), best], axis=2)
+            at = np.take_along_axis(padded, (k - missing)[..., None], axis=2)
+            thresholds[k], unseen[k] = at[..., 0], missing
+        return cls(imputed, thresholds, unseen)
+
+    def hits(self, k: int, order: NDArray[np.intp] | None = None) -> NDArray[np.bool_]:
+        """Tell for the first ``k`` of each ranking which are among the true k nearest.
+
+        Parameters
+        ----------
+        order
+            ``(probes, >= k)`` candidates by rank; the translated collection's own where None.
+
+        Returns
+        -------
+        ``(draws, probes, k)``
+        """
+        scores = self.imputed.scores
+        if order is None:
+            first = scores[:, :, :k]
+        else:
+            first = np.take_along_axis(scores, order[None, :, :k], axis=2)
+        return first >= self.thresholds[k][..., None]
+
+    def recall(self, k: int, order: NDArray[np.intp] | None = None) -> PerDraw:
+        """Recall@k."""
+        recall: PerDraw = self.hits(k, order).mean(axis=2)
+        return recall
+
+    def ndcg(self, k: int, order: NDArray[np.intp] | None = None) -> PerDraw:
+        """nDCG@k, the true k nearest being the relevant ones."""
+        discounts = 1 / np.log2(np.arange(2, k + 2))
+        gained: PerDraw = self.hits(k, order) @ discounts / discounts.sum()
+        return gained
+
+
+GROUPS = 5
+DEPTH = 200
+"""Candidates ranked again: twice the greatest k."""
+
+_FETCH = 2048
+
+
+def refit_orders(
+    source: Source,
+    translator: Translator,
+    anchors: AnchorSet,
+    queries: Vectors,
+    candidates: Candidates,
+    metric: Metric,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.intp]:
+    """Rank each probe's first candidates by maps that a fifth of the anchors was kept from.
+
+    Parameters
+    ----------
+    progress
+        Called with 1 for each map.
+
+    Returns
+    -------
+    ``(GROUPS, probes, min(DEPTH, m))`` candidates by rank under each map.
+    """
+    ids = candidates.ids[:, :DEPTH]
+    wanted = id_array(sorted({i for row in ids.tolist() for i in row}, key=str))
+    lookup = lookup_of(wanted)
+    rows = lookup.rows(id_array(ids.ravel())).reshape(ids.shape)
+    field = source.describe().text_field
+    fetched = (
+        source.fetch(wanted[start : start + _FETCH]) for start in range(0, len(wanted), _FETCH)
+    )
+    old = np.concatenate([translator.inputs(b.vectors, b.texts(field)) for b in fetched])
+    X = translator.inputs(anchors.source_vectors, anchors.texts)
+    absent = np.isneginf(candidates.scores[:, :DEPTH])
+    group = np.random.default_rng(seed).permutation(len(anchors)) % GROUPS
+    orders = np.empty((GROUPS, *ids.shape), np.intp)
+    for g in range(GROUPS):
+        kept = group != g
+        with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
+            refit = copy.copy(translator).fit(X[kept], anchors.target_vectors[kept])
+        new = refit.transform(old)
+        for probe, query in enumerate(queries):
+            scores = score_matrix(query[None], new[rows[probe]], metric)[0]
+            scores[absent[probe]] = -np.inf
+            orders[g, probe] = np.argsort(-scores, kind="stable")
+        if progress is not None:
+            progress(1)
+    return orders

@@ -12,23 +12,25 @@ import numpy as np
 from vecmigrate.anchors import AnchorSet
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run.anchoring import drawn_anchors, given_anchors
-from vecmigrate.dry_run.asking import choose_probes, encode_probes, with_labels
-from vecmigrate.dry_run.assembling import TRANSLATOR_FILE, Measured, assemble
-from vecmigrate.dry_run.buying import (
+from vecmigrate.dry_run.options import Settings, Stage, anchor_count, budget_of, silent
+from vecmigrate.dry_run.purchases import (
     CHECKED_TEXTS,
+    MIN_PROBES,
+    Shares,
     anchors_as_known,
     buy_for_probes,
     check_encoder,
+    choose_probes,
     embed_documents,
+    encode_probes,
     texts_for,
     too_small,
+    with_labels,
 )
-from vecmigrate.dry_run.job import Job
-from vecmigrate.dry_run.purchases import MIN_PROBES, Shares
-from vecmigrate.dry_run.refits import GROUPS, refit_orders
-from vecmigrate.dry_run.sample import Sample
-from vecmigrate.dry_run.settings import Settings, Stage, anchor_count, budget_of, silent
+from vecmigrate.dry_run.report import TRANSLATOR_FILE, Measured, assemble
+from vecmigrate.dry_run.resampling import GROUPS, refit_orders
+from vecmigrate.dry_run.sample import Sample, drawn_anchors, given_anchors
+from vecmigrate.dry_run.session import Job
 from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
 from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
@@ -76,7 +78,7 @@ def dry_run(
 
     Anchors are drawn and re-embedded, a translator is fitted, and the whole corpus is translated in
     one streaming pass that keeps each probe's candidates. Some of these are re-embedded, within the
-    budget; the true scores of the others are imputed (see :mod:`vecmigrate.dry_run.imputation`),
+    budget; the true scores of the others are imputed (see :mod:`vecmigrate.dry_run.truth`),
     and every figure is estimated on the completed lists, with an interval from resampling probes
     and anchors.
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from vecmigrate.anchors import AnchorSet, OnMissingText, draw_anchors, load_anchors
+from vecmigrate.connector.source import Source
+from vecmigrate.dry_run.options import Settings
+from vecmigrate.encoders import Encoder
+from vecmigrate.errors import MismatchError
 from vecmigrate.points.batch import IdArray, VectorBatch
+from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import lookup_of
 
 
@@ -53,3 +60,86 @@ class Sample:
     def _take(self, rows: Sequence[int]) -> Sample:
         points = self.points.take(np.array(rows, np.intp))
         return Sample(points, [self.texts[i] for i in rows], self.anchors_excluded)
+
+
+ANCHORS_FILE = "anchors.parquet"
+
+
+def given_anchors(path: Path, source: Source, encoder: Encoder) -> AnchorSet:
+    """Load an anchor file.
+
+    Raises
+    ------
+    MismatchError
+        Where it is of another source dimension or encoder.
+    InputError
+    """
+    anchors = load_anchors(path)
+    description = source.describe()
+    _require_encoder(anchors, encoder, path)
+    if anchors.source_vectors.shape[1] != description.dimension:
+        raise MismatchError(
+            f"{path} holds old vectors of {anchors.source_vectors.shape[1]} dimensions, and "
+            f"{description.uri} of {description.dimension}",
+            remedy="Give the anchors that were drawn from this collection.",
+        )
+    return anchors
+
+
+def drawn_anchors(
+    source: Source,
+    encoder: Encoder,
+    size: int,
+    folder: Path,
+    settings: Settings,
+    old: EncoderIdentity | None,
+    reading: Callable[[int], None],
+    encoding: Callable[[int], None],
+) -> tuple[AnchorSet, bool]:
+    """Draw ``size`` anchors into the folder, or take those drawn there by the same request.
+
+    Returns
+    -------
+    tuple
+        The anchors, and whether this call paid for them.
+
+    Raises
+    ------
+    MismatchError
+        Where the folder holds anchors of another request.
+    """
+    path = folder / ANCHORS_FILE
+    if not path.exists():
+        drawn = draw_anchors(
+            source,
+            encoder,
+            size,
+            path,
+            seed=settings.seed,
+            strategy=settings.strategy,
+            source_encoder=old,
+            on_bad_vector=settings.on_bad_vector,
+            on_missing_text=OnMissingText.SKIP,
+            reading=reading,
+            encoding=encoding,
+        )
+        return drawn, True
+    anchors = load_anchors(path)
+    card = anchors.card
+    _require_encoder(anchors, encoder, path)
+    asked = (source.describe().uri, settings.seed, settings.strategy)
+    # Points without text are left out, so that fewer may be there than were asked for.
+    if (card.source, card.seed, card.strategy) != asked or not size // 2 <= len(anchors) <= size:
+        raise MismatchError(
+            f"{path} was drawn with other settings",
+            remedy="Name another folder with --out, or pass the file as --anchors.",
+        )
+    return anchors, False
+
+
+def _require_encoder(anchors: AnchorSet, encoder: Encoder, path: Path) -> None:
+    if not anchors.card.target_encoder.same_as(encoder.identity):
+        raise MismatchError(
+            f"{path} was embedded by {anchors.card.target_encoder}, not by {encoder.identity}",
+            remedy="Give the anchors of the new encoder, or let them be drawn.",
+        )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
 from vecmigrate.dry_run import Budget
-from vecmigrate.dry_run.settings import anchor_count, budget_of
+from vecmigrate.dry_run.options import anchor_count, budget_of
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.encoders.metered import count_tokens
 from vecmigrate.jobs.run import steps_of

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vecmigrate.report.pages import write_page
+from vecmigrate.io.atomic import published
+from vecmigrate.report import formatting
+from vecmigrate.report.comparison import ALL, Comparison, all_rows
 from vecmigrate.report.plots import Plot
 from vecmigrate.report.plots.calibration import cosine_histogram, decile_plot, score_plot
+from vecmigrate.report.plots.comparison import curves_plot, recall_at_10_plot
 from vecmigrate.report.plots.cost import cheapest_finding, cost_plot
 from vecmigrate.report.plots.labelled import labelled_plot
 from vecmigrate.report.plots.losses import loss_histogram, loss_map
 from vecmigrate.report.plots.recall import recall_plot
-from vecmigrate.report.schema import DryRunReport
+from vecmigrate.report.schema import DryRunReport, Outcome
 
 REPORT_HTML = "report.html"
 MOST_TEXTS = 10
@@ -65,3 +68,80 @@ def _plots(report: DryRunReport) -> dict[str, Plot | None]:
         "cosines": cosine_histogram(calibration.cosines) if calibration.cosines else None,
         "deciles": decile_plot(calibration.deciles) if calibration.deciles else None,
     }
+
+
+def write_comparison(comparison: Comparison, path: Path) -> Path:
+    """Write the page to ``path``, replacing what is there, and return it.
+
+    Raises
+    ------
+    WriteError
+    """
+    reports = comparison.reports
+    return write_page(
+        path,
+        "comparison.html.j2",
+        {
+            "comparison": comparison,
+            "columns": ALL,
+            "rows": all_rows(reports),
+            "plots": [recall_at_10_plot(reports), curves_plot(reports)],
+        },
+    )
+
+
+_STYLES = Path(__file__).with_name("page.css")
+
+
+def write_page(path: Path, template: str, facts: dict[str, Any]) -> Path:
+    """Render ``template`` of this package with ``facts`` to ``path``, and return that.
+
+    All that is not markup of the templates or of the plots is escaped.
+
+    Raises
+    ------
+    WriteError
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("vecmigrate", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in (
+        "cost",
+        "count",
+        "counted",
+        "duration",
+        "estimate",
+        "moment",
+        "money",
+        "p_value",
+        "paired",
+        "percent",
+        "signed",
+        "trimmed",
+        "unbroken",
+    ):
+        pages.filters[name] = getattr(formatting, name)
+    text = pages.get_template(template).render(
+        **facts,
+        styles=_STYLES.read_text(encoding="utf-8"),
+        outcome_names=formatting.OUTCOME_NAMES,
+        outcome_marks=_OUTCOME_MARKS,
+    )
+    with published(path) as partial:
+        # A lone surrogate in a user's text is no reason to have no page.
+        partial.write_text(text, encoding="utf-8", errors="replace")
+    return path
+
+
+_OUTCOME_MARKS = {
+    Outcome.GO: "✓",
+    Outcome.NO_GO: "✗",
+    Outcome.TOO_SMALL: "?",
+    Outcome.MEASURED: "•",
+}

@@ -18,7 +18,7 @@ LABELS = ("command", "source", "target")
 Labels: TypeAlias = tuple[str, str, str]
 Figures: TypeAlias = dict[str, float]
 
-RUN, POINTS = "vecmigrate_run_", "vecmigrate_points_"
+RUN, POINTS_TOTAL = "vecmigrate_run_", "vecmigrate_points_"
 IN_PROGRESS = f"{RUN}in_progress"
 LAST_START = f"{RUN}last_start_timestamp_seconds"
 LAST_UPDATE = f"{RUN}last_update_timestamp_seconds"
@@ -72,7 +72,7 @@ class MetricsFile:
             series = self._read()
             own = series.setdefault(labels, {})
             if anew:
-                for name in [name for name in own if name.startswith(POINTS)]:
+                for name in [name for name in own if name.startswith(POINTS_TOTAL)]:
                     del own[name]
             own.update(figures)
             registry = CollectorRegistry()
@@ -99,7 +99,7 @@ class MetricsFile:
         try:
             for family in text_string_to_metric_families(self._path.read_text(encoding="utf-8")):
                 for sample in family.samples:
-                    if not sample.name.startswith((RUN, POINTS)):
+                    if not sample.name.startswith((RUN, POINTS_TOTAL)):
                         raise ValueError(f"it holds {sample.name}")
                     command, source, target = (sample.labels[label] for label in LABELS)
                     own = series.setdefault((command, source, target), {})
@@ -144,4 +144,4 @@ class _Series:
 
 
 def _help(name: str) -> str:
-    return HELP.get(name) or f"Points {name.removeprefix(POINTS)}, by the last run."
+    return HELP.get(name) or f"Points {name.removeprefix(POINTS_TOTAL)}, by the last run."

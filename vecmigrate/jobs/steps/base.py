@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.connector.addresses import canonical_uri, followed_uri
 from vecmigrate.connector.registry import open_source
-from vecmigrate.dry_run.anchoring import ANCHORS_FILE
-from vecmigrate.dry_run.assembling import TRANSLATOR_FILE
-from vecmigrate.dry_run.settings import Stage, silent
+from vecmigrate.dry_run.options import Stage, silent
+from vecmigrate.dry_run.report import TRANSLATOR_FILE
+from vecmigrate.dry_run.sample import ANCHORS_FILE
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.state.migrations import Job, JobStatus, JobTable, job_key

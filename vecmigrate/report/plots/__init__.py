@@ -1,5 +1,5 @@
 """Plots of reports, each an SVG with what it shows in words and as a table."""
 
-from vecmigrate.report.plots.plot import Plot
+from vecmigrate.report.plots.canvas import Plot
 
 __all__ = ["Plot"]

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.report.formatting import count, counted
-from vecmigrate.report.plots.axes import legend_above, mark_mean
-from vecmigrate.report.plots.canvas import draw
-from vecmigrate.report.plots.palette import INK, ONE, TWO
-from vecmigrate.report.plots.plot import Plot
-from vecmigrate.report.plots.sampling import spread
+from vecmigrate.report.plots.canvas import INK, ONE, TWO, Plot, draw, legend_above, mark_mean
 from vecmigrate.report.schema import CalibrationDecile
 
 if TYPE_CHECKING:
@@ -148,3 +145,10 @@ def _binned(translated: np.ndarray, true: np.ndarray) -> list[list[str]]:
         for i in range(_BINS)
         if (place == i).any()
     ]
+
+
+def spread(total: int, most: int) -> NDArray[np.intp]:
+    """``(min(total, most),)`` positions, evenly spread over ``range(total)``."""
+    if total <= most:
+        return np.arange(total)
+    return np.linspace(0, total - 1, most).round().astype(np.intp)

@@ -5,14 +5,65 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from vecmigrate.report.plots.palette import GRID, INK, MUTED, PAPER, themed
+from vecmigrate.report.schema import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+INK = "#010101"
+MUTED = "#020202"
+GRID = "#030303"
+PAPER = "#040404"
+DOT = "#050505"
+ALERT = "#060606"
+LOSSES = ("#080801", "#080802", "#080803", "#080804", "#080805")
+"""From no loss to all lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """How one series looks: colour, marker, line."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+ONE = Series("#070701", "o", "-")
+TWO = Series("#070702", "s", "--")
+THREE = Series("#070703", "^", ":")
+FOUR = Series("#070704", "D", "-.")
+SERIES = (ONE, TWO, THREE, FOUR)
+
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+    DOT: "dot",
+    ALERT: "alert",
+    **{colour: f"loss-{step}" for step, colour in enumerate(LOSSES)},
+    **{series.colour: f"series-{number}" for number, series in enumerate(SERIES, start=1)},
+}
+_STAND_IN = re.compile("|".join(_VARIABLES))
+
+
+def series(position: int) -> Series:
+    """The look of the ``position``-th of many series: sixteen differ, then they start again."""
+    look = SERIES[position % len(SERIES)]
+    line = SERIES[(position + position // len(SERIES)) % len(SERIES)].line
+    return Series(look.colour, look.marker, line)
+
+
+def themed(markup: str) -> str:
+    """Put CSS variables in the place of the stand-ins."""
+    return _STAND_IN.sub(lambda found: f"var(--{_VARIABLES[found[0]]})", markup)
+
 
 # 360 units: on a phone a unit is about a pixel, so that text keeps its size there; page.css makes
 # it smaller where the page is wide.
@@ -105,4 +156,88 @@ def _for_page(svg: str, name: str) -> str:
         body[: body.index(">")],
         f'<svg {view_box[0]} aria-hidden="true" focusable="false"',
         1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A drawing and its two other forms, for those who do not see it.
+
+    Parameters
+    ----------
+    name
+        Its id on the page.
+    title
+        What is drawn, in a few words.
+    svg
+        An ``<svg>`` element without a size of its own.
+    finding
+        What it shows, in sentences made from the facts.
+    caption
+        How to read it.
+    columns, rows
+        The numbers drawn, or a summary of them where they are many.
+    """
+
+    name: str
+    title: str
+    svg: str
+    finding: str
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def line_with_band(
+    axes: Axes, xs: Sequence[float], figures: Sequence[Estimate], look: Series, label: str
+) -> None:
+    """A line through the figures, their intervals as a band."""
+    lows, highs = [f.low for f in figures], [f.high for f in figures]
+    axes.fill_between(xs, lows, highs, color=look.colour, alpha=0.16, linewidth=0)
+    axes.plot(
+        xs,
+        [f.value for f in figures],
+        color=look.colour,
+        marker=look.marker,
+        linestyle=look.line,
+        markeredgecolor=PAPER,
+        markeredgewidth=0.8,
+        label=label,
+    )
+
+
+def dot_with_interval(axes: Axes, figure: Estimate, y: float, look: Series, label: str) -> None:
+    """A figure as a marker at height ``y``, its interval as a bar."""
+    axes.plot([figure.low, figure.high], [y, y], color=look.colour, linewidth=2)
+    axes.plot(
+        [figure.value], [y], color=look.colour, marker=look.marker, linestyle="none",
+        markersize=7, markeredgecolor=PAPER, markeredgewidth=0.8, label=label,
+    )  # fmt: skip
+
+
+def mark_mean(axes: Axes, mean: float) -> None:
+    """A dashed upright line over bars, set off from them in both themes."""
+    axes.axvline(mean, color=PAPER, linewidth=4)
+    axes.axvline(mean, color=INK, linestyle="--", linewidth=1.4, label=f"mean {mean:.3f}")
+
+
+def recall_by_k(axes: Axes, cutoffs: Sequence[int]) -> None:
+    """Scales and names of recall@k, upwards, against k."""
+    axes.set_xscale("log")
+    axes.set_xticks(cutoffs, [str(k) for k in cutoffs])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("k, neighbours asked for")
+    axes.set_ylabel("recall@k")
+
+
+def legend_above(axes: Axes, columns: int) -> None:
+    """A legend that covers no data."""
+    figure = axes.get_figure()
+    assert figure is not None
+    handles, labels = axes.get_legend_handles_labels()
+    # Each label once, though a series may have been drawn in parts.
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(once.values()), list(once), loc="outside upper left", ncols=columns, borderaxespad=0
     )

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from vecmigrate.report.comparison import ComparedReport
 from vecmigrate.report.formatting import ABSENT, counted, estimate, trimmed
-from vecmigrate.report.plots.axes import (
+from vecmigrate.report.plots.canvas import (
+    Plot,
     dot_with_interval,
+    draw,
     legend_above,
     line_with_band,
     recall_by_k,
+    series,
 )
-from vecmigrate.report.plots.canvas import draw
-from vecmigrate.report.plots.palette import series
-from vecmigrate.report.plots.plot import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vecmigrate.report.formatting import estimate, percent
-from vecmigrate.report.plots.axes import legend_above, line_with_band
-from vecmigrate.report.plots.canvas import draw
-from vecmigrate.report.plots.palette import ALERT, INK, series
-from vecmigrate.report.plots.plot import Plot
+from vecmigrate.report.plots.canvas import (
+    ALERT,
+    INK,
+    Plot,
+    draw,
+    legend_above,
+    line_with_band,
+    series,
+)
 from vecmigrate.report.schema import CostCurve
 
 if TYPE_CHECKING:

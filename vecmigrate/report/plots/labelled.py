@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vecmigrate.report.formatting import estimate, trimmed
-from vecmigrate.report.plots.axes import dot_with_interval, legend_above
-from vecmigrate.report.plots.canvas import draw
-from vecmigrate.report.plots.palette import ONE, THREE, TWO
-from vecmigrate.report.plots.plot import Plot
+from vecmigrate.report.plots.canvas import (
+    ONE,
+    THREE,
+    TWO,
+    Plot,
+    dot_with_interval,
+    draw,
+    legend_above,
+)
 from vecmigrate.report.schema import Estimate, LabelledMetric
 
 if TYPE_CHECKING:

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecmigrate.report.formatting import count, counted, percent
-from vecmigrate.report.plots.axes import legend_above, mark_mean
-from vecmigrate.report.plots.canvas import draw
-from vecmigrate.report.plots.palette import DOT, LOSSES, ONE, PAPER
-from vecmigrate.report.plots.plot import Plot
-from vecmigrate.report.plots.sampling import spread
+from vecmigrate.report.plots.calibration import spread
+from vecmigrate.report.plots.canvas import (
+    DOT,
+    LOSSES,
+    ONE,
+    PAPER,
+    Plot,
+    draw,
+    legend_above,
+    mark_mean,
+)
 from vecmigrate.report.schema import ProbeLoss
 
 if TYPE_CHECKING:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vecmigrate.report.formatting import estimate, signed
-from vecmigrate.report.plots.axes import legend_above, line_with_band, recall_by_k
-from vecmigrate.report.plots.canvas import draw
-from vecmigrate.report.plots.palette import ALERT, ONE, PAPER, THREE
-from vecmigrate.report.plots.plot import Plot
+from vecmigrate.report.plots.canvas import (
+    ALERT,
+    ONE,
+    PAPER,
+    THREE,
+    Plot,
+    draw,
+    legend_above,
+    line_with_band,
+    recall_by_k,
+)
 from vecmigrate.report.schema import ProbeKind, ProbeSample, RecallFigures
 
 if TYPE_CHECKING:

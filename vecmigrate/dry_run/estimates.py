@@ -9,20 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.dry_run.cost_curve import Pool, cost_curve
-from vecmigrate.dry_run.imputation import Imputed, impute
-from vecmigrate.dry_run.known import Known, TrueScores
 from vecmigrate.dry_run.labelled import (
     RelevantScores,
     compare_labelled,
     reembedded_metrics,
     reembedded_ranks,
 )
+from vecmigrate.dry_run.options import CUTOFFS
 from vecmigrate.dry_run.probes import Probes
 from vecmigrate.dry_run.purchases import informative
-from vecmigrate.dry_run.ranking import PerDraw, Truth
-from vecmigrate.dry_run.resampling import Resampler
-from vecmigrate.dry_run.settings import CUTOFFS
+from vecmigrate.dry_run.resampling import PerDraw, Resampler, Truth
 from vecmigrate.dry_run.survey import Survey
+from vecmigrate.dry_run.truth import Imputed, Known, TrueScores, impute
 from vecmigrate.points.batch import IdArray
 from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Cost, CostCurve, Estimate, LabelledMetric

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run.settings import Settings, Stage
+from vecmigrate.dry_run.options import Settings, Stage
 from vecmigrate.encoders import Encoder
 from vecmigrate.encoders.metered import Budget, EmbeddingStore, TokenCounter
 from vecmigrate.points.batch import VectorBatch
