@@ -18,7 +18,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 from measuring import clustered, forget, provenance
-from vecmigrate_faiss.rows import Rows
+from vecmigrate_faiss.index.rows import Rows
 
 from vecmigrate import open_source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import faiss
 from faiss_cases import CASES, FEATURES, REFUSED, Case
-from vecmigrate_faiss.kinds import settings_of
+from vecmigrate_faiss.index.kinds import settings_of
 
 from vecmigrate.connector import Metric
 

@@ -28,7 +28,7 @@ from faiss_indexes import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from vecmigrate_faiss.unit_length import scaled_for
+from vecmigrate_faiss.index.base import scaled_for
 
 from vecmigrate import open_sink, open_source
 from vecmigrate.connector import (

@@ -7,13 +7,11 @@ from itertools import compress
 from pathlib import Path
 
 from vecmigrate.connector import Metric, Provenance, sync_path
-from vecmigrate_faiss.build import Points, build_index
-from vecmigrate_faiss.carrying import Carried
 from vecmigrate_faiss.companion import Companion
-from vecmigrate_faiss.flat_file import flat_head, flat_tail
-from vecmigrate_faiss.index_kind import FaissIndex
-from vecmigrate_faiss.jsonl import sidecar_lines
-from vecmigrate_faiss.kinds import IndexSettings
+from vecmigrate_faiss.index.base import FaissIndex
+from vecmigrate_faiss.index.build import Carried, Points, build_index, flat_head, flat_tail
+from vecmigrate_faiss.index.kinds import IndexSettings
+from vecmigrate_faiss.sidecars.jsonl import sidecar_lines
 from vecmigrate_faiss.staging import Staging
 
 _BUFFER = 1 << 20

@@ -19,14 +19,13 @@ from vecmigrate.connector import (
     check_dimension,
     sync_path,
 )
-from vecmigrate_faiss.build import empty_flat
 from vecmigrate_faiss.files import build_files
-from vecmigrate_faiss.flat_file import flat_head
-from vecmigrate_faiss.kinds import IndexSettings
+from vecmigrate_faiss.index.base import scaled_for
+from vecmigrate_faiss.index.build import empty_flat, flat_head
+from vecmigrate_faiss.index.kinds import IndexSettings
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.source import FaissSource
 from vecmigrate_faiss.staging import Staging, remove_spent
-from vecmigrate_faiss.unit_length import scaled_for
 
 
 class FaissSink(Sink):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -31,13 +32,12 @@ from vecmigrate.connector import (
 )
 from vecmigrate_faiss.companion import Companion, read_companion
 from vecmigrate_faiss.exchange import edition
-from vecmigrate_faiss.layout import open_layout, reading
+from vecmigrate_faiss.index.base import scaled_for
+from vecmigrate_faiss.index.read import open_layout, read_index, reading
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
-from vecmigrate_faiss.searching import search_index
-from vecmigrate_faiss.sidecar import Record, Sidecar
 from vecmigrate_faiss.sidecars import open_sidecar
-from vecmigrate_faiss.unit_length import scaled_for
+from vecmigrate_faiss.sidecars.base import Record, Sidecar
 
 _SAMPLE = 200
 _BATCHES_AHEAD = 4
@@ -288,3 +288,27 @@ def _companion_of(location: Location, dimension: int) -> Companion | None:
             remedy="Move the file away if the index is not the one that vecmigrate wrote.",
         )
     return companion
+
+
+_MOST_QUERIES = 1024
+
+
+def search_index(path: Path, queries: Vectors, k: int, metric: Metric) -> list[Int64s]:
+    """Return the FAISS ids of each query's ``k`` nearest, fewer where the index finds no more.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or the queries are not of its dimension.
+    """
+    queries = scaled_for(metric, queries)
+    index = read_index(path)
+    found: list[Int64s] = []
+    with reading(path):
+        if queries.shape[1] != index.d:
+            raise RuntimeError(f"queries of {queries.shape[1]} dimensions, it has {index.d}")
+        for start in range(0, len(queries), _MOST_QUERIES):
+            part = np.ascontiguousarray(queries[start : start + _MOST_QUERIES])
+            _, ids = index.search(part, min(k, index.ntotal))
+            found += [row[row >= 0] for row in ids]
+    return found

@@ -19,7 +19,7 @@ import numpy as np
 
 from vecmigrate.connector import InputError, PointId, UsageError
 from vecmigrate_faiss.lookup import IdTable, Int64s
-from vecmigrate_faiss.sidecar import DEFAULT_KEY, Record, Sidecar
+from vecmigrate_faiss.sidecars.base import DEFAULT_KEY, Record, Sidecar
 
 FORMAT = 1
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 import faiss
 from pydantic import BaseModel, ConfigDict, Field
 
-from vecmigrate.connector import Metric
+from vecmigrate.connector import Metric, Vectors, are_unit_length
 
 FaissIndex: TypeAlias = Any
 """A ``faiss.Index``; the type hints of FAISS know no attributes of its kinds."""
@@ -101,3 +101,23 @@ class IndexKind(BaseModel, ABC):
     def refusal(self, metric: Metric) -> str | None:
         """Say why there is no such index with this metric, or None."""
         return None
+
+
+_ROUNDING = 1e-6
+"""How far from 1 float32 arithmetic leaves the length of a vector that was scaled to it."""
+
+
+def scaled_for(metric: Metric, vectors: Vectors) -> Vectors:
+    """Return ``(n, d)`` vectors as an index with this metric is given them, a copy if changed."""
+    if metric is not Metric.COSINE or are_unit_length(vectors, tolerance=_ROUNDING):
+        return vectors
+    vectors = vectors.copy()
+    faiss.normalize_L2(vectors)
+    return vectors
+
+
+def faiss_reason(error: BaseException) -> str:
+    """Return the last part of a FAISS error's message, on one line."""
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    return " ".join(str(error).rpartition("Error: ")[2].split()) or type(error).__name__

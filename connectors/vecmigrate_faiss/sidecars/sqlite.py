@@ -16,7 +16,7 @@ import numpy as np
 
 from vecmigrate.connector import InputError, UsageError
 from vecmigrate_faiss.lookup import IdTable, Int64s
-from vecmigrate_faiss.sidecar import DEFAULT_KEY, Record, Sidecar
+from vecmigrate_faiss.sidecars.base import DEFAULT_KEY, Record, Sidecar
 
 MAGIC = b"SQLite format 3\0"
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import faiss
 
 from vecmigrate.connector import Metric
-from vecmigrate_faiss.index_kind import METRICS, FaissIndex, IndexKind, PositiveInt
+from vecmigrate_faiss.index.base import METRICS, FaissIndex, IndexKind, PositiveInt
 
 TRAINING_ROWS_PER_LIST = 64
 

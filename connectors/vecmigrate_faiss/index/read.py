@@ -11,11 +11,10 @@ from pathlib import Path
 import faiss
 
 from vecmigrate.connector import InputError, Metric
-from vecmigrate_faiss.faults import faiss_reason
-from vecmigrate_faiss.index_kind import FaissIndex, UnknownKindError
-from vecmigrate_faiss.kinds import READABLE, IndexSettings, notes_on, settings_of
-from vecmigrate_faiss.rows import Rows
-from vecmigrate_faiss.walking import rows_of
+from vecmigrate_faiss.index.base import FaissIndex, UnknownKindError, faiss_reason
+from vecmigrate_faiss.index.coded_rows import rows_of
+from vecmigrate_faiss.index.kinds import READABLE, IndexSettings, notes_on, settings_of
+from vecmigrate_faiss.index.rows import Rows
 
 _METRICS = {
     faiss.METRIC_INNER_PRODUCT: Metric.DOT,

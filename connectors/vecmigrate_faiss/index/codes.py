@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 import faiss
 from pydantic import BaseModel, ConfigDict, Field
 
-from vecmigrate_faiss.index_kind import FaissIndex, PositiveInt, UnknownKindError
+from vecmigrate_faiss.index.base import FaissIndex, PositiveInt, UnknownKindError
 
 SQ_TYPES = {
     "SQ8": faiss.ScalarQuantizer.QT_8bit,

@@ -15,8 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vecmigrate.connector import InputError
-from vecmigrate_faiss.numbered_records import NumberedRecords
-from vecmigrate_faiss.sidecar import Record
+from vecmigrate_faiss.sidecars.base import NumberedRecords, Record
 
 PICKLE = b"\x80"
 """How a pickle begins, of protocol 2 or later."""

@@ -7,7 +7,8 @@ from typing import Literal, Self
 import faiss
 
 from vecmigrate.connector import Metric
-from vecmigrate_faiss.codes import (
+from vecmigrate_faiss.index.base import METRICS, FaissIndex, IndexKind, PositiveInt
+from vecmigrate_faiss.index.codes import (
     Codes,
     GraphCodes,
     PqCodes,
@@ -16,8 +17,7 @@ from vecmigrate_faiss.codes import (
     TwoLevelCodes,
     codes_of,
 )
-from vecmigrate_faiss.index_kind import METRICS, FaissIndex, IndexKind, PositiveInt
-from vecmigrate_faiss.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
+from vecmigrate_faiss.index.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
 
 _FEWEST_FOR_NSG = 200
 

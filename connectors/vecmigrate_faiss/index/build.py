@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.connector import Metric, Vectors, WriteError
-from vecmigrate_faiss.carrying import Carried
-from vecmigrate_faiss.faults import faiss_reason
-from vecmigrate_faiss.flat_file import write_flat
-from vecmigrate_faiss.index_kind import FaissIndex, IndexKind
-from vecmigrate_faiss.kinds import IndexSettings, parts_of
+from vecmigrate_faiss.index.base import FaissIndex, IndexKind, faiss_reason
+from vecmigrate_faiss.index.coded_rows import TransformedRows, rows_of
+from vecmigrate_faiss.index.kinds import IndexSettings, parts_of
+from vecmigrate_faiss.index.plain_kinds import FlatKind
+from vecmigrate_faiss.index.read import read_index
+from vecmigrate_faiss.index.rows import MappedRows
+from vecmigrate_faiss.index.wrapping_kinds import PreTransformKind
 from vecmigrate_faiss.lookup import Int64s
-from vecmigrate_faiss.plain_kinds import FlatKind
 
 _CHUNK_BYTES = 1 << 26
 _ID_ROWS = 1 << 20
@@ -194,3 +195,139 @@ def _let_train_on_few(index: FaissIndex) -> None:
         for trained in (part, *(getattr(part, name, None) for name in ("pq", "rq"))):
             if hasattr(trained, "cp"):
                 trained.cp.min_points_per_centroid = 1
+
+
+_COUNT_AT = 8  # after a magic of four bytes and the dimension, in every FAISS index
+_LENGTH = 8
+
+
+def write_flat(
+    path: Path, empty: FaissIndex, count: int, chunks: Iterable[tuple[Vectors, Int64s]]
+) -> None:
+    """Write ``count`` vectors as the Flat index ``empty``, which an IDMap may wrap.
+
+    Parameters
+    ----------
+    chunks
+        Vectors ``(m, d)`` float32 with their ids ``(m,)`` int64, which only an IDMap takes.
+    """
+    ids: list[Int64s] = []
+    with path.open("wb") as file:
+        file.write(flat_head(empty, count))
+        for vectors, numbers in chunks:
+            file.write(vectors.data)
+            ids.append(numbers)
+        file.writelines(flat_tail(empty, count, ids))
+
+
+def flat_head(empty: FaissIndex, count: int) -> bytes:
+    """Return what such a file holds before its vectors, of the same length whatever the count."""
+    wrapped = isinstance(empty, faiss.IndexIDMap)
+    inner = faiss.downcast_index(empty.index) if wrapped else empty
+    flat = faiss.serialize_index(inner).tobytes()
+    head = b""
+    if wrapped:
+        whole = faiss.serialize_index(empty).tobytes()
+        head = _with_count(whole[: -len(flat) - _LENGTH], count)
+    return head + _with_count(flat[:-_LENGTH], count) + np.int64(count * empty.d).tobytes()
+
+
+def flat_tail(empty: FaissIndex, count: int, ids: Iterable[Int64s]) -> Iterator[bytes]:
+    """Yield what such a file holds after its vectors: the ids of an IDMap."""
+    if isinstance(empty, faiss.IndexIDMap):
+        yield np.int64(count).tobytes()
+        for numbers in ids:
+            yield numbers.tobytes()
+
+
+def _with_count(header: bytes, count: int) -> bytes:
+    return header[:_COUNT_AT] + np.int64(count).tobytes() + header[_COUNT_AT + _LENGTH :]
+
+
+def can_carry(kind: IndexKind) -> bool:
+    """Tell whether points of such an index can stay exactly as they are when others change."""
+    inner = kind.index if isinstance(kind, PreTransformKind) else kind
+    return inner.copies_codes or inner.encodes_again_alike
+
+
+class Carried:
+    """An index in training and codes, for one that replaces it.
+
+    Encoding a vector that was decoded may give another code, or put it into another list: where
+    codes can be copied, they are.
+
+    Parameters
+    ----------
+    path
+        The index file.
+    origins
+        ``(n,)`` int64: for each point of the new index its row in the old one, -1 where it has a
+        new vector.
+    """
+
+    def __init__(self, path: Path, origins: Int64s) -> None:
+        self._path = path
+        self._origins = origins
+        rows = rows_of(read_index(path))
+        self._rows = rows.inner if isinstance(rows, MappedRows) else rows
+        self._done = 0
+        self._names: list[Int64s] = []
+
+    def is_trained(self) -> bool:
+        """True where there is a training to take over."""
+        return bool(self._rows.count)
+
+    def emptied(self) -> FaissIndex:
+        """Return the index without its points, in its IDMap if it has one; its training is left."""
+        index = faiss.read_index(str(self._path))
+        index.reset()
+        inner = index
+        while hasattr(inner, "index"):
+            inner = faiss.downcast_index(inner.index)
+        if isinstance(inner, faiss.IndexNSGPQ):
+            # FAISS makes it in training and leaves it out of the file.
+            faiss.downcast_index(inner.storage).pq.compute_sdc_table()
+        return index
+
+    def add(self, wrapped: FaissIndex, kind: IndexKind, vectors: Vectors, ids: Int64s) -> None:
+        """Add the next points to :meth:`emptied`, or to an IDMap around it.
+
+        Parameters
+        ----------
+        vectors
+            ``(n, d)``; they count for points that are new.
+        """
+        origins = self._origins[self._done : self._done + len(vectors)]
+        self._done += len(vectors)
+        stays = origins >= 0
+        kept = origins[stays]
+        if len(kept):
+            first, stop = int(kept.min()), int(kept.max()) + 1
+            # Not for rows here and there, which would have the whole file read for each batch.
+            if stop - first < 2 * len(kept):
+                self._rows.soon(first, stop)
+        mapped = isinstance(wrapped, faiss.IndexIDMap)
+        index = target = faiss.downcast_index(wrapped.index) if mapped else wrapped
+        rows = self._rows
+        if isinstance(rows, TransformedRows) and isinstance(kind, PreTransformKind):
+            vectors = np.ascontiguousarray(rows.forward(vectors))
+            rows, kind, target = rows.inner, kind.index, faiss.downcast_index(index.index)
+            vectors[stays] = rows.take(kept)
+        own_ids = np.arange(index.ntotal, index.ntotal + len(ids)) if mapped else ids
+        if kind.copies_codes:
+            codes = target.sa_encode(vectors)
+            codes[stays] = rows.codes(kept)
+            target.add_sa_codes(codes, own_ids)
+        elif kind.keeps_ids:
+            target.add_with_ids(vectors, own_ids)
+        else:
+            target.add(vectors)
+        index.ntotal = wrapped.ntotal = target.ntotal
+        if mapped:
+            self._names.append(ids)
+
+    def name(self, wrapped: FaissIndex) -> None:
+        """Give an IDMap the ids of all that was added under it."""
+        if isinstance(wrapped, faiss.IndexIDMap):
+            names = np.concatenate([np.empty(0, np.int64), *self._names])
+            faiss.copy_array_to_vector(names, wrapped.id_map)

@@ -12,8 +12,7 @@ from typing import Any
 
 from vecmigrate.connector import InputError
 from vecmigrate_faiss.location import INDEX_STORE
-from vecmigrate_faiss.numbered_records import NumberedRecords
-from vecmigrate_faiss.sidecar import Record
+from vecmigrate_faiss.sidecars.base import NumberedRecords, Record
 
 
 class LlamaIndexDocstore(NumberedRecords):

@@ -7,13 +7,13 @@ from pathlib import Path
 from vecmigrate.connector import InputError, StoreURI, UsageError
 from vecmigrate_faiss.companion import Companion
 from vecmigrate_faiss.exchange import belonging
-from vecmigrate_faiss.jsonl import JsonlSidecar
-from vecmigrate_faiss.langchain import PICKLE, LangChainDocstore
-from vecmigrate_faiss.llamaindex import LlamaIndexDocstore
 from vecmigrate_faiss.location import DOCSTORE, Location
-from vecmigrate_faiss.parquet import ParquetSidecar
-from vecmigrate_faiss.sidecar import Sidecar
-from vecmigrate_faiss.sqlite import MAGIC, SqliteSidecar
+from vecmigrate_faiss.sidecars.base import Sidecar
+from vecmigrate_faiss.sidecars.jsonl import JsonlSidecar
+from vecmigrate_faiss.sidecars.langchain import PICKLE, LangChainDocstore
+from vecmigrate_faiss.sidecars.llamaindex import LlamaIndexDocstore
+from vecmigrate_faiss.sidecars.parquet import ParquetSidecar
+from vecmigrate_faiss.sidecars.sqlite import MAGIC, SqliteSidecar
 
 _OPTIONS = ("id", "text", "table")
 

@@ -8,10 +8,10 @@ import faiss
 from pydantic import Field
 
 from vecmigrate.connector import Metric
-from vecmigrate_faiss.coded_kinds import CodedKind, HnswCodedKind, IvfCodedKind, NsgKind
-from vecmigrate_faiss.index_kind import FaissIndex, IndexKind
-from vecmigrate_faiss.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
-from vecmigrate_faiss.transforms import Normalization, Opq, Transform
+from vecmigrate_faiss.index.base import FaissIndex, IndexKind
+from vecmigrate_faiss.index.coded_kinds import CodedKind, HnswCodedKind, IvfCodedKind, NsgKind
+from vecmigrate_faiss.index.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
+from vecmigrate_faiss.index.transforms import Normalization, Opq, Transform
 
 
 class PreTransformKind(IndexKind):

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from vecmigrate_faiss.index_kind import FaissIndex, PositiveInt, UnknownKindError
+from vecmigrate_faiss.index.base import FaissIndex, PositiveInt, UnknownKindError
 
 
 class _Transform(BaseModel, ABC):

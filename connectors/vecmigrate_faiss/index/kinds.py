@@ -1,7 +1,7 @@
 """From an index to the recipe that makes one like it, and back.
 
 A new kind is a class in one of the ``*_kinds`` modules, its name in :data:`KINDS` and
-:data:`~vecmigrate_faiss.wrapping_kinds.Kind`, and its rows in ``walking``.
+:data:`~vecmigrate_faiss.index.wrapping_kinds.Kind`, and its rows in ``walking``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import faiss
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from vecmigrate.connector import MismatchError, TargetSpec, UsageError
-from vecmigrate_faiss.coded_kinds import CodedKind, HnswCodedKind, IvfCodedKind, NsgKind
-from vecmigrate_faiss.codes import SQ_TYPES, sq_words
-from vecmigrate_faiss.faults import faiss_reason
-from vecmigrate_faiss.index_kind import METRICS, FaissIndex, IndexKind, UnknownKindError
-from vecmigrate_faiss.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
-from vecmigrate_faiss.transforms import transform_of
-from vecmigrate_faiss.wrapping_kinds import Kind, PreTransformKind, RefineKind
+from vecmigrate_faiss.index.base import (
+    METRICS,
+    FaissIndex,
+    IndexKind,
+    UnknownKindError,
+    faiss_reason,
+)
+from vecmigrate_faiss.index.coded_kinds import CodedKind, HnswCodedKind, IvfCodedKind, NsgKind
+from vecmigrate_faiss.index.codes import SQ_TYPES, sq_words
+from vecmigrate_faiss.index.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKind
+from vecmigrate_faiss.index.transforms import transform_of
+from vecmigrate_faiss.index.wrapping_kinds import Kind, PreTransformKind, RefineKind
 
 READABLE = (
     "Flat, SQ, PQ and residual quantizers can be read, plain or in IVF, and Flat, SQ and PQ in "

@@ -1,0 +1,1 @@
+"""FAISS indexes: how each kind is read, built and carried over."""
