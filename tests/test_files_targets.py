@@ -126,7 +126,7 @@ def test_an_empty_collection(tmp_path: Path, place: str) -> None:
 def test_ids_written_again_in_later_parts(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vecmigrate_files.parquet_sink.group_rows", lambda dimension: 20)
+    monkeypatch.setattr("vecmigrate_files.parquet.sink.group_rows", lambda dimension: 20)
     uri, vectors = place.format(tmp_path), unit_vectors()
     spec = TargetSpec(dimension=DIM, metric=Metric.DOT)
     with open_sink(uri, spec) as sink:
@@ -151,7 +151,7 @@ def test_ids_written_again_in_later_parts(
 def test_a_run_goes_on_from_any_of_its_last_two_checkpoints(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vecmigrate_files.parquet_sink.group_rows", lambda dimension: 10)
+    monkeypatch.setattr("vecmigrate_files.parquet.sink.group_rows", lambda dimension: 10)
     uri, vectors = place.format(tmp_path), unit_vectors()
     spec = TargetSpec(dimension=DIM, metric=Metric.DOT)
 
@@ -183,7 +183,7 @@ def test_a_run_goes_on_from_any_of_its_last_two_checkpoints(
 
 
 def test_a_part_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vecmigrate_files.parquet_sink.group_rows", lambda dimension: 10)
+    monkeypatch.setattr("vecmigrate_files.parquet.sink.group_rows", lambda dimension: 10)
     spec, uri = TargetSpec(dimension=DIM, metric=Metric.DOT), f"parquet:{tmp_path}/new"
     with open_sink(uri, spec) as sink:
         for start in range(0, 800, 200):

@@ -9,16 +9,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from vecmigrate.connector import (
     MismatchError,
+    StoreURI,
     TargetExistsError,
     TargetSpec,
     UsageError,
     sync_path,
     take_lock,
 )
-from vecmigrate_files.faults import writing
-from vecmigrate_files.place import Place
+from vecmigrate_files.place import Place, writing
 
 _LOCK, _RUN, _PUBLISHING = "lock", "run", "publishing"
 _OWN = (_LOCK, _RUN, _PUBLISHING)
@@ -224,3 +226,37 @@ def _give_name(made: Path, name: Path) -> None:
                 f"{name} was made by another meanwhile", remedy="Choose another target."
             ) from error
         raise
+
+
+class Checkpoint(BaseModel):
+    """What is to be kept of the staged rows.
+
+    Attributes
+    ----------
+    parts
+        Files that are whole.
+    rows, size
+        Rows, and bytes, of the spool of those that are in none yet; no bytes where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: int = Field(default=0, ge=0)
+    rows: int = Field(default=0, ge=0)
+    size: int = Field(default=0, ge=0)
+
+    @classmethod
+    def parse(cls, token: str, uri: StoreURI) -> Checkpoint:
+        """Read a token back.
+
+        Raises
+        ------
+        MismatchError
+            Where it is none.
+        """
+        try:
+            return cls.model_validate_json(token)
+        except ValidationError as error:
+            raise MismatchError(
+                f"{token!r} is no checkpoint of {uri}", remedy="Start over with --restart."
+            ) from error

@@ -19,19 +19,20 @@ from vecmigrate.connector import (
     name_some,
     sync_path,
 )
-from vecmigrate_files.checkpoints import Checkpoint
-from vecmigrate_files.discovery import SUFFIXES
-from vecmigrate_files.faults import writing
-from vecmigrate_files.id_rows import last_rows
-from vecmigrate_files.ids import plain_ids
+from vecmigrate_files.ids import last_rows, plain_ids
 from vecmigrate_files.marks import ParquetMark
-from vecmigrate_files.parquet_rows import RowWriter, target_schema
-from vecmigrate_files.parquet_source import ParquetSource
-from vecmigrate_files.parts import group_rows, keep_rows, write_part
-from vecmigrate_files.place import Place
-from vecmigrate_files.settings import Settings, parse_settings
+from vecmigrate_files.parquet.columns import Settings, parse_settings
+from vecmigrate_files.parquet.files import (
+    RowWriter,
+    group_rows,
+    keep_rows,
+    target_schema,
+    write_part,
+)
+from vecmigrate_files.parquet.source import ParquetSource
+from vecmigrate_files.place import SUFFIXES, Place, writing
 from vecmigrate_files.spool import Spool
-from vecmigrate_files.staging import Staging
+from vecmigrate_files.staging import Checkpoint, Staging
 
 GROUPS_A_PART = 16
 

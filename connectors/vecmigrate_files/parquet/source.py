@@ -14,29 +14,35 @@ from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
     InputError,
+    Metric,
     MissingIdsError,
     PartitionedSource,
+    Payload,
     PointId,
     StoreURI,
     VectorBatch,
+    detect_id_kind,
+    detect_text_field,
     id_array,
     name_some,
     partition_tokens,
     read_cursor,
     read_token,
 )
-from vecmigrate_files.columns import columns_of, payload_reader
-from vecmigrate_files.data_file import DataFile, Piece
-from vecmigrate_files.faults import reading
-from vecmigrate_files.fingerprint import fingerprint_of
-from vecmigrate_files.id_rows import IdColumn
-from vecmigrate_files.ids import ids_of, plain_ids
-from vecmigrate_files.marks import mark_of
-from vecmigrate_files.parquet_describing import describe_files
-from vecmigrate_files.parquet_files import ParquetFiles
-from vecmigrate_files.place import place_of
-from vecmigrate_files.row_numbers import RowNumbers
-from vecmigrate_files.vectors import fixed_size, vectors_in
+from vecmigrate_files.ids import IdColumn, RowNumbers, ids_of, plain_ids
+from vecmigrate_files.marks import ParquetMark, mark_of
+from vecmigrate_files.parquet.columns import (
+    ROW_NUMBERS,
+    Columns,
+    columns_of,
+    payload_reader,
+    settings_of,
+)
+from vecmigrate_files.parquet.data_file import DataFile, Piece
+from vecmigrate_files.parquet.files import ParquetFiles
+from vecmigrate_files.payload_reading import PayloadReader
+from vecmigrate_files.place import Place, fingerprint_of, place_of, reading
+from vecmigrate_files.vectors import fixed_size, is_vector, vectors_in
 
 OPTIONS = ("id", "vector", "text", "metric")
 _SAMPLE = 100
@@ -249,3 +255,61 @@ class ParquetSource(PartitionedSource):
     def _row_name(self, row: int) -> str:
         file = next(f for f in self._files.files if row < f.first + f.rows)
         return f"{file.path} row {row - file.first}"
+
+
+def describe_files(
+    place: Place,
+    files: ParquetFiles,
+    columns: Columns,
+    payloads: PayloadReader,
+    mark: ParquetMark | None,
+    *,
+    dimension: int,
+    ids: Sequence[PointId],
+    sample: Sequence[Payload],
+) -> CollectionDescription:
+    """Describe files by their footers, and the ids and payloads of their first rows.
+
+    Raises
+    ------
+    InputError
+        Where there is no payload field of the name that the URI gives the text.
+    """
+    fields = dict.fromkeys([*payloads.fields, *(name for p in sample for name in p)])
+    groups = sum(file.footer.num_row_groups for file in files.files)
+    noted = (mark.text if mark else None) or detect_text_field(sample)
+    return CollectionDescription(
+        uri=str(place.uri),
+        store="parquet",
+        index_type=f"no index ({_counted(len(files.files), 'file')}, "
+        f"{_counted(groups, 'row group')})",
+        count=files.count,
+        dimension=dimension,
+        metric=place.metric() or (mark.metric if mark else Metric.COSINE),
+        id_kind=detect_id_kind(ids),
+        payload_fields=tuple(fields),
+        text_field=place.text_field(noted, fields),
+        settings=settings_of(files.files[0], columns, payloads),
+        notes=tuple(_notes(place, columns, payloads, mark)),
+        provenance=mark.provenance if mark else None,
+    )
+
+
+def _notes(
+    place: Place, columns: Columns, payloads: PayloadReader, mark: ParquetMark | None
+) -> list[str]:
+    notes = []
+    if mark is None and place.metric() is None:
+        notes.append("nothing tells the metric: taken as cosine; or ?metric=")
+    if columns.id is None:
+        notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
+    lists = [field.name for field in columns.payload if is_vector(field.type)]
+    if lists:
+        notes.append(f"lists of floats carried as payload, not translated: {name_some(lists)}")
+    if payloads.left_out:
+        notes.append(f"columns not carried over: {name_some(payloads.left_out)}")
+    return notes
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count != 1 else "")

@@ -21,17 +21,14 @@ from vecmigrate.connector import (
     check_dimension,
     sync_path,
 )
-from vecmigrate_files.checkpoints import Checkpoint
-from vecmigrate_files.faults import writing
-from vecmigrate_files.id_rows import last_rows
-from vecmigrate_files.ids import id_column, is_text
-from vecmigrate_files.npy_place import NpyMark, NpyPlace
-from vecmigrate_files.npy_source import NpySource
+from vecmigrate_files.ids import id_column, is_text, last_rows
+from vecmigrate_files.npy.output import VectorFile
+from vecmigrate_files.npy.place import NpyMark, NpyPlace
+from vecmigrate_files.npy.source import NpySource
 from vecmigrate_files.payload_writing import json_of
-from vecmigrate_files.place import Place
+from vecmigrate_files.place import Place, writing
 from vecmigrate_files.spool import Spool
-from vecmigrate_files.staging import Staging
-from vecmigrate_files.vector_file import VectorFile
+from vecmigrate_files.staging import Checkpoint, Staging
 
 _IDS_A_STEP = 1 << 16
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vecmigrate.connector import InputError
-from vecmigrate_files.discovery import Partition
+from vecmigrate_files.place import Partition
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,11 @@ from vecmigrate.connector import (
     sync_path,
     take_lock,
 )
-from vecmigrate_files.data_file import DataFile, in_groups
-from vecmigrate_files.faults import writing
 from vecmigrate_files.marks import mark_of
-from vecmigrate_files.parquet_rows import RowWriter
-from vecmigrate_files.parquet_source import ParquetSource
-from vecmigrate_files.parts import group_rows, write_part
-from vecmigrate_files.place import Place
+from vecmigrate_files.parquet.data_file import DataFile, in_groups
+from vecmigrate_files.parquet.files import RowWriter, group_rows, write_part
+from vecmigrate_files.parquet.source import ParquetSource
+from vecmigrate_files.place import Place, writing
 from vecmigrate_files.spool import Spool
 
 _DELETED = -1

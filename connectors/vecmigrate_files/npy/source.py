@@ -26,14 +26,11 @@ from vecmigrate.connector import (
     read_token,
     steps,
 )
-from vecmigrate_files.arrays import open_ids, open_vectors
-from vecmigrate_files.fingerprint import fingerprint_of
-from vecmigrate_files.id_rows import IdColumn
-from vecmigrate_files.jsonl import JsonLines
-from vecmigrate_files.npy_place import OPTIONS, NpyPlace
-from vecmigrate_files.place import place_of
-from vecmigrate_files.row_numbers import RowNumbers
-from vecmigrate_files.row_payloads import ParquetPayloads, RowPayloads, is_parquet
+from vecmigrate_files.ids import IdColumn, RowNumbers
+from vecmigrate_files.npy.payloads import JsonLines, ParquetPayloads, RowPayloads, is_parquet
+from vecmigrate_files.npy.place import OPTIONS, NpyPlace
+from vecmigrate_files.place import fingerprint_of, place_of
+from vecmigrate_files.vectors import open_ids, open_vectors
 
 _SAMPLE = 100
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vecmigrate.connector import InputError, UsageError
-from vecmigrate_files.faults import reading
 from vecmigrate_files.marks import Mark
-from vecmigrate_files.place import Place
+from vecmigrate_files.place import Place, reading
 
 OPTIONS = ("ids", "payload", "text", "metric")
 
