@@ -1,5 +1,34 @@
 """LanceDB tables on the local disk as sources and targets of vecmigrate."""
 
-from vecmigrate_lancedb.connector import connector
+from __future__ import annotations
+
+from vecmigrate.connector import Provenance, Sink, Source, StoreURI, TargetSpec, Updater
+from vecmigrate_lancedb.place import place_of
+from vecmigrate_lancedb.sink import LanceSink
+from vecmigrate_lancedb.source import LanceSource
+from vecmigrate_lancedb.updater import LanceUpdater
 
 __all__ = ["connector"]
+
+
+class LanceConnector:
+    """Tables of LanceDB databases on this disk, as ``lancedb:DATABASE/TABLE``."""
+
+    def open_source(self, uri: StoreURI) -> Source:
+        return LanceSource(uri)
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        sink = LanceSink(place_of(uri), spec)
+        sink.begin(restart=restart)
+        return sink
+
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        sink = LanceSink(place_of(uri), spec)
+        sink.resume(token)
+        return sink
+
+    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+        return LanceUpdater(place_of(uri), provenance)
+
+
+connector = LanceConnector()

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from vecmigrate.connector import (
     IdArray,
     InputError,
     MismatchError,
+    Payload,
     PointId,
     Vectors,
     id_array,
     name_some,
 )
+from vecmigrate_lancedb.index import VectorIndex
 from vecmigrate_lancedb.marks import Mark
 from vecmigrate_lancedb.place import Place
 
@@ -185,3 +191,219 @@ def first_duplicate(column: Any) -> PointId | None:
     twice = counted.filter(pc.greater(counted.field("counts"), 1))
     found: PointId = twice.field("values")[0].as_py()
     return found
+
+
+class PayloadReader:
+    """Makes payloads of a table's columns; a null is a field that the point does not have.
+
+    Parameters
+    ----------
+    taken
+        Columns that are no payload: ids and vectors.
+    rest
+        The column of vecmigrate's that holds further fields as JSON; None where there is none.
+
+    Attributes
+    ----------
+    fields : tuple of str
+        Columns read, ``rest`` not among them.
+    left_out : tuple of str
+        Columns that no payload can hold, each with its type.
+    """
+
+    def __init__(self, schema: Any, taken: set[str], rest: str | None) -> None:
+        others = [f for f in schema if f.name not in taken and f.name != rest]
+        kept = {f.name: _as_json(f.type) for f in others}
+        self.fields = tuple(name for name, type_ in kept.items() if type_ is not None)
+        self.left_out = tuple(f"{f.name} ({f.type})" for f in others if kept[f.name] is None)
+        self._types = {name: kept[name] for name in self.fields}
+        self._rest = rest if rest is not None and rest in schema.names else None
+        self.columns = [*self.fields, *([self._rest] if self._rest else [])]
+
+    def read(self, table: Any) -> list[dict[str, Any]]:
+        """Return a payload for each row of an Arrow table that has :attr:`columns`."""
+        cast = {
+            name: table[name] if table[name].type == type_ else table[name].cast(type_)
+            for name, type_ in self._types.items()
+        }
+        payloads: list[dict[str, Any]] = [{} for _ in range(table.num_rows)]
+        for name, column in cast.items():
+            for payload, value in zip(payloads, column.to_pylist(), strict=True):
+                if value is not None:
+                    payload[name] = value
+        if self._rest is not None:
+            for payload, text in zip(payloads, table[self._rest].to_pylist(), strict=True):
+                if text is not None:
+                    payload.update(json.loads(text))
+        return payloads
+
+
+def _as_json(type_: Any) -> Any | None:
+    """Return the type to cast to so that Python's values are JSON's; None where there is none."""
+    t = pa.types
+    if t.is_dictionary(type_):
+        return _as_json(type_.value_type)
+    if t.is_temporal(type_) and not (t.is_duration(type_) or t.is_interval(type_)):
+        return pa.string()
+    if t.is_decimal(type_):
+        return pa.string()
+    return type_ if _is_json(type_) else None
+
+
+def _is_json(type_: Any) -> bool:
+    t = pa.types
+    if is_vector(type_):
+        return False  # another encoder's vectors, which a payload is no place for
+    if t.is_list(type_) or t.is_large_list(type_) or t.is_fixed_size_list(type_):
+        return _is_json(type_.value_type)
+    if t.is_struct(type_):
+        return all(_is_json(field.type) for field in type_)
+    simple = (t.is_boolean, t.is_integer, t.is_floating, t.is_string, t.is_large_string, t.is_null)
+    return any(is_simple(type_) for is_simple in simple)
+
+
+_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+_INT64 = range(-(2**63), 2**63)
+
+
+def infer_fields(payloads: Sequence[Payload], taken: set[str]) -> list[Any]:
+    """Return a nullable column for each field whose values in ``payloads`` are of one plain type.
+
+    Parameters
+    ----------
+    taken
+        Names that are columns already. LanceDB's own begin with an underscore; SQL, which filters
+        are written in, knows no upper case.
+    """
+    types: dict[str, set[type]] = {}
+    for payload in payloads:
+        for name, value in payload.items():
+            types.setdefault(name, set()).add(type(value))
+    used, fields = {name.lower() for name in taken}, []
+    for name, seen in types.items():
+        plain = _TYPES.get(next(iter(seen))) if len(seen) == 1 else None
+        usable = name.isidentifier() and not name.startswith("_") and name.lower() not in used
+        if plain is not None and usable:
+            used.add(name.lower())
+            fields.append(pa.field(name, plain))
+    return fields
+
+
+class PayloadWriter:
+    """Spreads payloads over columns; what does not fit into one goes, as JSON, into ``rest``.
+
+    Parameters
+    ----------
+    fields
+        Arrow fields of the payload columns.
+    rest
+        Name of the column of strings that takes the others, explicit nulls too.
+    """
+
+    def __init__(self, fields: Sequence[Any], rest: str) -> None:
+        self._fields = {field.name: field.type for field in fields}
+        self._rest = rest
+
+    def columns(self, payloads: Sequence[Payload]) -> dict[str, Any]:
+        """Return an Arrow array for each column."""
+        rests: list[dict[str, Any]] = [
+            {k: v for k, v in p.items() if k not in self._fields or v is None} for p in payloads
+        ]
+        made: dict[str, Any] = {}
+        for name, type_ in self._fields.items():
+            values = [payload.get(name) for payload in payloads]
+            fits = _fits(type_)
+            misfits = [row for row, v in enumerate(values) if v is not None and not fits(v)]
+            array = _array([v if v is not None and fits(v) else None for v in values], type_)
+            if array is None:
+                misfits = [row for row, v in enumerate(values) if v is not None]
+                array = pa.nulls(len(values), type_)
+            for row in misfits:
+                rests[row][name] = values[row]
+            made[name] = array
+        made[self._rest] = pa.array(
+            [json.dumps(rest, ensure_ascii=False) if rest else None for rest in rests], pa.string()
+        )
+        return made
+
+
+def _fits(type_: Any) -> Callable[[Any], bool]:
+    t = pa.types
+    if t.is_boolean(type_):
+        return lambda v: type(v) is bool
+    if t.is_integer(type_):
+        return lambda v: type(v) is int and v in _INT64
+    if t.is_floating(type_):
+        return lambda v: type(v) is float
+    if t.is_list(type_) or t.is_large_list(type_) or t.is_fixed_size_list(type_):
+        return lambda v: type(v) is list
+    if t.is_struct(type_):
+        return lambda v: type(v) is dict
+    return lambda v: type(v) is str  # text, and dates and decimals, which payloads have as text
+
+
+def _array(values: list[Any], type_: Any) -> Any | None:
+    """Return an array of exactly these values, or None where the type changes one."""
+    written_as = pa.string() if pa.types.is_temporal(type_) or pa.types.is_decimal(type_) else type_
+    try:
+        array = pa.array(values, written_as)
+        if written_as != type_:
+            array = array.cast(type_)
+            return array if array.cast(pa.string()).to_pylist() == values else None
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    return array if array.to_pylist() == values else None
+
+
+class Settings(BaseModel):
+    """``CollectionDescription.settings`` of a LanceDB table.
+
+    Attributes
+    ----------
+    id, vector
+        Names of columns.
+    payload
+        The payload columns, an Arrow schema in base64.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = "id"
+    vector: str = "vector"
+    payload: str | None = None
+    index: VectorIndex | None = None
+
+    def fields(self) -> list[Any]:
+        """Return the Arrow fields of the payload columns."""
+        if self.payload is None:
+            return []
+        return list(pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.payload))))
+
+
+def settings_of(
+    schema: Any, columns: Columns, payloads: PayloadReader, index: VectorIndex | None
+) -> dict[str, JsonValue]:
+    """Return the settings of a table as a description holds them."""
+    fields = [pa.field(name, schema.field(name).type) for name in payloads.fields]
+    encoded = base64.b64encode(pa.schema(fields).serialize().to_pybytes()).decode()
+    found = Settings(id=columns.id, vector=columns.vector, payload=encoded, index=index)
+    return found.model_dump(mode="json")
+
+
+def parse_settings(given: dict[str, JsonValue]) -> Settings:
+    """Read settings back.
+
+    Raises
+    ------
+    MismatchError
+        Where they are not what :func:`settings_of` made.
+    """
+    try:
+        settings = Settings.model_validate(given)
+        settings.fields()
+    except (ValidationError, pa.ArrowException, binascii.Error, OSError) as error:
+        raise MismatchError(
+            "the settings of the LanceDB table cannot be read back",
+            remedy="Use the same version of vecmigrate for source and target.",
+        ) from error
+    return settings

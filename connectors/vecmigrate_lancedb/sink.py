@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vecmigrate.connector import (
     CollectionDescription,
@@ -16,17 +19,12 @@ from vecmigrate.connector import (
     VectorBatch,
     check_dimension,
 )
-from vecmigrate_lancedb.columns import id_column
-from vecmigrate_lancedb.compaction import compact, delete_superseded, go_back
-from vecmigrate_lancedb.describing import DISTANCES
+from vecmigrate_lancedb.columns import Settings, id_column, infer_fields, parse_settings
 from vecmigrate_lancedb.engine import load, writing
 from vecmigrate_lancedb.index import index_for, make_index
 from vecmigrate_lancedb.marks import Mark, mark_of
-from vecmigrate_lancedb.payload_writing import infer_fields
 from vecmigrate_lancedb.place import Place
-from vecmigrate_lancedb.rows import RowWriter
-from vecmigrate_lancedb.settings import Settings, parse_settings
-from vecmigrate_lancedb.source import LanceSource
+from vecmigrate_lancedb.source import DISTANCES, LanceSource, RowWriter
 from vecmigrate_lancedb.staging import Staging
 
 REST = "vecmigrate_payload"
@@ -153,3 +151,45 @@ class LanceSink(Sink):
                 self._table = database.create_table(self._place.name, schema=schema)
             self._rows = RowWriter(self._place, schema, mark)
         return self._rows
+
+
+_ROWS_A_STEP = 1000
+
+
+def delete_superseded(table: Any, column: str) -> None:
+    """Leave each id's last row alone.
+
+    LanceDB numbers rows in the order of writing. Reads the ids, all at once, and no vectors.
+    """
+    rows = table.search().select([column]).with_row_id(True).to_arrow()
+    ids = rows[column]
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    last = rows.group_by(column).aggregate([("_rowid", "max")])["_rowid_max"]
+    old = rows["_rowid"].filter(pc.invert(pc.is_in(rows["_rowid"], value_set=last)))
+    for start in range(0, len(old), _ROWS_A_STEP):
+        listed = ", ".join(map(str, old.slice(start, _ROWS_A_STEP).to_pylist()))
+        table.delete(f"_rowid IN ({listed})")
+
+
+def compact(table: Any) -> None:
+    """Join the small files of many writes and delete all older versions of a table that none reads.
+
+    To be done before the table has an index: LanceDB joins small partitions of one that it has.
+    """
+    with warnings.catch_warnings():  # that readers of older versions would fail
+        warnings.simplefilter("ignore", UserWarning)
+        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+
+def go_back(table: Any, version: int) -> bool:
+    """Make an older version of a table the latest one; False where it has never been.
+
+    A version that :func:`compact` has deleted was followed by one with all of its points, which
+    stays as it is: what is written again supersedes what is there.
+    """
+    kept = {v["version"] for v in table.list_versions()}
+    if version in kept:
+        table.checkout(version)
+        table.restore()
+    return version in kept or version < table.version

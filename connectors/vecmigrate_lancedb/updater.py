@@ -14,13 +14,11 @@ from vecmigrate.connector import (
     VectorBatch,
     name_some,
 )
-from vecmigrate_lancedb.columns import condition, parts
+from vecmigrate_lancedb.columns import PayloadReader, condition, parts
 from vecmigrate_lancedb.engine import open_table, reading, writing
 from vecmigrate_lancedb.marks import mark_of, note_update
-from vecmigrate_lancedb.payload_reading import PayloadReader
 from vecmigrate_lancedb.place import Place
-from vecmigrate_lancedb.rows import RowWriter
-from vecmigrate_lancedb.source import LanceSource
+from vecmigrate_lancedb.source import LanceSource, RowWriter
 
 
 class LanceUpdater(Updater):
