@@ -20,7 +20,7 @@ from vecmigrate import Procrustes, open_sink, open_source, save_translator
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.state import open_state
-from vecmigrate.state.migrations import JobTable
+from vecmigrate.state.migrations import MigrationTable
 
 OLD_DIM, NEW_DIM = 8, 12
 PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]
@@ -146,7 +146,7 @@ def _wait_until_written(
     while process.poll() is None:
         if state.exists():
             with closing(open_state(state)) as connection:
-                job = JobTable(connection).find(source, target)
+                job = MigrationTable(connection).find(source, target)
             if job is not None and job.written >= points:
                 return
         time.sleep(POLL_SECONDS)

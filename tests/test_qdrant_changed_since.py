@@ -19,7 +19,7 @@ from vecmigrate import Procrustes, migrate, open_source, save_translator
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.errors import InputError
 from vecmigrate.state.ledger import Ledger, ledger_path, open_ledger
-from vecmigrate.sync.changes import Plan, make_plan
+from vecmigrate.sync.changes import Changes, find_changes
 from vecmigrate.sync.options import SyncSettings
 from vecmigrate.sync.run import sync
 
@@ -102,7 +102,7 @@ class Job:
             self.source, self.target, self.translator, self.state, SyncSettings(changed_by=FIELD)
         )
 
-    def planned(self) -> tuple[Plan, dict[str, list[Any]]]:
+    def planned(self) -> tuple[Changes, dict[str, list[Any]]]:
         """What a sync would do, and to which points."""
         copy = self.folder / "ledger.sqlite"
         shutil.copy(ledger_path(self.state, followed_uri(self.target)), copy)
@@ -111,7 +111,7 @@ class Job:
             open_source(self.source) as source,
             open_source(self.target) as target,
         ):
-            plan = make_plan(source, target, ledger, FIELD, 16)
+            plan = find_changes(source, target, ledger, FIELD, 16)
             return plan, {table: _ids(ledger, table) for table in ("arriving", "changed", "gone")}
 
     def asks_the_index(self) -> bool:

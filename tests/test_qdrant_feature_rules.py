@@ -26,7 +26,7 @@ from vecmigrate.points.collection import Provenance
 from vecmigrate.sync.options import SyncSettings
 from vecmigrate.sync.run import sync
 from vecmigrate.translators import Procrustes, save_translator
-from vecmigrate.verification import Check, Outcome, VerifySettings, verify
+from vecmigrate.verification import Check, CheckResult, VerifySettings, verify
 
 BY_FEATURE = {case.feature: case for case in CASES}
 NAMED = Case(
@@ -265,28 +265,28 @@ def test_verify_compares_the_other_vectors(served: Place, translator: Path, tmp_
     source, target = served.uri(old, "vector=text"), served.uri(new)
     migrate(source, target, translator)
 
-    def check(at: str) -> tuple[Outcome, str]:
+    def check(at: str) -> tuple[CheckResult, str]:
         found = verify(source, at, translator, VerifySettings(sample=None))
         [mine] = [check for check in found.checks if check.name == "other vectors"]
         return mine.outcome, mine.summary
 
     with_text = COUNT - len(range(0, COUNT, 3))
     assert check(target) == (
-        Outcome.PASSED,
+        CheckResult.PASSED,
         f"'image', 'bm25' of {with_text:,} points are the source's",
     )
     with served.client() as client:
         change(client, new, models.PointVectors(id=1, vector={"image": [9.0, 9.0, 9.0, 9.0, 9.1]}))
         change(client, new, models.PointVectors(id=7, vector={"bm25": sparse(8)}))
     outcome, summary = check(target)
-    assert outcome is Outcome.FAILED
+    assert outcome is CheckResult.FAILED
     assert summary.endswith(f"of 2 of {with_text:,} points are not the source's, ids 1, 7")
     faiss = f"faiss:{tmp_path}/new.faiss"
     integers = served.name("integers")
     make(served, replace(NAMED, integer_ids=True), integers)
     source = served.uri(integers, "vector=text")
     migrate(source, faiss, translator)
-    assert check(faiss) == (Outcome.SKIPPED, "'image', 'bm25' are not at the target")
+    assert check(faiss) == (CheckResult.SKIPPED, "'image', 'bm25' are not at the target")
 
 
 def test_verify_compares_each_vector_of_a_multivector(served: Place, translator: Path) -> None:
@@ -300,8 +300,8 @@ def test_verify_compares_each_vector_of_a_multivector(served: Place, translator:
         return {check.name: check for check in found.checks}
 
     found = outcomes()
-    assert {c.outcome for n, c in found.items() if n != "index recall"} == {Outcome.PASSED}
-    assert found["index recall"].outcome is Outcome.SKIPPED
+    assert {c.outcome for n, c in found.items() if n != "index recall"} == {CheckResult.PASSED}
+    assert found["index recall"].outcome is CheckResult.SKIPPED
     assert "several vectors" in found["index recall"].summary
     assert found["count"].summary == f"{COUNT:,} points"
     assert found["vectors"].figures["compared"] == sum(1 + row % 5 for row in range(COUNT))
@@ -311,7 +311,7 @@ def test_verify_compares_each_vector_of_a_multivector(served: Place, translator:
         change(client, new, models.PointVectors(id=3, vector={"tokens": wrong}))
         change(client, new, models.PointVectors(id=9, vector={"tokens": more[:-1]}))
     failed = outcomes()["vectors"]
-    assert (failed.outcome, failed.figures["wrong"]) == (Outcome.FAILED, 2)
+    assert (failed.outcome, failed.figures["wrong"]) == (CheckResult.FAILED, 2)
     assert failed.summary.endswith(("ids 9, 3", "ids 3, 9"))
 
 

@@ -26,7 +26,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate.connector.registry import open_updater
 from vecmigrate.sync.run import sync
-from vecmigrate.verification import Check, Outcome, VerifySettings, verify
+from vecmigrate.verification import Check, CheckResult, VerifySettings, verify
 
 
 @pytest.fixture(params=PLACES)
@@ -102,11 +102,11 @@ def test_it_spoils_no_earlier_target(place: Place, tmp_path: Path) -> None:
     def others() -> Check:
         found = verify(source, earlier, translator, VerifySettings(sample=None))
         [mine] = [check for check in found.checks if check.name == "other vectors"]
-        assert found.passed is (mine.outcome is not Outcome.FAILED)
+        assert found.passed is (mine.outcome is not CheckResult.FAILED)
         return mine
 
     found = others()
-    assert found.outcome is Outcome.WARNING
+    assert found.outcome is CheckResult.WARNING
     assert found.figures == {"compared": FEW, "wrong": 0, "not_at_target": ["new"]}
     again = sync(source, earlier, translator, state)
     assert (again.wrote, again.adopted) == (0, 0)
@@ -114,9 +114,9 @@ def test_it_spoils_no_earlier_target(place: Place, tmp_path: Path) -> None:
     with place.client() as client:
         client.upsert(name, [models.PointStruct(id=7, vector=changed, payload={"text": "text 7"})])
     found = others()
-    assert (found.outcome, found.figures["wrong"]) == (Outcome.FAILED, 1)
+    assert (found.outcome, found.figures["wrong"]) == (CheckResult.FAILED, 1)
     assert sync(source, earlier, translator, state).changed == 1
-    assert others().outcome is Outcome.WARNING
+    assert others().outcome is CheckResult.WARNING
     assert records(place, copy)[7].vector["words"].indices == [1]
 
 

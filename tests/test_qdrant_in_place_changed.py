@@ -17,7 +17,7 @@ from vecmigrate_qdrant.wire_points import WirePoints
 from vecmigrate import migrate, open_source
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.state.ledger import ledger_path, open_ledger
-from vecmigrate.sync.changes import make_plan
+from vecmigrate.sync.changes import find_changes
 from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.run import sync
@@ -79,7 +79,7 @@ class Move:
             OwnPoints(open_source(self.source), (FIELD,)) as source,
             OwnPoints(open_source(self.target), (FIELD,)) as target,
         ):
-            plan = make_plan(source, target, ledger, FIELD, 16, lacking=True)
+            plan = find_changes(source, target, ledger, FIELD, 16, lacking=True)
             tables = ("arriving", "changed", "gone")
             each = {name: [i for ids in ledger.listed(name, 100) for i in ids] for name in tables}
             return plan, {name: sorted(ids) for name, ids in each.items()}

@@ -62,7 +62,7 @@ from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
 from vecmigrate.runtime.waiting import Waiting
 from vecmigrate.state import STATE_VARIABLE, open_state
-from vecmigrate.state.migrations import JobTable
+from vecmigrate.state.migrations import MigrationTable
 
 POINTS, BATCH = 2000, 20
 ON_RAY = {"batch_size": BATCH, "engine": RayEngine(workers=2, partition_batches=20)}
@@ -282,7 +282,7 @@ def wait_for(process: subprocess.Popen[str], folder: Path, points: int, parts: i
     while process.poll() is None:
         if state.exists() and len(list((folder / "parts").rglob("*.part"))) >= parts:
             with closing(open_state(state)) as connection:
-                job = JobTable(connection).find(
+                job = MigrationTable(connection).find(
                     f"faiss:{folder}/old.faiss", f"faiss:{folder}/new.faiss"
                 )
             if job is not None and job.written >= points:

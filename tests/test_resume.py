@@ -50,7 +50,7 @@ from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
-from vecmigrate.state.migrations import JobTable
+from vecmigrate.state.migrations import MigrationTable
 
 POINTS = {"faiss": 2000, "qdrant": 300}
 BATCH = {"faiss": 20, "qdrant": 5}
@@ -298,7 +298,7 @@ def test_sigterm_saves_and_ends_with_its_own_code(folder: Path) -> None:
         time.sleep(0.05)
         if state.exists():
             with open_state(state) as connection:
-                job = JobTable(connection).find(source, target)
+                job = MigrationTable(connection).find(source, target)
             if job is not None and job.written:
                 break
     process.send_signal(signal.SIGTERM)

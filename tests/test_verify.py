@@ -25,7 +25,7 @@ from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.checksums import BUCKETS, Tally, id_hashes
 from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.points.screening import OnBadVector
-from vecmigrate.verification import Outcome, Verification, VerifySettings, verify
+from vecmigrate.verification import CheckResult, Verification, VerifySettings, verify
 
 Change = Callable[[VectorBatch], VectorBatch]
 
@@ -119,7 +119,7 @@ def test_kept_anchors_pass_with_their_file_only(corpus: Corpus) -> None:
     without = verify(corpus.source, target, folder / "t.safetensors", VerifySettings(sample=None))
     vectors = next(check for check in without.checks if check.name == "vectors")
     assert vectors.figures["native"] == len(load_anchors(folder / "a.parquet").ids)
-    assert vectors.outcome is Outcome.FAILED
+    assert vectors.outcome is CheckResult.FAILED
     assert "give --keep-anchors" in vectors.summary
 
 

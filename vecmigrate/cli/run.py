@@ -44,7 +44,7 @@ def run(
     from vecmigrate.errors import UsageError
     from vecmigrate.jobs import load_job
     from vecmigrate.jobs.run import run_job
-    from vecmigrate.jobs.steps.base import Surroundings
+    from vecmigrate.jobs.steps.base import RunHooks
     from vecmigrate.state import state_path
 
     with Output(as_json=json_, quiet=quiet) as out:
@@ -60,7 +60,7 @@ def run(
                 spec,
                 where,
                 cutover=cutover,
-                around=Surroundings(
+                around=RunHooks(
                     announce=out.say,
                     stage=out.progress,
                     recorded=lambda *run: recorded(where, *run),

@@ -82,7 +82,7 @@ def run(
     from vecmigrate.connector.registry import open_source
     from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
-    from vecmigrate.verification import Outcome, VerifySettings, verify
+    from vecmigrate.verification import CheckResult, VerifySettings, verify
     from vecmigrate.verification.options import SAMPLE
     from vecmigrate.verification.records import VerificationLog
 
@@ -129,7 +129,7 @@ def run(
                 f"{target} failed: {', '.join(check.name for check in found.failures)}",
                 remedy="Do not let readers have it; mend what failed, or migrate again.",
             )
-        if any(check.outcome is Outcome.WARNING for check in found.checks):
+        if any(check.outcome is CheckResult.WARNING for check in found.checks):
             out.say("Verified, with a warning above")
         out.say(
             f"What it costs in recall: vecmigrate evaluate --source '{source}' --target '{target}' "

@@ -11,7 +11,7 @@ from vecmigrate.connector.registry import require_switcher
 from vecmigrate.connector.uri import VECTOR, parse_uri
 from vecmigrate.cutover.move import ReaderView, view_of
 from vecmigrate.cutover.readers import current_entry, same_store, seen_through, without_vector
-from vecmigrate.cutover.records import CutoverLog, Entry
+from vecmigrate.cutover.records import CutoverLog, CutoverRecord
 from vecmigrate.errors import MismatchError, NotVerifiedError
 from vecmigrate.verification.gate import contents_of, require_verified
 from vecmigrate.verification.options import Progress
@@ -151,7 +151,7 @@ def drop_source(
     return plan.model_copy(update={"done": True})
 
 
-def _source_in_place(entry: Entry, record: Verification, name: str) -> str:
+def _source_in_place(entry: CutoverRecord, record: Verification, name: str) -> str:
     """Return the old vector that readers' points had when a name was made for them.
 
     Raises
@@ -176,7 +176,9 @@ def _same(one: str, other: str, vector: str | None) -> bool:
     return vector is None or named == {vector}
 
 
-def _vector_to_drop(collection: str, entry: Entry, record: Verification, name: str) -> str | None:
+def _vector_to_drop(
+    collection: str, entry: CutoverRecord, record: Verification, name: str
+) -> str | None:
     """Return the vector that alone is to go, or None if the collection is no reader's.
 
     Raises

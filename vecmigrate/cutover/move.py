@@ -31,7 +31,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.points.collection import EncoderIdentity, Metric
 from vecmigrate.verification.gate import fingerprint_of, require_verified
-from vecmigrate.verification.records import Kept, Verification, VerificationLog
+from vecmigrate.verification.records import StoredVerification, Verification, VerificationLog
 
 
 class Move(BaseModel):
@@ -135,7 +135,11 @@ def _planned(
 
 
 def _led(
-    switcher: Switcher, move: Move, goal: str, state: sqlite3.Connection, kept: Kept | None
+    switcher: Switcher,
+    move: Move,
+    goal: str,
+    state: sqlite3.Connection,
+    kept: StoredVerification | None,
 ) -> Move:
     """Lead readers over as planned."""
     log, uri = CutoverLog(state), parse_uri(move.name)

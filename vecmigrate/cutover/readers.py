@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from vecmigrate.connector.addresses import collection_of
 from vecmigrate.connector.registry import require_switcher
 from vecmigrate.connector.uri import IN_PLACE, VECTOR, parse_uri
-from vecmigrate.cutover.records import CutoverLog, Entry
+from vecmigrate.cutover.records import CutoverLog, CutoverRecord
 from vecmigrate.errors import MismatchError
 
 
@@ -27,7 +27,7 @@ def readers_have(log: CutoverLog, name: str) -> str | None:
     return current if entry is None or current is None else seen_through(current, entry.target)
 
 
-def current_entry(log: CutoverLog, name: str) -> Entry:
+def current_entry(log: CutoverLog, name: str) -> CutoverRecord:
     """Return the cutover that led readers of ``name`` to what they have now.
 
     Raises
@@ -71,7 +71,7 @@ def same_store(one: str, other: str) -> bool:
     return parse_uri(one).scheme == parse_uri(other).scheme
 
 
-def _entry_of(log: CutoverLog, name: str, current: str) -> Entry | None:
+def _entry_of(log: CutoverLog, name: str, current: str) -> CutoverRecord | None:
     here = collection_of(current)
     for entry in log.of(collection_of(name)):
         if here in (entry.target_spelled, collection_of(entry.target)):

@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS cutovers (
 """
 
 
-class Entry(BaseModel):
+class CutoverRecord(BaseModel):
     """One cutover.
 
     Attributes
@@ -91,23 +91,23 @@ class CutoverLog(StateTable):
         """Note that what readers had before is deleted."""
         self._stamp("dropped_at", number)
 
-    def of(self, name: str) -> list[Entry]:
+    def of(self, name: str) -> list[CutoverRecord]:
         """Return the entries of a name that were not undone, the latest first."""
         return self._standing("name", name)
 
-    def leading_to(self, target_spelled: str) -> list[Entry]:
+    def leading_to(self, target_spelled: str) -> list[CutoverRecord]:
         """Return the entries that led readers to a collection, not undone, the latest first."""
         return self._standing("target_spelled", target_spelled)
 
-    def _standing(self, column: str, value: str) -> list[Entry]:
-        fields = list(Entry.model_fields)
+    def _standing(self, column: str, value: str) -> list[CutoverRecord]:
+        fields = list(CutoverRecord.model_fields)
         with self._transaction() as begun:
             rows = begun.execute(
                 f"SELECT {', '.join(fields)} FROM cutovers "
                 f"WHERE {column} = ? AND rolled_back_at IS NULL ORDER BY id DESC",
                 (value,),
             ).fetchall()
-        return [Entry.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
+        return [CutoverRecord.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
 
     def _stamp(self, column: str, number: int) -> None:
         with self._transaction() as begun:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecmigrate.anchors import AnchorSet
 from vecmigrate.dry_run.probes import Asked, Log, Probes, Role, from_documents, from_log, usable_log
 from vecmigrate.dry_run.sample import Sample
-from vecmigrate.dry_run.session import Job
+from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.survey import OLD_DEPTH, Survey
 from vecmigrate.dry_run.truth import Known
 from vecmigrate.encoders.metered import count_tokens
@@ -193,7 +193,7 @@ def with_labels(
 
 
 def choose_probes(
-    job: Job,
+    job: Session,
     shares: Shares,
     queries: Sequence[Query] | None,
     anchor_texts: Sequence[str | None],
@@ -235,7 +235,7 @@ def choose_probes(
     return Choice(asked, ProbeKind.QUERY_LOG, log)
 
 
-def encode_probes(job: Job, asked: Sequence[Asked], documents: VectorBatch) -> Probes:
+def encode_probes(job: Session, asked: Sequence[Asked], documents: VectorBatch) -> Probes:
     """Encode probes under the new encoder, and under the old one where it is given."""
     vectors = np.empty((len(asked), job.encoder.identity.dimension), np.float32)
     own = np.flatnonzero([probe.own is not None for probe in asked])
@@ -254,7 +254,7 @@ def encode_probes(job: Job, asked: Sequence[Asked], documents: VectorBatch) -> P
     return Probes(list(asked), vectors, _old_queries(job, asked, documents))
 
 
-def _old_queries(job: Job, asked: Sequence[Asked], documents: VectorBatch) -> Vectors | None:
+def _old_queries(job: Session, asked: Sequence[Asked], documents: VectorBatch) -> Vectors | None:
     encoder = job.old_encoder
     if encoder is None:
         return None
@@ -277,14 +277,14 @@ SAME = 0.999
 """An encoder's two answers for one text have at least this cosine."""
 
 
-def texts_for(job: Job, ids: IdArray) -> list[str | None]:
+def texts_for(job: Session, ids: IdArray) -> list[str | None]:
     """Texts of documents; all None where the encoder looks vectors up and there are none."""
     if not job.encoder.needs_texts and job.description.text_field is None:
         return [None] * len(ids)
     return job.source.texts(ids)
 
 
-def embed_documents(job: Job, ids: IdArray, texts: Sequence[str | None], known: Known) -> Known:
+def embed_documents(job: Session, ids: IdArray, texts: Sequence[str | None], known: Known) -> Known:
     """Add these documents to what is known; none of them may be known already."""
     with job.stage("encoding documents", len(ids), unit="text") as advance:
         vectors = job.documents.vectors(ids, texts, advance)
@@ -303,7 +303,7 @@ def anchors_as_known(anchors: AnchorSet) -> Known:
 
 
 def check_encoder(
-    job: Job, ids: IdArray, texts: Sequence[str | None], first: Vectors
+    job: Session, ids: IdArray, texts: Sequence[str | None], first: Vectors
 ) -> EncoderCheck | None:
     """Ask the encoder again for a few texts; None for ready-made vectors.
 
@@ -337,7 +337,7 @@ def check_encoder(
 
 
 def buy_for_probes(
-    job: Job, probes: Probes, survey: Survey, known: Known
+    job: Session, probes: Probes, survey: Survey, known: Known
 ) -> tuple[Probes, Survey, Known]:
     """Re-embed what probes want, as far as the budget goes, and leave out probes beyond it.
 
@@ -369,7 +369,7 @@ def buy_for_probes(
     return kept, replace(survey, candidates=survey.candidates.of(rows), old=old), known
 
 
-def too_small(job: Job, main: int) -> UsageError:
+def too_small(job: Session, main: int) -> UsageError:
     """The error for a budget that no estimate can be made with."""
     return UsageError(
         f"a budget of {job.budget} reaches for {main} probes, too few for any estimate",

@@ -18,7 +18,7 @@ from vecmigrate.dry_run.estimates import Analysis
 from vecmigrate.dry_run.probes import Probes, Role
 from vecmigrate.dry_run.purchases import Choice
 from vecmigrate.dry_run.sample import Sample
-from vecmigrate.dry_run.session import Job
+from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.survey import Survey
 from vecmigrate.dry_run.truth import Known
 from vecmigrate.dry_run.verdict import decide, headline
@@ -76,7 +76,7 @@ class Measured:
         return self.translator.inputs(sample.points.vectors, sample.texts)
 
 
-def assemble(job: Job, measured: Measured, begun: float) -> DryRunReport:
+def assemble(job: Session, measured: Measured, begun: float) -> DryRunReport:
     """Estimate every figure and put the report together.
 
     Raises
@@ -136,7 +136,7 @@ def assemble(job: Job, measured: Measured, begun: float) -> DryRunReport:
     )
 
 
-def _analyse(job: Job, measured: Measured, *roles: Role) -> Analysis:
+def _analyse(job: Session, measured: Measured, *roles: Role) -> Analysis:
     rows = measured.probes.rows(*roles)
     return Analysis.of(
         measured.probes,
@@ -149,7 +149,7 @@ def _analyse(job: Job, measured: Measured, *roles: Role) -> Analysis:
     )
 
 
-def _recall(job: Job, measured: Measured, main: Analysis) -> RecallFigures:
+def _recall(job: Session, measured: Measured, main: Analysis) -> RecallFigures:
     anchors = measured.anchors
     X = measured.translator.inputs(anchors.source_vectors, anchors.texts)
     out = held_out(measured.translator, X, anchors.target_vectors, job.settings.seed)
@@ -180,7 +180,7 @@ def _difference(a: Estimate, b: Estimate) -> Estimate:
 
 
 def _upgrade_and_worst(
-    job: Job, measured: Measured, main: Analysis, per_probe: facts.PerProbe
+    job: Session, measured: Measured, main: Analysis, per_probe: facts.PerProbe
 ) -> tuple[Upgrade, list[WorstProbe]]:
     """What shows texts, together, so that they are read once."""
     drawn = main.old_agreement()
@@ -199,7 +199,7 @@ def _upgrade_and_worst(
     return upgrade, facts.worst_probes(main, per_probe, worst, texts)
 
 
-def _probe_sample(job: Job, measured: Measured) -> ProbeSample:
+def _probe_sample(job: Session, measured: Measured) -> ProbeSample:
     log = measured.choice.log
     asked = measured.probes.asked
     return ProbeSample(
@@ -213,7 +213,7 @@ def _probe_sample(job: Job, measured: Measured) -> ProbeSample:
     )
 
 
-def _calibration(job: Job, measured: Measured, main: Analysis) -> Calibration:
+def _calibration(job: Session, measured: Measured, main: Analysis) -> Calibration:
     inputs = measured.inputs_of(measured.bought)
     known, variance = measured.known, None
     if measured.translator.tells_variance:

@@ -30,7 +30,7 @@ from vecmigrate.dry_run.purchases import (
 from vecmigrate.dry_run.report import TRANSLATOR_FILE, Measured, assemble
 from vecmigrate.dry_run.resampling import GROUPS, refit_orders
 from vecmigrate.dry_run.sample import Sample, drawn_anchors, given_anchors
-from vecmigrate.dry_run.session import Job
+from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
 from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
@@ -144,14 +144,16 @@ def dry_run(
             raise WriteError(
                 f"{folder} cannot be made: {error.strerror}", remedy="Name another --out."
             ) from error
-        job = Job(opened, description, new, asking or new, old, folder, settings, stage, announce)
+        job = Session(
+            opened, description, new, asking or new, old, folder, settings, stage, announce
+        )
         if settings.read_texts:
             job.text_encoder = text_encoder or (new if isinstance(new, HasTokenTable) else None)
         measured = _measure(job, asked)
         return assemble(job, measured, begun)
 
 
-def _measure(job: Job, queries: Sequence[Query] | None) -> Measured:
+def _measure(job: Session, queries: Sequence[Query] | None) -> Measured:
     points = _uniform_sample(job)
     texts = texts_for(job, points.ids)
     job.tokens_per_text = float(np.mean(count_tokens(job.encoder, [t for t in texts if t] or [""])))
@@ -207,7 +209,7 @@ def _measure(job: Job, queries: Sequence[Query] | None) -> Measured:
     )
 
 
-def _uniform_sample(job: Job) -> VectorBatch:
+def _uniform_sample(job: Session) -> VectorBatch:
     """A uniform sample in random order."""
     with job.reading("sampling") as batches:
         points = sample_uniform(batches, SAMPLE, job.settings.seed)
@@ -219,7 +221,7 @@ def _uniform_sample(job: Job) -> VectorBatch:
     return points.take(job.rng(0).permutation(len(points)))
 
 
-def _shares(job: Job, drawn: int, queries: Sequence[Query] | None) -> Shares:
+def _shares(job: Session, drawn: int, queries: Sequence[Query] | None) -> Shares:
     """Lay out the budget and say so, before anything is paid for."""
     if job.budget.texts is not None:
         texts = job.budget.texts - drawn
@@ -244,7 +246,7 @@ def _shares(job: Job, drawn: int, queries: Sequence[Query] | None) -> Shares:
     return shares
 
 
-def _anchors(job: Job, given: Path | None, drawn: int) -> AnchorSet:
+def _anchors(job: Session, given: Path | None, drawn: int) -> AnchorSet:
     if given is not None:
         return given_anchors(given, job.source, job.encoder)
     with (
@@ -267,7 +269,7 @@ def _anchors(job: Job, given: Path | None, drawn: int) -> AnchorSet:
     return anchors
 
 
-def _fit(job: Job, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]]:
+def _fit(job: Session, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]]:
     """Fit the translator and leave its file in the folder."""
     X, Y, settings = anchors.source_vectors, anchors.target_vectors, job.settings
     texts = _texts(job, anchors)
@@ -301,7 +303,7 @@ def _fit(job: Job, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]
     return translator, table
 
 
-def _texts(job: Job, anchors: AnchorSet) -> AnchorTexts | None:
+def _texts(job: Session, anchors: AnchorSet) -> AnchorTexts | None:
     """What a translator may read the points' texts with, where there are any."""
     encoder, method = job.text_encoder, job.settings.method
     if encoder is None or job.description.text_field is None or anchors.texts is None:

@@ -41,7 +41,7 @@ class Spent:
 
 
 @dataclass
-class Job:
+class Session:
     """An open source, the encoders, and what has been spent.
 
     Attributes

@@ -18,7 +18,7 @@ from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.encoders.metered import count_tokens
 from vecmigrate.jobs.run import steps_of
 from vecmigrate.jobs.spec import JobSpec
-from vecmigrate.jobs.steps.base import Look, Moving, Step
+from vecmigrate.jobs.steps.base import JobContext, Step, StepState
 from vecmigrate.jobs.steps.dry_run import DryRunStep
 from vecmigrate.runtime.waiting import patience
 from vecmigrate.state import open_state
@@ -55,7 +55,7 @@ class PlannedStep(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     step: str
-    look: Look
+    look: StepState
     takes: Takes = Takes()
 
 
@@ -98,7 +98,7 @@ def plan_job(
         patience(spec.wait, unless_said=True),
         closing(open_state(state if Path(state).exists() else _IN_MEMORY)) as records,
     ):
-        moving = Moving(spec, Path(state), records)
+        moving = JobContext(spec, Path(state), records)
         steps = [(step, step.look()) for step in steps_of(moving, cutover=cutover)]
         due = any(look.is_due for step, look in steps if step.name != "cutover")
         measured = probe(moving.source, spec.target.encoder) if measure and due else None
@@ -113,7 +113,7 @@ def plan_job(
         )
 
 
-def _takes(step: Step, look: Look, spec: JobSpec, measured: Probe | None) -> Takes:
+def _takes(step: Step, look: StepState, spec: JobSpec, measured: Probe | None) -> Takes:
     if measured is None or not look.is_due:
         return Takes()
     both = measured.count / measured.translate_rate

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.jobs.spec import JobSpec
-from vecmigrate.jobs.steps.base import Look, Moving, Standing, Step, Surroundings
+from vecmigrate.jobs.steps.base import JobContext, RunHooks, Step, StepState, StepStatus
 from vecmigrate.jobs.steps.cutover import CutoverStep
 from vecmigrate.jobs.steps.dry_run import DryRunStep
 from vecmigrate.jobs.steps.migrate import MigrateStep
@@ -32,7 +32,7 @@ class StepOutcome(BaseModel):
 
     step: str
     done_now: bool
-    look: Look
+    look: StepState
 
 
 class JobResult(BaseModel):
@@ -54,7 +54,7 @@ class JobResult(BaseModel):
     exit_code: int
 
 
-def steps_of(moving: Moving, *, cutover: bool) -> list[Step]:
+def steps_of(moving: JobContext, *, cutover: bool) -> list[Step]:
     """Return a job's steps in their order."""
     steps: list[Step] = [
         DryRunStep(moving),
@@ -72,7 +72,7 @@ def run_job(
     state: str | Path,
     *,
     cutover: bool = False,
-    around: Surroundings | None = None,
+    around: RunHooks | None = None,
 ) -> JobResult:
     """Measure, judge, migrate, keep in step, verify and, where asked for, cut over.
 
@@ -86,7 +86,7 @@ def run_job(
     cutover
         Lead readers over to the target, once it is verified.
     around
-        See :class:`Surroundings`.
+        See :class:`RunHooks`.
 
     Raises
     ------
@@ -97,18 +97,18 @@ def run_job(
     VecmigrateError
         From the steps.
     """
-    around, state = around or Surroundings(), Path(state)
+    around, state = around or RunHooks(), Path(state)
     with (
         patience(spec.wait, unless_said=True),
         closing(open_state(state)) as records,
     ):
-        moving = Moving(spec, state, records)
+        moving = JobContext(spec, state, records)
         what = f"the job {moving.source} to {moving.target}"
         with job_lock(state.parent / "locks", f"{moving.key}-run", what):
             return _run(moving, steps_of(moving, cutover=cutover), around)
 
 
-def _run(moving: Moving, steps: list[Step], around: Surroundings) -> JobResult:
+def _run(moving: JobContext, steps: list[Step], around: RunHooks) -> JobResult:
     outcomes: list[StepOutcome] = []
     for step in steps:
         look = step.look()
@@ -117,7 +117,7 @@ def _run(moving: Moving, steps: list[Step], around: Surroundings) -> JobResult:
             look = step.do(around)
         around.announce(f"{step.name}: {look.standing.value}, {look.reason}")
         outcomes.append(StepOutcome(step=step.name, done_now=done_now, look=look))
-        if look.standing is Standing.FAILED:
+        if look.standing is StepStatus.FAILED:
             break
     return JobResult(
         source=moving.source,

@@ -27,13 +27,13 @@ from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Skipped
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
-from vecmigrate.state.migrations import Job, JobStatus, JobTable
+from vecmigrate.state.migrations import MigrationRecord, MigrationStatus, MigrationTable
 from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
 
 _log = logging.getLogger(__name__)
 
 
-class Progressing(Protocol):
+class Progress(Protocol):
     """What a migration tells of its progress, kept or not.
 
     Attributes
@@ -46,7 +46,7 @@ class Progressing(Protocol):
         Points written with an anchor's true vector.
     """
 
-    job: Job | None
+    job: MigrationRecord | None
     written: IdFingerprint
     kept_anchors: int
 
@@ -89,10 +89,10 @@ class Progressing(Protocol):
         ...
 
 
-class NotKept:
+class UnsavedProgress:
     """Progress that is not kept: what fails is begun again."""
 
-    job: Job | None = None
+    job: MigrationRecord | None = None
 
     def __init__(self) -> None:
         self.written = IdFingerprint()
@@ -121,11 +121,11 @@ class NotKept:
     def done(self) -> None: ...
 
 
-class Kept:
+class SavedProgress:
     """Progress that is kept in a job table."""
 
-    def __init__(self, table: JobTable, job: Job, every: float) -> None:
-        self.job: Job | None = job
+    def __init__(self, table: MigrationTable, job: MigrationRecord, every: float) -> None:
+        self.job: MigrationRecord | None = job
         self.written = IdFingerprint(job.written, job.id_total)
         self.kept_anchors = job.kept_anchors
         self._kept = job
@@ -137,11 +137,11 @@ class Kept:
         self._skipped = Skipped(ids=list(job.skipped_ids))
 
     def is_published(self) -> bool:
-        return self._kept.status is not JobStatus.RUNNING and _is_there(self._kept)
+        return self._kept.status is not MigrationStatus.RUNNING and _is_there(self._kept)
 
     def tidy(self, target: str, spec: TargetSpec) -> None:
         token = self._kept.token
-        if token is not None and self._kept.status is JobStatus.PUBLISHING:
+        if token is not None and self._kept.status is MigrationStatus.PUBLISHING:
             with suppress(TargetExistsError):
                 resume_sink(target, spec, token).suspend()
 
@@ -234,10 +234,10 @@ class Kept:
                 remedy="Nothing was published. Keep it still and run again.",
             )
         self._checkpoint(sink)
-        self._save(status=JobStatus.PUBLISHING)
+        self._save(status=MigrationStatus.PUBLISHING)
 
     def done(self) -> None:
-        self._save(status=JobStatus.DONE)
+        self._save(status=MigrationStatus.DONE)
 
     def _save(self, **changes: object) -> None:
         now = {
@@ -252,7 +252,9 @@ class Kept:
 
 
 @contextmanager
-def keep_progress(state: Path, job: Job, *, restart: bool, every: float) -> Iterator[Kept]:
+def keep_progress(
+    state: Path, job: MigrationRecord, *, restart: bool, every: float
+) -> Iterator[SavedProgress]:
     """Keep ``job`` in the state file, or continue what is there of it, one run at a time.
 
     Parameters
@@ -271,12 +273,12 @@ def keep_progress(state: Path, job: Job, *, restart: bool, every: float) -> Iter
         job_lock(state.parent / "locks", job.key, f"{job.source} to {job.target}"),
         closing(open_state(state)) as connection,
     ):
-        table = JobTable(connection)
+        table = MigrationTable(connection)
         found = None if restart else table.find(job.source, job.target)
-        yield Kept(table, _continued(found, job) if found else job, every)
+        yield SavedProgress(table, _continued(found, job) if found else job, every)
 
 
-def _continued(found: Job, job: Job) -> Job:
+def _continued(found: MigrationRecord, job: MigrationRecord) -> MigrationRecord:
     """Return what to go on with: an earlier run's job, or a new one.
 
     Raises
@@ -289,9 +291,9 @@ def _continued(found: Job, job: Job) -> Job:
     found = found.model_copy(
         update={"source": job.source, "target": job.target, "belongings": job.belongings}
     )
-    if found.status is not JobStatus.RUNNING and _is_there(found):
+    if found.status is not MigrationStatus.RUNNING and _is_there(found):
         return job if changed else found
-    if found.status is JobStatus.DONE:
+    if found.status is MigrationStatus.DONE:
         return job
     if found.token is None:
         # Killed before the first checkpoint; the same provenance lets it begin anew.
@@ -305,7 +307,7 @@ def _continued(found: Job, job: Job) -> Job:
     return found
 
 
-def _is_there(job: Job) -> bool:
+def _is_there(job: MigrationRecord) -> bool:
     """True where the target is the one that this job published."""
     try:
         with open_source(job.target) as reader:

@@ -20,7 +20,7 @@ from vecmigrate.connector.source import Source
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.migration.engines import Engine, LocalEngine, Translation
-from vecmigrate.migration.progress import NotKept, Progressing, keep_progress
+from vecmigrate.migration.progress import Progress, UnsavedProgress, keep_progress
 from vecmigrate.migration.translate import StageSeconds
 from vecmigrate.migration.write import Pace, Writing
 from vecmigrate.points.batch import PointId
@@ -33,7 +33,7 @@ from vecmigrate.points.collection import (
 )
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
 from vecmigrate.state.ledger import begun_ledger
-from vecmigrate.state.migrations import Belongings, Job, JobStatus
+from vecmigrate.state.migrations import JobInputs, MigrationRecord, MigrationStatus
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import (
     Translator,
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 BATCH_SIZE = 4096
 CHECKPOINT_SECONDS = 5.0
 
-Progress = Callable[[int], None]
+OnProgress = Callable[[int], None]
 """Called with the number of points just done."""
 
 
@@ -133,7 +133,7 @@ def migrate(
     engine: Engine | None = None,
     stop: Callable[[], bool] = lambda: False,
     announce: Callable[[str], None] = lambda line: None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> MigrationResult:
     """Write ``source``'s points, translated, to a new collection at ``target`` and verify it.
 
@@ -232,15 +232,15 @@ def migrate(
             translator_sha256=sha256,
             created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
-        kept: Progressing = NotKept()
+        kept: Progress = UnsavedProgress()
         if state is not None:
             kept = stack.enter_context(
                 keep_progress(
                     Path(state),
-                    Job(
+                    MigrationRecord(
                         source=description.uri,
                         target=target,
-                        belongings=Belongings(
+                        belongings=JobInputs(
                             source_fingerprint=reader.fingerprint(),
                             translator=_require_file(sha256),
                             kept_anchors=None if anchors is None else anchors.sha256(),
@@ -329,7 +329,7 @@ def migrate(
             kept.tidy(target, spec)
             written, skipped = kept.written, Skipped(ids=job.skipped_ids if job else [])
         seconds = time.perf_counter() - begun
-        begins = state is not None and job is not None and job.status is not JobStatus.DONE
+        begins = state is not None and job is not None and job.status is not MigrationStatus.DONE
         # Without texts, what an anchor was made from is not known, and its vector is left alone.
         begins &= keeper is None or description.text_field is not None
         found, changed = verify_ids(
@@ -416,14 +416,14 @@ def _check_complete(source: CollectionDescription, sink: Sink, seen: int) -> tup
     return ()
 
 
-def _beside(state: str | Path | None, job: Job | None, kind: str) -> Path | None:
+def _beside(state: str | Path | None, job: MigrationRecord | None, kind: str) -> Path | None:
     """Return where a job's own things of a kind are; None for one that is not kept."""
     if state is None or job is None:
         return None
     return Path(state).parent / kind / job.key
 
 
-def _letters_of(state: str | Path | None, job: Job | None) -> Path:
+def _letters_of(state: str | Path | None, job: MigrationRecord | None) -> Path:
     named = _beside(state, job, "dead-letters")
     return named.with_suffix(".jsonl") if named else Path("dead-letters.jsonl")
 

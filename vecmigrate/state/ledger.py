@@ -42,7 +42,7 @@ class Origin(IntEnum):
 
 
 @dataclass(slots=True)
-class Entry:
+class LedgerRow:
     """A point as it was when it was last brought in step.
 
     Attributes
@@ -149,16 +149,16 @@ class Ledger:
         counted = {Origin(origin): count for origin, count in rows}
         return {origin: counted.get(origin, 0) for origin in Origin}
 
-    def entries(self, ids: IdArray) -> list[Entry | None]:
+    def entries(self, ids: IdArray) -> list[LedgerRow | None]:
         """Return what is known of each point."""
         rows = self._asked(
             ids,
             "SELECT asked.position, points.id, vector, payload, origin, variance, has_text, target "
             "FROM asked JOIN points ON points.id = asked.id",
         )
-        found: list[Entry | None] = [None] * len(ids)
+        found: list[LedgerRow | None] = [None] * len(ids)
         for position, point_id, vector, payload, origin, variance, has_text, target in rows:
-            found[position] = Entry(
+            found[position] = LedgerRow(
                 restored(point_id), vector, payload, Origin(origin), variance,
                 bool(has_text), target,
             )  # fmt: skip
@@ -173,7 +173,7 @@ class Ledger:
         )
         return {restored(point_id) for (point_id,) in rows}
 
-    def intend(self, entries: Iterable[Entry]) -> None:
+    def intend(self, entries: Iterable[LedgerRow]) -> None:
         """Note what is about to be written or deleted, so that a kill leaves it known as ours."""
         with transaction(self.connection) as connection:
             connection.executemany(
@@ -185,16 +185,16 @@ class Ledger:
                 ],
             )  # fmt: skip
 
-    def intended(self, size: int) -> list[Entry]:
+    def intended(self, size: int) -> list[LedgerRow]:
         """Return some of what this run intended and has not settled."""
         rows = self.connection.execute(
             "SELECT id, vector, payload, origin, variance, has_text, NULL, wrote FROM writing "
             "WHERE run = ? LIMIT ?",
             (self.run, size),
         )
-        return [Entry(restored(i), v, p, Origin(o), *rest) for i, v, p, o, *rest in rows]
+        return [LedgerRow(restored(i), v, p, Origin(o), *rest) for i, v, p, o, *rest in rows]
 
-    def settle(self, entries: Iterable[Entry]) -> None:
+    def settle(self, entries: Iterable[LedgerRow]) -> None:
         """Note what the target holds now."""
         entries = list(entries)
         keys = [(stored(entry.id),) for entry in entries]
@@ -275,7 +275,7 @@ def begun_ledger(state: Path, target: str) -> Iterator[Callable[[VectorBatch], N
 
         def note(batch: VectorBatch) -> None:
             ledger.settle(
-                Entry(point_id, None, 0, Origin.TRANSLATED, target=held)
+                LedgerRow(point_id, None, 0, Origin.TRANSLATED, target=held)
                 for point_id, held in zip(batch.ids.tolist(), target_hashes(batch), strict=True)
             )
 

@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 """
 
 
-class JobStatus(StrEnum):
+class MigrationStatus(StrEnum):
     """How far a job has come."""
 
     RUNNING = "running"
@@ -32,7 +32,7 @@ class JobStatus(StrEnum):
     DONE = "done"
 
 
-class Belongings(BaseModel):
+class JobInputs(BaseModel):
     """What a job was begun with; it is continued with the same alone.
 
     Attributes
@@ -49,7 +49,7 @@ class Belongings(BaseModel):
     on_bad_vector: str
     source_encoder: str | None
 
-    def differences(self, other: Belongings) -> list[str]:
+    def differences(self, other: JobInputs) -> list[str]:
         """Say what is not the same in the other."""
         names = {
             "source_fingerprint": "the source has changed",
@@ -61,7 +61,7 @@ class Belongings(BaseModel):
         return [said for name, said in names.items() if getattr(self, name) != getattr(other, name)]
 
 
-class Job(BaseModel):
+class MigrationRecord(BaseModel):
     """A migration.
 
     Attributes
@@ -78,9 +78,9 @@ class Job(BaseModel):
 
     source: str
     target: str
-    belongings: Belongings
+    belongings: JobInputs
     provenance: Provenance
-    status: JobStatus = JobStatus.RUNNING
+    status: MigrationStatus = MigrationStatus.RUNNING
     token: str | None = None
     cursor: str | None = None
     written: int = 0
@@ -99,7 +99,7 @@ class Job(BaseModel):
         told = f"{canonical_uri(self.source)}\0{self.belongings.model_dump_json()}"
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
-    def differences(self, belongings: Belongings) -> list[str]:
+    def differences(self, belongings: JobInputs) -> list[str]:
         """Say what keeps this job from being continued with other things.
 
         Another policy for bad vectors does not, as long as there were none.
@@ -116,12 +116,12 @@ def job_key(source: str, target: str) -> str:
     return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
 
-class JobTable(StateTable):
+class MigrationTable(StateTable):
     """The jobs that a state file knows of."""
 
     schema = _TABLE
 
-    def find(self, source: str, target: str) -> Job | None:
+    def find(self, source: str, target: str) -> MigrationRecord | None:
         """Return the job, or None where it was never begun.
 
         Raises
@@ -136,14 +136,14 @@ class JobTable(StateTable):
         if row is None:
             return None
         try:
-            return Job.model_validate_json(row[0])
+            return MigrationRecord.model_validate_json(row[0])
         except ValueError as error:
             raise MismatchError(
                 f"the record of {source} to {target} is of another version",
                 remedy="Start over with --restart.",
             ) from error
 
-    def save(self, job: Job) -> None:
+    def save(self, job: MigrationRecord) -> None:
         """Store how far a job has come; on the disk when this returns."""
         with self._transaction() as begun:
             begun.execute(

@@ -10,7 +10,7 @@ import numpy as np
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.checksums import same_payload, target_hashes
-from vecmigrate.state.ledger import Entry, Ledger, Origin
+from vecmigrate.state.ledger import Ledger, LedgerRow, Origin
 from vecmigrate.sync.changes import bare_hashes, mark_of
 from vecmigrate.sync.reconcile import Judged, note_payloads
 from vecmigrate.verification.vectors import alike
@@ -26,14 +26,14 @@ def judge_bare(batch: VectorBatch, target: Source, ledger: Ledger) -> Judged:
     """Judge points of the source that have no vector, as :meth:`Judge.judge` does all others."""
     vectors, payloads = bare_hashes(batch)
     entries = [
-        Entry(i, v, p, Origin.BARE)
+        LedgerRow(i, v, p, Origin.BARE)
         for i, v, p in zip(batch.ids.tolist(), vectors, payloads, strict=True)
     ]
     rows = {entry.id: row for row, entry in enumerate(entries)}
     known = ledger.entries(batch.ids)
     interrupted = ledger.interrupted(batch.ids)
     write = np.ones(len(batch), np.bool_)
-    settled: list[Entry] = []
+    settled: list[LedgerRow] = []
     foreign = there = 0
     for found in _found(target, batch.ids, ledger):
         counts = found.each_count()
@@ -64,7 +64,7 @@ def _found(target: Source, ids: IdArray, ledger: Ledger) -> list[VectorBatch]:
     return fetch_there(target, ids[ledger.there(ids)])
 
 
-def _is_ours(before: Entry | None, now: int, mark: str | None) -> bool:
+def _is_ours(before: LedgerRow | None, now: int, mark: str | None) -> bool:
     if before is None:
         return mark is not None
     return before.origin is not Origin.FOREIGN and before.target == now

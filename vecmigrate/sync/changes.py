@@ -48,7 +48,7 @@ WHERE id NOT IN (SELECT id FROM seen)
 """
 
 
-class Plan(BaseModel):
+class Changes(BaseModel):
     """What a sync would do.
 
     Attributes
@@ -79,7 +79,7 @@ class Plan(BaseModel):
     encoded_marks: bool = False
 
 
-def make_plan(
+def find_changes(
     source: Source,
     target: Source,
     ledger: Ledger,
@@ -87,7 +87,7 @@ def make_plan(
     batch_size: int,
     *,
     lacking: bool = False,
-) -> Plan:
+) -> Changes:
     """Read the source, and the target's ids, and compare both with the ledger.
 
     The ids wait in temporary tables of SQLite's, on disk where they are many.
@@ -134,7 +134,7 @@ def make_plan(
     bare_arrived = count("bare WHERE id NOT IN (SELECT id FROM there)")
     bare_unknown = count("bare WHERE id NOT IN (SELECT id FROM points)") - bare_arrived
     foreign = "SELECT id FROM points WHERE origin = ?"
-    return Plan(
+    return Changes(
         arrived=count("arriving") - unknown + lost + bare_arrived,
         changed=count("changed") - compared - lost + count("bare") - bare_arrived - bare_unknown,
         vanished=count(

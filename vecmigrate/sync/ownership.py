@@ -12,7 +12,7 @@ from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.state.ledger import Ledger
-from vecmigrate.state.migrations import JobTable
+from vecmigrate.state.migrations import MigrationTable
 
 
 def check_belongs(
@@ -53,7 +53,7 @@ def check_belongs(
             remedy="A cutover or rollback has led one of the names there: name the old collection, "
             "or the old vector by ?vector=NAME.",
         )
-    job = JobTable(state).find(source, target.uri)
+    job = MigrationTable(state).find(source, target.uri)
     mine = job is not None and job.provenance.run() == found.run()
     if not (
         mine

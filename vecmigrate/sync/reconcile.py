@@ -18,7 +18,7 @@ from vecmigrate.points.checksums import (
     target_hashes,
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
-from vecmigrate.state.ledger import Entry, Ledger, Origin
+from vecmigrate.state.ledger import Ledger, LedgerRow, Origin
 from vecmigrate.sync.changes import hashes_of, mark_of
 from vecmigrate.translators import Translator
 from vecmigrate.verification.vectors import alike, allowed_of
@@ -41,8 +41,8 @@ class Judged:
     """
 
     writes: VectorBatch | None
-    intended: list[Entry]
-    settled: list[Entry]
+    intended: list[LedgerRow]
+    settled: list[LedgerRow]
     new: int
     foreign: int
 
@@ -94,7 +94,7 @@ class Judge:
         given = batch.each_payload()
         fields: list[Payload] = list(expected.each_payload())
         entries = [
-            Entry(i, v, p, _origin(mark_of(field)), variance, text is not None)
+            LedgerRow(i, v, p, _origin(mark_of(field)), variance, text is not None)
             for i, v, p, field, variance, text in zip(
                 batch.ids.tolist(), vectors, payloads, fields, variances, texts, strict=True
             )
@@ -102,7 +102,7 @@ class Judge:
         made = expected.vectors
         write = np.ones(len(batch), dtype=np.bool_)
         here = np.flatnonzero(self._ledger.there(batch.ids))
-        settled: list[Entry] = []
+        settled: list[LedgerRow] = []
         foreign = there = 0
         known = self._ledger.entries(batch.ids)
         interrupted = self._ledger.interrupted(batch.ids[here]) if len(here) else set()
@@ -183,7 +183,7 @@ class Judge:
         return done, variances
 
     def _ours(
-        self, before: Entry | None, target: int, same: bool, mark: str | None, interrupted: bool
+        self, before: LedgerRow | None, target: int, same: bool, mark: str | None, interrupted: bool
     ) -> Origin | None:
         """Return the origin of a point of the target that is ours, None for another's."""
         if before is not None and before.target == target:
@@ -193,7 +193,7 @@ class Judge:
         return None
 
 
-def note_payloads(writes: VectorBatch, entries: list[Entry]) -> None:
+def note_payloads(writes: VectorBatch, entries: list[LedgerRow]) -> None:
     """Note in the entries which payloads are written, to know them when they are read back."""
     for entry, payload in zip(entries, _payload_hashes(writes), strict=True):
         entry.wrote = payload
@@ -201,11 +201,11 @@ def note_payloads(writes: VectorBatch, entries: list[Entry]) -> None:
 
 def read_back(
     target: Source,
-    entries: list[Entry],
+    entries: list[LedgerRow],
     written: VectorBatch | None = None,
     *,
     in_place: bool = False,
-) -> list[Entry]:
+) -> list[LedgerRow]:
     """Return the entries of points that the target holds as they were written.
 
     Each gets the hash of the vector that the target holds.
@@ -222,7 +222,7 @@ def read_back(
     wrote: dict[PointId, Payload] = {}
     if written is not None and ulps:
         wrote = dict(zip(written.ids.tolist(), written.each_payload(), strict=True))
-    good: list[Entry] = []
+    good: list[LedgerRow] = []
     for found in fetch_there(target, id_array(by_id)):
         for point_id, vector, digest, payload in zip(
             found.ids.tolist(),
@@ -250,7 +250,9 @@ def _origin(mark: str | None) -> Origin:
     return Origin.ENCODED if mark == ENCODED else Origin.TRANSLATED
 
 
-def _same_text(now: str | None, then: str | None, entry: Entry, before: Entry | None) -> bool:
+def _same_text(
+    now: str | None, then: str | None, entry: LedgerRow, before: LedgerRow | None
+) -> bool:
     """Tell whether a true vector still is that of its point."""
     if now is not None or then is not None:
         return now == then

@@ -18,10 +18,10 @@ from vecmigrate.points.batch import IdArray, VectorBatch, Vectors, id_array
 from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
 from vecmigrate.state import transaction
-from vecmigrate.state.ledger import Entry, Ledger, Origin, stored
+from vecmigrate.state.ledger import Ledger, LedgerRow, Origin, stored
 from vecmigrate.sync.reconcile import note_payloads
 from vecmigrate.translators import TranslatorCard
-from vecmigrate.verification.index import read_queries
+from vecmigrate.verification.index import read_query_vectors
 
 ENCODE_BATCH = 256
 NEAREST = 10
@@ -48,7 +48,7 @@ def query_vectors(path: Path, encoder: Encoder, target: CollectionDescription) -
     InputError, MismatchError, UnreachableError
     """
     if path.suffix == ".npy":
-        return read_queries(path, target).vectors
+        return read_query_vectors(path, target).vectors
     asked = read_texts(path)
     texts = [query.text for query in asked if query.text]
     if encoder.needs_texts and len(texts) < len(asked):
@@ -86,7 +86,7 @@ def choose(ledger: Ledger, target: Source, queries: Vectors | None, *, needs_tex
 
 def reembedded(
     ledger: Ledger, target: Source, encoder: Encoder, budget: Budget, text_field: str | None
-) -> Iterator[tuple[VectorBatch, list[Entry]]]:
+) -> Iterator[tuple[VectorBatch, list[LedgerRow]]]:
     """Yield chosen points with their true vectors, up to the budget, and what is known of them.
 
     Texts and payloads are those at the target, so that what is embedded is what readers get. A
@@ -125,7 +125,7 @@ def _encoded(batch: VectorBatch, texts: list[str | None], encoder: Encoder) -> V
     return batch.with_vectors(vectors).with_payloads(payloads)
 
 
-def _ours(ledger: Ledger, found: VectorBatch) -> tuple[VectorBatch, list[Entry]]:
+def _ours(ledger: Ledger, found: VectorBatch) -> tuple[VectorBatch, list[LedgerRow]]:
     known = [entry for entry in ledger.entries(found.ids) if entry is not None]
     hashes = target_hashes(found)
     ours = np.array([e.target == h for e, h in zip(known, hashes, strict=True)], dtype=np.bool_)

@@ -30,14 +30,14 @@ from vecmigrate.state.file import job_lock
 from vecmigrate.state.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
 from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.bare import bare_points, judge_bare
-from vecmigrate.sync.changes import BY_HASH, BY_IDS, Plan, make_plan, mark_of
+from vecmigrate.sync.changes import BY_HASH, BY_IDS, Changes, find_changes, mark_of
 from vecmigrate.sync.known_vectors import KnownVectors
 from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.ownership import check_belongs
 from vecmigrate.sync.reconcile import Judge, Judged
 from vecmigrate.sync.reembed import check_encoder, choose, query_vectors, reembedded
-from vecmigrate.sync.write import Writing
+from vecmigrate.sync.write import TargetChanges
 from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.vectors import lacking_vectors, unknown_vectors
@@ -146,7 +146,7 @@ class _Run:
             check_encoder(self._encoder, self._card, before)
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         provenance = before.provenance.model_copy(update={"updated_at": now})
-        self._writing = Writing(target, ledger, provenance, in_place=self._in_place)
+        self._writing = TargetChanges(target, ledger, provenance, in_place=self._in_place)
         self._skipped = Skipped()
         self._counts = dict.fromkeys(
             ("arrived", "changed", "vanished", "adopted", "left_alone", "reembedded"), 0
@@ -202,7 +202,7 @@ class _Run:
         if not asked.dry_run:
             self._writing.complete_interrupted()
         self._target = self._stack.enter_context(self._seen(open_source(self._target_uri)))
-        plan = make_plan(
+        plan = find_changes(
             self._source, self._target, ledger, asked.changed_by, asked.batch_size,
             lacking=self._in_place,
         )  # fmt: skip
@@ -241,7 +241,7 @@ class _Run:
         ledger.note(last=result.model_dump(mode="json", exclude={"skipped_ids"}))
         return result
 
-    def _check(self, plan: Plan) -> None:
+    def _check(self, plan: Changes) -> None:
         if plan.vanished > self._asked.max_vanished * plan.ours:
             raise MismatchError(
                 f"{plan.vanished:,} of {plan.ours:,} points would be deleted from "

@@ -8,13 +8,13 @@ from vecmigrate.errors import VerificationError
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.collection import CollectionDescription, Provenance
 from vecmigrate.points.ids import name_some
-from vecmigrate.state.ledger import Entry, Ledger, Origin
+from vecmigrate.state.ledger import Ledger, LedgerRow, Origin
 from vecmigrate.sync.reconcile import read_back
 
 _SETTLED_AT_ONCE = 4096
 
 
-class Writing:
+class TargetChanges:
     """Writes to a target, which is opened when the first point is to be written.
 
     What is about to be written is noted in the ledger first, then written, then read back, then
@@ -47,7 +47,7 @@ class Writing:
         if self._ledger.was_interrupted():
             open_updater(self._target, self._provenance).abort()
 
-    def write(self, batch: VectorBatch, entries: list[Entry]) -> None:
+    def write(self, batch: VectorBatch, entries: list[LedgerRow]) -> None:
         """Write points of which ``entries`` tell."""
         self._ledger.intend(entries)
         updater = self._opened()
@@ -57,7 +57,7 @@ class Writing:
 
     def delete(self, ids: IdArray) -> None:
         """Delete points."""
-        self._ledger.intend(Entry(point_id, 0, 0, Origin.DELETED) for point_id in ids.tolist())
+        self._ledger.intend(LedgerRow(point_id, 0, 0, Origin.DELETED) for point_id in ids.tolist())
         updater = self._opened()
         updater.delete(ids)
         if updater.flush():

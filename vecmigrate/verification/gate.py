@@ -10,10 +10,10 @@ from vecmigrate.points.screening import OnBadVector, Skipped
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.verification.options import Progress
 from vecmigrate.verification.read import read_points, screened
-from vecmigrate.verification.records import Kept, VerificationLog
+from vecmigrate.verification.records import StoredVerification, VerificationLog
 
 
-def require_verified(log: VerificationLog, collection: str) -> Kept:
+def require_verified(log: VerificationLog, collection: str) -> StoredVerification:
     """Return the verification that a collection rests on.
 
     Raises

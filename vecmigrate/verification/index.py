@@ -22,7 +22,7 @@ from vecmigrate.points.batch import (
     row_norms,
 )
 from vecmigrate.points.collection import CollectionDescription, Metric
-from vecmigrate.verification.records import Check, Outcome
+from vecmigrate.verification.records import Check, CheckResult
 
 K = 10
 GOOD = 0.95
@@ -32,7 +32,7 @@ _SCORE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Probes:
+class IndexQueries:
     """Queries to ask the index.
 
     Parameters
@@ -65,7 +65,7 @@ class Probes:
         return [ids[:K] for ids in rows]
 
 
-def read_queries(path: Path, collection: CollectionDescription) -> Probes:
+def read_query_vectors(path: Path, collection: CollectionDescription) -> IndexQueries:
     """Read ready-made query vectors, ``(n, d)`` floats in a ``.npy`` file.
 
     Raises
@@ -98,11 +98,11 @@ def read_queries(path: Path, collection: CollectionDescription) -> Probes:
         raise InputError(
             f"row {int(np.argmin(finite))} of {path} is not finite", remedy="Leave that row out."
         )
-    return Probes(np.ascontiguousarray(vectors, dtype=np.float32))
+    return IndexQueries(np.ascontiguousarray(vectors, dtype=np.float32))
 
 
 def exact_answers(
-    batches: Iterable[VectorBatch], probes: Probes, metric: Metric
+    batches: Iterable[VectorBatch], probes: IndexQueries, metric: Metric
 ) -> list[list[PointId]]:
     """Return each probe's ten nearest points by exact search, reading all batches."""
     if not len(probes.vectors):
@@ -113,7 +113,7 @@ def exact_answers(
 
 
 def check_index(
-    target: Source, probes: Probes, truth: list[list[PointId]], least: float | None
+    target: Source, probes: IndexQueries, truth: list[list[PointId]], least: float | None
 ) -> Check:
     """Search the collection's own index and compare.
 
@@ -138,15 +138,15 @@ def check_index(
     recall = float(shares.mean())
     exact = _exact_recall(target, probes, truth) if recall < GOOD else None
     parameter = target.search_parameter()
-    outcome = Outcome.PASSED
+    outcome = CheckResult.PASSED
     if least is not None and recall < least:
-        outcome = Outcome.FAILED
+        outcome = CheckResult.FAILED
     elif recall < GOOD:
-        outcome = Outcome.WARNING
+        outcome = CheckResult.WARNING
     index = target.describe().index_type
     summary = f"{index} finds {recall:.3f} of the true top {K} ({probes.words})"
-    if outcome is not Outcome.PASSED:
-        wanted = f", {least:.3f} is asked for" if outcome is Outcome.FAILED else ""
+    if outcome is not CheckResult.PASSED:
+        wanted = f", {least:.3f} is asked for" if outcome is CheckResult.FAILED else ""
         summary += wanted + _blame(exact, parameter)
     return Check(
         name="index recall",
@@ -164,7 +164,7 @@ def check_index(
     )
 
 
-def _exact_recall(target: Source, probes: Probes, truth: list[list[PointId]]) -> float | None:
+def _exact_recall(target: Source, probes: IndexQueries, truth: list[list[PointId]]) -> float | None:
     """Return the recall of the store's own search of all points, None if it has none."""
     answers = target.search_exactly(probes.vectors, probes.asked())
     if answers is None:
@@ -184,7 +184,7 @@ def _blame(exact: float | None, parameter: str | None) -> str:
 
 
 def _skipped(why: str) -> Check:
-    return Check(name="index recall", outcome=Outcome.SKIPPED, summary=why)
+    return Check(name="index recall", outcome=CheckResult.SKIPPED, summary=why)
 
 
 def _shares(

@@ -19,7 +19,7 @@ from vecmigrate.points.checksums import (
     same_payload,
 )
 from vecmigrate.points.ids import name_some
-from vecmigrate.verification.records import Check, Outcome
+from vecmigrate.verification.records import Check, CheckResult
 
 Again = Callable[[bool], Iterable[VectorBatch]]
 """Reads a collection a second time, with payloads or without."""
@@ -43,7 +43,7 @@ def check_counts(source: Tally, target: Tally, left_out: int, refused: int = 0) 
         summary += f" and {refused:,} refused points, set aside"
     return Check(
         name="count",
-        outcome=Outcome.PASSED if same else Outcome.FAILED,
+        outcome=CheckResult.PASSED if same else CheckResult.FAILED,
         summary=summary,
         figures={
             "source": source.count,
@@ -57,7 +57,7 @@ def check_counts(source: Tally, target: Tally, left_out: int, refused: int = 0) 
 def check_ids(source: Tally, target: Tally, old: Again, new: Again) -> Check:
     """Compare the ids; where they differ, read both collections again to name those that do."""
     if np.array_equal(source.ids, target.ids) and source.count == target.count:
-        return Check(name="ids", outcome=Outcome.PASSED, summary="the ids are the source's")
+        return Check(name="ids", outcome=CheckResult.PASSED, summary="the ids are the source's")
     suspects = Suspects(source.ids != target.ids)
     ours, theirs = suspects.ids(_ids(old(False))), suspects.ids(_ids(new(False)))
     missing, extra = list((ours - theirs).elements()), list((theirs - ours).elements())
@@ -69,7 +69,7 @@ def check_ids(source: Tally, target: Tally, old: Again, new: Again) -> Check:
     ]
     return Check(
         name="ids",
-        outcome=Outcome.FAILED,
+        outcome=CheckResult.FAILED,
         summary="; ".join(parts) or "ids differ that a second reading no longer finds",
         figures={
             "missing": len(missing),
@@ -95,7 +95,7 @@ def check_payloads(
     """
     if np.array_equal(source.contents, target.contents):
         return Check(
-            name="payloads", outcome=Outcome.PASSED, summary="the payloads are the source's"
+            name="payloads", outcome=CheckResult.PASSED, summary="the payloads are the source's"
         )
     contents, ids = source.contents != target.contents, source.ids != target.ids
     if ulps:
@@ -109,7 +109,7 @@ def check_payloads(
     if not differing and not certain.any():
         return Check(
             name="payloads",
-            outcome=Outcome.PASSED if suspects.all_buckets else Outcome.SKIPPED,
+            outcome=CheckResult.PASSED if suspects.all_buckets else CheckResult.SKIPPED,
             summary="no payload differs among the points that both hold"
             if suspects.all_buckets
             else "too many ids differ to compare payloads",
@@ -117,7 +117,7 @@ def check_payloads(
     least = "" if suspects.all_buckets else "at least "
     return Check(
         name="payloads",
-        outcome=Outcome.FAILED,
+        outcome=CheckResult.FAILED,
         summary=f"{least}{len(differing):,} payloads are not the source's: "
         f"ids {name_some(differing)}"
         if differing
@@ -140,7 +140,7 @@ def _payloads_by_value(differing: list[PointId], near: int, ulps: int) -> Check:
         summary = f"{len(differing):,} payloads are not the source's: ids {name_some(differing)}"
     return Check(
         name="payloads",
-        outcome=Outcome.FAILED if differing else Outcome.PASSED,
+        outcome=CheckResult.FAILED if differing else CheckResult.PASSED,
         summary=summary,
         figures={
             "differing": len(differing),

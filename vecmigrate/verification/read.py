@@ -14,7 +14,7 @@ from vecmigrate.points.batch import PointId, VectorBatch, Vectors, row_norms
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.threads import prefetch
-from vecmigrate.verification.index import Probes
+from vecmigrate.verification.index import IndexQueries
 from vecmigrate.verification.options import PROBES, Progress, VerifySettings
 from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
@@ -36,7 +36,9 @@ class SourcePass:
     tally: Tally = field(default_factory=Tally)
     skipped: Skipped = field(default_factory=Skipped)
     letters: DeadLetters | None = None
-    probes: Probes = field(default_factory=lambda: Probes(np.empty((0, 1), np.float32), ()))
+    probes: IndexQueries = field(
+        default_factory=lambda: IndexQueries(np.empty((0, 1), np.float32), ())
+    )
 
     def run(
         self,
@@ -113,11 +115,11 @@ def _within(positions: NDArray[np.int64], start: int, length: int) -> NDArray[np
     return positions[low:high] - start
 
 
-def _usable(vectors: Vectors, own: list[PointId]) -> Probes:
+def _usable(vectors: Vectors, own: list[PointId]) -> IndexQueries:
     # A NaN or zero vector has no neighbours; that it is there is told by its own check.
     norms = row_norms(vectors)
     rows = np.flatnonzero(np.isfinite(norms) & (norms > 0))
-    return Probes(np.ascontiguousarray(vectors[rows]), tuple(own[row] for row in rows))
+    return IndexQueries(np.ascontiguousarray(vectors[rows]), tuple(own[row] for row in rows))
 
 
 def read_points(

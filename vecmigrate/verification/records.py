@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS verifications (
 """
 
 
-class Kept(BaseModel):
+class StoredVerification(BaseModel):
     """A verification with its number in the state file."""
 
     model_config = ConfigDict(frozen=True)
@@ -49,19 +49,19 @@ class VerificationLog(StateTable):
             )
         return int(cursor.lastrowid or 0)
 
-    def latest(self, target: str) -> Kept | None:
+    def latest(self, target: str) -> StoredVerification | None:
         """Return the last verification of a collection."""
         return self._one("target = ?", target)
 
-    def latest_of_source(self, contents: str) -> Kept | None:
+    def latest_of_source(self, contents: str) -> StoredVerification | None:
         """Return the last verification that passed and had a source with these contents."""
         return self._one("passed AND source_contents = ?", contents)
 
-    def get(self, number: int) -> Kept | None:
+    def get(self, number: int) -> StoredVerification | None:
         """Return a verification by its number."""
         return self._one("id = ?", number)
 
-    def _one(self, condition: str, value: str | int) -> Kept | None:
+    def _one(self, condition: str, value: str | int) -> StoredVerification | None:
         with self._transaction() as begun:
             row = begun.execute(
                 f"SELECT id, record FROM verifications WHERE {condition} ORDER BY id DESC LIMIT 1",
@@ -69,10 +69,12 @@ class VerificationLog(StateTable):
             ).fetchone()
         if row is None:
             return None
-        return Kept(number=row[0], verification=Verification.model_validate_json(row[1]))
+        return StoredVerification(
+            number=row[0], verification=Verification.model_validate_json(row[1])
+        )
 
 
-class Outcome(StrEnum):
+class CheckResult(StrEnum):
     """How a check ended; only a failed one fails the verification."""
 
     PASSED = "passed"
@@ -95,7 +97,7 @@ class Check(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    outcome: Outcome
+    outcome: CheckResult
     summary: str
     figures: dict[str, JsonValue] = {}
 
@@ -148,7 +150,7 @@ class Verification(BaseModel):
     @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that failed."""
-        return tuple(check for check in self.checks if check.outcome is Outcome.FAILED)
+        return tuple(check for check in self.checks if check.outcome is CheckResult.FAILED)
 
     def counts(self) -> dict[str, int]:
         """Return the vectors compared and found wrong, as a record of the run keeps it."""

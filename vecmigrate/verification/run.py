@@ -25,11 +25,11 @@ from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.gate import fingerprint_of
-from vecmigrate.verification.index import check_index, exact_answers, read_queries
+from vecmigrate.verification.index import check_index, exact_answers, read_query_vectors
 from vecmigrate.verification.options import Progress, VerifySettings
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
 from vecmigrate.verification.read import SourcePass, read_points, target_pass, usable_again
-from vecmigrate.verification.records import Check, Outcome, Verification
+from vecmigrate.verification.records import Check, CheckResult, Verification
 from vecmigrate.verification.soundness import Soundness
 from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
@@ -84,7 +84,7 @@ def verify(
         keeper = None
         if asked.keep_anchors is not None:
             keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card, described[0].text_field)
-        given = None if asked.queries is None else read_queries(asked.queries, described[1])
+        given = None if asked.queries is None else read_query_vectors(asked.queries, described[1])
         prints = old.fingerprint(), new.fingerprint()
         vectors = Retranslation(
             new,
@@ -197,7 +197,7 @@ def _check_unchanged(before: tuple[str, str], after: tuple[str, str]) -> Check:
     ]
     return Check(
         name="unchanged",
-        outcome=Outcome.FAILED if changed else Outcome.PASSED,
+        outcome=CheckResult.FAILED if changed else CheckResult.PASSED,
         summary=f"the {' and the '.join(changed)} changed while being verified: stop what writes "
         "there, bring the target up to date and verify again"
         if changed

@@ -8,7 +8,7 @@ import numpy as np
 
 from vecmigrate.points.batch import UNIT_TOLERANCE, PointId, VectorBatch, row_norms
 from vecmigrate.points.ids import name_some
-from vecmigrate.verification.records import Check, Outcome
+from vecmigrate.verification.records import Check, CheckResult
 
 _NAMED = 10
 
@@ -62,7 +62,7 @@ class Soundness:
             )
         finite = Check(
             name="finite",
-            outcome=Outcome.FAILED if unusable else Outcome.PASSED,
+            outcome=CheckResult.FAILED if unusable else CheckResult.PASSED,
             summary=summary,
             figures={"not_finite": self.not_finite, "zero": self.zero},
         )
@@ -70,7 +70,7 @@ class Soundness:
 
     def _norms(self, unit: bool) -> Check:
         if self.longest == 0:
-            return Check(name="norms", outcome=Outcome.SKIPPED, summary="there is no vector")
+            return Check(name="norms", outcome=CheckResult.SKIPPED, summary="there is no vector")
         lengths = f"lengths from {self.shortest:.4g} to {self.longest:.4g}"
         failed = unit and self.not_unit > 0
         if failed:
@@ -80,7 +80,7 @@ class Soundness:
             )
         return Check(
             name="norms",
-            outcome=Outcome.FAILED if failed else Outcome.PASSED,
+            outcome=CheckResult.FAILED if failed else CheckResult.PASSED,
             summary=lengths,
             figures={
                 "shortest": self.shortest,

@@ -21,7 +21,7 @@ from vecmigrate.points.batch import (
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription, Metric
 from vecmigrate.points.ids import name_some
-from vecmigrate.verification.records import Check, Outcome
+from vecmigrate.verification.records import Check, CheckResult
 
 TOLERANCE = 1e-5
 """How far a float32 vector may lie from its re-translation, relative to its length.
@@ -103,11 +103,11 @@ class Retranslation:
         nothing = self.compared == 0
         return Check(
             name="vectors",
-            outcome=Outcome.FAILED
+            outcome=CheckResult.FAILED
             if self.wrong
-            else Outcome.SKIPPED
+            else CheckResult.SKIPPED
             if nothing
-            else Outcome.PASSED,
+            else CheckResult.PASSED,
             summary="no vector could be compared" if nothing else summary,
             figures={
                 "compared": self.compared,
@@ -243,9 +243,9 @@ class OtherVectors:
         if not self._names and not self._unknown:
             return []
         names = ", ".join(map(repr, self._names))
-        outcome, told = Outcome.PASSED, []
+        outcome, told = CheckResult.PASSED, []
         if self._wrong:
-            outcome = Outcome.FAILED
+            outcome = CheckResult.FAILED
             told.append(
                 f"{names} of {len(self._wrong):,} of {self._compared:,} points are not the "
                 f"source's, ids {name_some(self._wrong[:_NAMED])}"
@@ -253,10 +253,10 @@ class OtherVectors:
         elif self._compared:
             told.append(f"{names} of {self._compared:,} points are the source's")
         elif self._names:
-            outcome = Outcome.SKIPPED
+            outcome = CheckResult.SKIPPED
             told.append(f"{names} are not at the target")
         if self._unknown:
-            outcome = Outcome.FAILED if self._wrong else Outcome.WARNING
+            outcome = CheckResult.FAILED if self._wrong else CheckResult.WARNING
             told.append(lacking_vectors(self._unknown))
         return [
             Check(

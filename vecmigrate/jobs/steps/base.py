@@ -21,11 +21,11 @@ from vecmigrate.dry_run.report import TRANSLATOR_FILE
 from vecmigrate.dry_run.sample import ANCHORS_FILE
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
 from vecmigrate.jobs.spec import JobSpec
-from vecmigrate.state.migrations import Job, JobStatus, JobTable, job_key
+from vecmigrate.state.migrations import MigrationRecord, MigrationStatus, MigrationTable, job_key
 from vecmigrate.state.steps import StepRecord, StepTable
 
 
-class Standing(StrEnum):
+class StepStatus(StrEnum):
     """Whether a step is to be done."""
 
     DONE = "done"
@@ -37,7 +37,7 @@ class Standing(StrEnum):
     NOTHING = "nothing to do"
 
 
-class Look(BaseModel):
+class StepState(BaseModel):
     """How a step stands, and why.
 
     Attributes
@@ -50,19 +50,19 @@ class Look(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    standing: Standing
+    standing: StepStatus
     reason: str
     exit_code: int = 0
 
     @property
     def is_due(self) -> bool:
         """True where the step is to be done by a run."""
-        return self.standing in (Standing.DUE, Standing.CONTINUES)
+        return self.standing in (StepStatus.DUE, StepStatus.CONTINUES)
 
     @property
     def is_left(self) -> bool:
         """True where the step waits for a person to ask for it."""
-        return self.standing is Standing.LEFT
+        return self.standing is StepStatus.LEFT
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _unstoppable() -> Iterator[Callable[[], bool]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RunHooks:
     """What a run tells, and whom it asks.
 
     Parameters
@@ -103,7 +103,7 @@ class Step(Protocol):
 
     name: str
 
-    def look(self) -> Look:
+    def look(self) -> StepState:
         """Tell how the step stands, changing nothing.
 
         Raises
@@ -113,12 +113,12 @@ class Step(Protocol):
         """
         ...
 
-    def do(self, around: Surroundings) -> Look:
+    def do(self, around: RunHooks) -> StepState:
         """Do it, keep its record, and tell what it came to."""
         ...
 
 
-class Moving:
+class JobContext:
     """A job with its state.
 
     Parameters
@@ -175,11 +175,11 @@ class Moving:
         with open_source(self.source) as source:
             return source.fingerprint()
 
-    def migration(self) -> Job | None:
+    def migration(self) -> MigrationRecord | None:
         """Return the migration's record; None where it was not begun."""
-        return JobTable(self.records).find(self.source, self.target)
+        return MigrationTable(self.records).find(self.source, self.target)
 
-    def published(self) -> Job | None:
+    def published(self) -> MigrationRecord | None:
         """Return the migration's record where its target is there.
 
         Raises
@@ -188,7 +188,7 @@ class Moving:
             Where another collection is.
         """
         job = self.migration()
-        if job is not None and job.status is not JobStatus.DONE:
+        if job is not None and job.status is not MigrationStatus.DONE:
             return None
         try:
             with open_source(self.target) as target:
@@ -202,7 +202,7 @@ class Moving:
             )
         return job
 
-    def check_made_by(self, job: Job) -> None:
+    def check_made_by(self, job: MigrationRecord) -> None:
         """Raise :class:`MismatchError` unless the translator here is the target's."""
         if file_digest(self.translator) != job.belongings.translator:
             raise MismatchError(

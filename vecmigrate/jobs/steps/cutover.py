@@ -6,7 +6,7 @@ from vecmigrate.connector.addresses import canonical_place, followed_place
 from vecmigrate.cutover import cut_over
 from vecmigrate.cutover.readers import name_uri, readers_have
 from vecmigrate.cutover.records import CutoverLog
-from vecmigrate.jobs.steps.base import Look, Moving, Standing, Surroundings
+from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
 
 
 class CutoverStep:
@@ -22,25 +22,29 @@ class CutoverStep:
 
     name = "cutover"
 
-    def __init__(self, moving: Moving, name: str, *, asked: bool) -> None:
+    def __init__(self, moving: JobContext, name: str, *, asked: bool) -> None:
         self._moving = moving
         self._readers = name_uri(name, moving.target)
         self._asked = asked
 
-    def look(self) -> Look:
+    def look(self) -> StepState:
         target = self._moving.target
         have = readers_have(CutoverLog(self._moving.records), self._readers)
         there = have is not None and canonical_place(have) == followed_place(target)
         if self._moving.published() and there:
-            return Look(standing=Standing.DONE, reason=f"readers of {self._readers} have {target}")
+            return StepState(
+                standing=StepStatus.DONE, reason=f"readers of {self._readers} have {target}"
+            )
         if not self._asked:
-            return Look(
-                standing=Standing.LEFT,
+            return StepState(
+                standing=StepStatus.LEFT,
                 reason=f"leads readers of {self._readers} to {target}; done with --cutover alone",
             )
-        return Look(standing=Standing.DUE, reason=f"leads readers of {self._readers} to {target}")
+        return StepState(
+            standing=StepStatus.DUE, reason=f"leads readers of {self._readers} to {target}"
+        )
 
-    def do(self, around: Surroundings) -> Look:
+    def do(self, around: RunHooks) -> StepState:
         target = self._moving.target
         with around.recorded(self.name, self._readers, target):
             move = cut_over(self._readers, target, self._moving.records)
@@ -51,8 +55,8 @@ class CutoverStep:
         if move.kept is not None:
             around.announce(f"{move.kept} is kept; back with: vecmigrate rollback '{move.name}'")
         encoder = move.after.encoder or "the encoder of that collection"
-        return Look(
-            standing=Standing.DONE,
+        return StepState(
+            standing=StepStatus.DONE,
             reason=f"readers of {move.name} have {target}, and must ask it with {encoder}"
             + (f", using={move.after.vector!r}" if move.after.vector else ""),
         )

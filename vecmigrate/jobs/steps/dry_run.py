@@ -10,10 +10,10 @@ from vecmigrate.errors import ExitCode, MismatchError
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.queries import read_labels
 from vecmigrate.jobs.steps.base import (
-    Look,
-    Moving,
-    Standing,
-    Surroundings,
+    JobContext,
+    RunHooks,
+    StepState,
+    StepStatus,
     changed,
     facts_digest,
     file_digest,
@@ -45,11 +45,11 @@ class DryRunStep:
 
     name = "dry-run"
 
-    def __init__(self, moving: Moving) -> None:
+    def __init__(self, moving: JobContext) -> None:
         self._moving = moving
         self._spec = moving.spec
 
-    def look(self) -> Look:
+    def look(self) -> StepState:
         record = self._moving.find(self.name)
         job = self._moving.published()
         now = self._inputs()
@@ -59,7 +59,7 @@ class DryRunStep:
                     f"{self._moving.target} was migrated before this job was",
                     remedy="Keep it in step with `vecmigrate sync`, or name another target.",
                 )
-            return Look(standing=Standing.DUE, reason="not done yet")
+            return StepState(standing=StepStatus.DUE, reason="not done yet")
         other = changed(record.inputs, now, _MAP)
         if job is not None:
             # Its map is in use: a source that grew, or other gates, are no reason to change it.
@@ -69,17 +69,17 @@ class DryRunStep:
                     remedy="Name another target in the job for a new migration, or change it back.",
                 )
             self._moving.check_made_by(job)
-            return Look(
-                standing=Standing.DONE, reason=f"{self._moving.target} was made by its translator"
+            return StepState(
+                standing=StepStatus.DONE, reason=f"{self._moving.target} was made by its translator"
             )
         other = changed(record.inputs, now, {**_MAP, **_MEASURED})
         if not other and files_digests(map(Path, record.outputs)) != record.outputs:
             other = f"files in {self._spec.dry_run.out} are gone or other ones"
         if other:
-            return Look(standing=Standing.DUE, reason=other)
+            return StepState(standing=StepStatus.DUE, reason=other)
         return self._ended(record)
 
-    def do(self, around: Surroundings) -> Look:
+    def do(self, around: RunHooks) -> StepState:
         spec, given = self._spec, self._spec.dry_run
         inputs = self._inputs()
         report = dry_run(
@@ -152,12 +152,12 @@ class DryRunStep:
             **({} if anchors is None else {"anchors": file_digest(anchors)}),
         }
 
-    def _ended(self, record: StepRecord) -> Look:
+    def _ended(self, record: StepRecord) -> StepState:
         code = ExitCode(record.exit_code)
         gates = "" if self._spec.gates else ", no gates given"
         page = self._spec.dry_run.out / REPORT_HTML
-        return Look(
-            standing=Standing.DONE if code is ExitCode.OK else Standing.FAILED,
+        return StepState(
+            standing=StepStatus.DONE if code is ExitCode.OK else StepStatus.FAILED,
             reason=f"{_WORDS[code]}{gates} ({record.finished_at:%Y-%m-%d %H:%M} UTC, {page})",
             exit_code=code,
         )

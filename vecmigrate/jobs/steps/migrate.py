@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vecmigrate.connector.registry import open_source
-from vecmigrate.jobs.steps.base import Look, Moving, Standing, Surroundings
+from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
 from vecmigrate.migration.engines import open_engine
 from vecmigrate.migration.run import migrate
 from vecmigrate.points.ids import name_some
@@ -14,23 +14,23 @@ class MigrateStep:
 
     name = "migrate"
 
-    def __init__(self, moving: Moving) -> None:
+    def __init__(self, moving: JobContext) -> None:
         self._moving = moving
 
-    def look(self) -> Look:
+    def look(self) -> StepState:
         job = self._moving.published()
         if job is not None:
             reason = f"{job.written:,} points were written ({job.provenance.created_at[:16]})"
-            return Look(standing=Standing.DONE, reason=reason)
+            return StepState(standing=StepStatus.DONE, reason=reason)
         begun = self._moving.migration()
         if begun is not None and begun.written:
-            return Look(
-                standing=Standing.CONTINUES,
+            return StepState(
+                standing=StepStatus.CONTINUES,
                 reason=f"{begun.written:,} points are written of an unfinished target",
             )
-        return Look(standing=Standing.DUE, reason=f"nothing is at {self._moving.target}")
+        return StepState(standing=StepStatus.DUE, reason=f"nothing is at {self._moving.target}")
 
-    def do(self, around: Surroundings) -> Look:
+    def do(self, around: RunHooks) -> StepState:
         moving, spec = self._moving, self._moving.spec
         with (
             around.recorded(self.name, moving.source, moving.target) as counts,
@@ -71,4 +71,4 @@ class MigrateStep:
         if result.quarantined_ids:
             refused = name_some(result.quarantined_ids)
             around.announce(f"refused by the store: ids {refused}, see {result.dead_letters}")
-        return Look(standing=Standing.DONE, reason=f"{result.written:,} points were written")
+        return StepState(standing=StepStatus.DONE, reason=f"{result.written:,} points were written")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vecmigrate.connector.registry import open_source
-from vecmigrate.jobs.steps.base import Look, Moving, Standing, Surroundings
-from vecmigrate.state.migrations import Job
+from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
+from vecmigrate.state.migrations import MigrationRecord
 from vecmigrate.state.steps import StepRecord
 from vecmigrate.sync.options import SyncResult, SyncSettings
 from vecmigrate.sync.run import sync
@@ -15,32 +15,32 @@ class SyncStep:
 
     name = "sync"
 
-    def __init__(self, moving: Moving) -> None:
+    def __init__(self, moving: JobContext) -> None:
         self._moving = moving
         self._asked = moving.spec.sync
 
-    def look(self) -> Look:
+    def look(self) -> StepState:
         job = self._moving.published()
         if job is None:
-            return Look(standing=Standing.NOTHING, reason="migrate writes all of the source")
+            return StepState(standing=StepStatus.NOTHING, reason="migrate writes all of the source")
         self._moving.check_made_by(job)
         if self._asked.reembed_budget is not None:
-            return Look(
-                standing=Standing.DUE,
+            return StepState(
+                standing=StepStatus.DUE,
                 reason=f"re-embeds up to {self._budget()}, and what the source changed",
             )
         with open_source(self._moving.source) as source:
             now, tells_all = source.fingerprint(), source.fingerprint_tells_all
         if now != self._read_before(job):
-            return Look(standing=Standing.DUE, reason="the source has changed")
+            return StepState(standing=StepStatus.DUE, reason="the source has changed")
         if not tells_all and not self._moving.just_migrated:
-            return Look(
-                standing=Standing.DUE,
+            return StepState(
+                standing=StepStatus.DUE,
                 reason="the source's store does not tell what was changed in its place",
             )
-        return Look(standing=Standing.DONE, reason="the source is as it was read")
+        return StepState(standing=StepStatus.DONE, reason="the source is as it was read")
 
-    def do(self, around: Surroundings) -> Look:
+    def do(self, around: RunHooks) -> StepState:
         moving = self._moving
         job = moving.published()
         before = moving.fingerprint()
@@ -74,13 +74,13 @@ class SyncStep:
                 self.name,
                 StepRecord(inputs={"source": before, "migration": job.provenance.run()}),
             )
-        return Look(standing=Standing.DONE, reason=_told(result))
+        return StepState(standing=StepStatus.DONE, reason=_told(result))
 
     def _budget(self) -> str | None:
         budget = self._asked.reembed_budget
         return None if budget is None else str(budget)
 
-    def _read_before(self, job: Job) -> str:
+    def _read_before(self, job: MigrationRecord) -> str:
         record = self._moving.find(self.name)
         if record is not None and record.inputs["migration"] == job.provenance.run():
             return record.inputs["source"]

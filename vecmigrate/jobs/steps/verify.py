@@ -8,16 +8,16 @@ from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import ExitCode
 from vecmigrate.jobs.steps.base import (
-    Look,
-    Moving,
-    Standing,
-    Surroundings,
+    JobContext,
+    RunHooks,
+    StepState,
+    StepStatus,
     changed,
     facts_digest,
     file_digest,
 )
 from vecmigrate.state.steps import StepRecord
-from vecmigrate.verification import Outcome, Verification, VerifySettings, verify
+from vecmigrate.verification import CheckResult, Verification, VerifySettings, verify
 from vecmigrate.verification.records import VerificationLog
 
 _INPUTS = {
@@ -34,30 +34,30 @@ class VerifyStep:
 
     name = "verify"
 
-    def __init__(self, moving: Moving) -> None:
+    def __init__(self, moving: JobContext) -> None:
         self._moving = moving
         self._asked = moving.spec.verify
 
-    def look(self) -> Look:
+    def look(self) -> StepState:
         if self._moving.published() is None:
-            return Look(standing=Standing.DUE, reason="after the migration")
+            return StepState(standing=StepStatus.DUE, reason="after the migration")
         record = self._moving.find(self.name)
         if record is None:
-            return Look(standing=Standing.DUE, reason="not done yet")
+            return StepState(standing=StepStatus.DUE, reason="not done yet")
         if record.exit_code:
-            return Look(standing=Standing.DUE, reason="it failed the last time")
+            return StepState(standing=StepStatus.DUE, reason="it failed the last time")
         other = changed(record.inputs, self._inputs(), _INPUTS)
         if other:
-            return Look(standing=Standing.DUE, reason=other)
+            return StepState(standing=StepStatus.DUE, reason=other)
         passed = VerificationLog(self._moving.records).latest(followed_place(self._moving.target))
         if passed is None or not passed.verification.passed:
-            return Look(standing=Standing.DUE, reason="a later verification did not pass")
-        return Look(
-            standing=Standing.DONE,
+            return StepState(standing=StepStatus.DUE, reason="a later verification did not pass")
+        return StepState(
+            standing=StepStatus.DONE,
             reason=f"passed, and nothing has changed ({passed.verification.finished_at[:16]})",
         )
 
-    def do(self, around: Surroundings) -> Look:
+    def do(self, around: RunHooks) -> StepState:
         moving = self._moving
         job = moving.migration()
         letters = None if job is None else self._dead_letters(job.key)
@@ -85,7 +85,7 @@ class VerifyStep:
             VerificationLog(moving.records).add(followed_place(moving.target), found)
             counts.update(found.counts())
         for check in found.checks:
-            if check.outcome is not Outcome.PASSED:
+            if check.outcome is not CheckResult.PASSED:
                 around.announce(f"{check.name}: {check.outcome.value}: {check.summary}")
         look = _told(found)
         moving.save(
@@ -125,13 +125,13 @@ class VerifyStep:
         return path if path.exists() else None
 
 
-def _told(found: Verification) -> Look:
+def _told(found: Verification) -> StepState:
     if not found.passed:
         failed = ", ".join(check.name for check in found.failures)
-        return Look(
-            standing=Standing.FAILED, reason=f"failed: {failed}", exit_code=ExitCode.VERIFICATION
+        return StepState(
+            standing=StepStatus.FAILED, reason=f"failed: {failed}", exit_code=ExitCode.VERIFICATION
         )
-    warned = any(check.outcome is Outcome.WARNING for check in found.checks)
-    return Look(
-        standing=Standing.DONE, reason="passed, with a warning above" if warned else "passed"
+    warned = any(check.outcome is CheckResult.WARNING for check in found.checks)
+    return StepState(
+        standing=StepStatus.DONE, reason="passed, with a warning above" if warned else "passed"
     )
