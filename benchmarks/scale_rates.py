@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 from measuring import clustered, provenance
 from null_qdrant import PAYLOAD, page
-from vecmigrate_qdrant.access import Access, open_access
+from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.location import parse_location
+from vecmigrate_qdrant.points import UNNAMED, matrix
 from vecmigrate_qdrant.upserting import upsert
-from vecmigrate_qdrant.vectors import UNNAMED, matrix
 
 from vecmigrate import KernelRidge, Ridge, Translator, open_sink
 from vecmigrate.connector.registry import resume_sink

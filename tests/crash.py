@@ -157,7 +157,7 @@ def _wait_until_written(
 STEPPER = """
 import json, os, signal, sys, threading
 import vecmigrate_faiss.sink, vecmigrate_qdrant.sink, vecmigrate_qdrant.source
-import vecmigrate_qdrant.embedded, vecmigrate_qdrant.edge_access, vecmigrate.cli
+import vecmigrate_qdrant.client.embedded, vecmigrate_qdrant.edge.access, vecmigrate.cli
 TOUCHING = {"open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
             "remove", "replace", "rename", "truncate", "execute", "commit",
             "load", "update", "optimize"}

@@ -17,7 +17,7 @@ from qdrant_client import models
 from qdrant_loopback import Engine, RestServer
 from qdrant_loopback_grpc import GrpcServer
 from tcp_proxy import Fault, Proxy, answered, delayed, half_answered, reset
-from vecmigrate_qdrant.circuit import MOST, Circuit
+from vecmigrate_qdrant.server.retrying import MOST, Circuit
 
 from vecmigrate import migrate, open_source, patience
 from vecmigrate.connector.source import Source

@@ -11,8 +11,8 @@ import pytest
 from qdrant_client import models
 from qdrant_in_place import FEW, ROWS, fill, saved
 from qdrant_places import SERVED, Place, open_place
-from vecmigrate_qdrant.client_points import ClientPoints
-from vecmigrate_qdrant.wire_points import WirePoints
+from vecmigrate_qdrant.client.points import ClientPoints
+from vecmigrate_qdrant.wire.points import WirePoints
 
 from vecmigrate import migrate, open_source
 from vecmigrate.connector.addresses import followed_uri

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from qdrant_client import models
 from qdrant_places import DIMENSION, SERVED, Place, open_place, params, vectors
-from vecmigrate_qdrant.access import open_access
-from vecmigrate_qdrant.client_points import ClientPoints
+from vecmigrate_qdrant.client.points import ClientPoints
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.points import Page, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader

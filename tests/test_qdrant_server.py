@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import vecmigrate_qdrant.indexing
-import vecmigrate_qdrant.server
+import vecmigrate_qdrant.server.access
 import vecmigrate_qdrant.upserting
 from qdrant_client import QdrantClient, models
 from qdrant_loopback import Engine, RestServer
@@ -89,7 +89,7 @@ def test_one_client_reaches_all_of_a_server(
             made.append(self)
             super().__init__(*given, **more)
 
-    monkeypatch.setattr(vecmigrate_qdrant.server, "QdrantClient", Counted)
+    monkeypatch.setattr(vecmigrate_qdrant.server.access, "QdrantClient", Counted)
     filled(engine)
     filled(engine, "others")
     one, two = open_source(server.format("docs")), open_source(server.format("others"))

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from vecmigrate_qdrant.shard_ids import canonical_spelling, read_spelled, spell_id, spell_ids
+from vecmigrate_qdrant.shard_keys import canonical_spelling, read_spelled, spell_id, spell_ids
 
 from vecmigrate.connector import id_array
 

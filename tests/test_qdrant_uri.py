@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
-from vecmigrate_qdrant.server import api_key
+from vecmigrate_qdrant.server.access import api_key
 from vecmigrate_qdrant.switcher import QdrantSwitcher
 
 from vecmigrate import open_source

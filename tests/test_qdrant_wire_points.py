@@ -23,12 +23,13 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_loopback_grpc import Points as LoopbackPoints
 from qdrant_places import SERVED, Place, open_place, params
-from vecmigrate_qdrant.access import Access, open_access
-from vecmigrate_qdrant.client_points import ClientPoints
+from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.client.points import ClientPoints
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.points import Page, Shape, ShardKey, Wanted
-from vecmigrate_qdrant.wire_points import WirePoints
-from vecmigrate_qdrant.wire_values import WireExtra, WirePayload, payload_entries
+from vecmigrate_qdrant.wire.points import WirePoints
+from vecmigrate_qdrant.wire.values import WireExtra, WirePayload, payload_entries
 
 from vecmigrate.connector import (
     InputError,

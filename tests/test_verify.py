@@ -288,7 +288,7 @@ def test_a_collection_that_changes_meanwhile_is_told(corpus: Corpus, translator:
     def meddle(_: int) -> None:
         if not added:
             added.append(1)
-            from vecmigrate_qdrant.access import open_access
+            from vecmigrate_qdrant.connect import open_access
             from vecmigrate_qdrant.location import parse_location
 
             from vecmigrate.connector.uri import parse_uri

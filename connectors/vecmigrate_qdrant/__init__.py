@@ -88,7 +88,7 @@ class _SnapshotConnector:
 
     def origin(self, uri: StoreURI) -> str | None:
         """Return the URI of the collection that a snapshot is of; None if it is not told."""
-        from vecmigrate_qdrant.places import SnapshotLocation, parse_place
+        from vecmigrate_qdrant.access.places import SnapshotLocation, parse_place
 
         location = parse_place(uri)
         return location.of if isinstance(location, SnapshotLocation) else None

@@ -16,14 +16,18 @@ from vecmigrate.connector import (
     detect_text_field,
     name_some,
 )
-from vecmigrate_qdrant.access import Access
+from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.marks import State, mark_of, settled, vector_marks
-from vecmigrate_qdrant.points import Only, Shape, Wanted
+from vecmigrate_qdrant.points import UNNAMED, Only, Shape, Wanted, dense_params, other_vectors
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import METRICS, forbids_indexing, index_type, read_settings
-from vecmigrate_qdrant.sharding import is_sharded_by_key, key_names, read_key_names, read_shard_keys
-from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
+from vecmigrate_qdrant.shard_keys import (
+    is_sharded_by_key,
+    key_names,
+    read_key_names,
+    read_shard_keys,
+)
 
 SAMPLE_SIZE = 100
 # If a collection does not allow to count exactly: a page of ids is read at the cost of a request.

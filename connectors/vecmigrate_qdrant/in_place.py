@@ -26,7 +26,8 @@ from vecmigrate.connector import (
     WriteError,
     check_dimension,
 )
-from vecmigrate_qdrant.access import Access, open_access
+from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import count_points, describe, existing_collection
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.lease import Lease
@@ -34,11 +35,10 @@ from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
-from vecmigrate_qdrant.points import Only, Shape
+from vecmigrate_qdrant.points import Only, Shape, dense_params
 from vecmigrate_qdrant.settings import DISTANCES, is_multivector
-from vecmigrate_qdrant.sharding import is_sharded_by_key
+from vecmigrate_qdrant.shard_keys import is_sharded_by_key
 from vecmigrate_qdrant.upserting import Destination
-from vecmigrate_qdrant.vectors import dense_params
 
 # What can be set of a vector only once it is there.
 _TUNED = ("hnsw_config", "quantization_config", "on_disk")

@@ -29,7 +29,7 @@ from vecmigrate.connector import (
     machine_identity,
     parse_duration,
 )
-from vecmigrate_qdrant.access import Access
+from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.marks import LEASE_KEY
 
 VARIABLE, DEFAULT_SECONDS = "VECMIGRATE_LEASE", "2m"

@@ -20,16 +20,15 @@ from vecmigrate.connector import (
     WriteError,
     check_dimension,
 )
-from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import existing_collection
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import VECTOR, parse_location
 from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
-from vecmigrate_qdrant.points import Shape, ShardKey
-from vecmigrate_qdrant.sharding import is_sharded_by_key
+from vecmigrate_qdrant.points import Shape, ShardKey, choose_vector
+from vecmigrate_qdrant.shard_keys import is_sharded_by_key
 from vecmigrate_qdrant.updater import MarkedUpdater
 from vecmigrate_qdrant.upserting import Destination, are_there
-from vecmigrate_qdrant.vectors import choose_vector
 
 
 class OwnPointsUpdater(MarkedUpdater):

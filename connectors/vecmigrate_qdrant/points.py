@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 from qdrant_client import models
 
-from vecmigrate.connector import IdArray, PointId, VectorBatch, Vectors
-from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
+from vecmigrate.connector import (
+    Extra,
+    IdArray,
+    MismatchError,
+    PointId,
+    UsageError,
+    VectorBatch,
+    VectorNotFoundError,
+    Vectors,
+)
 
 ShardKey: TypeAlias = int | str
 
@@ -190,3 +199,136 @@ class Points(ABC):
     @abstractmethod
     def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
         """Count the points exactly."""
+
+
+UNNAMED = ""
+"""Qdrant's own name for the one vector of a collection without named vectors."""
+
+
+def dense_params(params: models.CollectionParams) -> dict[str, models.VectorParams]:
+    """Return the parameters of a collection's dense vectors and multivectors by name."""
+    if isinstance(params.vectors, models.VectorParams):
+        return {UNNAMED: params.vectors}
+    return dict(params.vectors or {})
+
+
+def choose_vector(params: models.CollectionParams, wanted: str | None, where: str) -> str:
+    """Return the name of the vector to move: ``wanted``, or the only dense one.
+
+    A multivector is one that is named, or the only vector there is. A vector without a name may
+    have others beside it, which were added later.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    VectorNotFoundError
+        If there is more than one to choose from, or ``wanted`` is not there or sparse.
+    """
+    everything = dense_params(params)
+    dense = [name for name, p in everything.items() if p.multivector_config is None]
+    listed = ", ".join(map(repr, everything)) or "none"
+    if wanted is None and UNNAMED in everything:
+        return UNNAMED  # As a reader gets it who names none.
+    if wanted is None:
+        choices = dense or list(everything)
+        if len(choices) == 1:
+            return choices[0]
+        if not choices:
+            raise UsageError(
+                f"{where} has no dense vector",
+                remedy="Sparse vectors cannot be translated; choose another collection.",
+            )
+        kind = "dense vectors" if dense else "multivectors"
+        raise VectorNotFoundError(
+            f"{where} has several {kind}: {', '.join(map(repr, choices))}",
+            remedy="Name one by ?vector=NAME.",
+        )
+    if wanted in everything:
+        return wanted
+    kind = "is a sparse vector" if wanted in (params.sparse_vectors or {}) else "is not there"
+    raise VectorNotFoundError(
+        f"the vector {wanted!r} of {where} {kind}",
+        remedy=f"Name a dense one by ?vector=NAME; there are: {listed}.",
+    )
+
+
+def other_vectors(params: models.CollectionParams, chosen: str) -> list[str]:
+    """Return the names of all vectors but the chosen one."""
+    return [n for n in [*dense_params(params), *(params.sparse_vectors or {})] if n != chosen]
+
+
+VECTORS = "vectors"
+"""The key of an extra under which a point's other vectors are."""
+
+
+def read_extras(records: Sequence[models.Record], others: Collection[str]) -> list[Extra]:
+    """Return the extras of points that were read with all their vectors: the ``others``."""
+    return [_extra(record, others) for record in records]
+
+
+def _extra(record: models.Record, others: Collection[str]) -> Extra:
+    named = record.vector if isinstance(record.vector, dict) else {}
+    return extra_of({name: vector for name, vector in named.items() if name in others})
+
+
+def extra_of(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the extra of a point with these other vectors, as qdrant-client gives them."""
+    vectors = {name: _plain(vector) for name, vector in named.items()}
+    return {VECTORS: vectors} if vectors else {}
+
+
+def _plain(vector: Any) -> Any:
+    """Return a vector as JSON, its numbers as float32: REST gives fewer digits than gRPC."""
+    if isinstance(vector, models.SparseVector):
+        return {"indices": list(vector.indices), "values": _plain(vector.values)}
+    return np.array(vector, np.float32).tolist()
+
+
+def vectors_of(extra: Extra) -> dict[str, Any]:
+    """Return a point's other vectors, as an upsert takes them."""
+    return {
+        name: models.SparseVector(**vector) if isinstance(vector, dict) else vector
+        for name, vector in extra.get(VECTORS, {}).items()
+    }
+
+
+def count_numbers(extra: Extra) -> int:
+    """Return how many numbers all vectors of an extra have."""
+    vectors = extra.get(VECTORS, {}).values()
+    return sum(2 * len(v["values"]) if isinstance(v, dict) else np.size(v) for v in vectors)
+
+
+def check_extras(extras: Sequence[Extra] | None, others: Collection[str], where: str) -> None:
+    """Make sure that writing points takes nothing from those that are there.
+
+    Parameters
+    ----------
+    others
+        The other vectors of the points of ``where``.
+
+    Raises
+    ------
+    MismatchError
+        If there are such, and the points to be written have no extras.
+    """
+    if extras is None and others:
+        names = ", ".join(map(repr, sorted(others)))
+        raise MismatchError(
+            f"{where} has other vectors ({names}) than its source, which changed points would lose",
+            remedy="Keep them in a collection of their own.",
+        )
+
+
+def fitting_extras(extras: Sequence[Extra], known: Collection[str]) -> tuple[list[Extra], set[str]]:
+    """Return the extras that a collection has a place for, and the names of other vectors.
+
+    One that an earlier version wrote has the chosen vector alone.
+    """
+    unknown = {name for extra in extras for name in extra.get(VECTORS, ())} - set(known)
+    if not unknown:
+        return list(extras), unknown
+    return [
+        {VECTORS: {n: v for n, v in extra.get(VECTORS, {}).items() if n in known}}
+        for extra in extras
+    ], unknown

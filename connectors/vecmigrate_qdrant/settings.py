@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from vecmigrate.connector import Metric, MismatchError, TargetSpec, UsageError, float32_setting
 from vecmigrate_qdrant.marks import foreign_metadata
-from vecmigrate_qdrant.vectors import UNNAMED, dense_params, other_vectors
+from vecmigrate_qdrant.points import UNNAMED, dense_params, other_vectors
 
 DISTANCES = {
     Metric.COSINE: models.Distance.COSINE,

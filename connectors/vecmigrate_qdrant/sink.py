@@ -23,15 +23,14 @@ from vecmigrate.connector import (
     WriteError,
     check_dimension,
 )
-from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.access.places import parse_place
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe
-from vecmigrate_qdrant.indexing import await_index
+from vecmigrate_qdrant.indexing import await_index, put_off_indexing, resume_indexing
 from vecmigrate_qdrant.lease import Lease
 from vecmigrate_qdrant.leftovers import beginning_anew
-from vecmigrate_qdrant.loading import put_off_indexing, resume_indexing
 from vecmigrate_qdrant.marks import Mark, State, read_mark
-from vecmigrate_qdrant.places import parse_place
-from vecmigrate_qdrant.points import Shape
+from vecmigrate_qdrant.points import UNNAMED, Shape
 from vecmigrate_qdrant.settings import (
     creation_arguments,
     fan_out,
@@ -41,9 +40,8 @@ from vecmigrate_qdrant.settings import (
     payload_indexes,
     strict_mode,
 )
-from vecmigrate_qdrant.sharding import create_shard_keys, shard_keys
+from vecmigrate_qdrant.shard_keys import create_shard_keys, shard_keys
 from vecmigrate_qdrant.upserting import Destination
-from vecmigrate_qdrant.vectors import UNNAMED
 
 SHARED = "/"
 """Between the run and the lease in a token for other processes."""

@@ -23,21 +23,33 @@ from vecmigrate.connector import (
     join_batches,
     name_some,
 )
-from vecmigrate_qdrant.access import open_access
+from vecmigrate_qdrant.access.places import parse_place
 from vecmigrate_qdrant.changed import changed_since
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.extras import count_numbers
 from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import ServerLocation, is_in_place
 from vecmigrate_qdrant.marks import read_mark, settled, vector_marks
-from vecmigrate_qdrant.places import parse_place
-from vecmigrate_qdrant.points import IDS_ALONE, Only, Shape, Wanted
+from vecmigrate_qdrant.points import (
+    IDS_ALONE,
+    UNNAMED,
+    Only,
+    Shape,
+    Wanted,
+    choose_vector,
+    count_numbers,
+    dense_params,
+)
 from vecmigrate_qdrant.reading import Reader
 from vecmigrate_qdrant.settings import never_indexed
-from vecmigrate_qdrant.shard_ids import canonical_spelling, spell_id
-from vecmigrate_qdrant.sharding import is_sharded_by_key, key_names, read_shard_keys
-from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params
+from vecmigrate_qdrant.shard_keys import (
+    canonical_spelling,
+    is_sharded_by_key,
+    key_names,
+    read_shard_keys,
+    spell_id,
+)
 
 FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32

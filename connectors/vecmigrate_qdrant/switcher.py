@@ -14,7 +14,9 @@ from vecmigrate.connector import (
     UsageError,
     WriteError,
 )
-from vecmigrate_qdrant.access import Access, open_access
+from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.access.places import collection_uri
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import count_points, existing_collection
 from vecmigrate_qdrant.in_place import remove_vector
 from vecmigrate_qdrant.location import (
@@ -27,9 +29,7 @@ from vecmigrate_qdrant.location import (
     parse_location,
 )
 from vecmigrate_qdrant.marks import State, mark_of, vector_marks
-from vecmigrate_qdrant.places import collection_uri
-from vecmigrate_qdrant.points import Only
-from vecmigrate_qdrant.vectors import UNNAMED, choose_vector, dense_params
+from vecmigrate_qdrant.points import UNNAMED, Only, choose_vector, dense_params
 
 
 class QdrantSwitcher(Switcher):

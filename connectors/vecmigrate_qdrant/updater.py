@@ -20,23 +20,23 @@ from vecmigrate.connector import (
     check_dimension,
     id_array,
 )
-from vecmigrate_qdrant.access import Access, open_access
+from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.access.places import parse_place
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
-from vecmigrate_qdrant.extras import check_extras, fitting_extras
 from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
-from vecmigrate_qdrant.places import parse_place
-from vecmigrate_qdrant.points import Shape, ShardKey
-from vecmigrate_qdrant.shard_ids import by_key, rows_by_key
-from vecmigrate_qdrant.sharding import (
+from vecmigrate_qdrant.points import Shape, ShardKey, check_extras, choose_vector, fitting_extras
+from vecmigrate_qdrant.shard_keys import (
     KeyedShards,
+    by_key,
     create_shard_keys,
     is_sharded_by_key,
     read_key_names,
+    rows_by_key,
 )
 from vecmigrate_qdrant.upserting import Destination
-from vecmigrate_qdrant.vectors import choose_vector
 
 _log = logging.getLogger("vecmigrate.qdrant")
 

@@ -13,7 +13,7 @@ from vecmigrate.connector import PointId, VectorBatch, WriteError, map_in_parall
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.points import IDS_ALONE, Points, ShardKey
-from vecmigrate_qdrant.shard_ids import rows_by_key
+from vecmigrate_qdrant.shard_keys import rows_by_key
 
 # A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
 REQUEST_BYTES = 24 * 2**20

@@ -18,10 +18,12 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, TargetExistsError, WriteError, sync_path
-from vecmigrate_qdrant.access import STORED_ULPS, Access, Refusal, T
-from vecmigrate_qdrant.edge_engine import Shard, failures, in_use, is_in_use
-from vecmigrate_qdrant.edge_points import EdgePoints, Place, is_ascending
-from vecmigrate_qdrant.edge_settings import (
+from vecmigrate_qdrant.access.base import STORED_ULPS, Access, Refusal, T
+from vecmigrate_qdrant.access.places import EdgeLocation
+from vecmigrate_qdrant.access.shared import SharedPlaces
+from vecmigrate_qdrant.edge.engine import Shard, failures, in_use, is_in_use
+from vecmigrate_qdrant.edge.points import EdgePoints, Place, is_ascending
+from vecmigrate_qdrant.edge.settings import (
     CONFIG_FILE,
     LOG_SETTING,
     SEGMENTS,
@@ -35,9 +37,7 @@ from vecmigrate_qdrant.edge_settings import (
     unkept,
 )
 from vecmigrate_qdrant.marks import State, read_mark
-from vecmigrate_qdrant.places import EdgeLocation
 from vecmigrate_qdrant.points import Points, Shape
-from vecmigrate_qdrant.shared import SharedPlaces
 
 METADATA_FILE = "vecmigrate.json"
 _NEW = ".new"

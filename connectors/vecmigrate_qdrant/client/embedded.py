@@ -19,11 +19,11 @@ from qdrant_client.client_base import QdrantBase
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
 
 from vecmigrate.connector import InputError, RefusedError, WriteError, sync_path
-from vecmigrate_qdrant.access import Access, Refusal, T
-from vecmigrate_qdrant.client_points import ClientPoints
+from vecmigrate_qdrant.access.base import Access, Refusal, T
+from vecmigrate_qdrant.access.shared import SharedPlaces
+from vecmigrate_qdrant.client.points import ClientPoints
 from vecmigrate_qdrant.points import Points, Shape
 from vecmigrate_qdrant.settings import unknown_to_embedded
-from vecmigrate_qdrant.shared import SharedPlaces
 
 
 @dataclass(slots=True)

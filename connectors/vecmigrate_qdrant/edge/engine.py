@@ -10,7 +10,7 @@ from typing import TypeVar
 import qdrant_edge
 
 from vecmigrate.connector import InputError, RefusedError, VecmigrateError, WriteError
-from vecmigrate_qdrant.access import Refusal
+from vecmigrate_qdrant.access.base import Refusal
 
 T = TypeVar("T")
 

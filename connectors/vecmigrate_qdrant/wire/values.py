@@ -11,8 +11,8 @@ from qdrant_client import grpc as messages
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from vecmigrate.connector import Extra, Payload
-from vecmigrate_qdrant.extras import extra_of, vectors_of
-from vecmigrate_qdrant.wire_messages import Struct
+from vecmigrate_qdrant.points import extra_of, vectors_of
+from vecmigrate_qdrant.wire.messages import Struct
 
 _NOTHING: Mapping[str, Any] = {}
 

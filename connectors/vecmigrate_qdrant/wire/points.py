@@ -14,11 +14,10 @@ from qdrant_client import grpc as messages
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from vecmigrate.connector import InputError, PointId, VectorBatch, Vectors, id_array
-from vecmigrate_qdrant import wire_messages as wire
-from vecmigrate_qdrant.client_points import ClientPoints, filter_of
-from vecmigrate_qdrant.points import Only, Page, Shape, ShardKey, Wanted
-from vecmigrate_qdrant.vectors import UNNAMED
-from vecmigrate_qdrant.wire_values import (
+from vecmigrate_qdrant.client.points import ClientPoints, filter_of
+from vecmigrate_qdrant.points import UNNAMED, Only, Page, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.wire import messages as wire
+from vecmigrate_qdrant.wire.values import (
     WireExtra,
     WirePayload,
     extra_pieces,

@@ -12,8 +12,6 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, MissingDependencyError, WriteError
-from vecmigrate_qdrant.location import EmbeddedLocation
-from vecmigrate_qdrant.places import EdgeLocation, Location, SnapshotLocation
 from vecmigrate_qdrant.points import Points, Shape
 
 T = TypeVar("T")
@@ -110,35 +108,6 @@ class Access(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the client; may be called again."""
-
-
-def open_access(location: Location, *, refusal: Refusal) -> Access:
-    """Reach Qdrant at ``location``; only with ``WriteError`` for refusal is a directory made.
-
-    Raises
-    ------
-    InputError, WriteError
-        Where embedded storage is missing, broken or in use.
-    UsageError
-        Where the environment variable that is to hold the API key is not set.
-    MissingDependencyError
-        If Qdrant's engine is to be run in this process and is not installed.
-    """
-    if isinstance(location, EdgeLocation):
-        with needing_engine():
-            from vecmigrate_qdrant.edge_access import EdgeAccess
-        return EdgeAccess(location, refusal)
-    if isinstance(location, SnapshotLocation):
-        with needing_engine():
-            from vecmigrate_qdrant.snapshot_access import SnapshotAccess
-        return SnapshotAccess(location)
-    if isinstance(location, EmbeddedLocation):
-        from vecmigrate_qdrant.embedded import EmbeddedAccess
-
-        return EmbeddedAccess(location.directory, refusal)
-    from vecmigrate_qdrant.server import ServerAccess
-
-    return ServerAccess(location, refusal)
 
 
 @contextmanager

@@ -27,9 +27,9 @@ from vecmigrate.connector import (
     sync_path,
 )
 from vecmigrate_qdrant.location import ServerLocation
-from vecmigrate_qdrant.scratch import Scratch, stale
-from vecmigrate_qdrant.server import api_key, key_hint
-from vecmigrate_qdrant.snapshot_archive import check_room
+from vecmigrate_qdrant.server.access import api_key, key_hint
+from vecmigrate_qdrant.snapshot.archive import check_room
+from vecmigrate_qdrant.snapshot.scratch import Scratch, stale
 
 RECORD, FILE = "made.json", "made.snapshot"
 # A snapshot's name tells when the server began it, which is once it is asked.

@@ -10,7 +10,7 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from vecmigrate.connector import RefusedError, UnreachableError, VecmigrateError, WriteError
-from vecmigrate_qdrant.access import Refusal
+from vecmigrate_qdrant.access.base import Refusal
 from vecmigrate_qdrant.limits import limit_behind
 
 CLIENT_ERRORS: tuple[type[Exception], ...] = (

@@ -14,22 +14,21 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, name_some
-from vecmigrate_qdrant.access import STORED_ULPS, Access, T
-from vecmigrate_qdrant.edge_engine import Shard, failures
-from vecmigrate_qdrant.edge_points import EdgePoints, Place, Shards, is_ascending
-from vecmigrate_qdrant.edge_settings import (
+from vecmigrate_qdrant.access.base import STORED_ULPS, Access, T
+from vecmigrate_qdrant.access.places import SnapshotLocation
+from vecmigrate_qdrant.access.shared import SharedPlaces
+from vecmigrate_qdrant.edge.engine import Shard, failures
+from vecmigrate_qdrant.edge.points import EdgePoints, Place, Shards, is_ascending
+from vecmigrate_qdrant.edge.settings import (
     collection_config,
     indexed_fields,
     payload_schema,
     read_config,
 )
 from vecmigrate_qdrant.location import ServerLocation
-from vecmigrate_qdrant.places import SnapshotLocation
 from vecmigrate_qdrant.points import Points, Shape, ShardKey
-from vecmigrate_qdrant.scratch import Scratch
-from vecmigrate_qdrant.sharding import is_sharded_by_key
-from vecmigrate_qdrant.shared import SharedPlaces
-from vecmigrate_qdrant.snapshot_archive import (
+from vecmigrate_qdrant.shard_keys import is_sharded_by_key
+from vecmigrate_qdrant.snapshot.archive import (
     CONFIG,
     INDEXES,
     KEYS,
@@ -39,7 +38,8 @@ from vecmigrate_qdrant.snapshot_archive import (
     check_holes,
     unpack,
 )
-from vecmigrate_qdrant.snapshot_server import remove_leftovers, take_snapshot
+from vecmigrate_qdrant.snapshot.scratch import Scratch
+from vecmigrate_qdrant.snapshot.server import remove_leftovers, take_snapshot
 
 _WHOLE = {"Active", "ActiveRead", "Listener"}
 """States of a replica that holds all points of its shard."""

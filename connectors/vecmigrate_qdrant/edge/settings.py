@@ -11,7 +11,7 @@ import qdrant_edge
 from pydantic import BaseModel, TypeAdapter
 from qdrant_client import models
 
-from vecmigrate_qdrant.vectors import UNNAMED
+from vecmigrate_qdrant.points import UNNAMED
 
 CONFIG_FILE = "edge_config.json"
 SEGMENTS = "segments"

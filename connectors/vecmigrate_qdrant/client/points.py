@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from vecmigrate.connector import IdArray, PointId, VectorBatch, Vectors, id_array
-from vecmigrate_qdrant.access import Access
-from vecmigrate_qdrant.extras import read_extras, vectors_of
-from vecmigrate_qdrant.points import Only, Page, Points, Shape, ShardKey, Wanted
-from vecmigrate_qdrant.vectors import UNNAMED
+from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.points import (
+    UNNAMED,
+    Only,
+    Page,
+    Points,
+    Shape,
+    ShardKey,
+    Wanted,
+    read_extras,
+    vectors_of,
+)
 
 BYTES_PER_COMPONENT = 24
 """Of a vector in JSON."""

@@ -23,11 +23,19 @@ from vecmigrate.connector import (
     Vectors,
     id_array,
 )
-from vecmigrate_qdrant.access import Refusal
-from vecmigrate_qdrant.edge_engine import Shard, failures
-from vecmigrate_qdrant.extras import VECTORS
-from vecmigrate_qdrant.points import IDS_ALONE, Only, Page, Points, Shape, ShardKey, Wanted
-from vecmigrate_qdrant.vectors import dense_params
+from vecmigrate_qdrant.access.base import Refusal
+from vecmigrate_qdrant.edge.engine import Shard, failures
+from vecmigrate_qdrant.points import (
+    IDS_ALONE,
+    VECTORS,
+    Only,
+    Page,
+    Points,
+    Shape,
+    ShardKey,
+    Wanted,
+    dense_params,
+)
 
 Shards: TypeAlias = Mapping[ShardKey | None, Sequence[Shard]]
 """The shards of a collection by their shard key, None without custom sharding."""

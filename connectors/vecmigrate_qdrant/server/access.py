@@ -16,9 +16,9 @@ from qdrant_client import grpc as messages
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import UsageError, is_known, make_known
-from vecmigrate_qdrant.access import STORED_ULPS, Access, Refusal, T
-from vecmigrate_qdrant.client_points import ClientPoints
-from vecmigrate_qdrant.faults import CLIENT_ERRORS, DENIED_GRPC, explain, is_certificate_fault
+from vecmigrate_qdrant.access.base import STORED_ULPS, Access, Refusal, T
+from vecmigrate_qdrant.access.shared import SharedPlaces
+from vecmigrate_qdrant.client.points import ClientPoints
 from vecmigrate_qdrant.location import (
     DEFAULT_GRPC_PORT,
     DEFAULT_KEY_VARIABLE,
@@ -26,9 +26,14 @@ from vecmigrate_qdrant.location import (
     ServerLocation,
 )
 from vecmigrate_qdrant.points import Points, Shape
-from vecmigrate_qdrant.retrying import Retrying
-from vecmigrate_qdrant.shared import SharedPlaces
-from vecmigrate_qdrant.wire_points import WirePoints, can_use_wire
+from vecmigrate_qdrant.server.faults import (
+    CLIENT_ERRORS,
+    DENIED_GRPC,
+    explain,
+    is_certificate_fault,
+)
+from vecmigrate_qdrant.server.retrying import Retrying
+from vecmigrate_qdrant.wire.points import WirePoints, can_use_wire
 
 PROBE_SECONDS = 2.0
 RECONNECT_SECONDS = 5

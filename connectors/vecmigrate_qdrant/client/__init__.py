@@ -1,0 +1,1 @@
+"""What is reached by the client's own models: points, and embedded storage."""

@@ -1,0 +1,1 @@
+"""A server: its answers, its faults, and waiting for it."""

@@ -1,0 +1,1 @@
+"""Points as the messages that gRPC carries, without the client's models."""
