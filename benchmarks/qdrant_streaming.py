@@ -30,7 +30,7 @@ from measuring import clustered, make_translator, provenance, watch
 from qdrant_client import QdrantClient, models
 
 from vecmigrate import load_translator
-from vecmigrate.migration.run import BATCH_SIZE
+from vecmigrate.migration.options import BATCH_SIZE
 
 OLD, NEW, ANCHORS = 384, 768, 2000
 SOURCE, TARGET, BARE = "streaming-old", "streaming-new", "streaming-bare"

@@ -16,9 +16,10 @@ from crash import make_source, make_translator
 
 from vecmigrate import load_translator, open_source
 from vecmigrate.io.atomic import TEMPORARY
-from vecmigrate.migration.engines import Translation
+from vecmigrate.migration.engines import Conversion
 from vecmigrate.migration.engines.permit import PREFIX
 from vecmigrate.migration.engines.ray import RayEngine, import_ray
+from vecmigrate.migration.translate import Translation
 from vecmigrate.points.screening import OnBadVector, Skipped
 
 POINTS, BATCH, WORKERS = 600, 5, 4
@@ -38,10 +39,9 @@ def main(folder: Path, stops: int) -> None:
     engine = RayEngine(workers=WORKERS, partition_batches=1)
     chance = random.Random(3)
     with open_source(make_source("faiss", folder, POINTS)) as source:
-        work = Translation(
+        work = Conversion(
             source=source,
-            translator=translator,
-            text_field=None,
+            converter=Translation(translator),
             on_bad_vector=OnBadVector.FAIL,
             batch_size=BATCH,
             cursor=None,

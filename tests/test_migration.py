@@ -21,7 +21,7 @@ from vecmigrate.errors import (
     VecmigrateError,
     VerificationError,
 )
-from vecmigrate.migration.run import verify_ids
+from vecmigrate.migration.move import verify_ids
 from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec

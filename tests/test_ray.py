@@ -47,6 +47,7 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.io.atomic import TEMPORARY
+from vecmigrate.migration import MigrationResult
 from vecmigrate.migration.engines import LocalEngine
 from vecmigrate.migration.engines.partitions import (
     PartitionWork,
@@ -56,7 +57,6 @@ from vecmigrate.migration.engines.partitions import (
 )
 from vecmigrate.migration.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
 from vecmigrate.migration.engines.ray import RayEngine
-from vecmigrate.migration.run import MigrationResult
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped

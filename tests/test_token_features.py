@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from vecmigrate import KernelRidge, load_translator, migrate, open_source, save_translator
 from vecmigrate.cli.app import app
 from vecmigrate.errors import InputError, MismatchError, UsageError
-from vecmigrate.migration.translate import translated
+from vecmigrate.migration.translate import Translation, convert
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.translators.fit import AnchorTexts, Method, fit_translator
 from vecmigrate.translators.kernels import Kernel
@@ -187,7 +187,7 @@ def test_a_point_without_text_is_translated_by_its_vector() -> None:
     translator, _ = fitted()
     X, _, texts = make_task(2, 1)
     batch = VectorBatch(np.arange(2), X, [{"text": texts[0]}, {}])
-    done = next(translated([batch], translator, "text"))
+    done = next(convert([batch], Translation(translator, "text")))
     expected = translator.transform(translator.inputs(X, [texts[0], None]))
     np.testing.assert_array_equal(done.vectors, expected)
 

@@ -19,7 +19,7 @@ from vecmigrate import KernelRidge, Procrustes, Ridge, Translator, migrate, save
 from vecmigrate.cli import app
 from vecmigrate.errors import MissingDependencyError, UsageError
 from vecmigrate.migration.engines import LocalEngine
-from vecmigrate.migration.translate import StageSeconds, translated
+from vecmigrate.migration.translate import StageSeconds, Translation, convert
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.runtime.torch_device import find_gpu
@@ -126,7 +126,7 @@ def test_translating_at_once_counts_once() -> None:
 
     batches = [VectorBatch(id_array([i]), np.ones((1, OLD), np.float32)) for i in range(2)]
     translator = Procrustes().fit(*anchors())
-    done = list(translated(batches, translator, None, stages, transform=slow, threads=2))
+    done = list(convert(batches, Translation(translator, None, slow), stages, threads=2))
     assert [batch.ids.tolist() for batch in done] == [[0], [1]]
     assert 0.2 <= stages.translating < 0.39
 

@@ -13,9 +13,7 @@ from pydantic_core import ErrorDetails
 
 from vecmigrate.anchors import Strategy
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
-from vecmigrate.migration.engines import EngineName
-from vecmigrate.migration.run import BATCH_SIZE, CHECKPOINT_SECONDS
+from vecmigrate.migration.options import MigrateOptions, WriteOptions
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.runtime.durations import parse_duration
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
@@ -113,57 +111,18 @@ class DryRunSection(Section):
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")
 
 
-class MigrateSection(Section):
+class MigrateSection(WriteOptions):
     """How the target is written."""
 
     keep_anchors: bool = Field(
-        default=True, description="Keep the true vectors of anchors, and tell each point's origin."
+        default=True,
+        description="Keep the true vectors of anchors, and record each point's origin.",
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(
-        default=BATCH_SIZE, description="Vectors held at a time."
-    )
-    on_bad_point: OnBadPoint = Field(
-        default=OnBadPoint.FAIL, description="A point that the target's store refuses."
-    )
-    dead_letters: Path | None = Field(
-        default=None, description="Where refused points go; unsaid, beside the state file."
-    )
-    max_dead_letters: Annotated[int, Field(ge=1)] = Field(
-        default=MAX_DEAD_LETTERS, description="Stop where the store refuses more points than this."
-    )
-    max_rate: Annotated[float, Field(ge=1)] | None = Field(
-        default=None, description="Points a second to write at most."
-    )
-    id_with_key: bool = Field(
-        default=False,
-        description="Write ids as `KEY/ID` if the target's store does not know the source's "
-        "shard keys.",
-    )
-    keep_limits: bool = Field(
-        default=False,
-        description="Refuse a target for which the source's size limits are too small, instead of "
-        "raising them with the dimension.",
-    )
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
-        default=CHECKPOINT_SECONDS,
-        description="How often to make durable what was written, at most.",
-    )
-    engine: EngineName = Field(
-        default=EngineName.LOCAL, description="Where translating is done: here, or by Ray workers."
-    )
-    workers: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Threads that translate, or Ray tasks; unsaid, one a processor."
-    )
-    device: str | None = Field(
-        default=None,
-        description="`cpu`, or a device of torch as `cuda:1`; unsaid, a GPU if there is one.",
-    )
-    ray_address: str | None = Field(
-        default=None, description="Ray cluster to use; unsaid, RAY_ADDRESS, or one started here."
-    )
-    parts: Path | None = Field(
-        default=None, description="Folder that all Ray workers see; unsaid, beside the state file."
-    )
+
+    def options(self, *, keep_anchors: Path | None, on_bad_vector: OnBadVector) -> MigrateOptions:
+        """Return the options of the migration."""
+        written = {name: getattr(self, name) for name in WriteOptions.model_fields}
+        return MigrateOptions(**written, keep_anchors=keep_anchors, on_bad_vector=on_bad_vector)
 
 
 class VerifySection(Section):

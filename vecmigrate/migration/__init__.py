@@ -1,5 +1,7 @@
 """A collection's way into a new one: read, translated, written, compared."""
 
-from vecmigrate.migration.run import MigrationResult, migrate
+from vecmigrate.migration.move import MigrationResult
+from vecmigrate.migration.options import MigrateOptions
+from vecmigrate.migration.run import migrate
 
-__all__ = ["MigrationResult", "migrate"]
+__all__ = ["MigrateOptions", "MigrationResult", "migrate"]

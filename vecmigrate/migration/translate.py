@@ -1,4 +1,4 @@
-"""Batches through a translator."""
+"""What turns batches of old vectors into new ones, and how long each stage of that takes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, PrivateAttr
 
 from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.translators import Translator
+from vecmigrate.translators.device import transform_on
 
 T = TypeVar("T")
 
@@ -76,34 +78,75 @@ class StageSeconds(BaseModel):
         self.writing += time.perf_counter() - begun
 
 
-def translated(
+class Converter(Protocol):
+    """What gives points their new vectors.
+
+    Workers of other processes are sent copies.
+
+    Attributes
+    ----------
+    dimension
+        That of the new vectors.
+    """
+
+    @property
+    def dimension(self) -> int: ...
+
+    def convert(self, batch: VectorBatch) -> VectorBatch:
+        """Return the same points with new vectors, ``(n, dimension)`` float32."""
+        ...
+
+    def on(self, device: str | None) -> Converter:
+        """Return what does the same on a device of torch; None for the processor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Converts by a translator, which may read the points' texts too.
+
+    Attributes
+    ----------
+    text_field
+        Payload field that holds the texts.
+    transform
+        What to call in place of the translator's own; see :func:`transform_on`.
+    """
+
+    translator: Translator
+    text_field: str | None = None
+    transform: Callable[[Vectors], Vectors] | None = None
+
+    @property
+    def dimension(self) -> int:
+        return self.translator.target_dim_
+
+    def convert(self, batch: VectorBatch) -> VectorBatch:
+        # A store may read its payloads only when they are looked into.
+        reads_texts = self.translator.text_features_ is not None
+        texts = batch.texts(self.text_field) if reads_texts else None
+        apply = self.transform or self.translator.transform
+        return batch.with_vectors(apply(self.translator.inputs(batch.vectors, texts)))
+
+    def on(self, device: str | None) -> Translation:
+        return replace(self, transform=transform_on(self.translator, device))
+
+
+def convert(
     batches: Iterable[VectorBatch],
-    translator: Translator,
-    text_field: str | None,
+    converter: Converter,
     stages: StageSeconds | None = None,
     *,
-    transform: Callable[[Vectors], Vectors] | None = None,
     threads: int = 1,
 ) -> Iterator[VectorBatch]:
-    """Yield the same points with translated vectors; a translator may read their texts too.
-
-    Parameters
-    ----------
-    transform
-        What to call in place of the translator's own, such as :func:`transform_on` returns.
-    threads
-        Batches to translate at once.
-    """
+    """Yield the same points with new vectors, ``threads`` batches converted at once."""
     timed = stages or StageSeconds()
-    apply = transform or translator.transform
 
-    def translate(batch: VectorBatch) -> VectorBatch:
+    def one(batch: VectorBatch) -> VectorBatch:
         with timed.timed_translating():
-            # A store may read its payloads only when they are looked into.
-            texts = None if translator.text_features_ is None else batch.texts(text_field)
-            return batch.with_vectors(apply(translator.inputs(batch.vectors, texts)))
+            return converter.convert(batch)
 
     if threads == 1:
-        yield from map(translate, batches)
+        yield from map(one, batches)
     else:
-        yield from map_in_parallel(translate, batches, threads, name="translate")
+        yield from map_in_parallel(one, batches, threads, name="translate")

@@ -17,7 +17,7 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.migration.dead_letters import DeadLetters
-from vecmigrate.migration.translate import translated
+from vecmigrate.migration.translate import Translation, convert
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.collection import CollectionDescription
@@ -153,7 +153,7 @@ def _expected(
     keeper: AnchorKeeper | None,
     text_field: str | None,
 ) -> Iterator[VectorBatch]:
-    done = translated(batches, translator, text_field)
+    done = convert(batches, Translation(translator, text_field))
     return keeper.apply(done) if keeper else done
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
-from vecmigrate.migration.engines import open_engine
-from vecmigrate.migration.run import migrate
+from vecmigrate.migration import migrate
 from vecmigrate.points.ids import name_some
 
 
@@ -42,24 +41,8 @@ class MigrateStep:
                 source,
                 moving.target,
                 moving.translator,
-                keep_anchors=moving.anchors,
-                batch_size=spec.migrate.batch_size,
-                on_bad_vector=spec.on_bad_vector,
-                on_bad_point=spec.migrate.on_bad_point,
-                dead_letters=spec.migrate.dead_letters,
-                max_dead_letters=spec.migrate.max_dead_letters,
-                id_with_key=spec.migrate.id_with_key,
-                keep_limits=spec.migrate.keep_limits,
+                spec.migrate.options(keep_anchors=moving.anchors, on_bad_vector=spec.on_bad_vector),
                 state=moving.state,
-                checkpoint_seconds=spec.migrate.checkpoint_seconds,
-                max_rate=spec.migrate.max_rate,
-                engine=open_engine(
-                    spec.migrate.engine,
-                    workers=spec.migrate.workers,
-                    device=spec.migrate.device,
-                    address=spec.migrate.ray_address,
-                    parts=spec.migrate.parts,
-                ),
                 stop=stop,
                 announce=around.announce,
                 progress=advance,

@@ -6,10 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from vecmigrate.errors import UsageError
-from vecmigrate.migration.engines.base import Engine, Translation
+from vecmigrate.migration.engines.base import Conversion, Engine
 from vecmigrate.migration.engines.local import LocalEngine
 
-__all__ = ["Engine", "EngineName", "LocalEngine", "Translation", "open_engine"]
+__all__ = ["Conversion", "Engine", "EngineName", "LocalEngine", "open_engine"]
 
 
 class EngineName(StrEnum):

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vecmigrate.connector.source import Source
-from vecmigrate.migration.translate import StageSeconds
+from vecmigrate.migration.translate import Converter, StageSeconds
 from vecmigrate.migration.write import Writing, Written
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
-from vecmigrate.translators import Translator
 
 
 @dataclass(frozen=True)
-class Translation:
-    """What is to be translated.
+class Conversion:
+    """What is to be read and converted.
 
     Attributes
     ----------
@@ -28,12 +27,10 @@ class Translation:
         Where to start, see :meth:`Source.batches`.
     skipped
         Gathers the bad vectors left out.
-    text_field
-        Where the points' texts are.
     folder
         The job's own, for what a later run of it may use; None where nothing is kept.
     identity
-        Tells what is translated, and by what: what was kept is of use to the same alone.
+        Tells what is converted, and by what: what was kept is of use to the same alone.
     restart
         Leave unused what an earlier run kept.
     announce
@@ -43,8 +40,7 @@ class Translation:
     """
 
     source: Source
-    translator: Translator
-    text_field: str | None
+    converter: Converter
     on_bad_vector: OnBadVector
     batch_size: int
     cursor: str | None
@@ -79,7 +75,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def translated(self, work: Translation) -> AbstractContextManager[Iterator[VectorBatch]]:
+    def translated(self, work: Conversion) -> AbstractContextManager[Iterator[VectorBatch]]:
         """A context with the translated batches, usable vectors alone, read in one thread.
 
         Raises
@@ -90,7 +86,7 @@ class Engine(ABC):
         """
 
     @contextmanager
-    def written(self, work: Translation, writing: Writing) -> Iterator[Iterator[Written]]:
+    def written(self, work: Conversion, writing: Writing) -> Iterator[Iterator[Written]]:
         """A context in which the points are written, told of in the source's order.
 
         Raises

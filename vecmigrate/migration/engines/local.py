@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from vecmigrate.connector.source import Source
-from vecmigrate.migration.engines.base import Engine, Translation
-from vecmigrate.migration.translate import translated
+from vecmigrate.migration.engines.base import Conversion, Engine
+from vecmigrate.migration.translate import convert
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import screen
 from vecmigrate.runtime.threads import blas_threads, one_thread_a_product, prefetch
-from vecmigrate.translators.device import open_device, transform_on
+from vecmigrate.translators.device import open_device
 
 
 class LocalEngine(Engine):
@@ -37,7 +37,7 @@ class LocalEngine(Engine):
         open_device(self._device)
 
     @contextmanager
-    def translated(self, work: Translation) -> Iterator[Iterator[VectorBatch]]:
+    def translated(self, work: Conversion) -> Iterator[Iterator[VectorBatch]]:
         usable = screen(
             work.source.whole_batches(work.batch_size, cursor=work.cursor),
             work.source.describe().uri,
@@ -50,11 +50,9 @@ class LocalEngine(Engine):
             work.announce(f"translating on {device}")
         workers = self._workers or blas_threads()
         with nullcontext() if workers == 1 else one_thread_a_product():
-            yield translated(
+            yield convert(
                 prefetch(work.stages.timed_reading(usable)),
-                work.translator,
-                work.text_field,
+                work.converter.on(device),
                 work.stages,
-                transform=transform_on(work.translator, device),
                 threads=workers,
             )

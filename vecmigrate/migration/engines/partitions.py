@@ -21,14 +21,13 @@ from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.io.atomic import part_file
 from vecmigrate.migration.dead_letters import DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.migration.engines.permit import Permit, WithdrawnError
-from vecmigrate.migration.translate import translated
+from vecmigrate.migration.translate import Converter, convert
 from vecmigrate.migration.write import Writing, Written
 from vecmigrate.points.batch import IdArray, Payload, PointId, VectorBatch, id_array
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.waiting import Patience, adopt
-from vecmigrate.translators import Translator
 
 
 class Receipt(BaseModel):
@@ -213,7 +212,6 @@ class PartitionWork:
     source: str
     directory: str
     fingerprint: str
-    text_field: str | None
     on_bad_vector: OnBadVector
     absent: Absent
     batch_size: int
@@ -237,7 +235,7 @@ def partitioned(source: Source) -> PartitionedSource:
 
 
 def translate_partition(
-    work: PartitionWork, translator: Translator, token: str, path: Path, permit: Permit
+    work: PartitionWork, converter: Converter, token: str, path: Path, permit: Permit
 ) -> bool:
     """Translate one partition into the part file ``path``; nothing where that is there already.
 
@@ -254,8 +252,8 @@ def translate_partition(
     skipped = Skipped()
     try:
         with permit.at_work():
-            done = _translated(work, translator, token, skipped)
-            write_part(path, permit.each(done), translator.target_dim_, skipped)
+            done = _converted(work, converter, token, skipped)
+            write_part(path, permit.each(done), converter.dimension, skipped)
     except WithdrawnError:
         return False
     return True
@@ -279,7 +277,7 @@ class JointTarget:
 
 def move_partition(
     work: PartitionWork,
-    translator: Translator,
+    converter: Converter,
     target: JointTarget,
     token: str,
     path: Path,
@@ -300,7 +298,7 @@ def move_partition(
     skipped = Skipped()
     try:
         with permit.at_work():
-            done = _translated(work, translator, token, skipped)
+            done = _converted(work, converter, token, skipped)
             parts = _written(target, done, path, permit)
     except WithdrawnError:
         return False
@@ -336,8 +334,8 @@ def _written(
     return parts
 
 
-def _translated(
-    work: PartitionWork, translator: Translator, token: str, skipped: Skipped
+def _converted(
+    work: PartitionWork, converter: Converter, token: str, skipped: Skipped
 ) -> Iterator[VectorBatch]:
     adopt(work.patience)
     # Where the driver's folder is not on this machine, its relative paths would mean nothing.
@@ -346,7 +344,7 @@ def _translated(
     source = _opened(work.source, work.fingerprint)
     batches = source.partition_batches(token, work.batch_size)
     usable = screen(batches, work.source, work.on_bad_vector, skipped, absent=work.absent)
-    return translated(usable, translator, work.text_field)
+    return convert(usable, converter)
 
 
 @lru_cache(maxsize=1)

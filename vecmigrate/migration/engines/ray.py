@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import MissingDependencyError, UnreachableError, WriteError, reason_of
 from vecmigrate.io.atomic import TEMPORARY
-from vecmigrate.migration.engines.base import Engine, Translation
+from vecmigrate.migration.engines.base import Conversion, Engine
 from vecmigrate.migration.engines.part_stream import PartStream
 from vecmigrate.migration.engines.partitions import (
     JointTarget,
@@ -87,12 +87,12 @@ class RayEngine(Engine):
         check_address(self._address)
 
     @contextmanager
-    def translated(self, work: Translation) -> Iterator[Iterator[VectorBatch]]:
+    def translated(self, work: Conversion) -> Iterator[Iterator[VectorBatch]]:
         with self._stream(work, work.identity, translate_partition, read_part) as parts:
             yield _batches(parts, work.skipped)
 
     @contextmanager
-    def written(self, work: Translation, writing: Writing) -> Iterator[Iterator[Written]]:
+    def written(self, work: Conversion, writing: Writing) -> Iterator[Iterator[Written]]:
         checkpoint = writing.sink.checkpoint() if writing.joint() else None
         token = writing.sink.share() if checkpoint is not None else None
         if token is None:
@@ -108,13 +108,13 @@ class RayEngine(Engine):
     @contextmanager
     def _stream(
         self,
-        work: Translation,
+        work: Conversion,
         identity: str,
         do: Callable[..., bool],
         read: Callable[[Path], Iterator[T]],
         *more: object,
     ) -> Iterator[Iterator[T]]:
-        """Have ``do(shared, translator, *more, token, path, permit)`` done for each partition."""
+        """Have ``do(shared, converter, *more, token, path, permit)`` done for each partition."""
         ray = import_ray()
         with (
             self._folder(work, identity) as folder,
@@ -122,7 +122,7 @@ class RayEngine(Engine):
         ):
             task = ray.remote(num_cpus=1, max_retries=RETRIES)(do)
             # Once, for all machines; a task is given but references.
-            common = [ray.put(value) for value in (_shared(work), work.translator, *more)]
+            common = [ray.put(value) for value in (_shared(work), work.converter, *more)]
             stream = PartStream(
                 ray,
                 submit=lambda token, path, permit: task.remote(*common, token, path, permit),
@@ -142,7 +142,7 @@ class RayEngine(Engine):
                 work.announce(f"{stream.found} partitions were done by an earlier run")
 
     @contextmanager
-    def _folder(self, work: Translation, identity: str) -> Iterator[Path]:
+    def _folder(self, work: Conversion, identity: str) -> Iterator[Path]:
         """A folder for parts; the job's own is left for its next run where this one fails.
 
         Raises
@@ -185,12 +185,11 @@ def _clear(folder: Path, of_this: str, *, restart: bool) -> None:
             path.unlink()
 
 
-def _shared(work: Translation) -> PartitionWork:
+def _shared(work: Conversion) -> PartitionWork:
     return PartitionWork(
         source=work.source.describe().uri,
         directory=str(Path.cwd()),
         fingerprint=work.source.fingerprint(),
-        text_field=work.text_field,
         on_bad_vector=work.on_bad_vector,
         absent=work.absent,
         batch_size=work.batch_size,

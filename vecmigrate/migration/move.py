@@ -1,0 +1,478 @@
+"""A migration in three: it is prepared, its points are streamed, its target is published."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from vecmigrate.anchors import AnchorSet, load_anchors
+from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.sink import Sink
+from vecmigrate.connector.source import Source
+from vecmigrate.errors import MismatchError, UsageError, VerificationError
+from vecmigrate.migration.dead_letters import DeadLetters, PointWriter
+from vecmigrate.migration.engines import Conversion, Engine
+from vecmigrate.migration.options import MigrateOptions
+from vecmigrate.migration.progress import Progress, UnsavedProgress, keep_progress
+from vecmigrate.migration.translate import Converter, StageSeconds, Translation
+from vecmigrate.migration.write import Pace, Writing
+from vecmigrate.points.batch import PointId
+from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.collection import CollectionDescription, Provenance, TargetSpec
+from vecmigrate.points.screening import Absent, Skipped
+from vecmigrate.runtime.options import Callbacks
+from vecmigrate.state.ledger import begun_ledger
+from vecmigrate.state.migrations import JobInputs, MigrationRecord, MigrationStatus
+from vecmigrate.telemetry.events import Steps
+from vecmigrate.translators import Translator, TranslatorCard, load_translator, read_card
+from vecmigrate.translators import translator_sha256 as file_sha256
+from vecmigrate.translators.file import check_translator
+
+_log = logging.getLogger(__name__)
+
+
+class MigrationResult(BaseModel):
+    """What a migration did.
+
+    Attributes
+    ----------
+    read, written
+        Points; they differ by the ones skipped.
+    continued_after
+        Of these, points that an earlier run had written.
+    kept_anchors
+        Points whose vector is the new encoder's own.
+    skipped_ids
+        Points left out for a bad vector.
+    quarantined_ids, dead_letters
+        Points that the target's store refused, and the file that holds them.
+    seconds
+        From the first read to the publication, of this run; verification not counted.
+    streaming_seconds, vectors_per_second
+        Of that, from the first read until the last point was written, and the rate in it.
+    indexing_seconds
+        Of that, from then on, until the target's store had indexed the points and published them.
+    stages
+        What reading, translating and writing took, which overlap; of this run.
+    target
+        The new collection, as found when opened again.
+    notes
+        What of the source the target does not have, and why.
+    in_step
+        False if others wrote to the points that got the vector in place: a sync is to follow.
+    """
+
+    source: CollectionDescription
+    target: CollectionDescription
+    read: int
+    written: int
+    continued_after: int = 0
+    kept_anchors: int
+    skipped_ids: list[PointId]
+    quarantined_ids: list[PointId] = []
+    dead_letters: str | None = None
+    seconds: float
+    streaming_seconds: float
+    indexing_seconds: float
+    vectors_per_second: float
+    stages: StageSeconds
+    notes: tuple[str, ...] = ()
+    in_step: bool = True
+
+    def counts(self) -> dict[str, int]:
+        """Return the points by what was done with them, as a record of the run keeps it."""
+        return {
+            "read": self.read,
+            "written": self.written,
+            "skipped": len(self.skipped_ids),
+            "quarantined": len(self.quarantined_ids),
+            "kept_anchors": self.kept_anchors,
+        }
+
+
+@contextmanager
+def prepare(
+    source: str | Source,
+    target: str,
+    translator: Translator | str | Path,
+    engine: Engine,
+    options: MigrateOptions,
+    state: Path | None,
+    callbacks: Callbacks,
+) -> Iterator[Move]:
+    """Open and check everything; nothing is written yet. Errors as :func:`migrate`."""
+    card: TranslatorCard | None = None
+    sha256 = None
+    if not isinstance(translator, Translator):
+        card, sha256 = read_card(translator), file_sha256(translator)
+        translator = load_translator(translator)
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_source(source)) if isinstance(source, str) else source
+        description = reader.describe()
+        check_translator(description, translator, card, options.source_encoder)
+        engine.check(reader)
+        anchors = options.keep_anchors
+        if isinstance(anchors, Path):
+            anchors = load_anchors(anchors)
+        keeper = _keeper(anchors, card, description)
+        record = MigrationRecord(
+            source=description.uri,
+            target=target,
+            belongings=JobInputs(
+                source_fingerprint=reader.fingerprint() if state else "",
+                translator=sha256 or "",
+                kept_anchors=None if anchors is None else anchors.sha256(),
+                on_bad_vector=options.on_bad_vector,
+                source_encoder=None
+                if options.source_encoder is None
+                else str(options.source_encoder),
+            ),
+            provenance=Provenance(
+                vecmigrate_version=version("vecmigrate"),
+                source=description.uri,
+                encoder=card.target_encoder if card else None,
+                translator_sha256=sha256,
+                created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+            ),
+        )
+        yield Move(
+            source=reader,
+            description=description,
+            target=target,
+            converter=Translation(translator, description.text_field),
+            engine=engine,
+            keeper=keeper,
+            options=options,
+            state=state,
+            callbacks=callbacks,
+            provenance=record.provenance,
+            progress=stack.enter_context(_saved(record, state, options)),
+            opened=stack,
+        )
+
+
+@contextmanager
+def _saved(
+    record: MigrationRecord, state: Path | None, options: MigrateOptions
+) -> Iterator[Progress]:
+    """Keep a migration's progress if there is a state file.
+
+    Raises
+    ------
+    UsageError
+        If there is one, and the translator is no file.
+    """
+    if state is None:
+        yield UnsavedProgress()
+        return
+    if not record.belongings.translator:
+        raise UsageError(
+            "only a migration by a translator file can be continued",
+            remedy="Save the translator, and give its file.",
+        )
+    with keep_progress(
+        state, record, restart=options.restart, every=options.checkpoint_seconds
+    ) as progress:
+        yield progress
+
+
+@dataclass
+class Move:
+    """A migration that is prepared; :meth:`stream` and :meth:`publish` are called once, in turn.
+
+    Attributes
+    ----------
+    provenance
+        What the target says of itself; of an earlier run that is continued, that run's.
+    opened
+        Closes what is opened at the end.
+    """
+
+    source: Source
+    description: CollectionDescription
+    target: str
+    converter: Converter
+    engine: Engine
+    keeper: AnchorKeeper | None
+    options: MigrateOptions
+    state: Path | None
+    callbacks: Callbacks
+    provenance: Provenance
+    progress: Progress
+    opened: ExitStack
+
+    _sink: Sink | None = None
+    _begun: float = 0.0
+    _streaming: float = 0.0
+    _here: int = 0
+    _notes: tuple[str, ...] = ()
+    _stages: StageSeconds = field(default_factory=StageSeconds)
+
+    def __post_init__(self) -> None:
+        job = self.progress.job
+        if job is not None:
+            self.provenance = job.provenance
+        self._skipped = Skipped(ids=list(job.skipped_ids) if job else [])
+        letters = self.options.dead_letters or self._beside("dead-letters", ".jsonl")
+        self._letters = DeadLetters(letters or Path("dead-letters.jsonl"), self.provenance.run())
+        self._steps = Steps(_log)
+
+    def stream(self) -> None:
+        """Write all points that an earlier run has not written; errors as :func:`migrate`."""
+        self._begun = time.perf_counter()
+        spec, progress = self._spec(), self.progress
+        if progress.is_published():
+            self.callbacks.announce("an earlier run has published the target already")
+            progress.tidy(self.target, spec)
+            return
+        sink = progress.open_sink(self.target, spec, restart=self.options.restart)
+        self._sink = self.opened.enter_context(sink)
+        if progress.job and progress.job.written:
+            done = progress.job.written
+            self.callbacks.announce(f"continuing an earlier run after its first {done:,} points")
+            self.callbacks.progress(done)
+        with progress.suspending(sink):
+            for warning in sink.warnings:
+                self.callbacks.announce(f"note: {warning}")
+            _check_keys(self.description, sink, self.target, allowed=self.options.id_with_key)
+            self._notes += _left_behind(self.description, sink, self.target)
+        pace = Pace(self.options.max_rate, self.callbacks.stop)
+        work, writing = self._conversion(sink, pace), self._writing(sink, spec)
+        with progress.suspending(sink), self.engine.written(work, writing) as parts:
+            for part in parts:
+                self._here += part.ids.count
+                with self._stages.timed_writing():
+                    progress.wrote(sink, part, self._skipped)
+                self.callbacks.progress(part.read)
+                pace.passed(part.read)
+                if self.callbacks.stop():
+                    raise progress.stopped(sink)
+            self._steps.ended("write", points=self._here)
+        self._streaming = time.perf_counter() - self._begun
+
+    def publish(self) -> MigrationResult:
+        """Publish the target, open it again and compare its ids; errors as :func:`migrate`."""
+        sink, progress = self._sink, self.progress
+        if sink is not None:
+            with progress.suspending(sink):
+                progress.publishing(sink)
+                left_out = len(set(self._skipped.ids)) + len(self._letters.ids)
+                seen = progress.written.count + left_out
+                self._notes += _check_complete(self.description, sink, seen)
+                self._notes += sink.finish().notes
+                self._steps.ended("publish")
+        seconds = time.perf_counter() - self._begun
+        found, changed = verify_ids(
+            self.target, progress.written, self.options.batch_size, self._ledger_beside()
+        )
+        self._notes += (changed,) if changed else ()
+        self._steps.ended("verify", points=progress.written.count)
+        progress.done()
+        return self._result(found, seconds, in_step=changed is None)
+
+    def _spec(self) -> TargetSpec:
+        job = self.progress.job
+        return TargetSpec.like(
+            self.description,
+            dimension=self.converter.dimension,
+            provenance=self.provenance,
+            keep_limits=self.options.keep_limits,
+            work=job.work if job else None,
+        )
+
+    def _conversion(self, sink: Sink, pace: Pace) -> Conversion:
+        job = self.progress.job
+        return Conversion(
+            source=self.source,
+            converter=self.converter,
+            on_bad_vector=self.options.on_bad_vector,
+            batch_size=pace.batch_size(self.options.batch_size),
+            cursor=job.cursor if job else None,
+            skipped=self._skipped,
+            folder=self._beside("parts"),
+            identity=job.belongings.model_dump_json() if job else "",
+            absent=sink.absent,
+            restart=self.options.restart,
+            announce=self.callbacks.announce,
+            stages=self._stages,
+        )
+
+    def _writing(self, sink: Sink, spec: TargetSpec) -> Writing:
+        return Writing(
+            sink,
+            self.target,
+            spec,
+            PointWriter(
+                sink, self._letters, self.options.on_bad_point, self.options.max_dead_letters
+            ),
+            self.keeper,
+            paced=self.options.max_rate is not None,
+            stages=self._stages,
+        )
+
+    def _beside(self, kind: str, suffix: str = "") -> Path | None:
+        """Return where things of a kind are kept for this job; None if nothing is kept."""
+        if self.state is None or self.progress.job is None:
+            return None
+        return self.state.parent / kind / f"{self.progress.job.key}{suffix}"
+
+    def _ledger_beside(self) -> Path | None:
+        """Return the state file beside which a ledger is to be begun."""
+        job = self.progress.job
+        begins = job is not None and job.status is not MigrationStatus.DONE
+        # Without texts, what an anchor was made from is not known, and its vector is left alone.
+        knows_anchors = self.keeper is None or self.description.text_field is not None
+        return self.state if begins and knows_anchors else None
+
+    def _result(
+        self, found: CollectionDescription, seconds: float, *, in_step: bool
+    ) -> MigrationResult:
+        written, letters = self.progress.written.count, self._letters
+        # What was read ahead of a kill is read, and may be skipped, again.
+        left_out = list(dict.fromkeys(self._skipped.ids))
+        return MigrationResult(
+            source=self.description,
+            target=found,
+            read=written + len(left_out) + len(letters.ids),
+            written=written,
+            continued_after=written - self._here,
+            kept_anchors=self.progress.kept_anchors,
+            skipped_ids=left_out,
+            quarantined_ids=letters.ids,
+            dead_letters=str(letters.path) if letters.ids else None,
+            seconds=seconds,
+            streaming_seconds=self._streaming,
+            indexing_seconds=seconds - self._streaming,
+            vectors_per_second=self._here / self._streaming if self._streaming else 0.0,
+            stages=self._stages,
+            notes=tuple(note for note in self._notes if note not in found.notes),
+            in_step=in_step,
+        )
+
+
+def _left_behind(source: CollectionDescription, sink: Sink, target: str) -> tuple[str, ...]:
+    """Return what a sink that knows vectors and payloads alone leaves behind.
+
+    Raises
+    ------
+    MismatchError
+        Where that is too much.
+    """
+    if sink.whole_points:
+        return ()
+    if source.multivector:
+        raise MismatchError(
+            f"the points of {source.uri} have several vectors each, and {target} holds one a point",
+            remedy="Name a target of the same store.",
+        )
+    if not source.other_vectors:
+        return ()
+    names = ", ".join(map(repr, source.other_vectors))
+    return (f"the named vectors {names} are not copied: {target} holds one vector a point",)
+
+
+def _check_keys(source: CollectionDescription, sink: Sink, target: str, *, allowed: bool) -> None:
+    """Raise :class:`MismatchError` if points that a key tells apart would become one."""
+    if source.keyed_ids and not sink.keyed_ids and not allowed:
+        raise MismatchError(
+            f"an id of {source.uri} is unique within a shard key only, and {target} knows no "
+            "shard keys",
+            remedy="Name a target of the same store, or have ids written as KEY/ID by "
+            "--id-with-key.",
+        )
+
+
+def _check_complete(source: CollectionDescription, sink: Sink, seen: int) -> tuple[str, ...]:
+    """Compare the points that were written or left out with what the source says that it holds.
+
+    Of points that are the source's own it may hold more or fewer by now.
+
+    Raises
+    ------
+    VerificationError
+        If there are more or fewer.
+    """
+    if not source.count_is_exact:
+        return (f"{source.uri} does not count its points: their number was not compared",)
+    expected = source.count
+    if sink.absent is Absent.PASSED_OVER:
+        expected -= source.without_vector
+    if seen != expected and not sink.in_place:
+        raise VerificationError(
+            f"{source.uri} holds {expected:,} points, and {seen:,} were written or left out",
+            remedy="Nothing was published. Keep the source still and run again; if this comes "
+            "back, report it.",
+        )
+    return ()
+
+
+def _keeper(
+    anchors: AnchorSet | None, card: TranslatorCard | None, source: CollectionDescription
+) -> AnchorKeeper | None:
+    if anchors is None:
+        return None
+    if card is None:
+        raise UsageError(
+            "anchors are kept beside the translations of a translator file only, which knows the "
+            "scale of their scores",
+            remedy="Save the translator, and give its file.",
+        )
+    if source.multivector:
+        raise UsageError(
+            f"the points of {source.uri} have several vectors each, and an anchor has one",
+            remedy="Migrate without --keep-anchors.",
+        )
+    return AnchorKeeper(anchors, card, source.text_field)
+
+
+def verify_ids(
+    target: str, written: IdFingerprint, batch_size: int, state: Path | None = None
+) -> tuple[CollectionDescription, str | None]:
+    """Open ``target`` again and compare its ids with those written.
+
+    On points that are the source's own others may have written since: that is told, beside the
+    description, and no error.
+
+    Parameters
+    ----------
+    state
+        The state file, beside which the ledger of a vector that was added in place is begun.
+
+    Raises
+    ------
+    VerificationError
+    """
+    found = IdFingerprint()
+    with open_source(target) as reader:
+        description = reader.describe()
+        if state is not None and description.in_place and not description.multivector:
+            with begun_ledger(state, target) as note:
+                for batch in reader.batches(batch_size, payloads=False):
+                    found.add(batch.ids)
+                    note(batch)
+        else:
+            for ids in reader.ids(batch_size):
+                found.add(ids)
+    if found != written:
+        what = (
+            f"{found.count} points instead of {written.count}"
+            if found.count != written.count
+            else f"{found.count} points with other ids than the source's"
+        )
+        if description.in_place:
+            return description, f"{what} have the vector: others wrote meanwhile, and sync follows"
+        raise VerificationError(
+            f"{target} holds {what}",
+            remedy="Do not use it. Look for ids that occur twice in the source or for another "
+            "writer of the target, delete the target and migrate again.",
+        )
+    return description, None

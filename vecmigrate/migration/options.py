@@ -1,0 +1,111 @@
+"""Options of a migration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, InstanceOf
+
+from vecmigrate.anchors import AnchorSet
+from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
+from vecmigrate.migration.engines import Engine, EngineName, open_engine
+from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.points.screening import OnBadVector
+from vecmigrate.runtime.options import Options
+
+BATCH_SIZE = 4096
+CHECKPOINT_SECONDS = 5.0
+
+
+class WriteOptions(Options):
+    """How a target is written, as a job's file may say it too."""
+
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        default=BATCH_SIZE, description="Vectors held at a time."
+    )
+    on_bad_point: OnBadPoint = Field(
+        default=OnBadPoint.FAIL,
+        description="A point that the target's store refuses: stop and name it, or set it aside.",
+    )
+    dead_letters: Path | None = Field(
+        default=None,
+        description="Where refused points go, as JSON lines; default: next to the state file.",
+    )
+    max_dead_letters: Annotated[int, Field(ge=1)] = Field(
+        default=MAX_DEAD_LETTERS, description="Stop if the store refuses more points than this."
+    )
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=CHECKPOINT_SECONDS,
+        description="How often to make durable what was written, at most.",
+    )
+    max_rate: Annotated[float, Field(ge=1)] | None = Field(
+        default=None,
+        description="Points a second to write at most, for a server with readers.",
+    )
+    engine: EngineName = Field(
+        default=EngineName.LOCAL, description="Where translating is done: here, or by Ray workers."
+    )
+    workers: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Threads that translate, or Ray tasks; default: one a processor.",
+    )
+    device: str | None = Field(
+        default=None,
+        description="cpu, or a device of torch such as cuda:1; default: a GPU if there is one.",
+    )
+    ray_address: str | None = Field(
+        default=None,
+        description="Ray cluster to use; default: RAY_ADDRESS, or one started here.",
+    )
+    parts: Path | None = Field(
+        default=None,
+        description="Folder that all Ray workers see; default: next to the state file.",
+    )
+    id_with_key: bool = Field(
+        default=False,
+        description="Write ids as KEY/ID if the target's store does not know the source's shard "
+        "keys, within which alone the ids are unique; without this such a target is refused.",
+    )
+    keep_limits: bool = Field(
+        default=False,
+        description="Refuse a target for which the source's size limits are too small; default: "
+        "raise them with the dimension.",
+    )
+
+    def open_engine(self) -> Engine:
+        """Return the engine.
+
+        Raises
+        ------
+        UsageError
+            If an option is given that the engine has no use for.
+        """
+        return open_engine(
+            self.engine,
+            workers=self.workers,
+            device=self.device,
+            address=self.ray_address,
+            parts=self.parts,
+        )
+
+
+class MigrateOptions(WriteOptions):
+    """Options of :func:`vecmigrate.migrate`."""
+
+    keep_anchors: Path | InstanceOf[AnchorSet] | None = Field(
+        default=None,
+        description="Anchor file: keep its true vectors instead of their translations, and record "
+        "each point's origin in its payload.",
+    )
+    source_encoder: str | EncoderIdentity | None = Field(
+        default=None,
+        description="Name of the encoder that made the source; refused if not the translator's.",
+    )
+    on_bad_vector: OnBadVector = Field(
+        default=OnBadVector.FAIL,
+        description="NaN, infinite or zero vectors: refuse, or leave out.",
+    )
+    restart: bool = Field(
+        default=False, description="Throw away an earlier, unfinished run's target."
+    )

@@ -1,0 +1,91 @@
+"""Options: one model a command, for its command line, its part of a job's file and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vecmigrate.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class OnLine:
+    """How a command line shows a field, beside its help: an annotation of the field.
+
+    Parameters
+    ----------
+    option
+        The option's name, if not the field's.
+    metavar
+        What stands for its value.
+    panel
+        The group of options in which the help shows it.
+    """
+
+    option: str | None = None
+    metavar: str | None = None
+    panel: str | None = None
+
+
+class Options(BaseModel):
+    """What a command may be asked for. Unknown names are refused.
+
+    A field's description is its help, its bounds are those of the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def given(cls, options: Self | None, keywords: Mapping[str, Any]) -> Self:
+        """Return ``options``, changed by keywords.
+
+        Raises
+        ------
+        UsageError
+            If a keyword is not known, or its value out of bounds.
+        """
+        begun = (
+            {name: getattr(options, name) for name in options.model_fields_set} if options else {}
+        )
+        return cls.checked({**begun, **keywords})
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """Return options of these values.
+
+        Raises
+        ------
+        UsageError
+            If a name is not known, or a value out of bounds.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else cls.__name__
+            raise UsageError(
+                f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}",
+                remedy="Give another value.",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What a run calls while it is at work.
+
+    Parameters
+    ----------
+    stop
+        Asked after each batch; True saves what was done and ends the run.
+    announce
+        Called with a line for a person.
+    progress
+        Called with the number of points just done.
+    """
+
+    stop: Callable[[], bool] = lambda: False
+    announce: Callable[[str], None] = lambda line: None
+    progress: Callable[[int], None] = lambda count: None
