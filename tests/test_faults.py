@@ -33,7 +33,7 @@ from vecmigrate.migration.dead_letters import DeadLetters
 from vecmigrate.migration.write import Pace
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.runtime.waiting import waits_told_to
-from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.verification import VerifyOptions, verify
 
 COUNT = 60
 Places = tuple[Path, str, Proxy]
@@ -395,7 +395,7 @@ def test_refused_points_are_set_aside_and_the_rest_arrives(
     translator = folder / "translator"
     assert not verify(source, target, translator).passed
     [path] = (folder / "dead-letters").iterdir()
-    found = verify(source, target, translator, VerifySettings(sample=None, dead_letters=path))
+    found = verify(source, target, translator, VerifyOptions(full=True, dead_letters=path))
     assert found.passed, found.checks
     assert any(str(len(REFUSED)) in check.summary for check in found.checks)
 

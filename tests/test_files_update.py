@@ -17,7 +17,7 @@ from vecmigrate.connector.registry import open_updater
 from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
-from vecmigrate.sync.options import SyncSettings
+from vecmigrate.sync.options import SyncOptions
 from vecmigrate.sync.run import sync
 
 COUNT, DIM = 2500, 16
@@ -65,11 +65,11 @@ def test_files_follow_their_source(tmp_path: Path) -> None:
     save_translator(Procrustes(center=False, scale=False).fit(np.eye(DIM), np.eye(DIM)), translator)
     save(table.slice(0, COUNT))
     migrate(old, new, translator, state=state, batch_size=400)
-    assert sync(old, new, translator, state, SyncSettings()).adopted == COUNT
+    assert sync(old, new, translator, state, SyncOptions()).adopted == COUNT
     texts = [t if n != 7 else "another text" for n, t in enumerate(table["text"].to_pylist())]
     changed = table.set_column(2, "text", pa.array(texts))
     save(pa.concat_tables([changed.slice(0, 4), changed.slice(6)]))
-    done = sync(old, new, translator, state, SyncSettings())
+    done = sync(old, new, translator, state, SyncOptions())
     assert (done.arrived, done.changed, done.vanished) == (3, 1, 2)
     expected, found = contents(old), contents(new)
     assert {i: p for i, (_, p) in found.items()} == {i: p for i, (_, p) in expected.items()}
@@ -82,7 +82,7 @@ def test_files_follow_their_source(tmp_path: Path) -> None:
         assert provenance is not None
         assert provenance.updated_at is not None
         assert all(file.schema.equals(source.files[0].schema) for file in source.files)
-    assert sync(old, new, translator, state, SyncSettings()).wrote == 0
+    assert sync(old, new, translator, state, SyncOptions()).wrote == 0
     assert not list(tmp_path.glob(".new*"))
 
 

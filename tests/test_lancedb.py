@@ -32,7 +32,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import IdKind, Metric, Provenance, TargetSpec
-from vecmigrate.sync.options import SyncSettings
+from vecmigrate.sync.options import SyncOptions
 from vecmigrate.sync.run import sync
 
 COUNT, DIM = 2500, 16
@@ -303,12 +303,12 @@ def test_a_table_follows_its_source(tmp_path: Path) -> None:
     table, translator, state = make_table(tmp_path), tmp_path / "t", tmp_path / "s" / "state"
     save_translator(identity(), translator)
     migrate(old, new, translator, state=state)
-    assert sync(old, new, translator, state, SyncSettings()).adopted == COUNT
+    assert sync(old, new, translator, state, SyncOptions()).adopted == COUNT
     table.add(own_table(COUNT + 3).slice(COUNT))
     table.delete("n in (4, 5)")
     table.update(where="n = 7", values={"text": "another text"})
     with open_source(new) as reader:
-        done = sync(old, new, translator, state, SyncSettings())
+        done = sync(old, new, translator, state, SyncOptions())
         assert (done.arrived, done.changed, done.vanished) == (3, 1, 2)
         assert sum(len(b) for b in reader.batches(1000)) == COUNT  # it has its own version
     expected, found = contents(old), contents(new)
@@ -322,7 +322,7 @@ def test_a_table_follows_its_source(tmp_path: Path) -> None:
         assert source.describe().index_type.startswith("IVF_FLAT(")
     assert provenance is not None
     assert provenance.updated_at is not None
-    assert sync(old, new, translator, state, SyncSettings()).wrote == 0
+    assert sync(old, new, translator, state, SyncOptions()).wrote == 0
 
 
 def test_what_an_update_would_damage_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.errors import InputError
 from vecmigrate.state.ledger import Ledger, ledger_path, open_ledger
 from vecmigrate.sync.changes import Changes, find_changes
-from vecmigrate.sync.options import SyncSettings
+from vecmigrate.sync.options import SyncOptions
 from vecmigrate.sync.run import sync
 
 COUNT, SIZE, FIELD = 60, 6, "at"
@@ -99,7 +99,7 @@ class Job:
 
     def sync(self) -> Any:
         return sync(
-            self.source, self.target, self.translator, self.state, SyncSettings(changed_by=FIELD)
+            self.source, self.target, self.translator, self.state, SyncOptions(changed_by=FIELD)
         )
 
     def planned(self) -> tuple[Changes, dict[str, list[Any]]]:

@@ -23,10 +23,10 @@ from vecmigrate.errors import (
     UsageError,
 )
 from vecmigrate.points.collection import Provenance
-from vecmigrate.sync.options import SyncSettings
+from vecmigrate.sync.options import SyncOptions
 from vecmigrate.sync.run import sync
 from vecmigrate.translators import Procrustes, save_translator
-from vecmigrate.verification import Check, CheckResult, VerifySettings, verify
+from vecmigrate.verification import Check, CheckResult, VerifyOptions, verify
 
 BY_FEATURE = {case.feature: case for case in CASES}
 NAMED = Case(
@@ -168,9 +168,9 @@ def test_sync_keeps_the_other_vectors(served: Place, translator: Path, tmp_path:
     make(served, LACKING, old)
     source, target = served.uri(old, "vector=text"), served.uri(new, "vector=text")
     migrate(source, target, translator, state=state)
-    planned = sync(source, target, translator, state, SyncSettings(dry_run=True))
+    planned = sync(source, target, translator, state, SyncOptions(dry_run=True))
     assert (planned.arrived, planned.changed, planned.compared) == (0, 0, COUNT)
-    first = sync(source, target, translator, state, SyncSettings(batch_size=500))
+    first = sync(source, target, translator, state, SyncOptions(batch_size=500))
     assert (first.wrote, first.adopted) == (0, COUNT)
     arrived = models.PointStruct(
         id=90_001, vector={"text": dense(1), "image": dense(2, 5)}, payload={"n": -1}
@@ -182,7 +182,7 @@ def test_sync_keeps_the_other_vectors(served: Place, translator: Path, tmp_path:
         gone = list(records(client, old))[1]
         client.delete(old, models.PointIdsList(points=[gone]))
     assert gone == 3
-    result = sync(source, target, translator, state, SyncSettings(batch_size=500))
+    result = sync(source, target, translator, state, SyncOptions(batch_size=500))
     assert (result.arrived, result.changed, result.vanished) == (1, 1, 1)
     before, after = read(served, old), read(served, new)
     assert named(after[1])["image"] == [9.0] * 5
@@ -266,7 +266,7 @@ def test_verify_compares_the_other_vectors(served: Place, translator: Path, tmp_
     migrate(source, target, translator)
 
     def check(at: str) -> tuple[CheckResult, str]:
-        found = verify(source, at, translator, VerifySettings(sample=None))
+        found = verify(source, at, translator, VerifyOptions(full=True))
         [mine] = [check for check in found.checks if check.name == "other vectors"]
         return mine.outcome, mine.summary
 
@@ -296,7 +296,7 @@ def test_verify_compares_each_vector_of_a_multivector(served: Place, translator:
     migrate(source, target, translator)
 
     def outcomes() -> dict[str, Check]:
-        found = verify(source, target, translator, VerifySettings(sample=None))
+        found = verify(source, target, translator, VerifyOptions(full=True))
         return {check.name: check for check in found.checks}
 
     found = outcomes()

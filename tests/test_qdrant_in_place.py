@@ -26,7 +26,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate.connector.registry import open_updater
 from vecmigrate.sync.run import sync
-from vecmigrate.verification import Check, CheckResult, VerifySettings, verify
+from vecmigrate.verification import Check, CheckResult, VerifyOptions, verify
 
 
 @pytest.fixture(params=PLACES)
@@ -61,7 +61,7 @@ def test_points_get_the_vector_and_keep_all_they_had(place: Place, tmp_path: Pat
         found = added.search(np.ascontiguousarray(expected[:5], np.float32), 1)
     assert found is not None
     assert [ids[0] for ids in found] == [0, 1, 2, 3, 4]
-    checked = verify(source, target, translator, VerifySettings(sample=None))
+    checked = verify(source, target, translator, VerifyOptions(full=True))
     assert checked.passed, checked.failures
 
 
@@ -189,7 +189,7 @@ def test_a_killed_run_is_continued(tmp_path: Path, seed: int) -> None:
         )
         assert result["written"] == FEW
         assert not is_unfinished(target)
-        checked = verify(source, target, translator, VerifySettings(sample=None))
+        checked = verify(source, target, translator, VerifyOptions(full=True))
         assert checked.passed, checked.failures
 
 

@@ -24,9 +24,9 @@ from vecmigrate import Procrustes, migrate, open_source
 from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode, InputError, UsageError, VectorNotFoundError
 from vecmigrate.points.batch import Vectors
-from vecmigrate.sync.options import SyncResult, SyncSettings
+from vecmigrate.sync.options import SyncResult
 from vecmigrate.sync.run import sync
-from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.verification import VerifyOptions, verify
 
 THEIRS = RNG.standard_normal((10, NEW)).astype(np.float32)
 
@@ -48,11 +48,11 @@ class Move:
         migrate(self.source, self.target, self.translator, state=self.state)
 
     def sync(self, **settings: Any) -> SyncResult:
-        return sync(self.source, self.target, self.translator, self.state, SyncSettings(**settings))
+        return sync(self.source, self.target, self.translator, self.state, **settings)
 
     def verified(self) -> bool:
         """Compare every vector."""
-        asked = VerifySettings(sample=None)
+        asked = VerifyOptions(full=True)
         return verify(self.source, self.target, self.translator, asked).passed
 
     def call(self, command: str, *arguments: str) -> Result:
@@ -252,7 +252,7 @@ def test_points_that_are_deleted_while_they_are_migrated_are_passed_over(
         assert set(found) == set(range(FEW)) - {2, 17}
         assert all("new" in record.vector for record in found.values())
         assert sync(source, target, saved(tmp_path), state).wrote == 0
-        assert verify(source, target, saved(tmp_path), VerifySettings(sample=None)).passed
+        assert verify(source, target, saved(tmp_path), VerifyOptions(full=True)).passed
 
 
 @pytest.mark.parametrize("kind", PLACES[1:])

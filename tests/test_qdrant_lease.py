@@ -26,7 +26,7 @@ from vecmigrate.cli import app
 from vecmigrate.connector import LockedError, Metric, TargetExistsError, TargetSpec, UsageError
 from vecmigrate.connector.registry import resume_sink
 from vecmigrate.errors import ExitCode, TerminatedError
-from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.verification import VerifyOptions, verify
 
 LONGEST_SECONDS = 60.0
 HOLDER = """
@@ -341,7 +341,7 @@ def test_a_lost_state_file_costs_a_new_beginning(kind: str, in_place: bool, tmp_
         )
         assert (result.written, result.continued_after) == (FEW, 0)
         assert any("100 points" in line for line in told), told
-        checked = verify(source, target, saved(tmp_path), VerifySettings(sample=None))
+        checked = verify(source, target, saved(tmp_path), VerifyOptions(full=True))
         assert checked.passed, checked.failures
 
 
@@ -365,5 +365,5 @@ def test_what_another_job_left_is_told_with_what_a_restart_costs(
             assert "100 points" in ran.output.replace("\n", " ")
         ran = CliRunner().invoke(app, [*command, "--restart"])
         assert ran.exit_code == ExitCode.OK, ran.output
-        checked = verify(source, target, saved(tmp_path), VerifySettings(sample=None))
+        checked = verify(source, target, saved(tmp_path), VerifyOptions(full=True))
         assert checked.passed, checked.failures

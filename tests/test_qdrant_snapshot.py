@@ -43,7 +43,7 @@ from vecmigrate.connector import (
 from vecmigrate.connector.registry import open_sink
 from vecmigrate.errors import ExitCode
 from vecmigrate.sync.run import sync
-from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.verification import VerifyOptions, verify
 
 DATA = Path(__file__).parent / "data" / "qdrant_snapshots.zip"
 HELD: dict[str, Any] = json.loads(zipfile.ZipFile(DATA).read("points.json"))
@@ -226,7 +226,7 @@ def test_ten_kills_while_a_snapshot_is_read(folder: Path, tmp_path: Path) -> Non
         assert landed >= 5
         assert result["written"] == 12
         assert contents(killed) == contents(whole)
-        found = verify(source, killed, mapped, VerifySettings(sample=None))
+        found = verify(source, killed, mapped, VerifyOptions(full=True))
         assert found.passed, found.checks
 
 
@@ -513,7 +513,7 @@ def test_sync_goes_on_from_a_snapshot_with_its_collection(folder: Path, tmp_path
             sync(other, target, mapped, tmp_path / "state.sqlite")
         result = sync(live, target, mapped, tmp_path / "state.sqlite")
         assert (result.changed, result.vanished) == (1, 1), result
-        found = verify(live, target, mapped, VerifySettings(sample=None))
+        found = verify(live, target, mapped, VerifyOptions(full=True))
         assert found.passed, found.checks
         with open_source(target) as source:
             assert source.describe().count == 11

@@ -54,10 +54,10 @@ from vecmigrate.points.collection import (
 )
 from vecmigrate.state.file import open_records
 from vecmigrate.state.ledger import ledger_path
-from vecmigrate.sync.options import SyncResult, SyncSettings
+from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.run import sync
 from vecmigrate.sync.status import Status, status_of
-from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.verification import VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
 
 N, OLD, NEW = 300, 12, 16
@@ -89,7 +89,7 @@ class Job:
         return f"vectors:{self.folder}/new.npy?name=new-model"
 
     def run(self, **settings: Any) -> SyncResult:
-        return sync(self.source, self.target, self.translator, self.state, SyncSettings(**settings))
+        return sync(self.source, self.target, self.translator, self.state, **settings)
 
     def status(self, source: str | None = None) -> Status:
         with open_records(self.state) as records:
@@ -200,7 +200,7 @@ def test_a_target_follows_its_source(old: str, new: str, tmp_path: Path) -> None
     whole = place(new, tmp_path, "whole")
     migrate(job.source, whole, job.translator)
     assert same(job.target, whole)
-    found = verify(job.source, job.target, job.translator, VerifySettings(sample=None))
+    found = verify(job.source, job.target, job.translator, VerifyOptions(full=True))
     assert found.passed, found.failures
     status = job.status(job.source)
     assert (status.count, status.translated, status.other) == (N + 2, N + 2, 0)
@@ -218,9 +218,9 @@ def test_a_target_on_a_server_follows_and_becomes_native(kind: str, tmp_path: Pa
         change_the_source(job)
         done = job.run()
         assert (done.arrived, done.changed, done.vanished) == (5, 3, 3)
-        found = verify(job.source, job.target, job.translator, VerifySettings(sample=None))
+        found = verify(job.source, job.target, job.translator, VerifyOptions(full=True))
         assert found.passed, found.failures
-        assert job.run(reembed="20", encoder=job.encoder).reembedded == 20
+        assert job.run(reembed_budget="20", encoder=job.encoder).reembedded == 20
         assert job.run().wrote == 0
         assert job.status().encoded == 20
 
@@ -256,7 +256,7 @@ def test_every_kind_of_index_keeps_its_kind(tmp_path: Path, words: str) -> None:
     with open_source(job.target) as target:
         assert target.describe().index_type == kind
         assert target.search(job.new[:3], 5)
-    found = verify(job.source, job.target, job.translator, VerifySettings(sample=None))
+    found = verify(job.source, job.target, job.translator, VerifyOptions(full=True))
     assert found.passed, found.failures
 
 
@@ -316,7 +316,7 @@ def test_marks_tell_what_vanished_without_a_ledger(tmp_path: Path) -> None:
     assert (done.arrived, done.changed, done.vanished, done.left_alone) == (5, 2, 3, 0)
     assert 550 in contents(job.target)
     # Point 10 is an anchor: its text is the same, so that its true vector is.
-    asked = VerifySettings(sample=None, keep_anchors=kept)
+    asked = VerifyOptions(full=True, keep_anchors=kept)
     found = verify(job.source, job.target, job.translator, asked)
     assert [check.name for check in found.failures] == ["count", "ids"]
     assert found.checks[1].figures
@@ -336,7 +336,7 @@ def test_a_true_vector_stays_until_its_text_changes(tmp_path: Path) -> None:
     assert (found[5][1][ORIGIN_FIELD], found[5][1]["more"]) == (ENCODED, 1)
     assert found[6][1][ORIGIN_FIELD] == found[N + 3][1][ORIGIN_FIELD] == TRANSLATED
     assert not np.allclose(found[6][0], job.new[6], atol=1e-2)
-    asked = VerifySettings(sample=None, keep_anchors=kept)
+    asked = VerifyOptions(full=True, keep_anchors=kept)
     verified = verify(job.source, job.target, job.translator, asked)
     assert verified.passed, verified.failures
     with pytest.raises(MismatchError, match="kept anchors"):
@@ -414,16 +414,16 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
         shutil.copy(f"{tmp_path}/old.faiss{end}", f"{copy}{end}")
     with pytest.raises(MismatchError, match="was written from"):
         sync(f"faiss:{copy}", job.target, job.translator, job.state)
-    moved = SyncSettings(source_moved=True)
+    moved = SyncOptions(source_moved=True)
     assert sync(f"faiss:{copy}", job.target, job.translator, job.state, moved).adopted == N
     assert sync(f"faiss:{copy}", job.target, job.translator, job.state).wrote == 0
     with pytest.raises(MismatchError):
         sync(job.source, job.source, job.translator, job.state)
     with pytest.raises(UsageError, match="belong together"):
-        job.run(reembed="5")
+        job.run(reembed_budget="5")
     np.save(tmp_path / "else.npy", job.new)
     with pytest.raises(MismatchError, match="in the space of"):
-        job.run(reembed="5", encoder=f"vectors:{tmp_path}/else.npy?name=else")
+        job.run(reembed_budget="5", encoder=f"vectors:{tmp_path}/else.npy?name=else")
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
@@ -633,7 +633,7 @@ def test_a_budget_makes_a_collection_native_over_runs(old: str, new: str, tmp_pa
     asked: dict[str, Any] = {"keep_anchors": tmp_path / "a.parquet"}
     job.run(**asked)
     recalls, shares = [recall(job)], [job.status().encoded]
-    asked |= {"reembed": "80 texts", "encoder": job.encoder}
+    asked |= {"reembed_budget": "80 texts", "encoder": job.encoder}
     for expected in (80, 80, 80, 0):
         assert job.run(**asked).reembedded == expected
         recalls.append(recall(job))
@@ -660,7 +660,7 @@ def test_the_uncertain_and_the_asked_for_come_first(tmp_path: Path) -> None:
         [near] = target.search(job.new[[200]], 10)
     hits = {i: 51 if i in near.tolist() else 1 for i in variances}
     best = sorted(variances, key=lambda i: -variances[i] * hits[i])[:12]
-    done = job.run(keep_anchors=kept, reembed="12", encoder=job.encoder, queries=queries)
+    done = job.run(keep_anchors=kept, reembed_budget="12", encoder=job.encoder, queries=queries)
     assert done.reembedded == 12
     marked = {i for i, (_, p) in contents(job.target).items() if p[ORIGIN_FIELD] == ENCODED}
     assert marked - set(range(60)) == set(best)
@@ -671,7 +671,7 @@ def test_a_budget_of_tokens_and_a_map_without_variance(tmp_path: Path) -> None:
     job = make(tmp_path)
     said: list[str] = []
     # A text of some 15 characters is 4 tokens where no tokenizer is at hand.
-    done = job.run(reembed="20 tokens", encoder=job.encoder, announce=said.append)
+    done = job.run(reembed_budget="20 tokens", encoder=job.encoder, announce=said.append)
     assert done.reembedded == 5
     assert "tells no variance" in said[0]
     marked = [i for i, (_, p) in contents(job.target).items() if ORIGIN_FIELD in p]
@@ -684,7 +684,7 @@ def test_what_others_rewrote_is_not_reembedded(tmp_path: Path) -> None:
     job.run()
     with editing(job.target) as target:
         target.upsert(points(job.new, list(range(100)), app=True))
-    done = job.run(reembed="1000", encoder=job.encoder)
+    done = job.run(reembed_budget="1000", encoder=job.encoder)
     assert done.reembedded == 200
     assert all("app" in p for i, (_, p) in contents(job.target).items() if i < 100)
     assert job.status().is_native

@@ -25,7 +25,7 @@ from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.checksums import BUCKETS, Tally, id_hashes
 from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.points.screening import OnBadVector
-from vecmigrate.verification import CheckResult, Verification, VerifySettings, verify
+from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 
 Change = Callable[[VectorBatch], VectorBatch]
 
@@ -69,7 +69,12 @@ def test_what_migrate_wrote_passes_in_every_store(
         for target in targets:
             migrate(corpus.source, target, translator)
             for sample in (100, None):
-                found = verify(corpus.source, target, translator, VerifySettings(sample=sample))
+                found = verify(
+                    corpus.source,
+                    target,
+                    translator,
+                    VerifyOptions(full=sample is None, sample=sample),
+                )
                 assert found.passed, found.failures
                 ended = outcomes(found)
                 # A server indexes no collection as small as this, so that there is no index.
@@ -99,7 +104,7 @@ def test_every_kind_of_index_passes(
     faiss.write_index(index, str(corpus.folder / "other.faiss"))
     source, target = f"faiss:{corpus.folder}/other.faiss", f"faiss:{corpus.folder}/new.faiss"
     migrate(source, target, translator)
-    found = verify(source, target, translator, VerifySettings(sample=None))
+    found = verify(source, target, translator, VerifyOptions(full=True))
     assert set(outcomes(found).values()) == {"passed"}, found.checks
 
 
@@ -113,10 +118,10 @@ def test_kept_anchors_pass_with_their_file_only(corpus: Corpus) -> None:
         assert CliRunner().invoke(app, arguments).exit_code == 0
     target = f"qdrant:{folder}/q/new"
     migrate(corpus.source, target, folder / "t.safetensors", keep_anchors=folder / "a.parquet")
-    asked = VerifySettings(sample=None, keep_anchors=folder / "a.parquet")
+    asked = VerifyOptions(full=True, keep_anchors=folder / "a.parquet")
     found = verify(corpus.source, target, folder / "t.safetensors", asked)
     assert set(outcomes(found).values()) == {"passed"}, found.checks
-    without = verify(corpus.source, target, folder / "t.safetensors", VerifySettings(sample=None))
+    without = verify(corpus.source, target, folder / "t.safetensors", VerifyOptions(full=True))
     vectors = next(check for check in without.checks if check.name == "vectors")
     assert vectors.figures["native"] == len(load_anchors(folder / "a.parquet").ids)
     assert vectors.outcome is CheckResult.FAILED
@@ -175,9 +180,7 @@ def test_what_is_wrong_is_found_and_named(
     folder = corpus.folder
     migrate(corpus.source, f"faiss:{folder}/good.faiss", translator)
     rewrite(f"faiss:{folder}/good.faiss", f"faiss:{folder}/bad.faiss", change)
-    found = verify(
-        corpus.source, f"faiss:{folder}/bad.faiss", translator, VerifySettings(sample=None)
-    )
+    found = verify(corpus.source, f"faiss:{folder}/bad.faiss", translator, VerifyOptions(full=True))
     assert failed(found) == names, found.checks
     assert says in summary(found, where)
 
@@ -213,10 +216,10 @@ def test_an_index_that_loses_recall_is_told_from_a_wrong_one(
     assert found.passed
     assert outcomes(found)["index recall"] == "warning"
     assert "raise nprobe (now 1 of 50 lists)" in summary(found, "index recall")
-    strict = verify(source, target, translator, VerifySettings(least_index_recall=0.9))
+    strict = verify(source, target, translator, VerifyOptions(min_index_recall=0.9))
     assert failed(strict) == ["index recall"]
     np.save(folder / "queries.npy", corpus.new[:50].astype(np.float64))
-    asked = VerifySettings(queries=folder / "queries.npy")
+    asked = VerifyOptions(queries=folder / "queries.npy")
     assert "50 queries" in summary(verify(source, target, translator, asked), "index recall")
 
 
@@ -227,7 +230,7 @@ def test_what_a_lossy_index_loses_is_told_from_a_wrong_vector(
     folder = corpus.folder
     source, target = corpus.source, f"faiss:{folder}/new.faiss"
     migrate(source, f"{target}?index={words}", translator)
-    found = verify(source, target, translator, VerifySettings(sample=None))
+    found = verify(source, target, translator, VerifyOptions(full=True))
     assert outcomes(found)["vectors"] == "passed", found.checks
     assert "loses of each" in summary(found, "vectors")
     # The same kind of index, of which ten vectors are others'.
@@ -239,7 +242,7 @@ def test_what_a_lossy_index_loses_is_told_from_a_wrong_vector(
         [batch] = old.batches(N)
         sink.write(VectorBatch(batch.ids, translated, batch.payloads))
         sink.finish()
-    bad = verify(source, f"faiss:{folder}/bad.faiss", translator, VerifySettings(sample=None))
+    bad = verify(source, f"faiss:{folder}/bad.faiss", translator, VerifyOptions(full=True))
     assert failed(bad) == ["vectors"]
     wrong = next(check for check in bad.checks if check.name == "vectors").figures["wrong"]
     assert wrong == pytest.approx(10, abs=2)
@@ -274,7 +277,7 @@ def test_bad_vectors_of_the_source_are_expected_to_be_missing(
     migrate(corpus.source, target, translator, on_bad_vector="skip")
     with pytest.raises(BadVectorError):
         verify(corpus.source, target, translator)
-    asked = VerifySettings(sample=None, on_bad_vector=OnBadVector.SKIP)
+    asked = VerifyOptions(full=True, on_bad_vector=OnBadVector.SKIP)
     found = verify(corpus.source, target, translator, asked)
     assert found.passed, found.failures
     assert "1 bad vectors, left out" in summary(found, "count")
@@ -313,10 +316,10 @@ def test_what_does_not_belong_together_is_refused(corpus: Corpus, translator: Pa
         verify(corpus.source, corpus.source, translator)
     np.save(folder / "wide.npy", np.ones((3, 7), np.float32))
     with pytest.raises(MismatchError, match="7 dimensions"):
-        verify(corpus.source, target, translator, VerifySettings(queries=folder / "wide.npy"))
+        verify(corpus.source, target, translator, VerifyOptions(queries=folder / "wide.npy"))
     (folder / "no.npy").write_text("no")
     with pytest.raises(InputError, match=r"no\.npy"):
-        verify(corpus.source, target, translator, VerifySettings(queries=folder / "no.npy"))
+        verify(corpus.source, target, translator, VerifyOptions(queries=folder / "no.npy"))
 
 
 def test_a_tally_does_not_go_by_order_or_batches() -> None:
@@ -362,7 +365,7 @@ def test_string_ids_and_manhattan(tmp_path: Path) -> None:
     save_translator(Procrustes().fit(old, new), tmp_path / "t.safetensors")
     source, target = f"faiss:{tmp_path}/old.faiss", f"faiss:{tmp_path}/new.faiss"
     migrate(source, target, tmp_path / "t.safetensors")
-    found = verify(source, target, tmp_path / "t.safetensors", VerifySettings(batch_size=7))
+    found = verify(source, target, tmp_path / "t.safetensors", VerifyOptions(batch_size=7))
     assert set(outcomes(found).values()) == {"passed"}, found.checks
     assert Verification.model_validate_json(found.model_dump_json()) == found
     assert json.loads(found.model_dump_json())["checks"][0]["figures"]["target"] == 60
@@ -442,7 +445,7 @@ def test_any_collection_passes_and_any_change_is_found(
         sink.write(batch)
         sink.finish()
     migrate(source, target, folder / "t.safetensors")
-    asked = VerifySettings(sample=None, batch_size=11)
+    asked = VerifyOptions(full=True, batch_size=11)
     found = verify(source, target, folder / "t.safetensors", asked)
     assert found.passed, found.failures
 

@@ -9,10 +9,11 @@ import numpy as np
 import typer
 
 from vecmigrate.anchors import OnMissingText, Strategy, draw_anchors
-from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag, SeedOption, SourceArgument
+from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import open_encoder
+from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.translators.arrays import open_vectors

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from vecmigrate.anchors import Strategy
-from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag, SeedOption, SourceArgument
+from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption, SourceArgument
 from vecmigrate.cli.output import Output
+from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.errors import UsageError
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.queries import read_labels

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import ENCODER_HELP, JsonFlag, QuietFlag
+from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import Encoder, open_encoder
+from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.evaluation import Evaluation, Metrics, Query, evaluate, read_queries
 from vecmigrate.points.batch import Vectors, id_array

@@ -48,7 +48,3 @@ SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of every r
 TranslatorOption: TypeAlias = Annotated[
     Path, typer.Option("--translator", help="Translator file that `vecmigrate fit` wrote.")
 ]
-ENCODER_HELP = (
-    "sentence-transformers model (hub name or path), openai:MODEL?base_url=URL, or vectors:FILE "
-    "with ready-made vectors."
-)

@@ -9,6 +9,11 @@ from typing import Self, TypeVar
 from vecmigrate.encoders.base import EncoderRole, EncoderSpec
 from vecmigrate.errors import UsageError
 
+ENCODER_HELP = (
+    "sentence-transformers model (hub name or path), openai:MODEL?base_url=URL, or vectors:FILE "
+    "with ready-made vectors."
+)
+
 _Default = TypeVar("_Default", bound=float | None)
 
 

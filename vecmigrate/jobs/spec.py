@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from vecmigrate.anchors import Strategy
@@ -16,10 +16,12 @@ from vecmigrate.errors import InputError, UsageError
 from vecmigrate.migration.options import MigrateOptions, WriteOptions
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.runtime.durations import parse_duration
+from vecmigrate.runtime.options import Options
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
+from vecmigrate.sync.options import ChangeOptions
 from vecmigrate.telemetry.redaction import redacted
 from vecmigrate.translators.fit import Method
-from vecmigrate.verification.options import SAMPLE
+from vecmigrate.verification.options import CompareOptions
 
 GateName: TypeAlias = Literal[
     "min-recall@1",
@@ -43,13 +45,7 @@ def _duration(text: str) -> str:
     return text
 
 
-class Section(BaseModel):
-    """A part of the file; what it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceSection(Section):
+class SourceSection(Options):
     """The collection that is moved."""
 
     uri: str = Field(description="Collection to read. It is never modified.")
@@ -59,7 +55,7 @@ class SourceSection(Section):
     )
 
 
-class TargetSection(Section):
+class TargetSection(Options):
     """The collection that is made."""
 
     uri: str = Field(description="Collection to make; nothing may be there yet.")
@@ -69,7 +65,7 @@ class TargetSection(Section):
     )
 
 
-class DryRunSection(Section):
+class DryRunSection(Options):
     """How the move is measured before anything is written, and the map is fitted."""
 
     out: Path = Field(
@@ -125,41 +121,15 @@ class MigrateSection(WriteOptions):
         return MigrateOptions(**written, keep_anchors=keep_anchors, on_bad_vector=on_bad_vector)
 
 
-class VerifySection(Section):
+class VerifySection(CompareOptions):
     """How closely the target is looked at."""
 
-    full: bool = Field(default=False, description="Compare every vector with its re-translation.")
-    sample: Annotated[int, Field(ge=1)] = Field(
-        default=SAMPLE, description="Else compare this many, drawn at random."
-    )
-    queries: Path | None = Field(
-        default=None,
-        description=".npy of queries under the new encoder, to measure the index with.",
-    )
-    min_index_recall: Share | None = Field(
-        default=None,
-        description="Fail where the index finds less of the true top 10; unsaid, warn.",
-    )
 
-
-class SyncSection(Section):
+class SyncSection(ChangeOptions):
     """How a target that is there is brought in step with its source."""
 
-    changed_by: str = Field(
-        default="hash", description="`hash`, `ids`, or a payload field with the time."
-    )
-    max_vanished: Share = Field(
-        default=0.5, description="Refuse where a larger share of the points vanished."
-    )
-    reembed_budget: int | str | None = Field(
-        default=None, description="Re-embed up to so many texts, or `20000 tokens`, on each run."
-    )
-    queries: Path | None = Field(
-        default=None, description="Recent queries: what they find is worth more to re-embed."
-    )
 
-
-class CutoverSection(Section):
+class CutoverSection(Options):
     """What readers open."""
 
     name: str = Field(
@@ -167,7 +137,7 @@ class CutoverSection(Section):
     )
 
 
-class JobSpec(Section):
+class JobSpec(Options):
     """A move from one collection to another.
 
     Paths, those in URIs too, are seen from the file's folder. Secrets are in environment variables
@@ -268,5 +238,5 @@ def _known(section: list[str]) -> list[str]:
         return list(JobSpec.model_fields)
     annotation = JobSpec.model_fields[section[0]].annotation
     kinds = [annotation, *get_args(annotation)]
-    [model] = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+    [model] = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Options)]
     return list(model.model_fields)

@@ -2,61 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.screening import OnBadVector
+from vecmigrate.runtime.options import OnLine, Options
 
 
-@dataclass(frozen=True, slots=True)
-class SyncSettings:
-    """How a sync goes about it.
+class ChangeOptions(Options):
+    """How changes are found and carried over, as a job's file may say it too."""
 
-    Parameters
-    ----------
-    changed_by
-        ``hash`` compares contents, ``ids`` tells arrivals and disappearances only; else the payload
-        field with a point's time of change.
-    keep_anchors
-        The anchor file that the target was migrated with, if it was.
-    max_vanished
-        Share of the points known as ours that may vanish in one run.
-    adopt
-        Take unmarked points of the target that differ for older translations.
-    source_moved
-        The source is not where it was when the target was written.
-    reembed
-        Budget of re-embedding, as ``500`` or ``20000 tokens``; None for none.
-    encoder
-        Name of the new encoder, for that.
-    queries
-        Recent queries, for that.
-    dry_run
-        Compare and change nothing.
-    stop
-        Asked after each batch; True ends the run.
-    announce, progress
-        Called with a line for a person; with the number of points just handled.
-    """
+    changed_by: Annotated[str, OnLine(metavar="hash|ids|FIELD")] = Field(
+        default="hash",
+        description="How to detect changes: `hash` compares contents; `ids` finds arrivals and "
+        "disappearances alone; or a payload field with the time of change.",
+    )
+    max_vanished: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="Refuse if a larger share of the points vanished."
+    )
+    reembed_budget: Annotated[str | int | None, OnLine(metavar="N|'N tokens'")] = Field(
+        default=None,
+        description="On each run, re-embed the most valuable translated points, up to so many "
+        "texts, or as `20000 tokens`.",
+    )
+    queries: Path | None = Field(
+        default=None,
+        description="Recent queries: what they find is worth more to re-embed. .npy under the new "
+        "encoder, or JSON lines with texts.",
+    )
 
-    changed_by: str = "hash"
-    keep_anchors: Path | None = None
-    on_bad_vector: OnBadVector = OnBadVector.FAIL
-    batch_size: int = 4096
-    max_vanished: float = 0.5
-    adopt: bool = False
-    source_moved: bool = False
-    reembed: str | None = None
-    encoder: str | None = None
-    queries: Path | None = None
-    dry_run: bool = False
-    stop: Callable[[], bool] = lambda: False
-    announce: Callable[[str], None] = lambda line: None
-    progress: Callable[[int], None] = lambda count: None
+    @property
+    def budget(self) -> str | None:
+        """The budget of re-embedding, as text."""
+        return None if self.reembed_budget is None else str(self.reembed_budget)
+
+
+class SyncOptions(ChangeOptions):
+    """Options of :func:`sync`."""
+
+    keep_anchors: Path | None = Field(
+        default=None, description="The anchor file that the target was migrated with, if it was."
+    )
+    encoder: str | None = Field(
+        default=None, description=f"New encoder, for the budget of re-embedding: {ENCODER_HELP}"
+    )
+    on_bad_vector: OnBadVector = Field(
+        default=OnBadVector.FAIL,
+        description="NaN, infinite or zero vectors: refuse, or leave out.",
+    )
+    adopt: bool = Field(
+        default=False,
+        description="First run: points of the source that differ at the target are older "
+        "translations; write them anew. Default: they are what somebody else wrote.",
+    )
+    source_moved: bool = Field(
+        default=False,
+        description="The source is what the target was written from, under another name.",
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        default=4096, description="Points held at a time."
+    )
+    dry_run: bool = Field(default=False, description="Show what would change; change nothing.")
+
+    @model_validator(mode="after")
+    def _budget_has_encoder(self) -> Self:
+        if (self.reembed_budget is None) != (self.encoder is None):
+            raise ValueError("--reembed-budget and --encoder belong together: give both or neither")
+        return self
 
 
 class SyncResult(BaseModel):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from vecmigrate.anchors import load_anchors
 from vecmigrate.anchors.keeper import AnchorKeeper
@@ -25,6 +27,7 @@ from vecmigrate.points.batch import IdArray, PointId
 from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
+from vecmigrate.runtime.options import Callbacks
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
 from vecmigrate.state.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
@@ -32,7 +35,7 @@ from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.changes import BY_HASH, BY_IDS, Changes, find_changes, mark_of
 from vecmigrate.sync.known_vectors import KnownVectors
-from vecmigrate.sync.options import SyncResult, SyncSettings
+from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.ownership import check_belongs
 from vecmigrate.sync.reconcile import Judge, Judged
@@ -48,7 +51,12 @@ def sync(
     target: str,
     translator: str | Path,
     state: str | Path,
-    settings: SyncSettings | None = None,
+    options: SyncOptions | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    announce: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int], None] = lambda count: None,
+    **given: Any,
 ) -> SyncResult:
     """Bring ``target`` in step with ``source``, and re-embed some of it where asked to.
 
@@ -64,6 +72,10 @@ def sync(
         The file that it was written with.
     state
         The state file.
+    options, given
+        :class:`SyncOptions`, or fields of it by name.
+    stop, announce, progress
+        See :class:`Callbacks`.
 
     Raises
     ------
@@ -81,12 +93,8 @@ def sync(
     InputError, UsageError, UnreachableError, WriteError
         From the stores and the encoder.
     """
-    asked, state = settings or SyncSettings(), Path(state)
-    if (asked.reembed is None) != (asked.encoder is None):
-        raise UsageError(
-            "a budget of re-embedding and the encoder belong together",
-            remedy="Give both --reembed-budget and --encoder, or neither.",
-        )
+    asked, state = SyncOptions.given(options, given), Path(state)
+    callbacks = Callbacks(stop, announce, progress)
     with ExitStack() as stack:
         # Held open: embedded storage is loaded anew where nobody else has it open.
         stack.enter_context(open_source(target))
@@ -97,7 +105,7 @@ def sync(
         stack.enter_context(job_lock(locks, ledger_key(place), what))
         records = stack.enter_context(closing(open_state(state)))
         ledger = stack.enter_context(open_ledger(ledger_path(state, place), keep=not asked.dry_run))
-        run = _Run(source, place, Path(translator), ledger, records, asked, stack)
+        run = _Run(source, place, Path(translator), ledger, records, asked, callbacks, stack)
         return run.go()
 
 
@@ -111,12 +119,14 @@ class _Run:
         translator: Path,
         ledger: Ledger,
         records: sqlite3.Connection,
-        asked: SyncSettings,
+        asked: SyncOptions,
+        callbacks: Callbacks,
         stack: ExitStack,
     ) -> None:
         self._begun = time.perf_counter()
         self._source_uri, self._target_uri = source, target
         self._ledger, self._asked, self._stack = ledger, asked, stack
+        self._callbacks = callbacks
         self._card, self._translator = read_card(translator), load_translator(translator)
         self._anchors = None if asked.keep_anchors is None else load_anchors(asked.keep_anchors)
         with open_source(target) as opened:
@@ -140,7 +150,7 @@ class _Run:
         self._keeper = None
         if self._anchors is not None:
             self._keeper = AnchorKeeper(self._anchors, self._card, self._text_field)
-        self._budget = None if asked.reembed is None else Budget.parse(asked.reembed)
+        self._budget = None if asked.budget is None else Budget.parse(asked.budget)
         self._encoder = None if asked.encoder is None else open_encoder(asked.encoder)
         if self._encoder is not None:
             check_encoder(self._encoder, self._card, before)
@@ -164,7 +174,7 @@ class _Run:
         """
         if not target.in_place:
             return self._known(open_source(self._source_uri), target)
-        if self._asked.reembed is not None:
+        if self._asked.reembed_budget is not None:
             raise MismatchError(
                 f"the points of {target.uri} are the source's own and keep no mark of whose vector "
                 "they have, by which verify knows re-embedded ones",
@@ -279,7 +289,7 @@ class _Run:
             self._counts["changed"] += len(judged.intended) - judged.new
         self._counts["left_alone"] += judged.foreign
         self._counts["adopted"] += len(judged.settled) - judged.foreign
-        self._asked.progress(points)
+        self._callbacks.progress(points)
 
     def _remove(self, ids: IdArray) -> None:
         """Delete what vanished, as far as it is ours still."""
@@ -312,7 +322,7 @@ class _Run:
         if self._budget is None or self._encoder is None:
             return
         if not self._translator.tells_variance:
-            self._asked.announce(
+            self._callbacks.announce(
                 f"a translator of method {self._card.method} tells no variance: points are chosen "
                 + ("by queries alone" if self._asked.queries else "to be spread over all")
             )
@@ -328,11 +338,11 @@ class _Run:
         ):
             self._writing.write(batch, entries)
             self._counts["reembedded"] += len(batch)
-            self._asked.progress(len(batch))
+            self._callbacks.progress(len(batch))
             self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
-        if self._asked.stop():
+        if self._callbacks.stop():
             raise TerminatedError(
                 f"stopped before {self._target_uri} was in step",
                 remedy="Run the same command to continue.",

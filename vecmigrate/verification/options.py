@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, Self, TypeAlias
+
+from pydantic import Field, model_validator
 
 from vecmigrate.points.screening import OnBadVector
+from vecmigrate.runtime.options import Options
 
 SAMPLE = 1000
 PROBES = 200
@@ -16,35 +18,51 @@ Progress: TypeAlias = Callable[[int], None]
 """Called with the number of points just read."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifySettings:
-    """How closely to look.
+class CompareOptions(Options):
+    """How closely a verification looks, as a job's file may say it too."""
 
-    Parameters
-    ----------
-    sample
-        Vectors compared with their re-translation; None for all of them.
-    keep_anchors
-        The anchor file that the collection was written with, if it was.
-    queries
-        Query vectors, ``.npy``, to measure the index with; None for points of the collection.
-    least_index_recall
-        The check of the index fails below it; None only warns.
-    batch_size
-        Points held at a time.
-    on_bad_vector
-        As the migration had it: ``skip`` expects the source's bad vectors to be left out.
-    dead_letters
-        The file of points that the target's store had refused; they are expected to be missing.
-    seed
-        Of the sample.
-    """
+    full: bool = Field(default=False, description="Compare every vector with its re-translation.")
+    sample: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description=f"Compare this many, drawn at random; default: {SAMPLE:,}."
+    )
+    queries: Path | None = Field(
+        default=None,
+        description=".npy of queries under the new encoder, to measure the target's index with; "
+        "default: points of its own.",
+    )
+    min_index_recall: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Fail if the index finds less of the true top 10; default: only warn.",
+    )
 
-    sample: int | None = SAMPLE
-    keep_anchors: Path | None = None
-    queries: Path | None = None
-    least_index_recall: float | None = None
-    batch_size: int = 4096
-    on_bad_vector: OnBadVector = OnBadVector.FAIL
-    dead_letters: Path | None = None
-    seed: int = 0
+    @model_validator(mode="after")
+    def _full_or_sample(self) -> Self:
+        if self.full and self.sample is not None:
+            raise ValueError("--full and --sample exclude one another: give one of them")
+        return self
+
+    @property
+    def drawn(self) -> int | None:
+        """How many vectors are compared; None for all of them."""
+        return None if self.full else self.sample or SAMPLE
+
+
+class VerifyOptions(CompareOptions):
+    """Options of :func:`verify`."""
+
+    keep_anchors: Path | None = Field(
+        default=None, description="The anchor file that the target was written with, if it was."
+    )
+    on_bad_vector: OnBadVector = Field(
+        default=OnBadVector.FAIL,
+        description="As the migration had it: skip expects bad vectors to be left out.",
+    )
+    dead_letters: Path | None = Field(
+        default=None,
+        description="The file of points that the target's store had refused; they are expected to "
+        "be missing.",
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        default=4096, description="Points held at a time."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")

@@ -15,7 +15,7 @@ from vecmigrate.points.checksums import Tally
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.verification.index import IndexQueries
-from vecmigrate.verification.options import PROBES, Progress, VerifySettings
+from vecmigrate.verification.options import PROBES, Progress, VerifyOptions
 from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
 
@@ -45,7 +45,7 @@ class SourcePass:
         source: Source,
         compared: Retranslation,
         others: OtherVectors,
-        asked: VerifySettings,
+        asked: VerifyOptions,
         progress: Progress,
     ) -> None:
         """Read all of ``source``; raises what :func:`screened` and the store raise."""
@@ -90,23 +90,23 @@ def target_pass(
 
 
 def usable_again(
-    source: Source, asked: VerifySettings, letters: DeadLetters | None, payloads: bool
+    source: Source, asked: VerifyOptions, letters: DeadLetters | None, payloads: bool
 ) -> Iterator[VectorBatch]:
     """Yield the old collection's usable batches a second time."""
     batches = without(letters, read_points(source, asked.batch_size, payloads=payloads))
     yield from screened(batches, source, asked.on_bad_vector, Skipped())
 
 
-def _draw(count: int, asked: VerifySettings) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
+def _draw(count: int, asked: VerifyOptions) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
     """Return sorted positions of the sample (None for all) and of the probes among them.
 
     Where the sample is all of ``count``, or more, it is None as well: it may be counted too few.
     """
     rng = np.random.default_rng(asked.seed)
-    size = min(count, PROBES if asked.sample is None else asked.sample)
+    size = min(count, asked.drawn or PROBES)
     drawn = rng.choice(count, size, replace=False) if count else np.empty(0, np.int64)
     probes = np.sort(drawn[:PROBES])
-    every = asked.sample is None or asked.sample >= count
+    every = asked.drawn is None or asked.drawn >= count
     return (None if every else np.sort(drawn)), probes
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from vecmigrate.anchors import load_anchors
 from vecmigrate.anchors.keeper import AnchorKeeper
@@ -26,7 +27,7 @@ from vecmigrate.translators import Translator, load_translator, read_card, trans
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.gate import fingerprint_of
 from vecmigrate.verification.index import check_index, exact_answers, read_query_vectors
-from vecmigrate.verification.options import Progress, VerifySettings
+from vecmigrate.verification.options import Progress, VerifyOptions
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
 from vecmigrate.verification.read import SourcePass, read_points, target_pass, usable_again
 from vecmigrate.verification.records import Check, CheckResult, Verification
@@ -40,9 +41,10 @@ def verify(
     source: str,
     target: str,
     translator: str | Path,
-    settings: VerifySettings | None = None,
+    options: VerifyOptions | None = None,
     *,
     progress: Progress | None = None,
+    **given: Any,
 ) -> Verification:
     """Compare ``target`` with ``source`` translated, and measure its index.
 
@@ -54,6 +56,8 @@ def verify(
     ----------
     translator
         The file that the target was written with.
+    options, given
+        :class:`VerifyOptions`, or fields of it by name.
     progress
         Called with the number of points just read, of both collections.
 
@@ -66,7 +70,7 @@ def verify(
     InputError, UsageError, UnreachableError
         From the stores.
     """
-    asked = settings or VerifySettings()
+    asked = VerifyOptions.given(options, given)
     report = progress or (lambda count: None)
     begun = time.perf_counter()
     steps = Steps(_log)
@@ -84,7 +88,7 @@ def verify(
         keeper = None
         if asked.keep_anchors is not None:
             keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card, described[0].text_field)
-        given = None if asked.queries is None else read_query_vectors(asked.queries, described[1])
+        queries = None if asked.queries is None else read_query_vectors(asked.queries, described[1])
         prints = old.fingerprint(), new.fingerprint()
         vectors = Retranslation(
             new,
@@ -101,7 +105,7 @@ def verify(
         others = OtherVectors(*described)
         ours.run(old, vectors, others, asked, report)
         steps.ended("read source", points=ours.tally.count)
-        probes = given or ours.probes
+        probes = queries or ours.probes
         truth = exact_answers(
             sound.usable(target_pass(new, theirs, asked.batch_size, report)),
             probes,
@@ -120,10 +124,10 @@ def verify(
                 ulps=max(old.payload_ulps(), new.payload_ulps()),
                 fetch=partial(fetch_there, new),
             ),
-            vectors.check(full=asked.sample is None),
+            vectors.check(full=asked.full),
             *others.checks(),
             *sound.checks(unit=fitted.normalize_output_ and not described[1].lossy),
-            check_index(new, probes, truth, asked.least_index_recall),
+            check_index(new, probes, truth, asked.min_index_recall),
             # Opened anew: an open source may go on to show what it was when it was opened.
             _check_unchanged(prints, (fingerprint_of(source), fingerprint_of(target))),
         ]
@@ -139,7 +143,7 @@ def verify(
         translator_sha256=translator_sha256(translator),
         source_encoder=card.source_encoder,
         target_encoder=card.target_encoder,
-        full=asked.sample is None,
+        full=asked.full,
         checks=tuple(checks),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - begun,
@@ -158,7 +162,7 @@ def _expected(
 
 
 def _check_multivectors(
-    source: CollectionDescription, target: CollectionDescription, asked: VerifySettings
+    source: CollectionDescription, target: CollectionDescription, asked: VerifyOptions
 ) -> None:
     """Raise where the points of one alone have several vectors each, or where queries have one."""
     if source.multivector != target.multivector:

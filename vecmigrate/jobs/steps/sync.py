@@ -6,7 +6,7 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
 from vecmigrate.state.migrations import MigrationRecord
 from vecmigrate.state.steps import StepRecord
-from vecmigrate.sync.options import SyncResult, SyncSettings
+from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.run import sync
 
 
@@ -27,7 +27,7 @@ class SyncStep:
         if self._asked.reembed_budget is not None:
             return StepState(
                 standing=StepStatus.DUE,
-                reason=f"re-embeds up to {self._budget()}, and what the source changed",
+                reason=f"re-embeds up to {self._asked.budget}, and what the source changed",
             )
         with open_source(self._moving.source) as source:
             now, tells_all = source.fingerprint(), source.fingerprint_tells_all
@@ -54,19 +54,16 @@ class SyncStep:
                 moving.target,
                 moving.translator,
                 moving.state,
-                SyncSettings(
-                    changed_by=self._asked.changed_by,
+                SyncOptions(
+                    **dict(self._asked),
                     keep_anchors=moving.anchors,
                     on_bad_vector=moving.spec.on_bad_vector,
                     batch_size=moving.spec.migrate.batch_size,
-                    max_vanished=self._asked.max_vanished,
-                    reembed=self._budget(),
-                    encoder=None if self._budget() is None else moving.spec.target.encoder,
-                    queries=self._asked.queries,
-                    stop=stop,
-                    announce=around.announce,
-                    progress=advance,
+                    encoder=None if self._asked.budget is None else moving.spec.target.encoder,
                 ),
+                stop=stop,
+                announce=around.announce,
+                progress=advance,
             )
             counts.update(result.counts())
         if job is not None:
@@ -75,10 +72,6 @@ class SyncStep:
                 StepRecord(inputs={"source": before, "migration": job.provenance.run()}),
             )
         return StepState(standing=StepStatus.DONE, reason=_told(result))
-
-    def _budget(self) -> str | None:
-        budget = self._asked.reembed_budget
-        return None if budget is None else str(budget)
 
     def _read_before(self, job: MigrationRecord) -> str:
         record = self._moving.find(self.name)

@@ -17,7 +17,7 @@ from vecmigrate.jobs.steps.base import (
     file_digest,
 )
 from vecmigrate.state.steps import StepRecord
-from vecmigrate.verification import CheckResult, Verification, VerifySettings, verify
+from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
 
 _INPUTS = {
@@ -72,11 +72,9 @@ class VerifyStep:
                 moving.source,
                 moving.target,
                 moving.translator,
-                VerifySettings(
-                    sample=None if self._asked.full else self._asked.sample,
+                VerifyOptions(
+                    **dict(self._asked),
                     keep_anchors=moving.anchors,
-                    queries=self._asked.queries,
-                    least_index_recall=self._asked.min_index_recall,
                     on_bad_vector=moving.spec.on_bad_vector,
                     dead_letters=letters,
                 ),
