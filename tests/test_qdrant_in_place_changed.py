@@ -18,10 +18,10 @@ from vecmigrate import migrate, open_source
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.state.ledger import ledger_path, open_ledger
 from vecmigrate.sync.changes import find_changes
-from vecmigrate.sync.options import SyncResult, SyncSettings
+from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.run import sync
-from vecmigrate.verification import VerifySettings, verify
+from vecmigrate.verification import VerifyOptions, verify
 
 FIELD = "n"
 
@@ -53,7 +53,7 @@ class Move:
             client.create_payload_index(self.name, FIELD, integer, wait=True)
 
     def sync(self) -> SyncResult:
-        asked = SyncSettings(changed_by=FIELD)
+        asked = SyncOptions(changed_by=FIELD)
         return sync(self.source, self.target, saved(self.folder), self.state, asked)
 
     def change(self) -> None:
@@ -127,7 +127,7 @@ def test_the_index_tells_what_a_full_reading_tells(
         # What no field told of.
         client.set_payload(move.name, {FIELD: 283}, [1], wait=True)
     assert move.sync().changed == 1
-    asked_all = VerifySettings(sample=None)
+    asked_all = VerifyOptions(full=True)
     assert verify(move.source, move.target, saved(tmp_path), asked_all).passed
 
 
