@@ -25,7 +25,7 @@ import numpy as np
 from wordnet import DATA, Task
 
 from vecmigrate import load_anchors, load_translator
-from vecmigrate.dry_run import Budget, Settings, dry_run
+from vecmigrate.dry_run import DryRunOptions, dry_run
 from vecmigrate.dry_run.options import CUTOFFS
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
@@ -94,9 +94,9 @@ def one_seed(task: Task, source: str, anchors: int, seed: int) -> dict[str, Any]
             old_encoder=f"vectors:{DATA}/minilm.queries.f16.npy?name=minilm",
             query_encoder=f"vectors:{DATA}/mpnet.queries.f16.npy?name=mpnet",
             queries=read_queries(DATA / "queries.jsonl"),
-            settings=Settings(
+            options=DryRunOptions(
                 anchors=anchors,
-                budget=Budget(texts=anchors + MEASURING),
+                budget=anchors + MEASURING,
                 method=Method.KERNEL_RIDGE,
                 seed=seed,
             ),

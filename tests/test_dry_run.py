@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typer.testing import CliRunner
 
 from vecmigrate import load_anchors, load_translator, open_sink
 from vecmigrate.cli.app import app
-from vecmigrate.dry_run import Budget, Settings, dry_run
+from vecmigrate.dry_run import Budget, DryRunOptions, dry_run
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError
 from vecmigrate.evaluation import Query, read_queries
 from vecmigrate.evaluation.metrics import recall_against
@@ -32,7 +31,11 @@ from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind
 from vecmigrate.translators.fit import Method
 from vecmigrate.translators.token_features import TokenTable
 
-SETTINGS = Settings(anchors=400, budget=Budget(texts=1300), method=Method.RIDGE)
+OPTIONS = DryRunOptions(anchors=400, budget=1300, method=Method.RIDGE)
+
+
+def changed(options: DryRunOptions, **values: Any) -> DryRunOptions:
+    return DryRunOptions.given(options, values)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def run(corpus: DryRunCorpus, out: Path, **options: Any) -> DryRunReport:
         "old_encoder": corpus.old_encoder,
         "query_encoder": corpus.query_encoder,
         "queries": read_queries(corpus.log),
-        "settings": SETTINGS,
+        "options": OPTIONS,
     }
     encoder = options.pop("encoder", corpus.encoder)
     source = options.pop("source", corpus.source)
@@ -127,7 +130,9 @@ def test_the_curve_goes_from_all_translated_to_all_re_embedded(report: DryRunRep
 def test_the_cheapest_budget_is_the_first_that_surely_meets_the_target(
     corpus: DryRunCorpus, tmp_path: Path
 ) -> None:
-    found = run(corpus, tmp_path, settings=replace(SETTINGS, target_recall=0.9, price=2.0)).curve
+    found = run(
+        corpus, tmp_path, options=changed(OPTIONS, target_recall=0.9, price_per_million_tokens=2.0)
+    ).curve
     assert found.cheapest is not None
     line = next(line for line in found.lines if line.order == found.chosen)
     before = [p for p in line.points if p.share < found.cheapest.share]
@@ -148,7 +153,7 @@ def test_the_budget_bounds_all_that_is_embedded(
         tmp_path,
         encoder=encoder,
         query_encoder=None,
-        settings=replace(SETTINGS, budget=budget),
+        options=changed(OPTIONS, budget=str(budget)),
         announce=said.append,
     )
     spent = report.spending
@@ -230,8 +235,8 @@ def test_with_a_log_it_says_how_much_easier_documents_are(report: DryRunReport) 
 def test_uncertainty_orders_the_curve_where_the_method_tells_it(
     corpus: DryRunCorpus, tmp_path: Path
 ) -> None:
-    settings = replace(SETTINGS, method=Method.KERNEL_RIDGE, order="uncertainty")
-    report = run(corpus, tmp_path, settings=settings)
+    options = changed(OPTIONS, method=Method.KERNEL_RIDGE, order="uncertainty")
+    report = run(corpus, tmp_path, options=options)
     assert report.curve.chosen == "uncertainty"
     assert len(report.calibration.deciles) in (0, 10)
 
@@ -250,12 +255,12 @@ class _TableEncoder(TextEncoder):
 def test_texts_are_read_where_the_encoder_has_a_token_table(
     corpus: DryRunCorpus, tmp_path: Path
 ) -> None:
-    settings = replace(SETTINGS, method=Method.KERNEL_RIDGE)
+    options = changed(OPTIONS, method=Method.KERNEL_RIDGE)
     encoder = _TableEncoder(corpus)
     found = {}
     for read in (True, False):
         report = run(corpus, tmp_path / str(read), encoder=encoder, query_encoder=None,
-                     settings=replace(settings, read_texts=read))  # fmt: skip
+                     options=changed(options, texts=read))  # fmt: skip
         assert report.translator.reads_texts is read
         found[read] = report.recall.at[10]
     assert found[True].low > found[False].high
@@ -284,7 +289,7 @@ def test_ids_may_be_strings(corpus: DryRunCorpus, report: DryRunReport, tmp_path
     found = dry_run(
         f"faiss:{tmp_path}/named.faiss", f"vectors:{tmp_path}/new.npz?name=new-model",
         tmp_path / "out", old_encoder=corpus.old_encoder, query_encoder=corpus.query_encoder,
-        queries=queries, settings=SETTINGS,
+        queries=queries, options=OPTIONS,
     )  # fmt: skip
     assert found.upgrade.unknown_label_count == 0
     assert abs(found.recall.at[10].value - report.recall.at[10].value) < 0.03
@@ -364,10 +369,10 @@ def test_the_new_encoder_is_called_no_better_where_it_is_not(report: DryRunRepor
 
 
 REFUSALS: list[tuple[dict[str, Any], type[VecmigrateError], str]] = [
-    ({"budget": Budget(texts=420)}, UsageError, "too few for any estimate"),
-    ({"budget": Budget(tokens=1300)}, UsageError, "too few for any estimate"),
-    ({"budget": Budget(texts=400)}, UsageError, "leaves nothing for measuring"),
-    ({"budget": Budget(texts=N)}, InputError, "would re-embed all"),
+    ({"budget": 420}, UsageError, "too few for any estimate"),
+    ({"budget": "1300 tokens"}, UsageError, "too few for any estimate"),
+    ({"budget": 400}, UsageError, "leaves nothing for measuring"),
+    ({"budget": N}, InputError, "would re-embed all"),
     ({"anchors": 2000}, InputError, "leave too little"),
     ({"order": "uncertainty"}, UsageError, "tells no uncertainty"),
 ]
@@ -378,7 +383,7 @@ def test_what_cannot_be_measured_is_refused(
     corpus: DryRunCorpus, tmp_path: Path, changes: dict[str, Any], kind: type, message: str
 ) -> None:
     with pytest.raises(kind, match=message):
-        run(corpus, tmp_path, settings=replace(SETTINGS, **changes))
+        run(corpus, tmp_path, options=changed(OPTIONS, **changes))
 
 
 def test_inputs_that_do_not_belong_together_are_refused(
@@ -395,7 +400,7 @@ def test_inputs_that_do_not_belong_together_are_refused(
             queries=[Query(id=1), Query(id=2)])  # fmt: skip
     with pytest.raises(UsageError, match="labelled metrics"):
         run(corpus, tmp_path, old_encoder=None,
-            settings=replace(SETTINGS, thresholds={"max-loss-ndcg@10": 0.1}))  # fmt: skip
+            options=changed(OPTIONS, gates={"max-loss-ndcg@10": 0.1}))  # fmt: skip
 
 
 def test_an_encoder_that_changes_its_mind_is_refused(corpus: DryRunCorpus, tmp_path: Path) -> None:
@@ -407,16 +412,16 @@ def test_an_encoder_that_changes_its_mind_is_refused(corpus: DryRunCorpus, tmp_p
 def test_a_folder_of_another_run_is_refused(corpus: DryRunCorpus, tmp_path: Path) -> None:
     run(corpus, tmp_path)
     with pytest.raises(MismatchError, match="drawn with other settings"):
-        run(corpus, tmp_path, settings=replace(SETTINGS, seed=1))
+        run(corpus, tmp_path, options=changed(OPTIONS, seed=1))
     with pytest.raises(MismatchError, match="was embedded by"):
         run(corpus, tmp_path, encoder=corpus.encoder.replace("new-model", "newer-model"))
 
 
 def test_given_anchors_cost_nothing(corpus: DryRunCorpus, tmp_path: Path) -> None:
     run(corpus, tmp_path / "a")
-    settings = replace(SETTINGS, anchors=tmp_path / "a" / "anchors.parquet",
-                       budget=Budget(texts=950))  # fmt: skip
-    report = run(corpus, tmp_path / "b", settings=settings)
+    options = changed(OPTIONS, anchors=tmp_path / "a" / "anchors.parquet",
+                       budget=950)  # fmt: skip
+    report = run(corpus, tmp_path / "b", options=options)
     assert report.spending.anchors == 0
     assert report.translator.anchors == 400
     assert report.spending.spent.texts <= 950

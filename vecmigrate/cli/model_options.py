@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import wraps
@@ -29,7 +30,7 @@ def takes(model: type[Options]) -> Callable[[Callable[..., None]], Callable[...,
         parameters: list[inspect.Parameter] = []
         for parameter in signature.parameters.values():
             parameters += (
-                [_parameter(name, field) for name, field in model.model_fields.items()]
+                [each for field in model.model_fields.items() for each in _parameters(*field)]
                 if parameter.name == "options"
                 else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
             )
@@ -38,8 +39,10 @@ def takes(model: type[Options]) -> Callable[[Callable[..., None]], Callable[...,
 
         @wraps(run)
         def command(**given: Any) -> None:
-            values = {name: given.pop(name) for name in model.model_fields}
-            told = {name: value for name, value in values.items() if value is not None}
+            told = {}
+            for name, field in model.model_fields.items():
+                if (value := _taken(name, field, given)) is not None:
+                    told[name] = value
             run(options=_checked(model, told, given), **given)
 
         command.__signature__ = signature.replace(parameters=[*required, *optional])  # type: ignore[attr-defined]
@@ -57,27 +60,63 @@ def _checked(model: type[Options], told: dict[str, Any], given: dict[str, Any]) 
             raise error
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    shown = next((each for each in field.metadata if isinstance(each, OnLine)), OnLine())
-    kind, bounds = _kind_on_a_line(field)
-    spelled = shown.option or f"--{name.replace('_', '-')}"
+def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
+    """Return a field's option, or one for each key of a field that is a mapping."""
+    shown = _shown(field)
+    if shown.each is not None:
+        kind, limits = next(iter(_spellable(get_args(field.annotation)[1], ())))
+        return [
+            _parameter(
+                _identifier(name, key), help_, kind, limits, OnLine(f"--{key}", None, shown.panel)
+            )
+            for key, help_ in shown.each.items()
+        ]
+    kind, limits = _kind_on_a_line(field)
+    return [_parameter(name, field.description or "", kind, limits, shown, field)]
+
+
+def _parameter(
+    name: str,
+    help_: str,
+    kind: Any,
+    bounds: dict[str, Any],
+    shown: OnLine,
+    field: FieldInfo | None = None,
+) -> inspect.Parameter:
+    default = None if field is None else field.default
     option = typer.Option(
-        spelled,
-        help=field.description,
+        shown.option or f"--{name.replace('_', '-')}",
+        help=help_,
         metavar=shown.metavar,
         rich_help_panel=shown.panel,
-        show_default=field.default is not None,
+        show_default=default is not None,
         min=bounds.get("ge"),
         max=bounds.get("le"),
     )
-    default = inspect.Parameter.empty if field.is_required() else field.default
-    optional = kind | None if default is None else kind
+    required = field is not None and field.is_required()
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[optional, option],
+        default=inspect.Parameter.empty if required else default,
+        annotation=Annotated[kind | None if default is None else kind, option],
     )
+
+
+def _taken(name: str, field: FieldInfo, given: dict[str, Any]) -> Any:
+    """Take a field's value out of what the command line gave; None if it gave none."""
+    each = _shown(field).each
+    if each is None:
+        return given.pop(name)
+    values = {key: given.pop(_identifier(name, key)) for key in each}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _shown(field: FieldInfo) -> OnLine:
+    return next((each for each in field.metadata if isinstance(each, OnLine)), OnLine())
+
+
+def _identifier(name: str, key: str) -> str:
+    return f"{name}_{re.sub('[^a-z0-9]', '_', key)}"
 
 
 def _kind_on_a_line(field: FieldInfo) -> tuple[Any, dict[str, Any]]:
@@ -97,9 +136,9 @@ def _spellable(annotation: Any, metadata: Iterable[Any]) -> Iterable[tuple[Any, 
             yield from _spellable(kind, ())
     elif get_origin(annotation) is Annotated:
         yield from _spellable(annotation.__origin__, annotation.__metadata__)
-    elif get_origin(annotation) is Literal or (
-        annotation is not NoneType and issubclass(annotation, (str, int, float, Path, Enum))
-    ):
+    elif get_origin(annotation) is Literal:
+        yield Literal[tuple(map(str, get_args(annotation)))], {}
+    elif annotation is not NoneType and issubclass(annotation, (str, int, float, Path, Enum)):
         bounds = [*metadata]
         for each in metadata:
             bounds += each.metadata if isinstance(each, FieldInfo) else ()

@@ -1,7 +1,7 @@
 """What a move would cost, measured before anything is written."""
 
-from vecmigrate.dry_run.options import Settings
+from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.dry_run.run import dry_run
 from vecmigrate.encoders.metered import Budget
 
-__all__ = ["Budget", "Settings", "dry_run"]
+__all__ = ["Budget", "DryRunOptions", "dry_run"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
+
+from pydantic import Field, field_validator
 
 from vecmigrate.anchors import Strategy
 from vecmigrate.encoders.metered import Budget
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.screening import OnBadVector
+from vecmigrate.runtime.options import OnLine, Options
 from vecmigrate.translators.fit import Method
 
 CUTOFFS = (1, 5, 10, 50, 100)
@@ -37,45 +39,98 @@ def silent(what: str, total: int | None, *, unit: str = "vec") -> Iterator[Calla
     yield lambda count: None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Options of :func:`dry_run`.
+GATES = {
+    "min-recall@1": "recall@1 against full re-embedding, at least.",
+    "min-recall@5": "recall@5, likewise.",
+    "min-recall@10": "recall@10, likewise.",
+    "min-recall@50": "recall@50, likewise.",
+    "min-recall@100": "recall@100, likewise.",
+    "min-ndcg@10": "nDCG@10 against full re-embedding, at least.",
+    "max-loss-recall@10": "Labelled recall@10 lost against the old collection, at most.",
+    "max-loss-mrr@10": "Labelled MRR@10, likewise.",
+    "max-loss-ndcg@10": "Labelled nDCG@10, likewise.",
+}
+"""Bounds that decide between go and no-go; see :func:`vecmigrate.dry_run.verdict.decide`."""
 
-    Attributes
-    ----------
-    anchors
-        How many to draw, a file of them, or None for 4,000, at most a fifth of the corpus.
-    budget
-        Bounds everything that is re-embedded, anchors that are drawn included; None for the
-        anchors and 4,500 texts, at most half of the corpus.
-    thresholds
-        By gate, as ``{"min-recall@10": 0.9}``; see :func:`vecmigrate.dry_run.verdict.decide`.
-    target_recall
-        recall@10 that the cost curve is asked for.
-    order
-        In which order to re-embed: ``uncertainty``, ``traffic``, ``random``, or None for the best.
-    price
-        Of a million tokens, in any currency.
-    read_texts
-        False translates by vectors alone, even where texts are at hand.
-    seed
-        Of every draw.
+if TYPE_CHECKING:
+    GateName: TypeAlias = str
+else:
+    GateName = Literal[tuple(GATES)]
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+class MeasureOptions(Options):
+    """How a move is measured and the map fitted, as a job's file may say it too.
+
+    The order of re-embedding is that of the cost curve.
     """
 
-    anchors: int | Path | None = None
-    strategy: Strategy = Strategy.KMEANS
-    method: Method = Method.AUTO
-    budget: Budget | None = None
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    target_recall: float | None = None
-    order: str | None = None
-    price: float | None = None
-    read_texts: bool = True
-    seed: int = 0
-    on_bad_vector: OnBadVector = OnBadVector.FAIL
+    anchors: Annotated[Annotated[int, Field(ge=2)] | Path | None, OnLine(metavar="N|FILE")] = Field(
+        default=None,
+        description="How many to draw (default: 4,000, at most a fifth of the corpus), or a file "
+        "that `anchors` wrote.",
+    )
+    budget: Annotated[int | str | None, OnLine(metavar="N [texts|tokens]")] = Field(
+        default=None,
+        description="Bound on all that is re-embedded, drawn anchors included, as `8500` or "
+        "`200000 tokens`; default: the anchors and 4,500 texts, at most half of the corpus.",
+    )
+    method: Method = Field(
+        default=Method.AUTO, description="auto chooses by recall on held-out anchors."
+    )
+    texts: Annotated[bool, OnLine("--texts/--vectors-only")] = Field(
+        default=True,
+        description="Translate by the points' texts too, if the new encoder's token table is here.",
+    )
+    strategy: Literal[Strategy.KMEANS, Strategy.UNIFORM] = Field(
+        default=Strategy.KMEANS, description="How anchors are chosen."
+    )
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Price of a million tokens, in any currency."
+    )
+    target_recall: Share | None = Field(
+        default=None, description="Name the cheapest re-embedding with this recall@10."
+    )
+    order: Literal["best", "uncertainty", "traffic", "random"] = Field(
+        default="best", description="In which order more of the corpus would be re-embedded."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")
+
+    @property
+    def curve_order(self) -> str | None:
+        """The order of re-embedding; None for the best of all."""
+        return None if self.order == "best" else self.order
+
+    @field_validator("anchors", mode="before")
+    @classmethod
+    def _a_number_is_no_file(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_budget(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            try:
+                Budget.parse(str(value))
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return value
 
 
-def anchor_count(settings: Settings, population: int) -> int:
+class DryRunOptions(MeasureOptions):
+    """Options of :func:`dry_run`."""
+
+    gates: Annotated[dict[GateName, Share], OnLine(panel="Gates", each=GATES)] = Field(
+        default={}, description="Bounds for the figures, intervals included."
+    )
+    on_bad_vector: OnBadVector = Field(
+        default=OnBadVector.FAIL,
+        description="NaN, infinite or zero vectors: refuse, or leave out.",
+    )
+
+
+def anchor_count(options: DryRunOptions, population: int) -> int:
     """How many anchors to draw.
 
     Raises
@@ -83,7 +138,7 @@ def anchor_count(settings: Settings, population: int) -> int:
     InputError
         Where the corpus is smaller than that.
     """
-    wanted = settings.anchors
+    wanted = options.anchors
     if not isinstance(wanted, int):
         wanted = max(MIN_ANCHORS, min(DEFAULT_ANCHORS, population // 5))
     if wanted > population // 2:
@@ -94,7 +149,7 @@ def anchor_count(settings: Settings, population: int) -> int:
     return wanted
 
 
-def budget_of(settings: Settings, drawn: int, population: int) -> Budget:
+def budget_of(options: DryRunOptions, drawn: int, population: int) -> Budget:
     """The budget given or the default.
 
     Parameters
@@ -109,8 +164,10 @@ def budget_of(settings: Settings, drawn: int, population: int) -> Budget:
     UsageError
         Where it does not cover the anchors.
     """
-    budget = settings.budget or Budget(
-        texts=min(drawn + DEFAULT_MEASURING, max(drawn, population // 2))
+    budget = (
+        Budget.parse(str(options.budget))
+        if options.budget is not None
+        else Budget(texts=min(drawn + DEFAULT_MEASURING, max(drawn, population // 2)))
     )
     if budget.texts is not None:
         if budget.texts >= population:

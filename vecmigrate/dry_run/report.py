@@ -92,12 +92,10 @@ def assemble(job: Session, measured: Measured, begun: float) -> DryRunReport:
     curve = main.curve(
         job.description.metric,
         job.cost_of_share,
-        job.settings.order,
-        job.settings.target_recall,
+        job.options.curve_order,
+        job.options.target_recall,
     )
-    verdict = decide(
-        job.settings.thresholds, recall, upgrade.labelled, probes.used, probes.labelled
-    )
+    verdict = decide(job.options.gates, recall, upgrade.labelled, probes.used, probes.labelled)
     spending = job.spending()
     landscape = measured.translator.transform(measured.inputs_of(measured.sample))
     mean, axes = facts.map_axes(landscape)
@@ -105,7 +103,7 @@ def assemble(job: Session, measured: Measured, begun: float) -> DryRunReport:
         vecmigrate_version=version("vecmigrate"),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - begun, 1),
-        seed=job.settings.seed,
+        seed=job.options.seed,
         source=job.description,
         old_encoder=None if job.old_encoder is None else job.old_encoder.identity,
         new_encoder=job.encoder.identity,
@@ -145,14 +143,14 @@ def _analyse(job: Session, measured: Measured, *roles: Role) -> Analysis:
         measured.known,
         job.description.metric,
         measured.orders[:, rows],
-        job.settings.seed,
+        job.options.seed,
     )
 
 
 def _recall(job: Session, measured: Measured, main: Analysis) -> RecallFigures:
     anchors = measured.anchors
     X = measured.translator.inputs(anchors.source_vectors, anchors.texts)
-    out = held_out(measured.translator, X, anchors.target_vectors, job.settings.seed)
+    out = held_out(measured.translator, X, anchors.target_vectors, job.options.seed)
     at = main.recall_at()
     documents = easier = None
     if len(measured.probes.rows(Role.DOCUMENT)) > 1:

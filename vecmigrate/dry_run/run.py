@@ -12,7 +12,7 @@ import numpy as np
 from vecmigrate.anchors import AnchorSet
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run.options import Settings, Stage, anchor_count, budget_of, silent
+from vecmigrate.dry_run.options import DryRunOptions, Stage, anchor_count, budget_of, silent
 from vecmigrate.dry_run.purchases import (
     CHECKED_TEXTS,
     MIN_PROBES,
@@ -70,7 +70,7 @@ def dry_run(
     text_encoder: HasTokenTable | None = None,
     queries: Sequence[Query] | None = None,
     labels: Mapping[PointId, Mapping[PointId, float]] | None = None,
-    settings: Settings | None = None,
+    options: DryRunOptions | None = None,
     stage: Stage = silent,
     announce: Callable[[str], None] = lambda line: None,
 ) -> DryRunReport:
@@ -97,13 +97,13 @@ def dry_run(
         Encodes queries in the new space where ``encoder`` cannot: ready-made query vectors.
     text_encoder
         Whose token table the points' texts are read with; ``encoder`` itself where it has one and
-        ``settings.read_texts`` is True.
+        ``options.texts`` is True.
     queries
         A log; without one, held-out documents serve as queries.
     labels
         Relevant documents by query id, instead of those that ``queries`` carry.
-    settings
-        See :class:`Settings`.
+    options
+        See :class:`DryRunOptions`.
     stage, announce
         Called for progress, and with lines for a person before money is spent.
 
@@ -120,7 +120,7 @@ def dry_run(
         From stores, encoders and the disk; what was bought stays for the next call.
     """
     begun = time.perf_counter()
-    settings = settings or Settings()
+    options = options or DryRunOptions()
     folder = Path(out)
     new = open_encoder(encoder) if isinstance(encoder, str) else encoder
     asking = open_encoder(query_encoder) if isinstance(query_encoder, str) else query_encoder
@@ -131,8 +131,8 @@ def dry_run(
     if strangers:
         announce(f"{len(strangers):,} labelled queries are not in the log: {name_some(strangers)}")
     comparable = old is not None and any(query.relevant for query in asked or ())
-    check_gates(settings.thresholds, comparable=comparable)
-    if settings.order == TRAFFIC and queries is None:
+    check_gates(options.gates, comparable=comparable)
+    if options.order == TRAFFIC and queries is None:
         raise UsageError("an order by traffic needs a query log", remedy="Give one with --queries.")
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source)) if isinstance(source, str) else source
@@ -145,9 +145,9 @@ def dry_run(
                 f"{folder} cannot be made: {error.strerror}", remedy="Name another --out."
             ) from error
         job = Session(
-            opened, description, new, asking or new, old, folder, settings, stage, announce
+            opened, description, new, asking or new, old, folder, options, stage, announce
         )
-        if settings.read_texts:
+        if options.texts:
             job.text_encoder = text_encoder or (new if isinstance(new, HasTokenTable) else None)
         measured = _measure(job, asked)
         return assemble(job, measured, begun)
@@ -157,9 +157,9 @@ def _measure(job: Session, queries: Sequence[Query] | None) -> Measured:
     points = _uniform_sample(job)
     texts = texts_for(job, points.ids)
     job.tokens_per_text = float(np.mean(count_tokens(job.encoder, [t for t in texts if t] or [""])))
-    given = job.settings.anchors if isinstance(job.settings.anchors, Path) else None
-    drawn = 0 if given else anchor_count(job.settings, job.population)
-    job.budget = budget_of(job.settings, drawn, job.population)
+    given = job.options.anchors if isinstance(job.options.anchors, Path) else None
+    drawn = 0 if given else anchor_count(job.options, job.population)
+    job.budget = budget_of(job.options, drawn, job.population)
     shares = _shares(job, drawn, queries)
     anchors = _anchors(job, given, drawn)
     sample = Sample.without_anchors(points, texts, anchors.ids)
@@ -191,7 +191,7 @@ def _measure(job: Session, queries: Sequence[Query] | None) -> Measured:
             probes.queries,
             found.candidates,
             job.description.metric,
-            job.settings.seed,
+            job.options.seed,
             advance,
         )
     return Measured(
@@ -212,7 +212,7 @@ def _measure(job: Session, queries: Sequence[Query] | None) -> Measured:
 def _uniform_sample(job: Session) -> VectorBatch:
     """A uniform sample in random order."""
     with job.reading("sampling") as batches:
-        points = sample_uniform(batches, SAMPLE, job.settings.seed)
+        points = sample_uniform(batches, SAMPLE, job.options.seed)
     if points is None or len(points) < MIN_PROBES:
         raise InputError(
             f"{job.description.uri} holds too few points to measure on",
@@ -258,7 +258,7 @@ def _anchors(job: Session, given: Path | None, drawn: int) -> AnchorSet:
             job.encoder,
             drawn,
             job.folder,
-            job.settings,
+            job.options,
             None if job.old_encoder is None else job.old_encoder.identity,
             reading,
             encoding,
@@ -271,15 +271,15 @@ def _anchors(job: Session, given: Path | None, drawn: int) -> AnchorSet:
 
 def _fit(job: Session, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]]:
     """Fit the translator and leave its file in the folder."""
-    X, Y, settings = anchors.source_vectors, anchors.target_vectors, job.settings
+    X, Y, options = anchors.source_vectors, anchors.target_vectors, job.options
     texts = _texts(job, anchors)
-    total = len(candidates(int(texts is not None))) if settings.method is Method.AUTO else 1
+    total = len(candidates(int(texts is not None))) if options.method is Method.AUTO else 1
     with job.stage("comparing", total, unit="fit") as advance:
         translator, table = fit_translator(
             X,
             Y,
-            settings.method,
-            seed=settings.seed,
+            options.method,
+            seed=options.seed,
             metric=job.description.metric,
             texts=texts,
             progress=advance,
@@ -291,11 +291,11 @@ def _fit(job: Session, anchors: AnchorSet) -> tuple[Translator, list[CandidateSc
         seed=anchors.card.seed,
         source_encoder=anchors.card.source_encoder,
         target_encoder=anchors.card.target_encoder,
-        mixing_scale=fair_scale(translator, X, Y, anchors.card.population, settings.seed),
+        mixing_scale=fair_scale(translator, X, Y, anchors.card.population, options.seed),
         overwrite=True,
     )
     check_translator(job.description, translator, None)
-    if settings.order == VARIANCE and not translator.tells_variance:
+    if options.order == VARIANCE and not translator.tells_variance:
         raise UsageError(
             f"the method {translator.method} tells no uncertainty to order by",
             remedy="Choose another --order, or --method kernel-ridge.",
@@ -305,7 +305,7 @@ def _fit(job: Session, anchors: AnchorSet) -> tuple[Translator, list[CandidateSc
 
 def _texts(job: Session, anchors: AnchorSet) -> AnchorTexts | None:
     """What a translator may read the points' texts with, where there are any."""
-    encoder, method = job.text_encoder, job.settings.method
+    encoder, method = job.text_encoder, job.options.method
     if encoder is None or job.description.text_field is None or anchors.texts is None:
         return None
     if method not in (Method.AUTO, Method.KERNEL_RIDGE):

@@ -10,7 +10,7 @@ import numpy as np
 
 from vecmigrate.anchors import AnchorSet, OnMissingText, draw_anchors, load_anchors
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run.options import Settings
+from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import MismatchError
 from vecmigrate.points.batch import IdArray, VectorBatch
@@ -91,7 +91,7 @@ def drawn_anchors(
     encoder: Encoder,
     size: int,
     folder: Path,
-    settings: Settings,
+    options: DryRunOptions,
     old: EncoderIdentity | None,
     reading: Callable[[int], None],
     encoding: Callable[[int], None],
@@ -115,10 +115,10 @@ def drawn_anchors(
             encoder,
             size,
             path,
-            seed=settings.seed,
-            strategy=settings.strategy,
+            seed=options.seed,
+            strategy=options.strategy,
             source_encoder=old,
-            on_bad_vector=settings.on_bad_vector,
+            on_bad_vector=options.on_bad_vector,
             on_missing_text=OnMissingText.SKIP,
             reading=reading,
             encoding=encoding,
@@ -127,7 +127,7 @@ def drawn_anchors(
     anchors = load_anchors(path)
     card = anchors.card
     _require_encoder(anchors, encoder, path)
-    asked = (source.describe().uri, settings.seed, settings.strategy)
+    asked = (source.describe().uri, options.seed, options.strategy)
     # Points without text are left out, so that fewer may be there than were asked for.
     if (card.source, card.seed, card.strategy) != asked or not size // 2 <= len(anchors) <= size:
         raise MismatchError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run.options import Settings, Stage
+from vecmigrate.dry_run.options import DryRunOptions, Stage
 from vecmigrate.encoders import Encoder
 from vecmigrate.encoders.metered import Budget, EmbeddingStore, TokenCounter
 from vecmigrate.points.batch import VectorBatch
@@ -66,7 +66,7 @@ class Session:
     query_encoder: Encoder
     old_encoder: Encoder | None
     folder: Path
-    settings: Settings
+    options: DryRunOptions
     stage: Stage
     announce: Callable[[str], None]
     budget: Budget = field(default_factory=Budget)
@@ -86,14 +86,14 @@ class Session:
 
     def rng(self, purpose: int) -> np.random.Generator:
         """A generator of its own for each purpose, so that one step's draws leave others alone."""
-        return np.random.default_rng([self.settings.seed, purpose])
+        return np.random.default_rng([self.options.seed, purpose])
 
     @contextmanager
     def reading(self, what: str, *, payloads: bool = False) -> Iterator[Iterator[VectorBatch]]:
         """Yield the source's usable batches, read ahead, with progress."""
         with self.stage(what, self.population) as advance:
             raw = self.source.batches(READ_BATCH, payloads=payloads)
-            usable = screen(raw, self.description.uri, self.settings.on_bad_vector, Skipped())
+            usable = screen(raw, self.description.uri, self.options.on_bad_vector, Skipped())
 
             def counted() -> Iterator[VectorBatch]:
                 for batch in prefetch(usable):
@@ -119,7 +119,7 @@ class Session:
 
     def cost(self, texts: int, tokens: int) -> Cost:
         """Price some texts."""
-        speed, price = self.speed(), self.settings.price
+        speed, price = self.speed(), self.options.price_per_million_tokens
         return Cost(
             texts=texts,
             tokens=tokens,
@@ -145,5 +145,5 @@ class Session:
             everything=self.cost_of_share(1.0),
             texts_per_second=self.speed(),
             tokens_counted=isinstance(self.encoder, TokenCounter),
-            price_per_million_tokens=self.settings.price,
+            price_per_million_tokens=self.options.price_per_million_tokens,
         )

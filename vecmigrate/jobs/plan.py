@@ -118,16 +118,16 @@ def _takes(step: Step, look: StepState, spec: JobSpec, measured: Probe | None) -
         return Takes()
     both = measured.count / measured.translate_rate
     if isinstance(step, DryRunStep):
-        settings = step.settings()
-        drawn = anchor_count(settings, measured.count) if not _given(spec) else 0
-        budget = budget_of(settings, drawn, measured.count)
+        options = step.options()
+        drawn = anchor_count(options, measured.count) if not _given(spec) else 0
+        budget = budget_of(options, drawn, measured.count)
         # Sampled, drawn from and translated: three readings.
         return _embedding(budget, spec, measured, 2 * measured.count / measured.read_rate + both)
     if step.name == "migrate":
         return Takes(seconds=both, vector_bytes=_FLOAT * measured.count * measured.target_dim)
     if step.name == "sync":
-        asked = spec.sync.reembed_budget
-        budget = Budget(texts=0) if asked is None else Budget.parse(str(asked))
+        asked = spec.sync.budget
+        budget = Budget(texts=0) if asked is None else Budget.parse(asked)
         return _embedding(budget, spec, measured, measured.count / measured.read_rate)
     if step.name == "verify":
         return Takes(seconds=measured.count / measured.read_rate + both)

@@ -6,12 +6,12 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from vecmigrate.anchors import Strategy
+from vecmigrate.dry_run.options import GATES, GateName, MeasureOptions, Share
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.migration.options import MigrateOptions, WriteOptions
 from vecmigrate.points.screening import OnBadVector
@@ -20,21 +20,7 @@ from vecmigrate.runtime.options import Options
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
 from vecmigrate.sync.options import ChangeOptions
 from vecmigrate.telemetry.redaction import redacted
-from vecmigrate.translators.fit import Method
 from vecmigrate.verification.options import CompareOptions
-
-GateName: TypeAlias = Literal[
-    "min-recall@1",
-    "min-recall@5",
-    "min-recall@10",
-    "min-recall@50",
-    "min-recall@100",
-    "min-ndcg@10",
-    "max-loss-recall@10",
-    "max-loss-mrr@10",
-    "max-loss-ndcg@10",
-]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 def _duration(text: str) -> str:
@@ -65,7 +51,7 @@ class TargetSection(Options):
     )
 
 
-class DryRunSection(Options):
+class DryRunSection(MeasureOptions):
     """How the move is measured before anything is written, and the map is fitted."""
 
     out: Path = Field(
@@ -78,33 +64,6 @@ class DryRunSection(Options):
     labels: Path | None = Field(
         default=None, description="Relevant documents: JSONL, or TREC's qrels."
     )
-    anchors: Annotated[int, Field(ge=2)] | Path | None = Field(
-        default=None,
-        description="How many to draw (4000, at most a fifth), or a file from `anchors`.",
-    )
-    budget: int | str | None = Field(
-        default=None, description="Bound on all that is re-embedded, as `8500` or `200000 tokens`."
-    )
-    method: Method = Field(
-        default=Method.AUTO, description="auto chooses by recall on held-out anchors."
-    )
-    texts: bool = Field(
-        default=True,
-        description="Translate by the points' texts too, where the encoder's table is here.",
-    )
-    strategy: Literal[Strategy.KMEANS, Strategy.UNIFORM] = Field(
-        default=Strategy.KMEANS, description="How anchors are chosen."
-    )
-    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="Puts money to re-embedding, in any currency."
-    )
-    target_recall: Share | None = Field(
-        default=None, description="Names the cheapest re-embedding with this recall@10."
-    )
-    order: Literal["best", "uncertainty", "traffic", "random"] = Field(
-        default="best", description="In which order more of the corpus would be re-embedded."
-    )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")
 
 
 class MigrateSection(WriteOptions):
@@ -233,7 +192,7 @@ def _told(error: ErrorDetails, key: list[str]) -> str:
 
 def _known(section: list[str]) -> list[str]:
     if section == ["gates"]:
-        return list(get_args(GateName))
+        return list(GATES)
     if not section:
         return list(JobSpec.model_fields)
     annotation = JobSpec.model_fields[section[0]].annotation

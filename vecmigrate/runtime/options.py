@@ -23,11 +23,14 @@ class OnLine:
         What stands for its value.
     panel
         The group of options in which the help shows it.
+    each
+        Of a field that is a mapping: its keys with their help, an option each.
     """
 
     option: str | None = None
     metavar: str | None = None
     panel: str | None = None
+    each: Mapping[str, str] | None = None
 
 
 class Options(BaseModel):

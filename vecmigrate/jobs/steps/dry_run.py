@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vecmigrate.dry_run import Budget, Settings, dry_run
+from vecmigrate.dry_run import DryRunOptions, dry_run
+from vecmigrate.dry_run.options import MeasureOptions
 from vecmigrate.dry_run.verdict import EXIT_CODES
 from vecmigrate.errors import ExitCode, MismatchError
 from vecmigrate.evaluation import read_queries
@@ -90,7 +91,7 @@ class DryRunStep:
             query_encoder=spec.target.query_encoder,
             queries=None if given.queries is None else read_queries(given.queries),
             labels=None if given.labels is None else read_labels(given.labels),
-            settings=self.settings(),
+            options=self.options(),
             stage=around.stage,
             announce=around.announce,
         )
@@ -109,21 +110,12 @@ class DryRunStep:
         self._moving.save(self.name, record)
         return self._ended(record)
 
-    def settings(self) -> Settings:
+    def options(self) -> DryRunOptions:
         """The job's options as those of a dry run."""
         given = self._spec.dry_run
-        return Settings(
-            anchors=given.anchors,
-            strategy=given.strategy,
-            method=given.method,
-            budget=None if given.budget is None else Budget.parse(str(given.budget)),
-            thresholds=dict(self._spec.gates.items()),
-            target_recall=given.target_recall,
-            order=None if given.order == "best" else given.order,
-            price=given.price_per_million_tokens,
-            read_texts=given.texts,
-            seed=given.seed,
-            on_bad_vector=self._spec.on_bad_vector,
+        shared = {name: getattr(given, name) for name in MeasureOptions.model_fields}
+        return DryRunOptions(
+            **shared, gates=self._spec.gates, on_bad_vector=self._spec.on_bad_vector
         )
 
     def _inputs(self) -> dict[str, str]:
