@@ -21,7 +21,7 @@ def schema() -> dict[str, Any]:
 def table() -> str:
     """One row a key: its section, its default and what it says."""
     facts = schema()
-    lines = ["| key | unsaid | what |", "|---|---|---|"]
+    lines = ["| key | default | what |", "|---|---|---|"]
     for name, field in facts["properties"].items():
         section = _section(field)
         if section is None:
@@ -49,12 +49,12 @@ def _section(field: dict[str, Any]) -> str | None:
 
 def _row(name: str, field: dict[str, Any], required: list[str], key: str | None = None) -> str:
     default = field.get("default")
-    unsaid = "must be said" if (key or name) in required else ""
+    shown = "required" if (key or name) in required else ""
     if default not in (None, {}):
-        unsaid = f"`{json.dumps(default)}`"
+        shown = f"`{json.dumps(default)}`"
     choices = ", ".join(f"`{choice}`" for choice in _choices(field))
     said = field["description"] + (f" One of {choices}." if choices else "")
-    return f"| `{name}` | {unsaid} | {said} |"
+    return f"| `{name}` | {shown} | {said} |"
 
 
 def _choices(field: dict[str, Any]) -> list[str]:

@@ -522,7 +522,7 @@ def test_the_commands_from_migrate_to_drop(
     shown = json.loads(command("cutover", name, "--to", target, "--json")[0])
     assert (shown["done"], shown["after"]["dimension"]) == (True, NEW_DIM)
     out, err = command("drop-source", name, code=ExitCode.USAGE)
-    assert "To be deleted" in out
+    assert "Will be deleted" in out
     assert "--yes was not given" in err
     kept = folder / "old.faiss.generations" / "1" / "old.faiss"
     assert kept.exists()

@@ -32,11 +32,12 @@ def run(
     collection: Annotated[
         str | None,
         typer.Argument(
-            metavar="[COLLECTION]", help="The old collection; unsaid, what readers had before."
+            metavar="[COLLECTION]", help="The old collection; default: what readers had before."
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Delete it; without this it is only told what would be.")
+        bool,
+        typer.Option("--yes", help="Delete it. Without --yes, only list what would be deleted."),
     ] = False,
     target_changed: Annotated[
         bool,
@@ -72,7 +73,7 @@ def run(
             f"Readers of {name} have {plan.readers.collection} ({plan.readers.count:,} points), "
             f"verified at {verified}"
         )
-        out.say(f"{'Deleted' if yes else 'To be deleted, and not to be had back'}:")
+        out.say(f"{'Deleted' if yes else 'Will be deleted permanently'}:")
         for thing in plan.belongings:
             out.say(f"  {thing}")
         if not yes:

@@ -23,13 +23,13 @@ from vecmigrate.runtime.waiting import DEFAULT_WAIT, patience
 _LOGS, _SERVERS = "Logs and metrics", "Servers"
 _OPTIONS: dict[str, tuple[type, str, str]] = {
     "log_format": (LogFormat, _LOGS, "Log, one line for each event."),
-    "log_file": (Path, _LOGS, "File to append logs to; unsaid, standard error."),
-    "log_level": (LogLevel, _LOGS, "What to log, at least; unsaid, info."),
+    "log_file": (Path, _LOGS, "File to append logs to; default: standard error."),
+    "log_level": (LogLevel, _LOGS, "What to log, at least; default: info."),
     "metrics_file": (Path, _LOGS, "File of figures for Prometheus's textfile collector."),
     "wait": (
         str,
         _SERVERS,
-        f"How long to wait for a server that went away, as 30s or 1h; unsaid, {DEFAULT_WAIT}; "
+        f"How long to wait for a server that went away, as 30s or 1h; default: {DEFAULT_WAIT}; "
         "0, not at all.",
     ),
 }

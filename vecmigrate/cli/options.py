@@ -29,7 +29,7 @@ StateOption: TypeAlias = Annotated[
     typer.Option(
         "--state",
         envvar=STATE_VARIABLE,
-        help="File of jobs, verifications and cutovers; unsaid, .vecmigrate/state.sqlite here.",
+        help="File of jobs, verifications and cutovers; default: .vecmigrate/state.sqlite here.",
     ),
 ]
 

@@ -84,5 +84,5 @@ def run(
 
 _MEND = {
     "dry-run": "read the page; more anchors, another encoder, or other gates in the job",
-    "verify": "do not let readers have the target; mend what failed, and run again",
+    "verify": "do not let readers have the target; fix what failed, and run again",
 }

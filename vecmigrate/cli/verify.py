@@ -83,10 +83,10 @@ def run(
         for check in found.failures:
             typer.echo(f"error: {target}: {check.name}: {check.summary}", err=True)
         if not found.passed:
-            out.say("Next: do not let readers have it; mend what failed, or migrate again")
+            out.say("Next: do not let readers have it; fix what failed, or migrate again")
             raise typer.Exit(int(ExitCode.VERIFICATION)) from VerificationError(
                 f"{target} failed: {', '.join(check.name for check in found.failures)}",
-                remedy="Do not let readers have it; mend what failed, or migrate again.",
+                remedy="Do not let readers have it; fix what failed, or migrate again.",
             )
         if any(check.outcome is CheckResult.WARNING for check in found.checks):
             out.say("Verified, with a warning above")

@@ -110,7 +110,7 @@ class JobSpec(Options):
     )
     wait: Annotated[str, AfterValidator(_duration)] | None = Field(
         default=None,
-        description="How long to wait for a server that went away, as `30s` or `1h`; unsaid, "
+        description="How long to wait for a server that went away, as `30s` or `1h`; default: "
         f"{DEFAULT_WAIT}. `--wait` wins.",
     )
     dry_run: DryRunSection = DryRunSection()

@@ -30,7 +30,7 @@ DURATION = f"{RUN}duration_seconds"
 HELP = {
     IN_PROGRESS: "1 from a run's begin to its end; stays 1 where it is killed.",
     LAST_START: "When the last run began.",
-    LAST_UPDATE: "When the run last told of itself: its begin, a checkpoint, its end.",
+    LAST_UPDATE: "Time of the last start, checkpoint or end of the run.",
     LAST_END: "When a run last ended, killed ones left out.",
     LAST_SUCCESS: "When a run last ended with exit code 0.",
     LAST_EXIT_CODE: "Exit code of the last run that ended; see docs/exit-codes.md.",
