@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vecmigrate.connector import IdArray, MismatchError, Payload
+from vecmigrate.connector import IdArray, Payload, payload_json
 from vecmigrate_files.ids import is_uuid
 from vecmigrate_files.payload_reading import REST, json_type
 
@@ -74,28 +73,9 @@ class PayloadWriter:
             for row in misfits:
                 rests[row][name] = values[row]
             made[name] = array
-        texts = [json_of(r, ids, row) if r else None for row, r in enumerate(rests)]
+        texts = [payload_json(r, ids[row]) if r else None for row, r in enumerate(rests)]
         made[REST] = pa.array(texts, pa.string())
         return made
-
-
-def json_of(payload: Payload, ids: IdArray, row: int) -> str:
-    """Return a payload as JSON that UTF-8 can hold.
-
-    Raises
-    ------
-    MismatchError
-        Where it is not JSON.
-    """
-    try:
-        text = json.dumps(payload, ensure_ascii=False, default=dict)
-    except (TypeError, ValueError) as error:
-        raise MismatchError(
-            f"the payload of {ids[row]} is not JSON: {error}",
-            remedy="Leave the field out or turn it into text.",
-        ) from error
-    # A lone surrogate is no Unicode text, but JSON can escape it.
-    return text if _is_unicode(text) else json.dumps(payload, default=dict)
 
 
 def _is_unicode(text: str) -> bool:

@@ -23,6 +23,7 @@ from vecmigrate.connector import (
     Vectors,
     id_array,
     name_some,
+    payload_json,
 )
 from vecmigrate_lancedb.index import VectorIndex
 from vecmigrate_lancedb.marks import Mark
@@ -304,8 +305,14 @@ class PayloadWriter:
         self._fields = {field.name: field.type for field in fields}
         self._rest = rest
 
-    def columns(self, payloads: Sequence[Payload]) -> dict[str, Any]:
-        """Return an Arrow array for each column."""
+    def columns(self, payloads: Sequence[Payload], ids: IdArray) -> dict[str, Any]:
+        """Return an Arrow array for each column.
+
+        Raises
+        ------
+        MismatchError
+            If a payload is not JSON; names the id.
+        """
         rests: list[dict[str, Any]] = [
             {k: v for k, v in p.items() if k not in self._fields or v is None} for p in payloads
         ]
@@ -322,7 +329,7 @@ class PayloadWriter:
                 rests[row][name] = values[row]
             made[name] = array
         made[self._rest] = pa.array(
-            [json.dumps(rest, ensure_ascii=False) if rest else None for rest in rests], pa.string()
+            [payload_json(r, ids[row]) if r else None for row, r in enumerate(rests)], pa.string()
         )
         return made
 

@@ -245,7 +245,7 @@ class RowWriter:
             self._mark.vector: pa.FixedSizeListArray.from_arrays(
                 pa.array(batch.vectors.reshape(-1)), type=vector_type
             ),
-            **self._payloads.columns(batch.each_payload()),
+            **self._payloads.columns(batch.each_payload(), batch.ids),
         }
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
 

@@ -51,7 +51,7 @@ from vecmigrate.points.batch import (
     id_array,
     join_batches,
 )
-from vecmigrate.points.canonical import float32_setting
+from vecmigrate.points.canonical import float32_setting, payload_json
 from vecmigrate.points.collection import (
     CollectionDescription,
     EncoderIdentity,
@@ -123,6 +123,7 @@ __all__ = [
     "parse_duration",
     "partition_tokens",
     "patience_seconds",
+    "payload_json",
     "read_cursor",
     "read_token",
     "steps",

@@ -167,6 +167,17 @@ class ConnectorConformance:
         for point_id, payload in zip(batch.ids.tolist(), given, strict=True):
             assert same_within(payload, found[point_id][1], ulps)
 
+    @pytest.mark.parametrize("value", [object(), "\ud800"], ids=["no JSON", "a lone surrogate"])
+    def test_what_json_cannot_hold_is_kept_or_refused(
+        self, uri: str, batch: VectorBatch, value: object
+    ) -> None:
+        given = batch.with_payloads([{"value": value}, *({} for _ in batch.ids[1:])])
+        try:
+            self._write(uri, given)
+        except VecmigrateError:
+            return
+        assert _by_id(self._read(uri))[batch.ids[0]][1] == {"value": value}
+
     def test_every_metric_is_kept(self, tmp_path: Path) -> None:
         for metric in self.metrics:
             uri = self.target_uri(tmp_path, f"collection-{metric.value}")

@@ -1,4 +1,4 @@
-"""One form of what stores give in any order, and comparison of floats as exact as a store is."""
+"""Payloads as JSON, one form of what stores give in any order, and floats that are near enough."""
 
 from __future__ import annotations
 
@@ -9,12 +9,37 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
+from vecmigrate.errors import MismatchError
+from vecmigrate.points.batch import Payload, PointId
+
 _canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=dict).encode
 
 
 def canonical_text(value: Any) -> str:
     """Return a JSON-like value as one text, whatever the order of its mappings' keys."""
     return _canonical_json(value)
+
+
+def payload_json(payload: Payload, point_id: PointId) -> str:
+    """Return a payload as JSON that UTF-8 can hold: a lone surrogate is escaped.
+
+    Raises
+    ------
+    MismatchError
+        If the payload is not JSON; names the point.
+    """
+    try:
+        text = json.dumps(payload, ensure_ascii=False, default=dict)
+    except (TypeError, ValueError) as error:
+        raise MismatchError(
+            f"the payload of {point_id} is not JSON: {error}",
+            remedy="Leave the field out or turn it into text.",
+        ) from error
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(payload, default=dict)
+    return text
 
 
 def canonical_setting(value: JsonValue) -> JsonValue:

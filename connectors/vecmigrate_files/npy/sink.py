@@ -19,13 +19,13 @@ from vecmigrate.connector import (
     TargetSpec,
     VectorBatch,
     check_dimension,
+    payload_json,
     sync_path,
 )
 from vecmigrate_files.ids import id_column, is_text, last_rows
 from vecmigrate_files.npy.output import VectorFile
 from vecmigrate_files.npy.place import NpyMark, NpyPlace
 from vecmigrate_files.npy.source import NpySource
-from vecmigrate_files.payload_writing import json_of
 from vecmigrate_files.place import Place, writing
 from vecmigrate_files.spool import Spool
 from vecmigrate_files.staging import Checkpoint, Staging
@@ -73,7 +73,9 @@ class NpySink(Sink):
         with writing(self._place.uri):
             spool, vectors = self._opened(batch)
             payloads = batch.each_payload()
-            texts = [json_of(p, batch.ids, row) if p else None for row, p in enumerate(payloads)]
+            texts = [
+                payload_json(p, batch.ids[row]) if p else None for row, p in enumerate(payloads)
+            ]
             ids = id_column(batch.ids, spool.schema.field("id").type, self._place.uri)
             self._refuse_ids(ids)
             columns = [ids, pa.array(texts, pa.string())]
