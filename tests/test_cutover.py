@@ -521,9 +521,8 @@ def test_the_commands_from_migrate_to_drop(
     assert seen(name) == (N, OLD_DIM)
     shown = json.loads(command("cutover", name, "--to", target, "--json")[0])
     assert (shown["done"], shown["after"]["dimension"]) == (True, NEW_DIM)
-    out, err = command("drop-source", name, code=ExitCode.USAGE)
-    assert "Will be deleted" in out
-    assert "--yes was not given" in err
+    listed = json.loads(command("drop-source", name, "--json")[0])
+    assert (listed["deleted"], len(listed["belongings"])) == (False, 1)
     kept = folder / "old.faiss.generations" / "1" / "old.faiss"
     assert kept.exists()
     assert command("drop-source", name, "--yes", "-q") == ("", "")

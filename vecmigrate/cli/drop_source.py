@@ -9,7 +9,6 @@ import typer
 
 from vecmigrate.cli.options import JsonFlag, NameArgument, QuietFlag, StateOption
 from vecmigrate.cli.output import Output
-from vecmigrate.errors import UsageError
 
 EXAMPLES = """
 **Examples**
@@ -76,10 +75,8 @@ def run(
         out.say(f"{'Deleted' if yes else 'Will be deleted permanently'}:")
         for thing in plan.belongings:
             out.say(f"  {thing}")
-        if not yes:
-            raise UsageError(
-                f"{plan.collection} was not deleted: --yes was not given",
-                remedy="Give it to delete what is listed.",
-            )
-        out.result(plan.model_dump(mode="json"))
-        out.say("Next: nothing; the move is complete")
+        out.result({**plan.model_dump(mode="json"), "deleted": yes})
+        if yes:
+            out.say("Next: nothing; the move is complete")
+        else:
+            out.say("Nothing was deleted. Next: the same command with --yes")
