@@ -100,7 +100,7 @@ def test_it_spoils_no_earlier_target(place: Place, tmp_path: Path) -> None:
     migrate(source, target, translator)
 
     def others() -> Check:
-        found = verify(source, earlier, translator, VerifySettings(sample=None))
+        found = verify(source, earlier, translator, VerifyOptions(full=True))
         [mine] = [check for check in found.checks if check.name == "other vectors"]
         assert found.passed is (mine.outcome is not CheckResult.FAILED)
         return mine

@@ -166,7 +166,7 @@ def test_other_ways_to_tell_a_change(by: str, tmp_path: Path) -> None:
 def test_a_sample_is_of_points_that_have_the_vector(asked: int, tmp_path: Path) -> None:
     with open_place("embedded", tmp_path) as place:
         move = Move(place, tmp_path, lacking=tuple(range(1, FEW, 2)))
-        found = verify(move.source, move.target, move.translator, VerifySettings(sample=asked))
+        found = verify(move.source, move.target, move.translator, VerifyOptions(sample=asked))
     [vectors] = [check for check in found.checks if check.name == "vectors"]
     assert vectors.figures["compared"] == min(asked, FEW // 2)
 

@@ -201,7 +201,7 @@ class _Run:
         unknown = unknown_vectors(opened.describe(), target)
         if not unknown:
             return opened
-        self._asked.announce(lacking_vectors(unknown))
+        self._callbacks.announce(lacking_vectors(unknown))
         return KnownVectors(opened, unknown)
 
     def _seen(self, opened: Source) -> Source:
