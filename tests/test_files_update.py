@@ -28,8 +28,8 @@ PLACES = ["parquet:{}/new.parquet", "parquet:{}/new"]
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of 480 rows in groups of 30."""
-    for module in ("parquet_sink", "parquet_updater"):
-        monkeypatch.setattr(f"vecmigrate_files.{module}.group_rows", lambda dimension: 30)
+    for module in ("sink", "updater"):
+        monkeypatch.setattr(f"vecmigrate_files.parquet.{module}.group_rows", lambda dimension: 30)
 
 
 def unit_vectors(count: int = COUNT) -> np.ndarray:

@@ -57,6 +57,7 @@ from vecmigrate.migration.engines.partitions import (
 )
 from vecmigrate.migration.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
 from vecmigrate.migration.engines.ray import RayEngine
+from vecmigrate.migration.translate import Translation
 from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
@@ -365,7 +366,6 @@ def some_work(folder: Path) -> PartitionWork:
             source,
             str(Path.cwd()),
             driver.fingerprint(),
-            None,
             OnBadVector.FAIL,
             Absent.BAD,
             BATCH,
@@ -374,7 +374,8 @@ def some_work(folder: Path) -> PartitionWork:
 
 def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
     seen, permit = some_work(folder), issue_permit(folder)
-    translator, part = load_translator(folder / "translator"), folder / "p.part"
+    translator = Translation(load_translator(folder / "translator"))
+    part = folder / "p.part"
     assert translate_partition(seen, translator, "[0, 30]", part, permit)
     part.unlink()
     changed = replace(seen, fingerprint=f"{seen.fingerprint} of another")
@@ -385,7 +386,7 @@ def test_a_worker_that_sees_another_source_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_task_without_a_permit_does_nothing(begun: bool, folder: Path) -> None:
-    work, translator = some_work(folder), load_translator(folder / "translator")
+    work, translator = some_work(folder), Translation(load_translator(folder / "translator"))
     before = sorted(folder.iterdir())
     permit = issue_permit(folder)
     if begun:

@@ -165,7 +165,7 @@ def test_a_run_killed_just_after_publishing_is_known_to_be_done(
             raise StoppedError
 
         with monkeypatch.context() as patched:
-            patched.setattr("vecmigrate.migration.run.verify_ids", killed)
+            patched.setattr("vecmigrate.migration.move.verify_ids", killed)
             with pytest.raises(StoppedError):
                 finish(source, target, folder)
         said: list[str] = []
