@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from vecmigrate.anchors.file import (
     AnchorCard,
@@ -28,9 +29,10 @@ from vecmigrate.errors import (
 )
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import VectorBatch, Vectors, id_array
-from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
+from vecmigrate.runtime.options import Options
 
 READ_BATCH = 8192
 ENCODE_BATCH = 256
@@ -66,89 +68,82 @@ class _SampleCard(BaseModel):
     population: int
 
 
+class AnchorOptions(Options):
+    """Options of :func:`draw_anchors`."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")
+    strategy: Strategy = Field(
+        default=Strategy.KMEANS,
+        description="kmeans covers the corpus; queries leans to what logged queries ask.",
+    )
+    on_bad_vector: OnBadVector = Field(
+        default=OnBadVector.FAIL,
+        description="NaN, infinite or zero vectors: refuse, or draw among the others.",
+    )
+    on_missing_text: OnMissingText = Field(
+        default=OnMissingText.FAIL, description="Drawn points without text: refuse, or leave out."
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        default=ENCODE_BATCH, description="Texts encoded, and made durable, at a time."
+    )
+
+
 def draw_anchors(
     source: Source,
     encoder: Encoder,
     size: int,
     out: str | Path,
+    options: AnchorOptions | None = None,
     *,
-    seed: int = 0,
-    strategy: Strategy | str = Strategy.KMEANS,
     queries: Vectors | None = None,
     source_encoder: EncoderIdentity | None = None,
-    on_bad_vector: OnBadVector | str = OnBadVector.FAIL,
-    on_missing_text: OnMissingText | str = OnMissingText.FAIL,
-    batch_size: int = ENCODE_BATCH,
-    reading: Callable[[int], None] | None = None,
-    encoding: Callable[[int], None] | None = None,
+    reading: Callable[[int], None] = lambda count: None,
+    encoding: Callable[[int], None] = lambda count: None,
+    **given: Any,
 ) -> AnchorSet:
     """Choose anchors, re-embed them and write the anchor file ``out``.
 
     The choice, then each encoded batch, is kept in ``OUT.partial/`` until the file is whole; the
-    same call continues there.
+    same call continues there. The choice depends on the seed and the source's order alone.
 
     Parameters
     ----------
     size
         Anchors wanted.
-    seed
-        Of the choice, which depends on it and the source's order alone.
-    strategy, queries
-        See :func:`choose_anchors`.
+    options, given
+        :class:`AnchorOptions`, or fields of it by name.
+    queries
+        ``(n, d)`` vectors of the old encoder, for the strategy of that name; see
+        :func:`choose_anchors`.
     source_encoder
-        Whose vectors the source holds, where known.
-    on_bad_vector, on_missing_text
-        ``fail`` refuses NaN and zero vectors, and drawn points without text; ``skip`` draws
-        among the others, and leaves those out.
-    batch_size
-        Texts encoded, and made durable, at a time.
+        Whose vectors the source holds, if known.
     reading, encoding
         Called with the number of points just read, and just encoded.
 
     Raises
     ------
     TargetExistsError
-        Where ``out`` exists.
+        If ``out`` exists.
     MismatchError
-        Where ``OUT.partial`` belongs to another request, or the source encoder's dimension is not
+        If ``OUT.partial`` belongs to another request, or the source encoder's dimension is not
         the source's.
     InputError
-        Where the source holds fewer usable points than ``size``, or a text is missing.
+        If the source holds fewer usable points than ``size``, or a text is missing.
     UnreachableError, WriteError
         From the encoder, store or disk; what is done stays for the next call.
     """
-    out = Path(out)
+    out, asked = Path(out), AnchorOptions.given(options, given)
     if out.exists():
         raise TargetExistsError(f"{out} exists", remedy="Name another file, or remove it.")
     description = source.describe()
-    if source_encoder is not None and source_encoder.dimension != description.dimension:
-        raise MismatchError(
-            f"{description.uri} holds {description.dimension} dimensions, which {source_encoder} "
-            "does not make",
-            remedy="Name the encoder that made the collection.",
-        )
-    if (Strategy(strategy) is Strategy.QUERIES) != (queries is not None):
-        raise UsageError(
-            "the strategy 'queries' and query vectors belong together",
-            remedy="Give both: queries encoded by the old encoder; or neither.",
-        )
-    if queries is not None and queries.shape[1] != description.dimension:
-        raise MismatchError(
-            f"query vectors of {queries.shape[1]} dimensions for {description.uri}, which holds "
-            f"{description.dimension}",
-            remedy="Encode the queries with the old encoder.",
-        )
+    _check(description, asked.strategy, queries, source_encoder)
     request = _Request(
         source=description.uri,
         size=size,
-        seed=seed,
-        strategy=Strategy(strategy),
-        batch_size=batch_size,
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
-        on_bad_vector=OnBadVector(on_bad_vector),
+        **asked.model_dump(exclude={"on_missing_text"}),
     )
-    missing_text = OnMissingText(on_missing_text)
     partial = out.with_name(f"{out.name}.partial")
     if (partial / SAMPLE).exists():
         sample, population = _stored_sample(partial, request)
@@ -158,32 +153,56 @@ def draw_anchors(
     card = AnchorCard(
         source=description.uri,
         population=population,
-        seed=seed,
-        strategy=request.strategy,
+        seed=asked.seed,
+        strategy=asked.strategy,
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
         metric=description.metric,
     )
     parts = []
-    for start in range(0, len(sample), batch_size):
+    for start in range(0, len(sample), asked.batch_size):
         path = partial / f"encoded-{start:09d}.parquet"
-        rows = sample.take(np.arange(start, min(start + batch_size, len(sample))))
+        rows = sample.take(np.arange(start, min(start + asked.batch_size, len(sample))))
         if not path.exists():
-            save_anchors(_encode(source, encoder, rows, missing_text, card), path)
+            save_anchors(_encode(source, encoder, rows, asked.on_missing_text, card), path)
         parts.append(load_anchors(path))
-        if encoding is not None:
-            encoding(len(rows))
+        encoding(len(rows))
     anchors = _join(parts, card)
     save_anchors(anchors, out)
     shutil.rmtree(partial)
     return anchors
 
 
+def _check(
+    source: CollectionDescription,
+    strategy: Strategy,
+    queries: Vectors | None,
+    source_encoder: EncoderIdentity | None,
+) -> None:
+    if source_encoder is not None and source_encoder.dimension != source.dimension:
+        raise MismatchError(
+            f"{source.uri} holds {source.dimension} dimensions, which {source_encoder} does not "
+            "make",
+            remedy="Name the encoder that made the collection.",
+        )
+    if (strategy is Strategy.QUERIES) != (queries is not None):
+        raise UsageError(
+            "the strategy 'queries' and query vectors belong together",
+            remedy="Give both: queries encoded by the old encoder; or neither.",
+        )
+    if queries is not None and queries.shape[1] != source.dimension:
+        raise MismatchError(
+            f"query vectors of {queries.shape[1]} dimensions for {source.uri}, which holds "
+            f"{source.dimension}",
+            remedy="Encode the queries with the old encoder.",
+        )
+
+
 def _draw_sample(
     source: Source,
     request: _Request,
     queries: Vectors | None,
-    reading: Callable[[int], None] | None,
+    reading: Callable[[int], None],
 ) -> tuple[VectorBatch, int]:
     population = 0
     skipped = Skipped()
@@ -193,8 +212,7 @@ def _draw_sample(
         batches = source.batches(READ_BATCH, payloads=False)
         for batch in screen(batches, request.source, request.on_bad_vector, skipped):
             population += len(batch)
-            if reading is not None:
-                reading(len(batch))
+            reading(len(batch))
             yield batch
 
     sample = choose_anchors(counted(), request.size, request.strategy, request.seed, queries)

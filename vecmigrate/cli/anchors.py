@@ -8,14 +8,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vecmigrate.anchors import OnMissingText, Strategy, draw_anchors
-from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption, SourceArgument
+from vecmigrate.anchors import AnchorOptions, draw_anchors
+from vecmigrate.cli.model_options import takes
+from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import open_encoder
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.points.screening import OnBadVector
 from vecmigrate.translators.arrays import open_vectors
 
 EXAMPLES = """
@@ -36,16 +36,13 @@ def register(app: typer.Typer) -> None:
     app.command("anchors", epilog=EXAMPLES)(run)
 
 
+@takes(AnchorOptions)
 def run(
     source: SourceArgument,
     encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
     out_path: Annotated[Path, typer.Option("--out", help="Anchor file to write.")],
+    options: AnchorOptions,
     size: Annotated[int, typer.Option(min=2, help="Anchors to draw and re-embed.")] = 2000,
-    seed: SeedOption = 0,
-    strategy: Annotated[
-        Strategy,
-        typer.Option(help="kmeans covers the corpus; queries leans to what --query-log asks."),
-    ] = Strategy.KMEANS,
     query_log: Annotated[
         Path | None,
         typer.Option(help="(n, d) .npy of logged queries under the old encoder."),
@@ -54,12 +51,6 @@ def run(
         str | None,
         typer.Option(help="Name of the encoder that made the collection; checked by `migrate`."),
     ] = None,
-    on_bad_vector: Annotated[
-        OnBadVector, typer.Option(help="NaN, infinite or zero vectors: refuse, or leave out.")
-    ] = OnBadVector.FAIL,
-    on_missing_text: Annotated[
-        OnMissingText, typer.Option(help="Drawn points without text: refuse, or leave out.")
-    ] = OnMissingText.FAIL,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -81,12 +72,9 @@ def run(
                 model,
                 size,
                 out_path,
-                seed=seed,
-                strategy=strategy,
+                options,
                 queries=queries,
                 source_encoder=_identity(source_encoder, description.dimension),
-                on_bad_vector=on_bad_vector,
-                on_missing_text=on_missing_text,
                 reading=reading,
                 encoding=encoding,
             )
