@@ -106,13 +106,18 @@ def run(
                 f"{len(result.quarantined_ids):,} points were refused, ids {names}: "
                 f"{result.dead_letters}"
             )
-        command = "verify" if result.in_step else "sync"
-        following = f"vecmigrate {command} '{source}' '{target}' --translator '{translator}'"
-        if options.keep_anchors is not None:
-            following += f" --keep-anchors '{options.keep_anchors}'"
-        if options.on_bad_vector is OnBadVector.SKIP:
-            following += " --on-bad-vector skip"
-        if result.dead_letters is not None and result.in_step:
-            following += f" --dead-letters '{result.dead_letters}'"
-        out.say(f"Next: {following}{state_again(state)}")
+        following = _next(result, f"'{source}' '{target}' --translator '{translator}'", options)
+        out.say(f"Next: vecmigrate {following}{state_again(state)}")
         out.result(result.model_dump(mode="json"))
+
+
+def _next(result: MigrationResult, collections: str, options: MigrateOptions) -> str:
+    """Return the command that follows."""
+    following = f"{'verify' if result.in_step else 'sync'} {collections}"
+    if options.keep_anchors is not None:
+        following += f" --keep-anchors '{options.keep_anchors}'"
+    if options.on_bad_vector is OnBadVector.SKIP:
+        following += " --on-bad-vector skip"
+    if result.dead_letters is not None and result.in_step:
+        following += f" --dead-letters '{result.dead_letters}'"
+    return following

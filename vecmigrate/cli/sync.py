@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -15,7 +16,8 @@ from vecmigrate.cli.options import (
     TranslatorOption,
 )
 from vecmigrate.cli.output import Output
-from vecmigrate.sync.options import SyncOptions
+from vecmigrate.points.ids import name_some
+from vecmigrate.sync.options import SyncOptions, SyncResult
 
 EXAMPLES = """
 **Examples**
@@ -54,7 +56,6 @@ def run(
 ) -> None:
     """Bring a translated collection in step with its source, and re-embed some of it."""
     from vecmigrate.cli.recording import recorded, termination_asked
-    from vecmigrate.points.ids import name_some
     from vecmigrate.state import state_path
     from vecmigrate.sync.run import sync
 
@@ -76,42 +77,44 @@ def run(
             progress=advance,
         )
         counts.update(result.counts())
-        would = "would be " if options.dry_run else ""
-        out.say(
-            f"{result.arrived:,} arrived, {result.changed:,} changed, {result.vanished:,} vanished"
-        )
-        if result.compared:
-            out.say(f"{result.compared:,} points at the target {would}compared: no run knows them")
-        if result.adopted:
-            out.say(f"{result.adopted:,} were at the target already, as they should be")
-        if result.left_alone:
-            out.say(
-                f"{result.left_alone:,} at the target are somebody's own and were left alone "
-                "(--adopt takes those without a mark for older translations)"
-            )
-        if result.passed_over:
-            out.say(
-                f"{result.passed_over:,} were deleted or written anew meanwhile: the next sync "
-                "looks at them"
-            )
-        if result.skipped_ids:
-            out.say(
-                f"{len(result.skipped_ids):,} bad vectors were left out, ids "
-                f"{name_some(result.skipped_ids)}"
-            )
-        if result.reembedded:
-            out.say(f"{result.reembedded:,} got the new encoder's own vector")
+        for line in _told(result):
+            out.say(line)
         out.result(result.model_dump(mode="json"))
         if options.dry_run:
             out.say("Nothing was changed. Next: the same command without --dry-run")
         elif result.wrote:
-            anchors = f" --keep-anchors {options.keep_anchors}" if options.keep_anchors else ""
             out.say(
                 f"{target} has {result.count:,} points: {result.translated:,} translated, "
                 f"{result.encoded:,} the new encoder's own"
             )
+            anchors = f" --keep-anchors {options.keep_anchors}" if options.keep_anchors else ""
             out.say(
                 f"Next: vecmigrate verify '{source}' '{target}' --translator {translator}{anchors}"
             )
         else:
             out.say(f"Nothing was written. Next: vecmigrate status '{target}'")
+
+
+def _told(result: SyncResult) -> Iterator[str]:
+    """Yield what was done, a line for each kind of points."""
+    yield f"{result.arrived:,} arrived, {result.changed:,} changed, {result.vanished:,} vanished"
+    if result.compared:
+        would = "would be " if result.dry_run else ""
+        yield f"{result.compared:,} points at the target {would}compared: no run knows them"
+    if result.adopted:
+        yield f"{result.adopted:,} were at the target already, as they should be"
+    if result.left_alone:
+        yield (
+            f"{result.left_alone:,} at the target are somebody's own and were left alone "
+            "(--adopt takes those without a mark for older translations)"
+        )
+    if result.passed_over:
+        yield (
+            f"{result.passed_over:,} were deleted or written anew meanwhile: the next sync looks "
+            "at them"
+        )
+    if result.skipped_ids:
+        names = name_some(result.skipped_ids)
+        yield f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}"
+    if result.reembedded:
+        yield f"{result.reembedded:,} got the new encoder's own vector"

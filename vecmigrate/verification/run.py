@@ -78,12 +78,7 @@ def verify(
     with open_source(source) as old, open_source(target) as new:
         described = old.describe(), new.describe()
         check_translator(described[0], fitted, card)
-        if described[1].dimension != fitted.target_dim_:
-            raise MismatchError(
-                f"{target} has {described[1].dimension} dimensions and the translator leads to "
-                f"{fitted.target_dim_}",
-                remedy="Give the translator that the collection was written with.",
-            )
+        _check_dimension(described[1], fitted)
         _check_multivectors(*described, asked)
         keeper = None
         if asked.keep_anchors is not None:
@@ -159,6 +154,15 @@ def _expected(
 ) -> Iterator[VectorBatch]:
     done = convert(batches, Translation(translator, text_field))
     return keeper.apply(done) if keeper else done
+
+
+def _check_dimension(target: CollectionDescription, fitted: Translator) -> None:
+    if target.dimension != fitted.target_dim_:
+        raise MismatchError(
+            f"{target.uri} has {target.dimension} dimensions and the translator leads to "
+            f"{fitted.target_dim_}",
+            remedy="Give the translator that the collection was written with.",
+        )
 
 
 def _check_multivectors(
