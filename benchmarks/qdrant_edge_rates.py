@@ -32,7 +32,7 @@ from vecmigrate_faiss.source import FaissSource
 from vecmigrate import Procrustes, migrate, open_source
 from vecmigrate.connector.uri import parse_uri
 from vecmigrate.errors import TerminatedError
-from vecmigrate.migration.run import BATCH_SIZE
+from vecmigrate.migration.options import BATCH_SIZE
 from vecmigrate.points.batch import VectorBatch
 
 DIMENSION, ANCHORS, PAGE = 768, 2000, 1000

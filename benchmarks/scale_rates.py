@@ -26,20 +26,20 @@ from null_qdrant import PAYLOAD, page
 from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.location import parse_location
-from vecmigrate_qdrant.points import UNNAMED, matrix
-from vecmigrate_qdrant.upserting import upsert
+from vecmigrate_qdrant.points import UNNAMED, Shape, Wanted
 
 from vecmigrate import KernelRidge, Ridge, Translator, open_sink
 from vecmigrate.connector.registry import resume_sink
 from vecmigrate.connector.uri import parse_uri
 from vecmigrate.errors import WriteError
 from vecmigrate.migration.engines.partitions import read_part, write_part
-from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
 from vecmigrate.points.screening import Skipped
 
 D_OLD, D_NEW, ANCHORS = 768, 1024, 4000
 BATCHES = (64, 256, 1024, 4096)
+WHOLE, IDS = Wanted(), Wanted(vectors=False, payloads=False)
 ROUNDS = 5
 ROWS = 4096
 
@@ -94,29 +94,15 @@ def measured_clients() -> dict[str, dict[str, float]]:
     """Seconds a request to scroll, for ids alone, and to upsert, by how many points it has."""
     scrolls, ids_alone, upserts = {}, {}, {}
     with null_server(D_OLD) as access:
-
-        def scroll(count: int) -> None:
-            records, _ = access.run(
-                lambda client: client.scroll("c", limit=count, with_payload=True, with_vectors=True)
-            )
-            assert matrix(records, UNNAMED, D_OLD, "c").shape == (count, D_OLD)
-
-        def scroll_ids(count: int) -> None:
-            records, _ = access.run(
-                lambda client: client.scroll(
-                    "c", limit=count, with_payload=False, with_vectors=False
-                )
-            )
-            assert len(id_array(record.id for record in records)) == count
-
+        points = access.points("c", Shape(UNNAMED, D_OLD))
+        new_points = access.points("c", Shape(UNNAMED, D_NEW))
         for count in BATCHES:
-            ids_alone[str(count)] = seconds(lambda count=count: scroll_ids(count))
-            scrolls[str(count)] = seconds(lambda count=count: scroll(count))
             batch = batch_of(count)
             ids = batch.ids.tolist()
-            upserts[str(count)] = seconds(
-                lambda ids=ids, b=batch: upsert(access, "c", UNNAMED, ids, b.vectors, b.payloads)
-            )
+            assert points.scroll(count, None, WHOLE).batch.vectors.shape == (count, D_OLD)
+            ids_alone[str(count)] = seconds(lambda n=count: points.scroll(n, None, IDS))
+            scrolls[str(count)] = seconds(lambda n=count: points.scroll(n, None, WHOLE))
+            upserts[str(count)] = seconds(lambda ids=ids, b=batch: new_points.upsert(ids, b))
     return {"scroll_request": scrolls, "ids_request": ids_alone, "upsert_request": upserts}
 
 
