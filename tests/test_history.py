@@ -225,6 +225,8 @@ def test_all_that_changes_or_checks_something_is_recorded(folder: Path) -> None:
     by = ("--translator", "translator")
     run("migrate", source, "faiss:new.faiss", *by, "-q")
     run("verify", source, "faiss:new.faiss", *by, "-q")
+    run("sync", source, "faiss:new.faiss", *by, "--dry-run", "-q")
+    run("status", "faiss:new.faiss", "-q")
     run("cutover", source, "--to", "faiss:new.faiss", "--dry-run", "-q")
     run("cutover", source, "--to", "faiss:new.faiss", "-q")
     run("drop-source", source)

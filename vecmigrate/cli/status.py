@@ -40,7 +40,6 @@ def run(
     quiet: QuietFlag = False,
 ) -> None:
     """Show how much of a collection is translated, and whether it is in step."""
-    from vecmigrate.cli.recording import recorded
     from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
     from vecmigrate.sync.status import status_of
@@ -48,7 +47,6 @@ def run(
     where = state_path(state)
     with (
         Output(as_json=json_, quiet=quiet) as out,
-        recorded(where, "status", source or "", target),
         open_records(state) as records,
     ):
         found = status_of(target, where, records, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -62,7 +63,11 @@ def run(
     where = state_path(state)
     with (
         Output(as_json=json_, quiet=quiet) as out,
-        recorded(where, "sync", source, target) as counts,
+        (
+            nullcontext(dict[str, int]())
+            if options.dry_run
+            else recorded(where, "sync", source, target)
+        ) as counts,
         termination_asked() as stop,
         out.progress("syncing", None) as advance,
     ):
