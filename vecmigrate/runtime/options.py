@@ -67,12 +67,18 @@ class Options(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0]) if first["loc"] else cls.__name__
-            raise UsageError(
-                f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}",
-                remedy="Give another value.",
-            ) from error
+            raise _explained(error) from error
+
+
+def _explained(error: ValidationError) -> UsageError:
+    """Return the first thing that is wrong, with the validator's own words if it has any."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, Exception) and isinstance(cause.__cause__, UsageError):
+        return cause.__cause__
+    said = str(cause) if cause else f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    name = f"{first['loc'][0]}: " if first["loc"] else ""
+    return UsageError(f"{name}{said}", remedy="Give another value, or leave it out.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class SyncOptions(ChangeOptions):
     @model_validator(mode="after")
     def _budget_has_encoder(self) -> Self:
         if (self.reembed_budget is None) != (self.encoder is None):
-            raise ValueError("--reembed-budget and --encoder belong together: give both or neither")
+            raise ValueError("--reembed-budget and --encoder belong together")
         return self
 
 

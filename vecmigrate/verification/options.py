@@ -38,7 +38,7 @@ class CompareOptions(Options):
     @model_validator(mode="after")
     def _full_or_sample(self) -> Self:
         if self.full and self.sample is not None:
-            raise ValueError("--full and --sample exclude one another: give one of them")
+            raise ValueError("--full and --sample exclude one another")
         return self
 
     @property
