@@ -31,6 +31,7 @@ from vecmigrate.cutover import cut_over, drop_source, plan_drop, roll_back
 from vecmigrate.cutover.readers import name_uri
 from vecmigrate.errors import ExitCode, InputError, MismatchError, NotVerifiedError, UsageError
 from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.sync.status import status_of
 from vecmigrate.verification import verify
 from vecmigrate.verification.records import VerificationLog
 
@@ -193,6 +194,28 @@ def test_qdrant_readers_go_over_and_back(
     with pytest.raises(InputError):
         seen(old)
     assert seen(alias) == (N, NEW_DIM)
+
+
+def test_a_collection_that_readers_never_had_is_dropped_by_its_name_alone(
+    place: Place, corpus: Corpus, translator: Path, state: sqlite3.Connection
+) -> None:
+    old, new, alias = (place.uri(place.name(n)) for n in ("old", "new", "live"))
+    save_translator(
+        Procrustes().fit(corpus.old[:100], corpus.old[:100]), corpus.folder / "same.safetensors"
+    )
+    migrate(corpus.source, old, corpus.folder / "same.safetensors")
+    migrate(old, new, translator)
+    verified(old, new, translator, state)
+    assert cut_over(alias, new, state).kept is None
+    for drop in (plan_drop, drop_source):
+        with pytest.raises(MismatchError, match="had nothing"):
+            drop(alias, None, state)
+    assert seen(old) == (N, OLD_DIM)
+    assert drop_source(alias, old, state).done
+    with pytest.raises(InputError):
+        seen(old)
+    told = status_of(new, corpus.folder / "none.sqlite", state)
+    assert (told.source_dropped, told.readers) == (True, (alias.partition("?")[0],))
 
 
 def test_a_collection_cannot_be_an_alias(place: Place, state: sqlite3.Connection) -> None:

@@ -23,8 +23,10 @@ from vecmigrate.errors import (
     UsageError,
 )
 from vecmigrate.points.collection import Provenance
+from vecmigrate.state.file import open_records
 from vecmigrate.sync.options import SyncOptions
 from vecmigrate.sync.run import sync
+from vecmigrate.sync.status import status_of
 from vecmigrate.translators import Procrustes, save_translator
 from vecmigrate.verification import Check, CheckResult, VerifyOptions, verify
 
@@ -187,6 +189,24 @@ def test_sync_keeps_the_other_vectors(served: Place, translator: Path, tmp_path:
     before, after = read(served, old), read(served, new)
     assert named(after[1])["image"] == [9.0] * 5
     assert_alike(before, after, "text")
+
+
+@pytest.mark.parametrize("bare", [0, 5])
+def test_what_has_no_vector_is_not_native(
+    served: Place, translator: Path, tmp_path: Path, bare: int
+) -> None:
+    old, new, state = served.name("old"), served.name("new"), tmp_path / "state" / "s.sqlite"
+    with served.client() as client:
+        client.create_collection(old, vectors_config={"text": params()})
+        if bare:
+            lacking = [models.PointStruct(id=i, vector={}, payload={"n": i}) for i in range(bare)]
+            client.upsert(old, lacking)
+    source, target = served.uri(old), served.uri(new)
+    migrate(source, target, translator, state=state)
+    assert sync(source, target, translator, state).wrote == 0
+    with open_records(state) as kept:
+        told = status_of(target, state, kept)
+    assert (told.count, told.without_vector, told.is_native) == (bare, bare, False)
 
 
 def test_sync_to_another_store_does_not_miss_the_other_vectors(

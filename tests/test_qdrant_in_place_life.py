@@ -358,6 +358,18 @@ def test_the_collection_itself_may_be_what_readers_open(place: Place, tmp_path: 
     assert all(set(r.vector) == {"new", "words"} for r in records(place, move.name).values())
 
 
+def test_an_alias_that_the_cutover_made_leads_to_the_old_vector(
+    place: Place, tmp_path: Path
+) -> None:
+    move = Move(place, tmp_path)
+    assert move.verify().exit_code == 0
+    live = place.uri(place.name("made"))
+    assert move.json("cutover", live, "--to", move.target)["kept"] is None
+    assert move.json("drop-source", live, "--yes")["vector"] == "old"
+    assert move.json("status", move.target)["source_dropped"]
+    assert move.call("rollback", live).exit_code == ExitCode.MISMATCH
+
+
 def test_an_alias_comes_from_elsewhere(place: Place, tmp_path: Path) -> None:
     """Readers had another collection: it is what they go back to, and what may be deleted."""
     other = fill(place)
