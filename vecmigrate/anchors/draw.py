@@ -32,7 +32,7 @@ from vecmigrate.points.batch import VectorBatch, Vectors, id_array
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
-from vecmigrate.runtime.options import Options
+from vecmigrate.runtime.options import Options, Seed
 
 READ_BATCH = 8192
 ENCODE_BATCH = 256
@@ -71,7 +71,7 @@ class _SampleCard(BaseModel):
 class AnchorOptions(Options):
     """Options of :func:`draw_anchors`."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")
+    seed: Seed = 0
     strategy: Strategy = Field(
         default=Strategy.KMEANS,
         description="kmeans covers the corpus; queries leans to what logged queries ask.",

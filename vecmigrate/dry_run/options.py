@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 from vecmigrate.anchors import Strategy
 from vecmigrate.encoders.metered import Budget
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.points.screening import OnBadVector
-from vecmigrate.runtime.options import OnLine, Options
+from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
+from vecmigrate.runtime.options import OnLine, Options, Seed, Share
 from vecmigrate.translators.fit import Method
 
 CUTOFFS = (1, 5, 10, 50, 100)
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 else:
     GateName = Literal[tuple(GATES)]
 
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-
 
 class MeasureOptions(Options):
     """How a move is measured and the map fitted, as a job's file may say it too.
@@ -95,7 +93,7 @@ class MeasureOptions(Options):
     order: Literal["best", "uncertainty", "traffic", "random"] = Field(
         default="best", description="In which order more of the corpus would be re-embedded."
     )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")
+    seed: Seed = 0
 
     @property
     def curve_order(self) -> str | None:
@@ -124,10 +122,7 @@ class DryRunOptions(MeasureOptions):
     gates: Annotated[dict[GateName, Share], OnLine(panel="Gates", each=GATES)] = Field(
         default={}, description="Bounds for the figures, intervals included."
     )
-    on_bad_vector: OnBadVector = Field(
-        default=OnBadVector.FAIL,
-        description="NaN, infinite or zero vectors: refuse, or leave out.",
-    )
+    on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
 
 
 def anchor_count(options: DryRunOptions, population: int) -> int:

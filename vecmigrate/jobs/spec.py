@@ -11,12 +11,12 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from vecmigrate.dry_run.options import GATES, GateName, MeasureOptions, Share
+from vecmigrate.dry_run.options import GATES, GateName, MeasureOptions
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.migration.options import MigrateOptions, WriteOptions
-from vecmigrate.points.screening import OnBadVector
+from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.durations import parse_duration
-from vecmigrate.runtime.options import Options
+from vecmigrate.runtime.options import Options, Share
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
 from vecmigrate.sync.options import ChangeOptions
 from vecmigrate.telemetry.redaction import redacted
@@ -105,9 +105,7 @@ class JobSpec(Options):
 
     source: SourceSection
     target: TargetSection
-    on_bad_vector: OnBadVector = Field(
-        default=OnBadVector.FAIL, description="NaN, infinite or zero vectors: refuse, or leave out."
-    )
+    on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
     wait: Annotated[str, AfterValidator(_duration)] | None = Field(
         default=None,
         description="How long to wait for a server that went away, as `30s` or `1h`; default: "

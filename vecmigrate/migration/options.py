@@ -11,7 +11,7 @@ from vecmigrate.anchors import AnchorSet
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import Engine, EngineName, open_engine
 from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.points.screening import OnBadVector
+from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.options import Options
 
 BATCH_SIZE = 4096
@@ -102,10 +102,7 @@ class MigrateOptions(WriteOptions):
         default=None,
         description="Name of the encoder that made the source; refused if not the translator's.",
     )
-    on_bad_vector: OnBadVector = Field(
-        default=OnBadVector.FAIL,
-        description="NaN, infinite or zero vectors: refuse, or leave out.",
-    )
+    on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
     restart: bool = Field(
         default=False, description="Throw away an earlier, unfinished run's target."
     )

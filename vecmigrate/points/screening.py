@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vecmigrate.errors import BadVectorError
 from vecmigrate.points.batch import PointId, VectorBatch, row_norms
@@ -30,6 +32,12 @@ class OnBadVector(StrEnum):
 
     FAIL = "fail"
     SKIP = "skip"
+
+
+BadVectorPolicy: TypeAlias = Annotated[
+    OnBadVector, Field(description="NaN, infinite or zero vectors: refuse, or leave out.")
+]
+"""The option that says so."""
 
 
 @dataclass(slots=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vecmigrate.errors import UsageError
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, description="Seed of every random draw.")]
+PointsHeld: TypeAlias = Annotated[int, Field(ge=1, description="Points held at a time.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.points.batch import PointId
-from vecmigrate.points.screening import OnBadVector
-from vecmigrate.runtime.options import OnLine, Options
+from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
+from vecmigrate.runtime.options import OnLine, Options, PointsHeld, Share
 
 
 class ChangeOptions(Options):
@@ -21,7 +21,7 @@ class ChangeOptions(Options):
         description="How to detect changes: `hash` compares contents; `ids` finds arrivals and "
         "disappearances alone; or a payload field with the time of change.",
     )
-    max_vanished: Annotated[float, Field(ge=0, le=1)] = Field(
+    max_vanished: Share = Field(
         default=0.5, description="Refuse if a larger share of the points vanished."
     )
     reembed_budget: Annotated[str | int | None, OnLine(metavar="N|'N tokens'")] = Field(
@@ -50,10 +50,7 @@ class SyncOptions(ChangeOptions):
     encoder: str | None = Field(
         default=None, description=f"New encoder, for the budget of re-embedding: {ENCODER_HELP}"
     )
-    on_bad_vector: OnBadVector = Field(
-        default=OnBadVector.FAIL,
-        description="NaN, infinite or zero vectors: refuse, or leave out.",
-    )
+    on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
     adopt: bool = Field(
         default=False,
         description="First run: points of the source that differ at the target are older "
@@ -63,9 +60,7 @@ class SyncOptions(ChangeOptions):
         default=False,
         description="The source is what the target was written from, under another name.",
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(
-        default=4096, description="Points held at a time."
-    )
+    batch_size: PointsHeld = 4096
     dry_run: bool = Field(default=False, description="Show what would change; change nothing.")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Annotated, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from vecmigrate.points.screening import OnBadVector
-from vecmigrate.runtime.options import Options
+from vecmigrate.runtime.options import Options, PointsHeld, Seed, Share
 
 SAMPLE = 1000
 PROBES = 200
@@ -30,7 +30,7 @@ class CompareOptions(Options):
         description=".npy of queries under the new encoder, to measure the target's index with; "
         "default: points of its own.",
     )
-    min_index_recall: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    min_index_recall: Share | None = Field(
         default=None,
         description="Fail if the index finds less of the true top 10; default: only warn.",
     )
@@ -62,7 +62,5 @@ class VerifyOptions(CompareOptions):
         description="The file of points that the target's store had refused; they are expected to "
         "be missing.",
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(
-        default=4096, description="Points held at a time."
-    )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of every random draw.")
+    batch_size: PointsHeld = 4096
+    seed: Seed = 0
