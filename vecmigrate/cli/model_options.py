@@ -72,7 +72,7 @@ def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
             for key, help_ in shown.each.items()
         ]
     kind, limits = _kind_on_a_line(field)
-    return [_parameter(name, field.description or "", kind, limits, shown, field)]
+    return [_parameter(name, field.description or "", kind, limits, shown, field.default)]
 
 
 def _parameter(
@@ -81,9 +81,8 @@ def _parameter(
     kind: Any,
     bounds: dict[str, Any],
     shown: OnLine,
-    field: FieldInfo | None = None,
+    default: Any = None,
 ) -> inspect.Parameter:
-    default = None if field is None else field.default
     option = typer.Option(
         shown.option or f"--{name.replace('_', '-')}",
         help=help_,
@@ -93,11 +92,10 @@ def _parameter(
         min=bounds.get("ge"),
         max=bounds.get("le"),
     )
-    required = field is not None and field.is_required()
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if required else default,
+        default=default,
         annotation=Annotated[kind | None if default is None else kind, option],
     )
 

@@ -29,9 +29,7 @@ def score_matrix(queries: Vectors, points: Vectors, metric: Metric) -> NDArray[n
         distances: NDArray[np.float64] = cdist(queries, points, "cityblock")
         return -distances.astype(np.float32)
     if metric is Metric.COSINE:
-        queries, points = queries.copy(), points.copy()
-        normalize_rows(queries)
-        normalize_rows(points)
+        queries, points = _unit(queries), _unit(points)
     scores: NDArray[np.float32] = queries @ points.T
     if metric is Metric.EUCLID:
         scores *= 2
@@ -72,8 +70,7 @@ def exact_search(
         Metric.MANHATTAN: faiss.METRIC_L1,
     }[metric]
     if metric is Metric.COSINE:
-        queries = queries.copy()
-        normalize_rows(queries)
+        queries = _unit(queries)
     heap = faiss.ResultHeap(len(queries), k, keep_max=similar)
     ids: list[IdArray] = []
     held = seen = 0
@@ -81,10 +78,7 @@ def exact_search(
         if held > max(MOST_IDS, 4 * heap.I.size):
             ids = [_keep_best(heap.I, _concatenate(ids))]
             held = len(ids[0])
-        vectors = batch.vectors
-        if metric is Metric.COSINE:
-            vectors = vectors.copy()
-            normalize_rows(vectors)
+        vectors = _unit(batch.vectors) if metric is Metric.COSINE else batch.vectors
         scores, rows = faiss.knn(queries, vectors, min(k, len(batch)), metric=measure)
         heap.add_result(scores, rows + held)
         ids.append(batch.ids)

@@ -21,17 +21,25 @@ def published(path: Path) -> Iterator[Path]:
     WriteError
         Where the disk refuses; nothing is left behind.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    remedy = "Check the folder and its free space."
+    with _replacing(path, path.with_name(f".{path.name}.partial"), remedy) as partial:
+        yield partial
+
+
+@contextmanager
+def _replacing(path: Path, partial: Path, remedy: str) -> Iterator[Path]:
+    """Yield ``partial``, which gets the name ``path`` when all went well, and goes otherwise."""
     try:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}",
-            remedy="Check the folder and its free space.",
-        ) from error
+        raise _unwritable(path, error, remedy) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError, remedy: str) -> WriteError:
+    return WriteError(f"{path} cannot be written: {error.strerror or error}", remedy=remedy)
 
 
 def sync_path(path: Path) -> None:
@@ -60,16 +68,15 @@ def take_lock(path: Path, taken: VecmigrateError) -> IO[bytes]:
     return lock
 
 
+_PARTS_REMEDY = "Free disk space, or name another folder with --parts; the same command continues."
+
 TEMPORARY = ".writing-"
 """What the name of an unfinished file begins with; the process that writes it comes next."""
 
 
 def unwritable(path: Path, error: OSError) -> WriteError:
     """Return what to raise for a file of the folder of parts that cannot be written."""
-    return WriteError(
-        f"{path} cannot be written: {error.strerror or error}",
-        remedy="Free disk space, or name another folder with --parts; the same command continues.",
-    )
+    return _unwritable(path, error, _PARTS_REMEDY)
 
 
 @contextmanager
@@ -82,13 +89,7 @@ def part_file(path: Path) -> Iterator[IO[bytes]]:
         Where the disk refuses; nothing is left behind.
     """
     unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with _replacing(path, unfinished, _PARTS_REMEDY), unfinished.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())

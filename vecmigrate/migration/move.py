@@ -144,6 +144,7 @@ def prepare(
                 created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             ),
         )
+        progress = stack.enter_context(_saved(record, state, options))
         yield Move(
             source=reader,
             description=description,
@@ -154,8 +155,8 @@ def prepare(
             options=options,
             state=state,
             callbacks=callbacks,
-            provenance=record.provenance,
-            progress=stack.enter_context(_saved(record, state, options)),
+            provenance=(progress.job or record).provenance,
+            progress=progress,
             opened=stack,
         )
 
@@ -219,8 +220,6 @@ class Move:
 
     def __post_init__(self) -> None:
         job = self.progress.job
-        if job is not None:
-            self.provenance = job.provenance
         self._skipped = Skipped(ids=list(job.skipped_ids) if job else [])
         letters = self.options.dead_letters or self._beside("dead-letters", ".jsonl")
         self._letters = DeadLetters(letters or Path("dead-letters.jsonl"), self.provenance.run())
