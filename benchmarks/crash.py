@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from crash import (
+from support.crash import (
     PAIRS,
     Stepper,
     contents,

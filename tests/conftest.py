@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus import Corpus, make_corpus
+from support.corpus import Corpus, make_corpus
 
 # With one process left to run a long file, the others would wait at the end.
 LONGEST = (
     "test_wordnet",
     "test_docs",
-    "test_qdrant_features",
-    "test_qdrant_feature_rules",
-    "test_faiss_kinds",
+    "qdrant/test_features",
+    "qdrant/test_feature_rules",
+    "faiss/test_kinds",
     "test_ray",
     "test_resume",
     "test_sync",
@@ -22,7 +22,7 @@ LONGEST = (
     "test_jobs",
     "test_dry_run",
     "test_lancedb",
-    "test_qdrant_in_place",
+    "test_in_place",
     "test_faults",
     "test_cutover",
     "test_translators",
@@ -33,22 +33,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--record-qdrant",
         action="store_true",
-        help="keep how the tests end at VECMIGRATE_TEST_QDRANT_URL (tests/qdrant_recording.py)",
+        help="keep how the tests end at VECMIGRATE_TEST_QDRANT_URL (support/qdrant/recording.py)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--record-qdrant"):
         # Its imports are of no use to other runs.
-        from qdrant_recording import Recorder
+        from support.qdrant.recording import Recorder
 
         config.pluginmanager.register(Recorder())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest."""
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.with_suffix("").as_posix()
+        return next((i for i, end in enumerate(LONGEST) if name.endswith(end)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,0 +1,819 @@
+"""A target follows its source, leaves alone what others wrote, and becomes native over time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from support.corpus import unit
+from support.qdrant.places import open_place
+from typer.testing import CliRunner
+from vecmigrate_faiss.exchange import belonging, complete
+from vecmigrate_faiss.location import Location
+
+from vecmigrate import KernelRidge, Procrustes, migrate, open_source, save_translator
+from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
+from vecmigrate.cli import app
+from vecmigrate.connector.addresses import followed_place
+from vecmigrate.connector.registry import open_sink, open_updater
+from vecmigrate.cutover import cut_over, roll_back
+from vecmigrate.errors import (
+    BadVectorError,
+    InputError,
+    LockedError,
+    MismatchError,
+    NotVerifiedError,
+    TerminatedError,
+    UsageError,
+    WriteError,
+)
+from vecmigrate.evaluation.search import exact_search
+from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.collection import (
+    ENCODED,
+    ORIGIN_FIELD,
+    TRANSLATED,
+    EncoderIdentity,
+    Metric,
+    Provenance,
+    TargetSpec,
+)
+from vecmigrate.state.file import open_records
+from vecmigrate.state.ledger import ledger_path
+from vecmigrate.sync.options import SyncOptions, SyncResult
+from vecmigrate.sync.run import sync
+from vecmigrate.sync.status import Status, status_of
+from vecmigrate.verification import VerifyOptions, verify
+from vecmigrate.verification.records import VerificationLog
+
+N, OLD, NEW = 300, 12, 16
+PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]
+MADE = Provenance(vecmigrate_version="0", source="faiss:none", created_at="2026-01-01")
+IDENTITY = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A migrated collection, and both encoders' vectors of all points there may ever be."""
+
+    folder: Path
+    source: str
+    target: str
+    old: np.ndarray
+    new: np.ndarray
+
+    @property
+    def translator(self) -> Path:
+        return self.folder / "t.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state" / "state.sqlite"
+
+    @property
+    def encoder(self) -> str:
+        return f"vectors:{self.folder}/new.npy?name=new-model"
+
+    def run(self, **settings: Any) -> SyncResult:
+        return sync(self.source, self.target, self.translator, self.state, **settings)
+
+    def status(self, source: str | None = None) -> Status:
+        with open_records(self.state) as records:
+            return status_of(self.target, self.state, records, source)
+
+    def forget(self) -> None:
+        shutil.rmtree(self.state.parent / "ledgers")
+
+
+def place(store: str, folder: Path, name: str) -> str:
+    if store == "qdrant-edge":
+        return f"qdrant-edge:{folder}/{name}-e"
+    return f"faiss:{folder}/{name}.faiss" if store == "faiss" else f"qdrant:{folder}/{name}-q/c"
+
+
+def payload(i: int, **more: Any) -> dict[str, Any]:
+    return {"text": f"text number {i}", "at": 1000 + i, "n": i, **more}
+
+
+def points(vectors: np.ndarray, ids: list[int], **more: Any) -> VectorBatch:
+    return VectorBatch(
+        np.array(ids, np.int64), np.ascontiguousarray(vectors[ids]),
+        [payload(i, **more) for i in ids],
+    )  # fmt: skip
+
+
+def make(
+    folder: Path, old_store: str = "faiss", new_store: str = "faiss", *, anchors: bool = False,
+    kernel: bool = False,
+) -> Job:  # fmt: skip
+    rng = np.random.default_rng(0)
+    old = unit(rng.standard_normal((2 * N, OLD)))
+    rotation = np.linalg.qr(rng.standard_normal((NEW, NEW)))[0][:OLD]
+    # What a map cannot know, so that a true vector is worth something.
+    new = unit(old @ rotation + 0.25 * rng.standard_normal((2 * N, NEW)))
+    np.save(folder / "new.npy", new)
+    job = Job(folder, place(old_store, folder, "old"), place(new_store, folder, "new"), old, new)
+    fitted = (KernelRidge() if kernel else Procrustes()).fit(old[:60], new[:60])
+    save_translator(fitted, job.translator, target_encoder=IDENTITY, mixing_scale=0.9)
+    spec = TargetSpec(dimension=OLD, metric=Metric.COSINE, text_field="text", provenance=MADE)
+    with open_sink(job.source, spec) as sink:
+        sink.write(points(old, list(range(N))))
+        sink.finish()
+    kept = folder / "a.parquet" if anchors else None
+    if kept is not None:
+        card = AnchorCard(
+            source=job.source, population=N, seed=0, strategy=Strategy.UNIFORM,
+            target_encoder=IDENTITY, metric=Metric.COSINE,
+        )  # fmt: skip
+        texts = [f"text number {i}" for i in range(60)]
+        save_anchors(AnchorSet(np.arange(60), old[:60], new[:60], card, texts), kept)
+    migrate(job.source, job.target, job.translator, keep_anchors=kept, state=job.state)
+    return job
+
+
+@contextmanager
+def editing(uri: str) -> Iterator[Any]:
+    with open_source(uri) as source:
+        found = source.describe().provenance
+    with open_updater(uri, found or MADE) as updater:
+        yield updater
+        updater.finish()
+
+
+def contents(uri: str) -> dict[Any, tuple[np.ndarray, dict[str, Any]]]:
+    with open_source(uri) as source:
+        return {
+            i: (vector.copy(), dict(fields))
+            for batch in source.batches(1000)
+            for i, vector, fields in zip(
+                batch.ids.tolist(), batch.vectors, batch.payloads or [], strict=True
+            )
+        }
+
+
+def same(one: str, other: str) -> bool:
+    first, second = contents(one), contents(other)
+    return first.keys() == second.keys() and all(
+        np.allclose(first[i][0], second[i][0], atol=1e-5)
+        and {**first[i][1], ORIGIN_FIELD: 0} == {**second[i][1], ORIGIN_FIELD: 0}
+        for i in first
+    )
+
+
+def change_the_source(job: Job) -> None:
+    """Five arrive, one changes its vector, two their payload, three vanish."""
+    changed = points(job.old, [10])
+    with editing(job.source) as source:
+        source.upsert(points(job.old, list(range(N, N + 5))))
+        source.upsert(changed.with_vectors(np.ascontiguousarray(job.old[[500]])))
+        source.upsert(points(job.old, [20, 21], more={"nested": [1, None]}))
+        source.delete(np.array([30, 31, 299]))
+
+
+@pytest.mark.parametrize(("old", "new"), [*PAIRS, ("qdrant-edge", "qdrant-edge")])
+def test_a_target_follows_its_source(old: str, new: str, tmp_path: Path) -> None:
+    job = make(tmp_path, old, new)
+    first = job.run()
+    assert (first.adopted, first.wrote) == (N, 0)
+    change_the_source(job)
+    before = contents(job.target)
+    planned = job.run(dry_run=True)
+    assert (planned.arrived, planned.changed, planned.vanished) == (5, 3, 3)
+    assert str(contents(job.target)) == str(before)
+    done = job.run(batch_size=2)
+    assert (done.arrived, done.changed, done.vanished) == (5, 3, 3)
+    assert done.count == N + 2
+    whole = place(new, tmp_path, "whole")
+    migrate(job.source, whole, job.translator)
+    assert same(job.target, whole)
+    found = verify(job.source, job.target, job.translator, VerifyOptions(full=True))
+    assert found.passed, found.failures
+    status = job.status(job.source)
+    assert (status.count, status.translated, status.other) == (N + 2, N + 2, 0)
+    again = job.run()
+    assert (again.wrote, again.adopted, again.left_alone) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_a_target_on_a_server_follows_and_becomes_native(kind: str, tmp_path: Path) -> None:
+    job = make(tmp_path)
+    with open_place(kind, tmp_path) as there:
+        job = replace(job, target=there.uri(there.name()))
+        migrate(job.source, job.target, job.translator, state=job.state)
+        assert job.run().adopted == N
+        change_the_source(job)
+        done = job.run()
+        assert (done.arrived, done.changed, done.vanished) == (5, 3, 3)
+        found = verify(job.source, job.target, job.translator, VerifyOptions(full=True))
+        assert found.passed, found.failures
+        assert job.run(reembed_budget="20", encoder=job.encoder).reembedded == 20
+        assert job.run().wrote == 0
+        assert job.status().encoded == 20
+
+
+def test_nothing_to_do_touches_nothing(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.run()
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    times = [path.stat().st_mtime_ns for path in files]
+    job.run()
+    assert [path.stat().st_mtime_ns for path in files] == times
+
+
+@pytest.mark.parametrize("words", ["Flat", "IVF8,Flat", "HNSW8,Flat", "IDMap2,Flat"])
+def test_every_kind_of_index_keeps_its_kind(tmp_path: Path, words: str) -> None:
+    job = make(tmp_path)
+    index = faiss.index_factory(OLD, words, faiss.METRIC_INNER_PRODUCT)
+    index.train(job.old)
+    ids = np.arange(N)
+    index.add_with_ids(job.old[:N], ids) if "IDMap" in words else index.add(job.old[:N])
+    path = tmp_path / "kind.faiss"
+    faiss.write_index(index, str(path))
+    job = replace(job, source=f"faiss:{path}", target=f"faiss:{tmp_path}/kind-new.faiss")
+    migrate(job.source, job.target, job.translator, state=job.state)
+    with open_source(job.target) as target:
+        kind = target.describe().index_type
+    job.run()
+    index.add_with_ids(job.old[N:][:7], ids[:7] + N) if "IDMap" in words else index.add(
+        job.old[N:][:7]
+    )
+    faiss.write_index(index, str(path))
+    assert job.run().arrived == 7
+    with open_source(job.target) as target:
+        assert target.describe().index_type == kind
+        assert target.search(job.new[:3], 5)
+    found = verify(job.source, job.target, job.translator, VerifyOptions(full=True))
+    assert found.passed, found.failures
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS[:2])
+def test_what_others_wrote_is_left_alone(old: str, new: str, tmp_path: Path) -> None:
+    job = make(tmp_path, old, new)
+    job.run()
+    with editing(job.target) as target:
+        # Of its own id; of one that is ours; and of one that will arrive.
+        target.upsert(points(job.new, [550, 40, 41, N + 1], app=True))
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [40, 42, N + 1, N + 2], more=1))
+        source.delete(np.array([41, 43]))
+    done = job.run()
+    assert (done.arrived, done.changed, done.vanished, done.left_alone) == (1, 1, 1, 2)
+    found = contents(job.target)
+    for i in (550, 40, 41, N + 1):
+        assert found[i][1]["app"] is True
+        np.testing.assert_allclose(found[i][0], job.new[i], atol=1e-6)
+    assert 43 not in found
+    assert (again := job.run()).wrote == 0, again
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [40], more=2))
+        source.delete(np.array([N + 1]))
+    assert job.run().wrote == 0
+    status = job.status()
+    assert (status.translated, status.other, status.count) == (N - 3 + 1, 4, N + 2)
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS[:2])
+def test_a_lost_ledger_is_rebuilt_and_deletes_nothing_unmarked(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    job = make(tmp_path, old, new)
+    job.run()
+    with editing(job.target) as target:
+        target.upsert(points(job.new, [550, 40], app=True))
+    job.forget()
+    change_the_source(job)
+    done = job.run()
+    # A vector that changed while nothing was known of it looks like somebody's own.
+    assert (done.arrived, done.changed, done.vanished, done.left_alone) == (5, 2, 0, 2)
+    assert {30, 31, 299, 550} <= contents(job.target).keys()
+    assert job.run().wrote == 0
+    job.forget()
+    assert job.run(adopt=True).changed == 2
+    assert {30, 31, 299, 550} <= contents(job.target).keys()
+
+
+def test_marks_tell_what_vanished_without_a_ledger(tmp_path: Path) -> None:
+    job = make(tmp_path, "faiss", "qdrant", anchors=True)
+    kept = tmp_path / "a.parquet"
+    with editing(job.target) as target:
+        target.upsert(points(job.new, [550], app=True))
+    change_the_source(job)
+    done = job.run(keep_anchors=kept)
+    assert (done.arrived, done.changed, done.vanished, done.left_alone) == (5, 2, 3, 0)
+    assert 550 in contents(job.target)
+    # Point 10 is an anchor: its text is the same, so that its true vector is.
+    asked = VerifyOptions(full=True, keep_anchors=kept)
+    found = verify(job.source, job.target, job.translator, asked)
+    assert [check.name for check in found.failures] == ["count", "ids"]
+    assert found.checks[1].figures
+
+
+def test_a_true_vector_stays_until_its_text_changes(tmp_path: Path) -> None:
+    job = make(tmp_path, anchors=True)
+    kept = tmp_path / "a.parquet"
+    job.run(keep_anchors=kept)
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [5], more=1))
+        source.upsert(points(job.old, [6], text="another text"))
+        source.upsert(points(job.old, [N + 3]))
+    assert job.run(keep_anchors=kept).changed == 2
+    found = contents(job.target)
+    np.testing.assert_allclose(found[5][0], job.new[5], atol=1e-6)
+    assert (found[5][1][ORIGIN_FIELD], found[5][1]["more"]) == (ENCODED, 1)
+    assert found[6][1][ORIGIN_FIELD] == found[N + 3][1][ORIGIN_FIELD] == TRANSLATED
+    assert not np.allclose(found[6][0], job.new[6], atol=1e-2)
+    asked = VerifyOptions(full=True, keep_anchors=kept)
+    verified = verify(job.source, job.target, job.translator, asked)
+    assert verified.passed, verified.failures
+    with pytest.raises(MismatchError, match="kept anchors"):
+        job.run()
+    job.forget()
+    (job.state).unlink()
+    with pytest.raises(MismatchError, match="holds true vectors"):
+        job.run(source_moved=True)
+
+
+def test_changes_by_ids_and_by_a_field(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.run(changed_by="at")
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N + 1]))
+        source.upsert(points(job.old, [7], more=1))  # its time stays: not noticed by field
+        source.upsert(points(job.old, [8], more=1, at=9999))
+        source.delete(np.array([9]))
+    by_ids = job.run(changed_by="ids", dry_run=True)
+    assert (by_ids.arrived, by_ids.changed, by_ids.vanished) == (1, 0, 1)
+    by_field = job.run(changed_by="at")
+    assert (by_field.arrived, by_field.changed, by_field.vanished) == (1, 1, 1)
+    assert job.run(changed_by="at").wrote == 0
+    assert job.run().changed == 1
+    with pytest.raises(InputError, match="'text' of point 0 holds no time"):
+        job.run(changed_by="text")
+
+
+def test_a_field_that_no_point_has_tells_of_no_change(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    with pytest.raises(UsageError, match="at, n, text"):
+        job.run(changed_by="att")
+    assert job.status().last_sync is None
+    job.run(changed_by="at")
+    change_the_source(job)
+    with pytest.raises(UsageError, match="text"):
+        job.run(changed_by="att")
+
+
+def test_bad_vectors_are_refused_or_left_out(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.run()
+    bad = points(job.old, [N, N + 1])
+    bad.vectors[1] = np.nan
+    with editing(job.source) as source:
+        source.upsert(bad)
+    before = contents(job.target)
+    with pytest.raises(BadVectorError, match="301"):
+        job.run()
+    assert str(contents(job.target)) == str(before)
+    done = job.run(on_bad_vector="skip")
+    assert (done.arrived, done.skipped_ids) == (1, (N + 1,))
+    assert job.run(on_bad_vector="skip").wrote == 0
+
+
+def test_an_emptied_source_is_refused(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.run()
+    with editing(job.source) as source:
+        source.delete(np.arange(10, N))
+    with pytest.raises(MismatchError, match="290 of 300 points would be deleted"):
+        job.run()
+    assert len(contents(job.target)) == N
+    assert job.run(max_vanished=1).vanished == 290
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    other = tmp_path / "other.safetensors"
+    save_translator(Procrustes().fit(job.old[:90], job.new[:90]), other)
+    with pytest.raises(MismatchError, match="another translator"):
+        sync(job.source, job.target, other, job.state)
+    copy = tmp_path / "copy.faiss"
+    for end in ("", ".jsonl", ".vecmigrate.json"):
+        shutil.copy(f"{tmp_path}/old.faiss{end}", f"{copy}{end}")
+    with pytest.raises(MismatchError, match="was written from"):
+        sync(f"faiss:{copy}", job.target, job.translator, job.state)
+    moved = SyncOptions(source_moved=True)
+    assert sync(f"faiss:{copy}", job.target, job.translator, job.state, moved).adopted == N
+    assert sync(f"faiss:{copy}", job.target, job.translator, job.state).wrote == 0
+    with pytest.raises(MismatchError):
+        sync(job.source, job.source, job.translator, job.state)
+    with pytest.raises(UsageError, match="belong together"):
+        job.run(reembed_budget="5")
+    np.save(tmp_path / "else.npy", job.new)
+    with pytest.raises(MismatchError, match="in the space of"):
+        job.run(reembed_budget="5", encoder=f"vectors:{tmp_path}/else.npy?name=else")
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    seen: list[str] = []
+
+    def again(_: int) -> None:
+        if not seen:
+            with pytest.raises(LockedError) as caught:
+                job.run()
+            seen.append(str(caught.value))
+
+    job.run(progress=again)
+    assert "process " in seen[0]
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS[:2])
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_stopped_at_any_batch_and_run_again_is_the_same(
+    old: str, new: str, batches: int, tmp_path: Path
+) -> None:
+    job = make(tmp_path, old, new)
+    job.run()
+    change_the_source(job)
+    asked = iter(range(100))
+    with pytest.raises(TerminatedError):
+        job.run(batch_size=2, stop=lambda: next(asked) == batches - 1)
+    # What was being written may change once more, or back, before the next run.
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N + 1, 20], more=3))
+    job.run()
+    whole = place(new, tmp_path, "whole")
+    migrate(job.source, whole, job.translator)
+    assert same(job.target, whole)
+    assert job.run().wrote == 0
+    assert not (tmp_path / ".new.faiss.vecmigrate-update").exists()
+
+
+# One process forks those that are killed, since importing takes longer than a small sync. Counted
+# are the calls by which Python touches a disk, from when the target is opened for changes.
+KILLER = """
+import json, os, signal, sys
+import vecmigrate.sync.run, vecmigrate.sync.write, vecmigrate_faiss.updater
+import vecmigrate_qdrant.updater, vecmigrate_qdrant.source
+from vecmigrate.cli import main
+TOUCHING = {"open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
+            "replace", "rename", "execute", "executemany", "commit"}
+opened = vecmigrate.sync.write.open_updater
+for line in sys.stdin:
+    step, argv = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        left = [step]
+        def count(frame, event, called):
+            if event == "c_call" and called.__name__ in TOUCHING:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        def counting(*given):
+            sys.setprofile(count)
+            return opened(*given)
+        vecmigrate.sync.write.open_updater = counting
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.argv[1:] = argv
+        try:
+            main()
+        except SystemExit as ended:
+            os._exit(ended.code or 0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("store", "every", "least"), [("faiss", 30, 17), ("qdrant", 14, 5)])
+def test_killed_while_it_writes_and_run_again_is_the_same(
+    store: str, every: int, least: int, tmp_path: Path
+) -> None:
+    job = make(tmp_path, store, store)
+    job.run()
+    change_the_source(job)
+    whole = place(store, tmp_path, "whole")
+    migrate(job.source, whole, job.translator)
+    pristine = tmp_path / "pristine"
+    shutil.copytree(tmp_path, pristine)
+    argv = ["sync", job.source, job.target, "--translator", str(job.translator), "--state",
+            str(job.state)]  # fmt: skip
+    # Around the renamings of FAISS each step, elsewhere some.
+    steps = sorted({*range(1, 400, every), *(range(118, 132) if store == "faiss" else ())})
+    landed = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as killer:
+        assert killer.stdin is not None
+        assert killer.stdout is not None
+        for step in steps:
+            for path in pristine.iterdir():
+                here = tmp_path / path.name
+                shutil.rmtree(here) if here.is_dir() else here.unlink(missing_ok=True)
+                (shutil.copytree if path.is_dir() else shutil.copy2)(path, here)
+            print(json.dumps([step, argv]), file=killer.stdin, flush=True)
+            code = int(killer.stdout.readline())
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL
+            landed += 1
+            # A reader finds a whole collection.
+            assert len(contents(job.target)) in range(N, N + 8)
+            job.run()
+            assert same(job.target, whole), step
+            assert job.run().wrote == 0
+            assert not (tmp_path / ".new.faiss.vecmigrate-update").exists(), step
+        killer.stdin.close()
+    assert landed >= least
+
+
+def test_a_reader_meets_files_that_belong_together(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    reader = """
+import sys
+from vecmigrate import open_source
+seen = set()
+print("ready", flush=True)
+while True:
+    with open_source(sys.argv[1]) as source:
+        versions = set()
+        for batch in source.batches(1000):
+            versions |= {payload["version"] for payload in batch.payloads}
+        assert len(versions) == 1, versions
+        seen |= versions
+    if len(seen) == 4:
+        break
+"""
+    with editing(job.target) as target:
+        target.upsert(points(job.new, list(range(N)), version=0))
+    with subprocess.Popen(
+        [sys.executable, "-c", reader, job.target], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for version in range(1, 200):
+            if process.poll() is not None:
+                break
+            with editing(job.target) as target:
+                target.upsert(points(job.new, list(range(N)), version=version))
+        process.kill()
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def half_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A target whose new index has the name while its sidecar could not be given its own."""
+    job = make(tmp_path)
+
+    def full(location: Location) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with open_updater(job.target, MADE) as target, monkeypatch.context() as patch:
+        target.upsert(points(job.new, [3], version=7))
+        patch.setattr("vecmigrate_faiss.exchange.complete", full)
+        with pytest.raises(WriteError):
+            target.finish()
+    return job
+
+
+def test_an_exchange_that_fails_after_the_index_has_its_name_loses_nothing(
+    half_exchanged: Job,
+) -> None:
+    target = half_exchanged.target
+    assert contents(target)[3][1]["version"] == 7
+
+    with editing(target) as edited:
+        edited.delete(np.array([4]))
+    after = contents(target)
+    assert after[3][1]["version"] == 7
+    assert after.keys() == set(range(N)) - {4}
+
+
+def test_files_that_get_their_names_while_they_are_opened_are_opened_again(
+    half_exchanged: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[Location] = []
+
+    def moved_meanwhile(location: Location) -> tuple[Path, Path]:
+        found = belonging(location)
+        if not moved:
+            complete(location)
+            moved.append(location)
+        return found
+
+    monkeypatch.setattr("vecmigrate_faiss.sidecars.belonging", moved_meanwhile)
+    assert contents(half_exchanged.target)[3][1]["version"] == 7
+    assert moved
+
+
+def recall(job: Job) -> float:
+    """Share of a true re-embedding's top ten that the target returns."""
+    rng = np.random.default_rng(9)
+    queries = unit(job.new[:N][::3] + 0.1 * rng.standard_normal((N // 3, NEW)))
+    truth = exact_search([points(job.new, list(range(N)))], queries, 10, Metric.COSINE)
+    with open_source(job.target) as target:
+        found = exact_search(target.batches(1000), queries, 10, Metric.COSINE)
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]))
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS[:2])
+def test_a_budget_makes_a_collection_native_over_runs(old: str, new: str, tmp_path: Path) -> None:
+    job = make(tmp_path, old, new, anchors=True, kernel=True)
+    asked: dict[str, Any] = {"keep_anchors": tmp_path / "a.parquet"}
+    job.run(**asked)
+    recalls, shares = [recall(job)], [job.status().encoded]
+    asked |= {"reembed_budget": "80 texts", "encoder": job.encoder}
+    for expected in (80, 80, 80, 0):
+        assert job.run(**asked).reembedded == expected
+        recalls.append(recall(job))
+        shares.append(job.status().encoded)
+    assert shares == [60, 140, 220, 300, 300]
+    assert recalls[0] < recalls[1] < recalls[2] < recalls[3] == recalls[4]
+    assert recalls[3] > 0.999
+    status = job.status()
+    assert (status.translated, status.is_native) == (0, True)
+    assert all(fields[ORIGIN_FIELD] == ENCODED for _, fields in contents(job.target).values())
+
+
+def test_the_uncertain_and_the_asked_for_come_first(tmp_path: Path) -> None:
+    job = make(tmp_path, anchors=True, kernel=True)
+    kept = tmp_path / "a.parquet"
+    job.run(keep_anchors=kept)
+    [ledger] = (job.state.parent / "ledgers").iterdir()
+    with sqlite3.connect(ledger) as connection:
+        variances = dict(connection.execute("SELECT id, variance FROM points WHERE origin = 0"))
+    assert len(set(variances.values())) > 200
+    queries = tmp_path / "queries.npy"
+    np.save(queries, np.repeat(job.new[[200]], 50, axis=0))
+    with open_source(job.target) as target:
+        [near] = target.search(job.new[[200]], 10)
+    hits = {i: 51 if i in near.tolist() else 1 for i in variances}
+    best = sorted(variances, key=lambda i: -variances[i] * hits[i])[:12]
+    done = job.run(keep_anchors=kept, reembed_budget="12", encoder=job.encoder, queries=queries)
+    assert done.reembedded == 12
+    marked = {i for i, (_, p) in contents(job.target).items() if p[ORIGIN_FIELD] == ENCODED}
+    assert marked - set(range(60)) == set(best)
+    assert set(near.tolist()) - set(range(60)) <= marked
+
+
+def test_a_budget_of_tokens_and_a_map_without_variance(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    said: list[str] = []
+    # A text of some 15 characters is 4 tokens where no tokenizer is at hand.
+    done = job.run(reembed_budget="20 tokens", encoder=job.encoder, announce=said.append)
+    assert done.reembedded == 5
+    assert "tells no variance" in said[0]
+    marked = [i for i, (_, p) in contents(job.target).items() if ORIGIN_FIELD in p]
+    assert len(marked) == 5
+    assert max(marked) - min(marked) > 20
+
+
+def test_what_others_rewrote_is_not_reembedded(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.run()
+    with editing(job.target) as target:
+        target.upsert(points(job.new, list(range(100)), app=True))
+    done = job.run(reembed_budget="1000", encoder=job.encoder)
+    assert done.reembedded == 200
+    assert all("app" in p for i, (_, p) in contents(job.target).items() if i < 100)
+    assert job.status().is_native
+
+
+@pytest.mark.parametrize("store", ["faiss", "qdrant"])
+def test_cutover_asks_for_a_new_verification(store: str, tmp_path: Path) -> None:
+    job = make(tmp_path, store, store)
+    name = f"faiss:{tmp_path}/live.faiss" if store == "faiss" else f"qdrant:{tmp_path}/new-q/live"
+
+    def verified() -> None:
+        found = verify(job.source, job.target, job.translator)
+        assert found.passed
+        with open_records(job.state) as records:
+            VerificationLog(records).add(followed_place(job.target), found)
+
+    job.run()
+    verified()
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [7], n=-1))
+    job.run()
+    with open_records(job.state) as records, pytest.raises(NotVerifiedError, match="changed since"):
+        cut_over(name, job.target, records)
+    verified()
+    with open_records(job.state) as records:
+        cut_over(name, job.target, records)
+    # By the readers' name it is the same collection with the same ledger.
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N + 1]))
+    done = sync(job.source, name, job.translator, job.state)
+    assert (done.arrived, done.adopted) == (1, 0)
+    assert N + 1 in contents(name)
+    status = job.status(job.source)
+    assert status.readers == (spelled_name(name),)
+    assert status.verified is not None
+    assert status.verified.changed_since
+    assert status.pending is not None
+    assert (status.pending.arrived, status.pending.vanished) == (0, 0)
+
+
+def spelled_name(name: str) -> str:
+    from vecmigrate.connector.registry import require_switcher
+    from vecmigrate.connector.uri import parse_uri
+
+    return require_switcher(name).spelled(parse_uri(name))
+
+
+def test_after_a_rollback_a_name_is_not_written_to(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    name = f"faiss:{tmp_path}/live.faiss"
+    for end in ("", ".jsonl", ".vecmigrate.json"):
+        shutil.copy(f"{tmp_path}/old.faiss{end}", f"{tmp_path}/live.faiss{end}")
+    with open_records(job.state) as records:
+        cut_over(name, job.target, records, unverified=True)
+    assert sync(job.source, name, job.translator, job.state).adopted == N
+    with open_records(job.state) as records:
+        roll_back(name, records)
+    with pytest.raises(MismatchError, match="was not written by vecmigrate migrate"):
+        sync(job.source, name, job.translator, job.state)
+
+
+def invoke(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    found: dict[str, Any] = json.loads(done.stdout)
+    return {**found, "exit_code": done.exit_code}
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    state = ["--state", str(job.state)]
+    options = ["--translator", str(job.translator), *state]
+    assert invoke("sync", job.source, job.target, *options)["adopted"] == N
+    change_the_source(job)
+    pending = invoke("status", job.target, "--source", job.source, *state)
+    assert pending["pending"] == {"arrived": 5, "vanished": 3}
+    assert invoke("sync", job.source, job.target, *options, "--dry-run")["changed"] == 3
+    done = invoke("sync", job.source, job.target, *options)
+    assert (done["arrived"], done["changed"], done["vanished"]) == (5, 3, 3)
+    status = invoke("status", job.target, "--source", job.source, *state)
+    assert status["pending"] == {"arrived": 0, "vanished": 0}
+    assert status["last_sync"]["vanished"] == 3
+    assert (status["translated"], status["native"]) == (N + 2, False)
+    shown = CliRunner().invoke(app, ["status", job.target, *state]).stdout
+    assert "302 (100.0%)" in shown
+    refused = invoke("sync", job.target, job.source, *options)
+    assert refused["exit_code"] == 5
+    with open_records(job.state) as records:
+        runs = records.execute("SELECT command, exit_code, counts FROM runs").fetchall()
+    assert ("sync", 5, "{}") in runs
+    assert any(command == "sync" and '"arrived": 5' in counts for command, _, counts in runs)
+
+
+def sync_told_to_stop(job: Job) -> tuple[int | None, str]:
+    """Send SIGTERM to a sync that has begun and has work left; None if it was done before."""
+    ledger = ledger_path(job.state, job.target)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vecmigrate", "sync", job.source, job.target, "--translator",
+         str(job.translator), "--state", str(job.state), "--batch-size", "1", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    told = False
+    while not told and process.poll() is None:
+        time.sleep(0.005)
+        if not ledger.exists():
+            continue
+        with closing(sqlite3.connect(ledger, timeout=60, isolation_level=None)) as connection:
+            # While this is held the ledger cannot be written to: a run with points left cannot end.
+            connection.execute("BEGIN IMMEDIATE")
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables >= 3 and (
+                0 < connection.execute("SELECT count(*) FROM points").fetchone()[0] < N
+            ):
+                process.send_signal(signal.SIGTERM)
+                told = True
+                time.sleep(0.2)
+            connection.execute("ROLLBACK")
+    out, _ = process.communicate()
+    return (process.returncode if told else None), out
+
+
+def test_sigterm_ends_it_and_the_same_command_continues(tmp_path: Path) -> None:
+    for attempt in range(10):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        job = make(folder, "qdrant", "qdrant")
+        code, out = sync_told_to_stop(job)
+        if code is not None:
+            break
+    assert code == 143, out
+    assert "Run the same command to continue" in out
+    done = job.run()
+    assert 0 < done.adopted < N

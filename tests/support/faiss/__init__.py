@@ -1,0 +1,1 @@
+"""FAISS indexes of every kind, for tests."""

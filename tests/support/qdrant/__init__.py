@@ -1,0 +1,1 @@
+"""Qdrant for tests: places, collections, a stand-in for a server."""

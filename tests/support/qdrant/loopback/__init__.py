@@ -1,0 +1,1 @@
+"""A Qdrant server on the loopback interface, on the engine of a real one."""
