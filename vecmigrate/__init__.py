@@ -1,7 +1,7 @@
 """Move a vector index into a new encoder's space without re-embedding the corpus."""
 
 from vecmigrate.anchors import draw_anchors, load_anchors
-from vecmigrate.connector.registry import open_sink, open_source
+from vecmigrate.connector.registry import open_sink, open_source, open_updater, resume_sink
 from vecmigrate.encoders import open_encoder
 from vecmigrate.evaluation import evaluate
 from vecmigrate.migration.run import migrate
@@ -30,6 +30,8 @@ __all__ = [
     "open_encoder",
     "open_sink",
     "open_source",
+    "open_updater",
     "patience",
+    "resume_sink",
     "save_translator",
 ]

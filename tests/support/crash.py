@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate import Procrustes, open_sink, open_source, save_translator
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import Metric, TargetSpec
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.state import open_state
 from vecmigrate.state.migrations import MigrationTable
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from vecmigrate.points.batch import IdArray, PointId
-from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.connector import EncoderIdentity, IdArray, PointId
 
 N, QUERIES, TOPICS = 3000, 300, 12
 OLD_DIM, NEW_DIM = 24, 32

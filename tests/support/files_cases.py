@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecmigrate import Procrustes, open_sink, open_source
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.points.collection import Metric, TargetSpec
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch, id_array
 
 COUNT, DIM = 2500, 16
 

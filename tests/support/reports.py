@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vecmigrate.points.collection import CollectionDescription, EncoderIdentity, IdKind, Metric
+from vecmigrate.connector import CollectionDescription, EncoderIdentity, IdKind, Metric
 from vecmigrate.report.schema import (
     Calibration,
     CalibrationDecile,

@@ -24,7 +24,7 @@ from vecmigrate.connector.source import (
 )
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.updater import Updater
-from vecmigrate.connector.uri import StoreURI
+from vecmigrate.connector.uri import StoreURI, parse_uri
 from vecmigrate.errors import (
     InputError,
     LockedError,
@@ -53,6 +53,9 @@ from vecmigrate.points.batch import (
 )
 from vecmigrate.points.canonical import float32_setting, payload_json
 from vecmigrate.points.collection import (
+    ENCODED,
+    ORIGIN_FIELD,
+    TRANSLATED,
     CollectionDescription,
     EncoderIdentity,
     IdKind,
@@ -70,6 +73,9 @@ from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.runtime.waiting import Waiting, is_known, make_known, patience_seconds
 
 __all__ = [
+    "ENCODED",
+    "ORIGIN_FIELD",
+    "TRANSLATED",
     "Absent",
     "CollectionDescription",
     "Connector",
@@ -121,6 +127,7 @@ __all__ = [
     "map_in_parallel",
     "name_some",
     "parse_duration",
+    "parse_uri",
     "partition_tokens",
     "patience_seconds",
     "payload_json",

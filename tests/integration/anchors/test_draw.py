@@ -17,6 +17,7 @@ from support.qdrant.edge_places import STORES, copied
 
 from vecmigrate import draw_anchors, load_anchors, open_encoder, open_source
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.connector import EncoderIdentity, Metric
 from vecmigrate.encoders import Encoder
 from vecmigrate.errors import (
     BadVectorError,
@@ -25,7 +26,6 @@ from vecmigrate.errors import (
     TargetExistsError,
     UnreachableError,
 )
-from vecmigrate.points.collection import EncoderIdentity, Metric
 
 
 class CountingEncoder:

@@ -16,9 +16,8 @@ from vecmigrate import (
 )
 from vecmigrate.anchors import AnchorSet, Strategy
 from vecmigrate.anchors.strategy import choose_anchors
+from vecmigrate.connector import ENCODED, ORIGIN_FIELD, TRANSLATED, EncoderIdentity, VectorBatch
 from vecmigrate.errors import MismatchError, UsageError
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, EncoderIdentity
 
 NEW = EncoderIdentity(name="new-model", dimension=NEW_DIM, normalized=True)
 

@@ -18,8 +18,8 @@ from support.crash import contents, make_source, make_translator, place, start
 from typer.testing import CliRunner
 
 from vecmigrate.cli import app
+from vecmigrate.connector import Process
 from vecmigrate.errors import ExitCode
-from vecmigrate.runtime.process import Process
 from vecmigrate.state import open_state
 from vecmigrate.state.runs import KILLED, RUNNING, UNKNOWN, RunLog
 

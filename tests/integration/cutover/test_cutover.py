@@ -24,14 +24,13 @@ from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_source, save_translator
 from vecmigrate.cli import app
+from vecmigrate.connector import EncoderIdentity, parse_uri
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.registry import require_switcher
-from vecmigrate.connector.uri import parse_uri
 from vecmigrate.cutover import cut_over, drop_source, plan_drop, roll_back
 from vecmigrate.cutover.readers import name_uri
 from vecmigrate.errors import ExitCode, InputError, MismatchError, NotVerifiedError, UsageError
-from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.sync.status import status_of
+from vecmigrate.sync import status_of
 from vecmigrate.verification import verify
 from vecmigrate.verification.records import VerificationLog
 
@@ -313,8 +312,7 @@ print(seen)
 def two_generations(folder: Path) -> dict[str, int]:
     """An index of a user's own with a flat sidecar, and one that vecmigrate wrote."""
     from vecmigrate import open_sink
-    from vecmigrate.points.batch import VectorBatch
-    from vecmigrate.points.collection import Metric, TargetSpec
+    from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 
     index = faiss.IndexFlatL2(OLD_DIM)
     index.add(np.eye(50, OLD_DIM, dtype=np.float32) + np.arange(50, dtype=np.float32)[:, None])

@@ -18,14 +18,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner
 
 from vecmigrate import load_anchors, load_translator, open_sink
-from vecmigrate.cli.app import app
+from vecmigrate.cli import app
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.dry_run import Budget, DryRunOptions, dry_run
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError
-from vecmigrate.evaluation import Query, read_queries
-from vecmigrate.evaluation.metrics import recall_against
-from vecmigrate.evaluation.search import exact_search
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import Metric, TargetSpec
+from vecmigrate.evaluation import Query, exact_search, read_queries, recall_against
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind
 from vecmigrate.translators.fit import Method

@@ -10,10 +10,9 @@ from support.corpus import NEW_DIM, OLD_DIM, Corpus, unit
 from support.qdrant.edge_places import STORES, copied
 
 from vecmigrate import Procrustes, evaluate, migrate, open_sink
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.evaluation import read_queries
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import Metric, TargetSpec
 
 
 def top(queries: np.ndarray, points: np.ndarray, k: int) -> list[set[int]]:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, save_translator
 from vecmigrate.cli import app
-from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.connector import EncoderIdentity
 
 NEW = EncoderIdentity(name="new-model", dimension=12, normalized=False)
 

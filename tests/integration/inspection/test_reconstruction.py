@@ -13,7 +13,7 @@ from support.faiss.indexes import save
 from typer.testing import CliRunner
 
 from vecmigrate import open_source
-from vecmigrate.cli.app import app
+from vecmigrate.cli import app
 from vecmigrate.connector import MismatchError
 from vecmigrate.errors import ExitCode
 from vecmigrate.inspection import reconstruction_error

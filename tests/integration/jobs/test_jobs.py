@@ -19,10 +19,10 @@ from support.dry_run_corpus import DryRunCorpus, N, make_dry_run_corpus
 from support.job_files import call, done_now, write_job
 from support.job_table import PAGE, SCHEMA, page_with_table, schema
 
-from vecmigrate.connector.registry import open_sink, open_source
+from vecmigrate import open_sink, open_source
+from vecmigrate.connector import TargetSpec
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.jobs import load_job
-from vecmigrate.points.collection import TargetSpec
 from vecmigrate.state import STATE_VARIABLE
 
 

@@ -20,7 +20,7 @@ from support.tcp_proxy import Fault, Proxy, answered, delayed, half_answered, re
 from vecmigrate_qdrant.server.retrying import MOST, Circuit
 
 from vecmigrate import migrate, open_source, patience
-from vecmigrate.connector.source import Source
+from vecmigrate.connector import Source, VectorBatch
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -31,7 +31,6 @@ from vecmigrate.errors import (
 )
 from vecmigrate.migration.dead_letters import DeadLetters
 from vecmigrate.migration.write import Pace
-from vecmigrate.points.batch import VectorBatch
 from vecmigrate.runtime.waiting import waits_told_to
 from vecmigrate.verification import VerifyOptions, verify
 

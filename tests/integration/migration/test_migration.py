@@ -14,6 +14,15 @@ from hypothesis import strategies as st
 from support.corpus import NEW_DIM, OLD_DIM, Corpus, N
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
+from vecmigrate.connector import (
+    EncoderIdentity,
+    Metric,
+    Payload,
+    PointId,
+    TargetSpec,
+    VectorBatch,
+    id_array,
+)
 from vecmigrate.errors import (
     BadVectorError,
     MismatchError,
@@ -22,9 +31,7 @@ from vecmigrate.errors import (
     VerificationError,
 )
 from vecmigrate.migration.move import verify_ids
-from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
 from vecmigrate.points.checksums import IdFingerprint
-from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
 
 JSON = st.recursive(
     st.none()

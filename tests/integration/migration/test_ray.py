@@ -37,6 +37,15 @@ from vecmigrate import (
 )
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.cli import app
+from vecmigrate.connector import (
+    Absent,
+    EncoderIdentity,
+    Metric,
+    TargetSpec,
+    VectorBatch,
+    Waiting,
+    id_array,
+)
 from vecmigrate.errors import (
     BadVectorError,
     InputError,
@@ -58,10 +67,7 @@ from vecmigrate.migration.engines.partitions import (
 from vecmigrate.migration.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
 from vecmigrate.migration.engines.ray import RayEngine
 from vecmigrate.migration.translate import Translation
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.points.collection import EncoderIdentity, Metric, TargetSpec
-from vecmigrate.points.screening import Absent, OnBadVector, Skipped
-from vecmigrate.runtime.waiting import Waiting
+from vecmigrate.points.screening import OnBadVector, Skipped
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.migrations import MigrationTable
 

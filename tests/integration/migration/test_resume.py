@@ -35,6 +35,7 @@ from support.qdrant.loopback.server import Engine, RestServer
 from support.small_disk import enlarge, small_disk
 
 from vecmigrate import load_translator, migrate, open_sink, open_source
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch, id_array
 from vecmigrate.errors import (
     InputError,
     LockedError,
@@ -46,8 +47,6 @@ from vecmigrate.errors import (
     VerificationError,
     WriteError,
 )
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
 from vecmigrate.state.migrations import MigrationTable
@@ -180,7 +179,7 @@ def test_a_run_killed_just_after_publishing_is_known_to_be_done(
 
 def test_kept_anchors_are_counted_over_both_runs(folder: Path) -> None:
     from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
-    from vecmigrate.points.collection import EncoderIdentity
+    from vecmigrate.connector import EncoderIdentity
 
     source, target = make_source("faiss", folder, 60), place("faiss", folder, "new")
     with open_source(source) as opened:

@@ -17,11 +17,10 @@ from typer.testing import CliRunner
 
 from vecmigrate import KernelRidge, Procrustes, Ridge, Translator, migrate, save_translator
 from vecmigrate.cli import app
+from vecmigrate.connector import VectorBatch, id_array, map_in_parallel
 from vecmigrate.errors import MissingDependencyError, UsageError
 from vecmigrate.migration.engines import LocalEngine
 from vecmigrate.migration.translate import StageSeconds, Translation, convert
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.runtime.torch_device import find_gpu
 from vecmigrate.translators.device import open_device, transform_on
 

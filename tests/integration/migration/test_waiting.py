@@ -20,21 +20,25 @@ from support.tcp_proxy import Proxy, answered
 from typer.testing import CliRunner
 
 from vecmigrate import open_source, patience
-from vecmigrate.cli.app import app
+from vecmigrate.cli import app
 from vecmigrate.cli.output import Output
+from vecmigrate.connector import (
+    Waiting,
+    is_known,
+    map_in_parallel,
+    parse_duration,
+    patience_seconds,
+)
 from vecmigrate.errors import ExitCode, TerminatedError, UnreachableError, UsageError
 from vecmigrate.jobs import JobSpec, load_job
 from vecmigrate.jobs.run import run_job
 from vecmigrate.jobs.steps.base import Step
-from vecmigrate.runtime.durations import duration_text, parse_duration
-from vecmigrate.runtime.threads import map_in_parallel, prefetch
+from vecmigrate.runtime.durations import duration_text
+from vecmigrate.runtime.threads import prefetch
 from vecmigrate.runtime.waiting import (
     Patience,
-    Waiting,
     adopt,
     current_patience,
-    is_known,
-    patience_seconds,
     unwanted_when,
     waits_told_to,
 )

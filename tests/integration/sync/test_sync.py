@@ -25,11 +25,28 @@ from typer.testing import CliRunner
 from vecmigrate_faiss.exchange import belonging, complete
 from vecmigrate_faiss.location import Location
 
-from vecmigrate import KernelRidge, Procrustes, migrate, open_source, save_translator
+from vecmigrate import (
+    KernelRidge,
+    Procrustes,
+    migrate,
+    open_sink,
+    open_source,
+    open_updater,
+    save_translator,
+)
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
 from vecmigrate.cli import app
+from vecmigrate.connector import (
+    ENCODED,
+    ORIGIN_FIELD,
+    TRANSLATED,
+    EncoderIdentity,
+    Metric,
+    Provenance,
+    TargetSpec,
+    VectorBatch,
+)
 from vecmigrate.connector.addresses import followed_place
-from vecmigrate.connector.registry import open_sink, open_updater
 from vecmigrate.cutover import cut_over, roll_back
 from vecmigrate.errors import (
     BadVectorError,
@@ -41,22 +58,10 @@ from vecmigrate.errors import (
     UsageError,
     WriteError,
 )
-from vecmigrate.evaluation.search import exact_search
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import (
-    ENCODED,
-    ORIGIN_FIELD,
-    TRANSLATED,
-    EncoderIdentity,
-    Metric,
-    Provenance,
-    TargetSpec,
-)
+from vecmigrate.evaluation import exact_search
 from vecmigrate.state.file import open_records
 from vecmigrate.state.ledger import ledger_path
-from vecmigrate.sync.options import SyncOptions, SyncResult
-from vecmigrate.sync.run import sync
-from vecmigrate.sync.status import Status, status_of
+from vecmigrate.sync import Status, SyncOptions, SyncResult, status_of, sync
 from vecmigrate.verification import VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
 
@@ -726,8 +731,8 @@ def test_cutover_asks_for_a_new_verification(store: str, tmp_path: Path) -> None
 
 
 def spelled_name(name: str) -> str:
+    from vecmigrate.connector import parse_uri
     from vecmigrate.connector.registry import require_switcher
-    from vecmigrate.connector.uri import parse_uri
 
     return require_switcher(name).spelled(parse_uri(name))
 

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner
 
 from vecmigrate import KernelRidge, load_translator, migrate, open_source, save_translator
-from vecmigrate.cli.app import app
+from vecmigrate.cli import app
+from vecmigrate.connector import VectorBatch
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.migration.translate import Translation, convert
-from vecmigrate.points.batch import VectorBatch
 from vecmigrate.translators.fit import AnchorTexts, Method, fit_translator
 from vecmigrate.translators.kernels import Kernel
 from vecmigrate.translators.token_features import TokenFeatures, TokenTable

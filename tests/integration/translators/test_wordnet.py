@@ -17,10 +17,8 @@ import numpy as np
 import pytest
 
 from vecmigrate import KernelRidge, load_translator, open_encoder
-from vecmigrate.evaluation.metrics import recall_against
-from vecmigrate.evaluation.search import exact_search
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import Metric
+from vecmigrate.connector import Metric, VectorBatch
+from vecmigrate.evaluation import exact_search, recall_against
 from vecmigrate.translators.fit import AnchorTexts, Method, fit_translator
 from vecmigrate.translators.kernels import spread_rows
 from vecmigrate.translators.token_features import HasTokenTable

@@ -20,10 +20,9 @@ from typer.testing import CliRunner
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.anchors import load_anchors
 from vecmigrate.cli import app
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch, id_array
 from vecmigrate.errors import BadVectorError, InputError, MismatchError
-from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.points.checksums import BUCKETS, Tally, id_hashes
-from vecmigrate.points.collection import Metric, TargetSpec
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 
@@ -294,7 +293,7 @@ def test_a_collection_that_changes_meanwhile_is_told(corpus: Corpus, translator:
             from vecmigrate_qdrant.connect import open_access
             from vecmigrate_qdrant.location import parse_location
 
-            from vecmigrate.connector.uri import parse_uri
+            from vecmigrate.connector import parse_uri
 
             location = parse_location(parse_uri(target))
             access = open_access(location, refusal=InputError)

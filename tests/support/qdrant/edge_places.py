@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from vecmigrate import open_sink, open_source
-from vecmigrate.points.collection import TargetSpec
+from vecmigrate.connector import TargetSpec
 
 STORES = ["faiss", "qdrant-edge", "qdrant-snapshot"]
 """What :func:`copied` can make of a FAISS index; the first is that index."""

@@ -12,8 +12,8 @@ from vecmigrate_qdrant.marks import foreign_metadata
 
 from support.qdrant.cases import COUNT, SIZE, Case, params
 from support.qdrant.places import Place
-from vecmigrate.points.batch import Vectors
-from vecmigrate.translators.base import Translator
+from vecmigrate import Translator
+from vecmigrate.connector import Vectors
 
 
 class Reversal(Translator):

@@ -13,7 +13,7 @@ from vecmigrate.dry_run.options import GATES
 from vecmigrate.errors import UsageError
 from vecmigrate.migration import MigrateOptions
 from vecmigrate.runtime.options import Options
-from vecmigrate.sync.options import SyncOptions
+from vecmigrate.sync import SyncOptions
 from vecmigrate.verification import VerifyOptions
 
 MODELS = {

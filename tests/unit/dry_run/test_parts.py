@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vecmigrate.connector import EncoderIdentity, Metric, VectorBatch
 from vecmigrate.dry_run.labelled import RelevantScores, reembedded_metrics, reembedded_ranks
 from vecmigrate.dry_run.purchases import affordable
 from vecmigrate.dry_run.resampling import DOUBT, Resampler, Truth
@@ -18,11 +19,15 @@ from vecmigrate.dry_run.truth import Imputed, impute
 from vecmigrate.dry_run.verdict import decide
 from vecmigrate.encoders.metered import Budget, count_tokens
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
+from vecmigrate.evaluation import (
+    exact_search,
+    labelled_recall,
+    ndcg,
+    recall_against,
+    reciprocal_rank,
+)
 from vecmigrate.evaluation.queries import read_labels
-from vecmigrate.evaluation.search import exact_search, score_matrix
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import EncoderIdentity, Metric
+from vecmigrate.evaluation.search import score_matrix
 from vecmigrate.report.schema import Estimate, Outcome, RecallFigures
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vecmigrate.connector import id_array
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import BadVectorError, InputError, MissingIdsError, UsageError
-from vecmigrate.points.batch import id_array
 from vecmigrate.points.ids import lookup_of
 
 

@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from vecmigrate.evaluation.metrics import labelled_recall, ndcg, recall_against, reciprocal_rank
-from vecmigrate.evaluation.search import exact_search
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.points.collection import Metric
+from vecmigrate.connector import Metric, VectorBatch, id_array
+from vecmigrate.evaluation import (
+    exact_search,
+    labelled_recall,
+    ndcg,
+    recall_against,
+    reciprocal_rank,
+)
 
 FOUND = np.array([[4, 2, 9], [1, 2, 3], [7, 8, 9]])
 LABELS = [{2: 1.0, 5: 1.0}, {1: 1.0}, {}]

@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy
 from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.connector import ORIGIN_FIELD, Absent, EncoderIdentity, Metric, VectorBatch
 from vecmigrate.errors import BadVectorError
 from vecmigrate.migration.dead_letters import DeadLetters
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import ORIGIN_FIELD, EncoderIdentity, Metric
-from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
-from vecmigrate.translators import Procrustes, save_translator
-from vecmigrate.translators.file import read_card
+from vecmigrate.points.screening import OnBadVector, Skipped, screen
+from vecmigrate.translators import Procrustes, read_card, save_translator
 from vecmigrate.verification.vectors import alike
 
 COUNTS = st.lists(st.integers(0, 4), min_size=1, max_size=12)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecmigrate.points.batch import VectorBatch, id_array
+from vecmigrate.connector import VectorBatch, id_array
 from vecmigrate.points.sampling import sample_uniform
 
 

@@ -12,8 +12,8 @@ from support.reports import estimate, full_report, hostile_report, minimal_repor
 from typer.testing import CliRunner
 
 from vecmigrate.cli import app
+from vecmigrate.connector import EncoderIdentity
 from vecmigrate.errors import ExitCode
-from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.report.file import save_report
 from vecmigrate.report.schema import DryRunReport
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vecmigrate.connector import PointId, VectorBatch, id_array
 from vecmigrate.errors import BadVectorError
-from vecmigrate.points.batch import PointId, VectorBatch, id_array
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.threads import prefetch

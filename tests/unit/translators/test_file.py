@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from vecmigrate import Procrustes, load_translator, save_translator
+from vecmigrate.connector import EncoderIdentity
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError, WriteError
-from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.translators import read_card, translator_sha256
 
 OLD = EncoderIdentity(name="old", dimension=5, normalized=True)

@@ -24,7 +24,7 @@ from support.faiss.cases import (
 from support.faiss.indexes import save
 from support.faiss.table import PAGE, page_with_tables
 
-from vecmigrate import open_sink, open_source
+from vecmigrate import open_sink, open_source, open_updater
 from vecmigrate.connector import (
     InputError,
     Metric,
@@ -33,7 +33,6 @@ from vecmigrate.connector import (
     TargetSpec,
     VectorBatch,
 )
-from vecmigrate.connector.registry import open_updater
 from vecmigrate.evaluation.search import distances
 from vecmigrate.verification.vectors import allowed_of
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from vecmigrate.connector import Metric
 from vecmigrate.connector.conformance import ConnectorConformance
-from vecmigrate.points.collection import Metric
 
 METRICS = tuple(Metric)
 

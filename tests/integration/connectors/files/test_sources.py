@@ -25,13 +25,12 @@ from support.files_cases import (
 )
 
 from vecmigrate import migrate, open_sink, open_source
+from vecmigrate.connector import IdKind, Metric, TargetSpec, VectorBatch, id_array
 from vecmigrate.errors import (
     InputError,
     UsageError,
     VecmigrateError,
 )
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.points.collection import IdKind, Metric, TargetSpec
 
 
 @pytest.mark.parametrize("target", ["new.parquet", "new"])

@@ -23,9 +23,9 @@ from support.small_disk import enlarge, small_disk
 from typer.testing import CliRunner
 from vecmigrate_files import staging
 
-from vecmigrate import migrate, open_sink, open_source, save_translator
+from vecmigrate import migrate, open_sink, open_source, resume_sink, save_translator
 from vecmigrate.cli import app
-from vecmigrate.connector.registry import resume_sink
+from vecmigrate.connector import Metric, Provenance, TargetSpec, VectorBatch, id_array
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -34,8 +34,6 @@ from vecmigrate.errors import (
     UsageError,
     WriteError,
 )
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.points.collection import Metric, Provenance, TargetSpec
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -12,13 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from support.crash import contents
 
-from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
-from vecmigrate.connector.registry import open_updater
+from vecmigrate import Procrustes, migrate, open_sink, open_source, open_updater, save_translator
+from vecmigrate.connector import Metric, Provenance, TargetSpec, VectorBatch, id_array
 from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
-from vecmigrate.points.batch import VectorBatch, id_array
-from vecmigrate.points.collection import Metric, Provenance, TargetSpec
-from vecmigrate.sync.options import SyncOptions
-from vecmigrate.sync.run import sync
+from vecmigrate.sync import SyncOptions, sync
 
 COUNT, DIM = 2500, 16
 MADE = Provenance(vecmigrate_version="0", source="faiss:x", created_at="2026-01-01")

@@ -19,9 +19,17 @@ from support.crash import contents, make_source, make_translator, migrate_with_k
 from support.small_disk import enlarge, small_disk
 from typer.testing import CliRunner
 
-from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
+from vecmigrate import (
+    Procrustes,
+    migrate,
+    open_sink,
+    open_source,
+    open_updater,
+    resume_sink,
+    save_translator,
+)
 from vecmigrate.cli import app
-from vecmigrate.connector.registry import open_updater, resume_sink
+from vecmigrate.connector import IdKind, Metric, Provenance, TargetSpec, VectorBatch
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -30,10 +38,7 @@ from vecmigrate.errors import (
     UsageError,
     WriteError,
 )
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import IdKind, Metric, Provenance, TargetSpec
-from vecmigrate.sync.options import SyncOptions
-from vecmigrate.sync.run import sync
+from vecmigrate.sync import SyncOptions, sync
 
 COUNT, DIM = 2500, 16
 

@@ -19,9 +19,8 @@ from vecmigrate import Procrustes, migrate, open_source, save_translator
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.errors import InputError
 from vecmigrate.state.ledger import Ledger, ledger_path, open_ledger
+from vecmigrate.sync import SyncOptions, sync
 from vecmigrate.sync.changes import Changes, find_changes
-from vecmigrate.sync.options import SyncOptions
-from vecmigrate.sync.run import sync
 
 COUNT, SIZE, FIELD = 60, 6, "at"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

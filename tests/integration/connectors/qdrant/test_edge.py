@@ -31,7 +31,7 @@ from support.qdrant.migrating import Reversal, compare, make, records
 from support.qdrant.places import open_place
 from support.small_disk import enlarge, small_disk
 
-from vecmigrate import migrate, open_sink, open_source
+from vecmigrate import migrate, open_sink, open_source, open_updater, resume_sink
 from vecmigrate.connector import (
     CollectionDescription,
     InputError,
@@ -48,7 +48,7 @@ from vecmigrate.connector import (
     WriteError,
     id_array,
 )
-from vecmigrate.connector.registry import find_switcher, open_updater, resume_sink
+from vecmigrate.connector.registry import find_switcher
 from vecmigrate.verification import verify
 
 SPEC = TargetSpec(dimension=4, metric=Metric.DOT)

@@ -14,19 +14,16 @@ from support.qdrant.cases import CASES, COUNT, SIZE, Case, dense, params, sparse
 from support.qdrant.migrating import Reversal, make, named, records, settings
 from support.qdrant.places import SERVED, Place, need_shard_keys, open_place, points
 
-from vecmigrate import migrate, open_source
-from vecmigrate.connector.registry import open_updater
+from vecmigrate import migrate, open_source, open_updater
+from vecmigrate.connector import Provenance
 from vecmigrate.errors import (
     BadVectorError,
     MismatchError,
     TerminatedError,
     UsageError,
 )
-from vecmigrate.points.collection import Provenance
 from vecmigrate.state.file import open_records
-from vecmigrate.sync.options import SyncOptions
-from vecmigrate.sync.run import sync
-from vecmigrate.sync.status import status_of
+from vecmigrate.sync import SyncOptions, status_of, sync
 from vecmigrate.translators import Procrustes, save_translator
 from vecmigrate.verification import Check, CheckResult, VerifyOptions, verify
 

@@ -14,7 +14,7 @@ from support.qdrant.in_place import COUNT, FEW, NEW, ROWS, TRANSLATOR, fill, rec
 from support.qdrant.places import PLACES, Place, open_place
 from typer.testing import CliRunner
 
-from vecmigrate import migrate, open_sink, open_source
+from vecmigrate import migrate, open_sink, open_source, open_updater
 from vecmigrate.cli import app
 from vecmigrate.connector import (
     MismatchError,
@@ -24,8 +24,7 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
 )
-from vecmigrate.connector.registry import open_updater
-from vecmigrate.sync.run import sync
+from vecmigrate.sync import sync
 from vecmigrate.verification import Check, CheckResult, VerifyOptions, verify
 
 

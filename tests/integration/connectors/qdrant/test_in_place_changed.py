@@ -17,10 +17,9 @@ from vecmigrate_qdrant.wire.points import WirePoints
 from vecmigrate import migrate, open_source
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.state.ledger import ledger_path, open_ledger
+from vecmigrate.sync import SyncOptions, SyncResult, sync
 from vecmigrate.sync.changes import find_changes
-from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.own_points import OwnPoints
-from vecmigrate.sync.run import sync
 from vecmigrate.verification import VerifyOptions, verify
 
 FIELD = "n"

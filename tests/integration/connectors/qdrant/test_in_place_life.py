@@ -33,10 +33,9 @@ from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, open_source
 from vecmigrate.cli import app
+from vecmigrate.connector import Vectors
 from vecmigrate.errors import ExitCode, InputError, UsageError, VectorNotFoundError
-from vecmigrate.points.batch import Vectors
-from vecmigrate.sync.options import SyncResult
-from vecmigrate.sync.run import sync
+from vecmigrate.sync import SyncResult, sync
 from vecmigrate.verification import VerifyOptions, verify
 
 THEIRS = RNG.standard_normal((10, NEW)).astype(np.float32)

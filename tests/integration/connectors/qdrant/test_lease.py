@@ -21,10 +21,9 @@ from typer.testing import CliRunner
 from vecmigrate_qdrant.lease import VARIABLE
 from vecmigrate_qdrant.marks import LEASE_KEY
 
-from vecmigrate import migrate, open_sink, open_source
+from vecmigrate import migrate, open_sink, open_source, resume_sink
 from vecmigrate.cli import app
 from vecmigrate.connector import LockedError, Metric, TargetExistsError, TargetSpec, UsageError
-from vecmigrate.connector.registry import resume_sink
 from vecmigrate.errors import ExitCode, TerminatedError
 from vecmigrate.verification import VerifyOptions, verify
 

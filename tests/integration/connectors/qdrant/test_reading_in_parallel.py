@@ -17,8 +17,7 @@ from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.points import Page, Shape, Wanted
 from vecmigrate_qdrant.reading import Reader
 
-from vecmigrate.connector import InputError
-from vecmigrate.connector.uri import parse_uri
+from vecmigrate.connector import InputError, parse_uri
 
 THERE = list(range(0, 80, 2))
 

@@ -24,7 +24,7 @@ from support.qdrant.loopback.server import Engine, RestServer
 from support.qdrant.places import DIMENSION, open_place, params, points
 from vecmigrate_qdrant.switcher import QdrantSwitcher
 
-from vecmigrate import open_sink, open_source, patience
+from vecmigrate import open_sink, open_source, patience, resume_sink
 from vecmigrate.connector import (
     InputError,
     Metric,
@@ -35,9 +35,8 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
     WriteError,
+    parse_uri,
 )
-from vecmigrate.connector.registry import resume_sink
-from vecmigrate.connector.uri import parse_uri
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
 KEY = "k3y-that-nobody-may-see"

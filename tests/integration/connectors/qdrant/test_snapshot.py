@@ -29,7 +29,7 @@ from support.qdrant.snapshot_server import SnapshotServer, serving
 from support.small_disk import small_disk
 from typer.testing import CliRunner
 
-from vecmigrate import Procrustes, migrate, open_source, save_translator
+from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.cli import app
 from vecmigrate.connector import (
     CollectionDescription,
@@ -40,9 +40,8 @@ from vecmigrate.connector import (
     UnreachableError,
     UsageError,
 )
-from vecmigrate.connector.registry import open_sink
 from vecmigrate.errors import ExitCode
-from vecmigrate.sync.run import sync
+from vecmigrate.sync import sync
 from vecmigrate.verification import VerifyOptions, verify
 
 DATA = Path(__file__).parents[3] / "data" / "qdrant_snapshots.zip"

@@ -12,8 +12,7 @@ from vecmigrate_qdrant.server.access import api_key
 from vecmigrate_qdrant.switcher import QdrantSwitcher
 
 from vecmigrate import open_source
-from vecmigrate.connector import UsageError
-from vecmigrate.connector.uri import parse_uri
+from vecmigrate.connector import UsageError, parse_uri
 
 
 @pytest.mark.parametrize(

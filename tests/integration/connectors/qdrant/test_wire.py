@@ -24,11 +24,8 @@ from support.qdrant.migrating import Reversal, make
 from support.qdrant.places import Place, open_place, points
 from vecmigrate_qdrant import connector
 
-from vecmigrate import migrate, open_source
-from vecmigrate.connector import id_array
-from vecmigrate.connector.registry import open_updater
-from vecmigrate.connector.uri import parse_uri
-from vecmigrate.points.collection import Provenance
+from vecmigrate import migrate, open_source, open_updater
+from vecmigrate.connector import Provenance, id_array, parse_uri
 
 ALL = Case(
     "everything at once",

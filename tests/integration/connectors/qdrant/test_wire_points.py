@@ -38,8 +38,8 @@ from vecmigrate.connector import (
     VectorBatch,
     WriteError,
     id_array,
+    parse_uri,
 )
-from vecmigrate.connector.uri import parse_uri
 from vecmigrate.points.batch import with_fields
 
 KINDS = (ClientPoints, WirePoints)
