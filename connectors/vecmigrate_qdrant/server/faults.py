@@ -168,7 +168,7 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
     if _is_foreign(error):
         return refusal(
             f"{server} does not answer as a Qdrant server ({reason(error)})",
-            remedy="Check host, port and path; the REST port is 6333 by default.",
+            remedy="Check host, port (REST: 6333 by default), path, and the server's version.",
         )
     if (limit := limit_behind(reason(error))) is not None:
         # No point is at fault: the same ones are taken once the limit is another.

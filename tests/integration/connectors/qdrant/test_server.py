@@ -181,12 +181,24 @@ def test_silence_is_unreachable_after_the_timeout() -> None:
     assert 0.9 < time.monotonic() - began < 60
 
 
-def test_a_server_that_is_no_qdrant_is_told() -> None:
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (200, b"<html>welcome</html>"),
+        (200, b'{"version": {"number": "8.0.0"}}'),
+        (302, b""),
+        (404, b"<html>not found</html>"),
+        (404, b""),
+        (405, b'{"detail": "Method Not Allowed"}'),
+        (500, b'{"status": "red"}'),
+    ],
+)
+def test_a_server_that_is_no_qdrant_is_told(status: int, said: bytes) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"<html>welcome</html>")
+            self.wfile.write(said)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
