@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from qdrant_client import models
 
@@ -59,18 +60,17 @@ class QdrantSwitcher(Switcher):
             return f"{found}&{IN_PLACE}=true" if added else found
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
-        with closing(open_access(parse_location(target), refusal=InputError)) as access:
+        with self._of_name(name, target) as access:
             self._changes(access, name, target)
 
     def keep(self, name: StoreURI) -> str | None:
         return self.current(name)
 
     def switch(self, name: StoreURI, target: StoreURI) -> None:
-        with closing(open_access(parse_location(target), refusal=InputError)) as access:
+        with self._of_name(name, target) as access:
             changes = self._changes(access, name, target)
         if not changes:
             return
-        # By the key of the name: whoever may not move this alias is not to move it.
         with closing(open_access(parse_location(name), refusal=WriteError)) as access:
             access.run(lambda client: client.update_collection_aliases(changes))
 
@@ -126,6 +126,24 @@ class QdrantSwitcher(Switcher):
             )
         return count_points(access, collection, Only(having=name))
 
+    @contextmanager
+    def _of_name(self, name: StoreURI, target: StoreURI) -> Iterator[Access]:
+        """Open a Qdrant by the key of the name's URI: who may not move an alias does not move it.
+
+        Raises
+        ------
+        UsageError
+            If the target is in another Qdrant.
+        """
+        location = parse_location(name)
+        if _place(location) != _place(parse_location(target)):
+            raise UsageError(
+                f"{name} and {target} are not in one Qdrant",
+                remedy="An alias leads to a collection beside it: name one of the same place.",
+            )
+        with closing(open_access(location, refusal=InputError)) as access:
+            yield access
+
     def _changes(
         self, access: Access, name: StoreURI, target: StoreURI
     ) -> list[models.AliasOperations]:
@@ -134,11 +152,6 @@ class QdrantSwitcher(Switcher):
         Nothing if the name is the collection whose points got another vector.
         """
         location, goal = parse_location(name), parse_location(target)
-        if _place(location) != _place(goal):
-            raise UsageError(
-                f"{name} and {target} are not in one Qdrant",
-                remedy="An alias leads to a collection beside it: name one of the same place.",
-            )
         aliases = _aliases(access)
         alias, collection = location.collection, aliases.get(goal.collection, goal.collection)
         itself = alias == collection and is_in_place(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import threading
 import time
 import uuid
@@ -37,6 +38,7 @@ from vecmigrate.connector import (
     WriteError,
     parse_uri,
 )
+from vecmigrate.cutover import cut_over, roll_back
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
 KEY = "k3y-that-nobody-may-see"
@@ -213,8 +215,9 @@ def test_a_server_that_is_no_qdrant_is_told(status: int, said: bytes) -> None:
 
 
 @contextmanager
-def guarded(how: str) -> Iterator[str]:
+def guarded(how: str, reader_key: str | None = None) -> Iterator[str]:
     engine = Engine(key=KEY)
+    engine.reader_key = reader_key
     filled(engine)
     with RestServer(engine) as rest, GrpcServer(engine) as grpc:
         options = "grpc=false" if how == "rest" else f"grpc_port={grpc.port}"
@@ -243,6 +246,54 @@ def test_keys_come_from_the_environment_and_are_never_shown(
             shown += [repr(source), repr(vars(source)), repr(vars(sink)), caplog.text]
         shown += [str(raised.value), repr(raised.value)]
     assert all(KEY not in text and wrong not in text for text in shown)
+
+
+@pytest.mark.parametrize("how", ["rest", "grpc"])
+def test_readers_are_moved_by_the_key_of_their_name(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MANAGE", KEY)
+    monkeypatch.setenv("READ", "may-only-read")
+    state = sqlite3.connect(":memory:")
+    with guarded(how, "may-only-read") as uri:
+        for new in ("one", "two"):
+            with open_sink(uri.format(new) + "&api_key_env=MANAGE", SPEC) as sink:
+                sink.finish()
+        name = uri.format("live")
+        one, two = (uri.format(new) + "&api_key_env=READ" for new in ("one", "two"))
+        for target in (one, two):
+            cut_over(name + "&api_key_env=MANAGE", target, state, unverified=True)
+        managed = one.replace("READ", "MANAGE")
+        with pytest.raises(WriteError, match="denies access"):
+            cut_over(name + "&api_key_env=READ", managed, state, unverified=True)
+        with pytest.raises(WriteError, match="denies access"):
+            roll_back(name + "&api_key_env=READ", state)
+        current = QdrantSwitcher().current(parse_uri(name + "&api_key_env=READ"))
+        assert current is not None
+        assert "/two?" in current
+        roll_back(name + "&api_key_env=MANAGE", state)
+        current = QdrantSwitcher().current(parse_uri(name + "&api_key_env=READ"))
+        assert current is not None
+        assert "/one?" in current
+
+
+@pytest.mark.parametrize("how", ["rest", "grpc"])
+def test_the_key_of_a_target_does_not_see_where_an_alias_leads(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the name alone does, and is asked; the target's may be for its collection alone."""
+    monkeypatch.setenv("MANAGE", KEY)
+    monkeypatch.setenv("NONE", "opens-nothing")
+    with guarded(how) as uri:
+        for new in ("one", "two"):
+            with open_sink(uri.format(new) + "&api_key_env=MANAGE", SPEC) as sink:
+                sink.finish()
+        switcher, name = QdrantSwitcher(), parse_uri(uri.format("live") + "&api_key_env=MANAGE")
+        for new in ("one", "two"):
+            target = parse_uri(uri.format(new) + "&api_key_env=NONE")
+            switcher.check(name, target)
+            switcher.switch(name, target)
+            assert f"/{new}?" in str(switcher.current(name))
 
 
 def test_a_server_that_keeps_no_metadata_is_refused_and_left_as_it_was() -> None:

@@ -37,6 +37,7 @@ __all__ = ["Engine", "LostError", "RefusedError", "RestServer"]
 
 
 VERSION = "1.18.3"
+MOVES_ALIASES = ("POST /collections/aliases", "gRPC UpdateAliases")
 COMPLETED = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
 
 
@@ -62,6 +63,8 @@ class Engine:
         Seconds before each request is carried out.
     disk_percent, disk_full
         How full the node's disk is, and whether nothing more can be written at all.
+    reader_key
+        A key that may not move aliases.
     in_cluster
         False if it is not in cluster mode: no shard key can be made.
     most_disk_percent
@@ -74,6 +77,7 @@ class Engine:
         self.local = Collections()
         self.lock = threading.RLock()
         self.key = key
+        self.reader_key: str | None = None
         self.keeps_metadata = keeps_metadata
         self.status = models.CollectionStatus.GREEN
         self.faults: deque[int | RefusedError] = deque()
@@ -104,7 +108,10 @@ class Engine:
             raise RefusedError(fault, "service is not ready")
         if self.away:
             raise RefusedError(503, "service is not ready")
-        if self.key is not None and key != self.key:
+        if key is not None and key == self.reader_key:
+            if what in MOVES_ALIASES:
+                raise RefusedError(403, "Global manage access is required")
+        elif self.key is not None and key != self.key:
             raise RefusedError(401, "Must provide an API key or an Authorization bearer token")
 
     # Collections
