@@ -116,6 +116,15 @@ class Provenance(BaseModel):
         ).hexdigest()
 
 
+FINGERPRINT_FORM = "2"
+"""What is digested, and how. A new form gets a new name, so that it is not taken for a change."""
+
+
+def same_form(fingerprint: str, other: str) -> bool:
+    """Whether two fingerprints can be compared: versions before form 2 named none."""
+    return fingerprint.rpartition(":")[0] == other.rpartition(":")[0]
+
+
 class CollectionDescription(BaseModel):
     """A collection as its connector sees it, without reading the vectors.
 
@@ -180,11 +189,13 @@ class CollectionDescription(BaseModel):
         """Digest all but the URI and the notes, which depend on how the collection is reached.
 
         The order of fields and settings does not count, see :func:`canonical_setting`. The vector's
-        name is among the settings.
+        name is among the settings. The fingerprint begins with its form, see
+        :func:`same_form`.
         """
         told = self.model_dump(mode="json", exclude={"uri", "notes", "vector"})
         described = canonical_setting(told)
-        return hashlib.blake2b(canonical_text(described).encode(), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(canonical_text(described).encode(), digest_size=16).hexdigest()
+        return f"{FINGERPRINT_FORM}:{digest}"
 
 
 class TargetSpec(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.errors import MismatchError
 from vecmigrate.points.batch import PointId
-from vecmigrate.points.collection import Provenance
+from vecmigrate.points.collection import Provenance, same_form
 from vecmigrate.state.file import StateTable
 
 _TABLE = """
@@ -51,8 +51,11 @@ class JobInputs(BaseModel):
 
     def differences(self, other: JobInputs) -> list[str]:
         """Say what is not the same in the other."""
+        comparable = same_form(self.source_fingerprint, other.source_fingerprint)
         names = {
-            "source_fingerprint": "the source has changed",
+            "source_fingerprint": "the source has changed"
+            if comparable
+            else "another version of vecmigrate, whose signs of a change are others",
             "translator": "another translator",
             "kept_anchors": "other anchors to keep",
             "on_bad_vector": "another --on-bad-vector",
