@@ -33,7 +33,6 @@ from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Estimate
-from vecmigrate.translators.fit import Method
 
 RESULTS = Path(__file__).parent / "results"
 MEASURING = 4500
@@ -97,7 +96,7 @@ def one_seed(task: Task, source: str, anchors: int, seed: int) -> dict[str, Any]
             options=DryRunOptions(
                 anchors=anchors,
                 budget=anchors + MEASURING,
-                method=Method.KERNEL_RIDGE,
+                method="kernel-ridge",
                 seed=seed,
             ),
         )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vecmigrate.anchors import AnchorCard, load_anchors
-from vecmigrate.cli.options import JsonFlag, QuietFlag, SeedOption
+from vecmigrate.cli.model_options import takes
+from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import InputError, TargetExistsError, UsageError
 from vecmigrate.points.batch import Vectors
-from vecmigrate.points.collection import Metric
-from vecmigrate.translators import Direction, save_translator
+from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.translators import Direction, Translator, TranslatorCard, save_translator
 from vecmigrate.translators.arrays import open_vectors
-from vecmigrate.translators.fit import AnchorTexts, Method, candidates, fair_scale, fit_translator
+from vecmigrate.translators.fit import AnchorTexts, FitOptions, fair_scale, fit_translator
 from vecmigrate.translators.token_features import HasTokenTable
 
 EXAMPLES = """
@@ -36,8 +38,25 @@ def register(app: typer.Typer) -> None:
     app.command("fit", epilog=EXAMPLES)(run)
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """Anchors, out of an anchor file or of two arrays, which have neither card nor texts."""
+
+    X: Vectors
+    Y: Vectors
+    card: AnchorCard | None = None
+    texts: Sequence[str] | None = None
+    encoders: tuple[EncoderIdentity | None, EncoderIdentity | None] = (None, None)
+
+    def swapped(self) -> _Pairs:
+        """Return them for a map from the new space into the old one."""
+        return replace(self, X=self.Y, Y=self.X, encoders=self.encoders[::-1])
+
+
+@takes(FitOptions)
 def run(
     out_path: Annotated[Path, typer.Option("--out", help="Translator file to write.")],
+    options: FitOptions,
     anchors: Annotated[
         Path | None, typer.Option(help="Anchor file that `vecmigrate anchors` wrote.")
     ] = None,
@@ -47,24 +66,12 @@ def run(
     target_vectors: Annotated[
         Path | None, typer.Option(help="New vectors of the same texts, row by row.")
     ] = None,
-    method: Annotated[
-        Method, typer.Option(help="auto chooses by recall on held-out anchors.")
-    ] = Method.AUTO,
-    seed: SeedOption = 0,
-    direction: Annotated[
-        Direction,
-        typer.Option(help="query maps new queries into the old collection instead: a bridge."),
-    ] = Direction.DOCUMENT,
     texts: Annotated[
         str | None,
         typer.Option(
             metavar="ENCODER",
             help="Read the points' texts too, by this encoder's token table: best the new one's.",
         ),
-    ] = None,
-    metric: Annotated[
-        Metric | None,
-        typer.Option(help="How the collection compares vectors; told by --anchors, else cosine."),
     ] = None,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -73,38 +80,18 @@ def run(
     with Output(as_json=json_, quiet=quiet) as out:
         if out_path.exists():
             raise TargetExistsError(f"{out_path} exists", remedy="Name another file, or remove it.")
-        X, Y, card, stored = _read(anchors, source_vectors, target_vectors)
-        source_encoder = card.source_encoder if card else None
-        target_encoder = card.target_encoder if card else None
-        if direction is Direction.QUERY:
-            X, Y = Y, X
-            source_encoder, target_encoder = target_encoder, source_encoder
-        read = None if texts is None else _with_table(texts, stored, direction)
-        total = len(candidates(int(read is not None))) if method is Method.AUTO else 1
+        pairs = _read(anchors, source_vectors, target_vectors)
+        if options.direction is Direction.QUERY:
+            pairs = pairs.swapped()
+        if options.metric is None and pairs.card is not None:
+            options = options.model_copy(update={"metric": pairs.card.metric})
+        read = None if texts is None else _with_table(texts, pairs.texts, options.direction)
+        total = options.fits(with_texts=read is not None)
         with out.progress("comparing", total, unit="fit") as advance:
             translator, table = fit_translator(
-                X,
-                Y,
-                method,
-                direction=direction,
-                seed=seed,
-                metric=metric or (card.metric if card else Metric.COSINE),
-                texts=read,
-                progress=advance,
+                pairs.X, pairs.Y, options, texts=read, progress=advance
             )
-        written = save_translator(
-            translator,
-            out_path,
-            direction=direction,
-            seed=card.seed if card else None,
-            source_encoder=source_encoder,
-            target_encoder=target_encoder,
-            mixing_scale=fair_scale(
-                translator, translator.inputs(X, stored), Y, card.population, seed
-            )
-            if card and direction is Direction.DOCUMENT
-            else None,
-        )
+        written = _save(translator, out_path, pairs, options)
         if table:
             rows = [[score.name, f"{score.held_out_recall:.3f}"] for score in table]
             out.table(["method", "recall@10 on held-out anchors"], rows)
@@ -113,7 +100,7 @@ def run(
             f"dimensions{', reading texts too' if translator.text_dim_ else ''}, fitted on "
             f"{written.anchors:,} anchors, is in {out_path}"
         )
-        if direction is Direction.QUERY:
+        if options.direction is Direction.QUERY:
             out.say(f"Next: load_translator('{out_path}').transform(query) before each search")
         else:
             out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {out_path}")
@@ -124,6 +111,22 @@ def run(
                 **written.model_dump(mode="json"),
             }
         )
+
+
+def _save(translator: Translator, path: Path, pairs: _Pairs, options: FitOptions) -> TranslatorCard:
+    scale = None
+    if pairs.card is not None and options.direction is Direction.DOCUMENT:
+        inputs = translator.inputs(pairs.X, pairs.texts)
+        scale = fair_scale(translator, inputs, pairs.Y, pairs.card.population, options.seed)
+    return save_translator(
+        translator,
+        path,
+        direction=options.direction,
+        seed=None if pairs.card is None else pairs.card.seed,
+        source_encoder=pairs.encoders[0],
+        target_encoder=pairs.encoders[1],
+        mixing_scale=scale,
+    )
 
 
 def _with_table(encoder: str, texts: Sequence[str] | None, direction: Direction) -> AnchorTexts:
@@ -145,14 +148,14 @@ def _with_table(encoder: str, texts: Sequence[str] | None, direction: Direction)
     return AnchorTexts(texts, opened.token_table())
 
 
-def _read(
-    anchors: Path | None, source_vectors: Path | None, target_vectors: Path | None
-) -> tuple[Vectors, Vectors, AnchorCard | None, Sequence[str] | None]:
+def _read(anchors: Path | None, source_vectors: Path | None, target_vectors: Path | None) -> _Pairs:
     if anchors is not None and source_vectors is None and target_vectors is None:
         loaded = load_anchors(anchors)
-        return loaded.source_vectors, loaded.target_vectors, loaded.card, loaded.texts
+        card = loaded.card
+        encoders = (card.source_encoder, card.target_encoder)
+        return _Pairs(loaded.source_vectors, loaded.target_vectors, card, loaded.texts, encoders)
     if anchors is None and source_vectors is not None and target_vectors is not None:
-        return open_vectors(source_vectors), open_vectors(target_vectors), None, None
+        return _Pairs(open_vectors(source_vectors), open_vectors(target_vectors))
     raise UsageError(
         "fit takes either --anchors, or --source-vectors with --target-vectors",
         remedy="See vecmigrate fit --help.",

@@ -122,6 +122,8 @@ def _kind_on_a_line(field: FieldInfo) -> tuple[Any, dict[str, Any]]:
 
     If a line can spell several of the field's types, the model tells them apart.
     """
+    if choices := _shown(field).choices:
+        return Literal[tuple(choices())], {}
     kinds = list(_spellable(field.annotation, field.metadata))
     if len(kinds) == 1:
         return kinds[0]
@@ -132,6 +134,9 @@ def _spellable(annotation: Any, metadata: Iterable[Any]) -> Iterable[tuple[Any, 
     if get_origin(annotation) in (Union, UnionType):
         for kind in get_args(annotation):
             yield from _spellable(kind, ())
+    elif get_origin(annotation) is list:
+        [(kind, limits)] = _spellable(get_args(annotation)[0], ())
+        yield list[kind], limits  # type: ignore[valid-type]
     elif get_origin(annotation) is Annotated:
         yield from _spellable(annotation.__origin__, annotation.__metadata__)
     elif get_origin(annotation) is Literal:

@@ -44,7 +44,6 @@ JobArgument: TypeAlias = Annotated[
     Path, typer.Argument(metavar="[JOB]", help="A job's file, TOML: docs/jobs.md.")
 ]
 SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
-SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 TranslatorOption: TypeAlias = Annotated[
     Path, typer.Option("--translator", help="Translator file that `vecmigrate fit` wrote.")
 ]

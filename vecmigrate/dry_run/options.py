@@ -14,7 +14,7 @@ from vecmigrate.encoders.metered import Budget
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.options import OnLine, Options, Seed, Share
-from vecmigrate.translators.fit import Method
+from vecmigrate.translators.fit import AUTO, Method
 
 CUTOFFS = (1, 5, 10, 50, 100)
 
@@ -74,9 +74,7 @@ class MeasureOptions(Options):
         description="Bound on all that is re-embedded, drawn anchors included, as `8500` or "
         "`200000 tokens`; default: the anchors and 4,500 texts, at most half of the corpus.",
     )
-    method: Method = Field(
-        default=Method.AUTO, description="auto chooses by recall on held-out anchors."
-    )
+    method: Method = AUTO
     texts: Annotated[bool, OnLine("--texts/--vectors-only")] = Field(
         default=True,
         description="Translate by the points' texts too, if the new encoder's token table is here.",

@@ -45,12 +45,13 @@ from vecmigrate.report.schema import (
     DryRunReport,
 )
 from vecmigrate.translators import Translator, save_translator
+from vecmigrate.translators.base import registered
 from vecmigrate.translators.file import check_translator
 from vecmigrate.translators.fit import (
+    AUTO,
     AnchorTexts,
     CandidateScore,
-    Method,
-    candidates,
+    FitOptions,
     fair_scale,
     fit_translator,
 )
@@ -273,17 +274,10 @@ def _fit(job: Session, anchors: AnchorSet) -> tuple[Translator, list[CandidateSc
     """Fit the translator and leave its file in the folder."""
     X, Y, options = anchors.source_vectors, anchors.target_vectors, job.options
     texts = _texts(job, anchors)
-    total = len(candidates(int(texts is not None))) if options.method is Method.AUTO else 1
+    asked = FitOptions(method=options.method, seed=options.seed, metric=job.description.metric)
+    total = asked.fits(with_texts=texts is not None)
     with job.stage("comparing", total, unit="fit") as advance:
-        translator, table = fit_translator(
-            X,
-            Y,
-            options.method,
-            seed=options.seed,
-            metric=job.description.metric,
-            texts=texts,
-            progress=advance,
-        )
+        translator, table = fit_translator(X, Y, asked, texts=texts, progress=advance)
     X = translator.inputs(X, anchors.texts)
     save_translator(
         translator,
@@ -308,7 +302,7 @@ def _texts(job: Session, anchors: AnchorSet) -> AnchorTexts | None:
     encoder, method = job.text_encoder, job.options.method
     if encoder is None or job.description.text_field is None or anchors.texts is None:
         return None
-    if method not in (Method.AUTO, Method.KERNEL_RIDGE):
+    if method != AUTO and not registered()[method].reads_texts:
         return None
     return AnchorTexts(anchors.texts, encoder.token_table())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeAlias
 
@@ -29,12 +29,15 @@ class OnLine:
         The group of options in which the help shows it.
     each
         Of a field that is a mapping: its keys with their help, an option each.
+    choices
+        Returns the values of a field that is a name out of a register.
     """
 
     option: str | None = None
     metavar: str | None = None
     panel: str | None = None
     each: Mapping[str, str] | None = None
+    choices: Callable[[], Sequence[str]] | None = None
 
 
 class Options(BaseModel):

@@ -1,4 +1,4 @@
-"""What every translator is: an estimator with ``fit`` and ``transform``."""
+"""What every translator is, an estimator with ``fit`` and ``transform``; and their register."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.points.batch import Vectors, normalize_rows
 from vecmigrate.translators.token_features import TokenFeatures
 
@@ -22,10 +22,28 @@ FITTING_ROWS = 4096
 class Translator(ABC):
     """A map from a source encoder's space to a target encoder's.
 
+    A subclass that names a ``method`` is registered under that name: ``fit --method`` offers it,
+    ``auto`` compares its :meth:`candidates`, and its files are read.
+
     Attributes
     ----------
+    method : str
+        The name in files and on the command line.
+    rank : int
+        How simple the method is: of methods that are equally good, ``auto`` takes the lowest.
+    arrays : mapping of str to tuple of str
+        The fitted arrays that a file holds, without the ``_`` that their attributes end in, and
+        the names of their dimensions. ``source`` and ``target`` are those of the two spaces;
+        dimensions of one name are of one size.
+    kept, fitted : tuple of str, mapping of str to type
+        What a file holds beside arrays: parameters of the class, and fitted values, without the
+        ``_`` that their attributes end in.
     tells_variance : bool
         True for methods that :meth:`transform_with_variance` works for.
+    reads_texts : bool
+        True for methods that can use features of texts, see :meth:`for_texts`.
+    text_dim : int
+        Columns of X that are features of texts, as a parameter; 0 for methods that read none.
     source_dim_, target_dim_ : int
         Dimensions of the two spaces.
     text_dim_ : int
@@ -42,8 +60,14 @@ class Translator(ABC):
     """
 
     method: ClassVar[str]
+    rank: ClassVar[int] = 100
+    arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    kept: ClassVar[tuple[str, ...]] = ()
+    fitted: ClassVar[Mapping[str, type]] = {"n_anchors": int, "normalize_output": bool}
     tells_variance: ClassVar[bool] = False
+    reads_texts: ClassVar[bool] = False
 
+    text_dim: int = 0
     source_dim_: int
     target_dim_: int
     n_anchors_: int
@@ -51,6 +75,41 @@ class Translator(ABC):
     held_out_: Vectors | None = None
     text_dim_: int = 0
     text_features_: TokenFeatures | None = None
+
+    def __init_subclass__(cls) -> None:
+        if "method" in vars(cls):
+            REGISTER[cls.method] = cls
+
+    @classmethod
+    def candidates(cls, text_dim: int) -> dict[str, Self]:
+        """Return what ``auto`` compares of this method, each under a name for a person.
+
+        Parameters
+        ----------
+        text_dim
+            Features of texts that are at hand, 0 if none; of use if ``reads_texts``.
+        """
+        return {cls.method: cls()}
+
+    @classmethod
+    def for_texts(cls, text_dim: int) -> Self:
+        """Return one with default parameters that uses ``text_dim`` features of texts."""
+        if not text_dim:
+            return cls()
+        raise UsageError(
+            f"the method {cls.method} reads no texts",
+            remedy="Leave --texts out, or take --method auto or kernel-ridge.",
+        )
+
+    def arranged(self, seed: int, landmarks: int | None) -> Self:
+        """Return this, not fitted, with a seed of its random choices and a bound on its cost.
+
+        Parameters
+        ----------
+        landmarks
+            See :class:`KernelRidge`. Methods without random choices or landmarks ignore both.
+        """
+        return self
 
     @abstractmethod
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
@@ -140,14 +199,43 @@ class Translator(ABC):
             remedy="Fit one with --method kernel-ridge.",
         )
 
-    @abstractmethod
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return what :meth:`from_state` needs: tensors, and JSON-like parameters."""
+        return (
+            {name: getattr(self, f"{name}_") for name in self.arrays},
+            {name: getattr(self, name) for name in self.kept}
+            | {name: _plain(getattr(self, f"{name}_")) for name in self.fitted},
+        )
 
     @classmethod
-    @abstractmethod
     def from_state(cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> Self:
-        """Rebuild a fitted translator; ValueError or KeyError where the state is not one."""
+        """Rebuild a fitted translator; ValueError or KeyError if the state is not one."""
+        translator = cls(**{name: parameters[name] for name in cls.kept})
+        sizes: dict[str, int] = {}
+        for name, dimensions in cls.arrays.items():
+            shape = tensors[name].shape
+            if len(shape) != len(dimensions) or any(
+                sizes.setdefault(dimension, size) != size
+                for dimension, size in zip(dimensions, shape, strict=True)
+            ):
+                raise ValueError(f"{name} of shape {shape} does not fit the other arrays")
+            setattr(translator, f"{name}_", tensors[name])
+        for name, kind in cls.fitted.items():
+            setattr(translator, f"{name}_", kind(parameters[name]))
+        translator.source_dim_, translator.target_dim_ = sizes["source"], sizes["target"]
+        return translator
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+REGISTER: dict[str, type[Translator]] = {}
+
+
+def registered() -> dict[str, type[Translator]]:
+    """Return the methods by name, the simplest first."""
+    return dict(sorted(REGISTER.items(), key=lambda each: each[1].rank))
 
 
 def check_anchors(
@@ -204,6 +292,8 @@ class AffineTranslator(Translator):
     offset_ : (target_dim,) float32
     """
 
+    arrays = {"weights": ("source", "target"), "offset": ("target",)}  # noqa: RUF012
+
     weights_: NDArray[np.float32]
     offset_: NDArray[np.float32]
 
@@ -223,24 +313,6 @@ class AffineTranslator(Translator):
         if self.normalize_output_:
             normalize_rows(translated)
         return translated
-
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """See :meth:`Translator.state`."""
-        return (
-            {"weights": self.weights_, "offset": self.offset_},
-            {"n_anchors": self.n_anchors_, "normalize_output": self.normalize_output_},
-        )
-
-    @classmethod
-    def from_state(cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> Self:
-        """See :meth:`Translator.from_state`."""
-        weights, offset = tensors["weights"], tensors["offset"]
-        if weights.ndim != 2 or offset.shape != weights.shape[1:]:
-            raise ValueError(f"weights {weights.shape} and offset {offset.shape} do not fit")
-        translator = cls()
-        translator._set_map(weights, offset, int(parameters["n_anchors"]))
-        translator.normalize_output_ = bool(parameters["normalize_output"])
-        return translator
 
 
 @dataclass(slots=True)

@@ -23,19 +23,12 @@ from vecmigrate.points.collection import (
     CollectionDescription,
     EncoderIdentity,
 )
-from vecmigrate.translators.base import Translator
-from vecmigrate.translators.kernel_ridge import KernelRidge
-from vecmigrate.translators.procrustes import Procrustes
-from vecmigrate.translators.ridge import Ridge
+from vecmigrate.translators.base import Translator, registered
 from vecmigrate.translators.token_features import TokenFeatures
 
 FORMAT_VERSION = 1
 _HEADER = "vecmigrate"
 _OF_TEXTS = "texts."
-
-METHODS: dict[str, type[Translator]] = {
-    kind.method: kind for kind in (Procrustes, Ridge, KernelRidge)
-}
 
 
 class Direction(StrEnum):
@@ -178,7 +171,8 @@ def load_translator(path: str | Path) -> Translator:
     :class:`MismatchError`.
     """
     card = read_card(path)
-    if card.method not in METHODS:
+    method = registered().get(card.method)
+    if method is None:
         raise MismatchError(
             f"{path} holds a translator of method {card.method!r}, which this vecmigrate lacks",
             remedy="Use the version of vecmigrate that wrote it, or fit it again.",
@@ -186,7 +180,7 @@ def load_translator(path: str | Path) -> Translator:
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        translator = METHODS[card.method].from_state(tensors, card.parameters)
+        translator = method.from_state(tensors, card.parameters)
         if translator.text_dim_:
             translator.text_features_ = TokenFeatures.from_state(
                 {name.removeprefix(_OF_TEXTS): tensor for name, tensor in tensors.items()}

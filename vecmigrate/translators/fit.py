@@ -2,88 +2,116 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 
-from vecmigrate.errors import UsageError
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import Metric
-from vecmigrate.translators.base import Translator, check_anchors
+from vecmigrate.runtime.options import OnLine, Options, Seed
+from vecmigrate.translators.base import Translator, check_anchors, registered
 from vecmigrate.translators.file import Direction
-from vecmigrate.translators.kernel_ridge import KernelRidge
 from vecmigrate.translators.mixing import mixing_scale
 from vecmigrate.translators.procrustes import FewAnchorsWarning, Procrustes
-from vecmigrate.translators.ridge import Ridge
 from vecmigrate.translators.token_features import TokenFeatures, TokenTable
 
 QUERY_LANDMARKS = 512
 """Bounds what a query costs when queries are translated one by one while a user waits."""
 
 
-class Method(StrEnum):
-    """How to fit."""
+AUTO = "auto"
 
-    AUTO = "auto"
-    PROCRUSTES = "procrustes"
-    RIDGE = "ridge"
-    KERNEL_RIDGE = "kernel-ridge"
+
+def _known(method: str) -> str:
+    if method not in methods():
+        raise ValueError(f"{method!r} is none of {', '.join(methods())}")
+    return method
+
+
+def methods() -> list[str]:
+    """Return what can be asked for: the registered methods' names, and ``AUTO``."""
+    return [AUTO, *registered()]
+
+
+Method: TypeAlias = Annotated[
+    str,
+    AfterValidator(_known),
+    OnLine(choices=methods),
+    Field(description="auto chooses by recall on held-out anchors."),
+]
+
+
+class FitOptions(Options):
+    """Options of :func:`fit_translator`."""
+
+    method: Method = AUTO
+    seed: Seed = 0
+    direction: Direction = Field(
+        default=Direction.DOCUMENT,
+        description="query maps new queries into the old collection instead: a bridge.",
+    )
+    metric: Metric | None = Field(
+        default=None,
+        description="How the collection compares vectors; default: as --anchors says, else cosine.",
+    )
+
+    @property
+    def landmarks(self) -> int | None:
+        """The bound on landmarks, see :class:`KernelRidge`."""
+        return QUERY_LANDMARKS if self.direction is Direction.QUERY else None
+
+    def fits(self, *, with_texts: bool) -> int:
+        """Return how many maps are fitted, of which progress is told."""
+        return len(candidates(int(with_texts))) if self.method == AUTO else 1
 
 
 def fit_translator(
     X: Vectors,
     Y: Vectors,
-    method: Method,
+    options: FitOptions | None = None,
     *,
-    direction: Direction = Direction.DOCUMENT,
-    seed: int = 0,
-    metric: Metric = Metric.COSINE,
     texts: AnchorTexts | None = None,
     progress: Callable[[int], None] | None = None,
+    **given: Any,
 ) -> tuple[Translator, list[CandidateScore]]:
     """Fit on ``(n, d_source)`` and ``(n, d_target)`` anchors; the table is empty but for auto.
 
     For :attr:`Direction.QUERY`, kernel ridge has at most ``QUERY_LANDMARKS`` landmarks. With
-    ``texts``, kernel ridge reads the texts of points too, see :class:`TokenFeatures`. See
-    :func:`choose_translator` for ``seed``, ``metric``, ``progress`` and what is raised.
+    ``texts``, methods that can read the texts of points do so too, see :class:`TokenFeatures`.
+
+    Parameters
+    ----------
+    options, given
+        :class:`FitOptions`, or fields of it by name.
+    progress
+        Called with 1 for each candidate that ``auto`` compared.
+
+    Raises
+    ------
+    UsageError
+        If the method reads no texts and some are given.
+    InputError
+        As :meth:`Translator.fit`.
     """
-    landmarks = QUERY_LANDMARKS if direction is Direction.QUERY else None
+    asked = FitOptions.given(options, given)
     features = None if texts is None else TokenFeatures.fit(texts.table, texts.texts)
     text_dim = 0
     if features is not None and texts is not None:
         X = np.concatenate([X, features.transform(texts.texts)], axis=1, dtype=np.float32)
         text_dim = features.dimension
-    if method is Method.AUTO:
-        selection = choose_translator(
-            X,
-            Y,
-            seed=seed,
-            metric=metric,
-            landmarks=landmarks,
-            text_dim=text_dim,
-            progress=progress,
-        )
+    if asked.method == AUTO:
+        selection = choose_translator(X, Y, asked, text_dim=text_dim, progress=progress)
         translator, table = selection.translator, selection.table
     else:
-        if text_dim and method is not Method.KERNEL_RIDGE:
-            raise UsageError(
-                f"the method {method} reads no texts",
-                remedy="Leave --texts out, or take --method auto or kernel-ridge.",
-            )
-        estimators: dict[Method, Translator] = {
-            Method.PROCRUSTES: Procrustes(),
-            Method.RIDGE: Ridge(),
-            Method.KERNEL_RIDGE: KernelRidge(landmarks=landmarks, seed=seed, text_dim=text_dim),
-        }
-        translator, table = estimators[method].fit(X, Y), []
+        plain = registered()[asked.method].for_texts(text_dim)
+        translator, table = plain.arranged(asked.seed, asked.landmarks).fit(X, Y), []
     if translator.text_dim_:
         translator.text_features_ = features
     return translator, table
@@ -127,43 +155,16 @@ FEW_ANCHORS = 50
 COMPARED_ANCHORS = 4000
 """Candidates are compared on at most so many anchors, which bounds the minutes that it takes."""
 
-CANDIDATES: Mapping[str, Translator] = {
-    "procrustes": Procrustes(),
-    "ridge": Ridge(),
-    **{
-        f"kernel ridge, gamma {gamma}, alpha {alpha}": KernelRidge(gamma=gamma, alpha=alpha)
-        for gamma in (0.5, 1.0, 1.5)
-        for alpha in (0.03, 0.08, 0.2)
-    },
-}
-"""Simplest first."""
 
+def candidates(text_dim: int) -> dict[str, Translator]:
+    """Return what is compared if the last ``text_dim`` columns are features of texts.
 
-def candidates(text_dim: int) -> Mapping[str, Translator]:
-    """Return what is compared where the last ``text_dim`` columns are features of texts.
-
-    Features take the place of the length scales and noise levels without them, of which only the
-    default stays.
+    The simplest methods stand first.
     """
-    if not text_dim:
-        return CANDIDATES
-    plain = {
-        name: candidate
-        for name, candidate in CANDIDATES.items()
-        if not isinstance(candidate, KernelRidge)
-    }
-    with_texts = {
-        f"{name}, with texts": KernelRidge(
-            gamma=candidate.gamma, alpha=candidate.alpha, text_dim=text_dim
-        )
-        for name, candidate in CANDIDATES.items()
-        if isinstance(candidate, KernelRidge)
-    }
-    default = KernelRidge()
     return {
-        **plain,
-        f"kernel ridge, gamma {default.gamma}, alpha {default.alpha}": default,
-        **with_texts,
+        name: candidate
+        for method in registered().values()
+        for name, candidate in method.candidates(text_dim).items()
     }
 
 
@@ -185,10 +186,8 @@ class Selection:
 def choose_translator(
     X: Vectors,
     Y: Vectors,
+    options: FitOptions | None = None,
     *,
-    seed: int = 0,
-    metric: Metric = Metric.COSINE,
-    landmarks: int | None = None,
     text_dim: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Selection:
@@ -203,14 +202,10 @@ def choose_translator(
     ----------
     X, Y
         ``(n, source_dim)`` and ``(n, target_dim)`` float32 anchors.
-    seed
-        Of the folds and of the queries drawn where there are over ``MAX_QUERIES`` anchors.
-    landmarks
-        Bounds those of a kernel ridge that is chosen; None as :class:`KernelRidge` has it.
+    options
+        The seed is that of the folds, and of the queries drawn from over ``MAX_QUERIES`` anchors.
     text_dim
         Columns of X, the last ones, that are features of texts.
-    metric
-        How the collection compares vectors.
     progress
         Called with 1 for each candidate compared.
 
@@ -222,7 +217,9 @@ def choose_translator(
     X, Y = (np.ascontiguousarray(a, dtype=np.float32) for a in check_anchors(X, Y))
     if len(X) < FEW_ANCHORS:
         return Selection(Procrustes().fit(_columns(X, Procrustes(), text_dim), Y), [])
-    rng = np.random.default_rng(seed)
+    asked = options or FitOptions()
+    metric = asked.metric or Metric.COSINE
+    rng = np.random.default_rng(asked.seed)
     compared = np.sort(rng.permutation(len(X))[:COMPARED_ANCHORS])
     x, y = X[compared], Y[compared]
     fold = rng.permutation(len(x)) % FOLDS
@@ -233,7 +230,7 @@ def choose_translator(
     for name, candidate in compared_with.items():
         with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
             rows = _columns(x, candidate, text_dim)
-            held_out = copy.copy(candidate).cross_predict(rows, y, fold)
+            held_out = candidate.cross_predict(rows, y, fold)
         found = _nearest_others(y, held_out, queries, metric)
         recall = float(recall_against(found, truth, CUTOFF).mean())
         table.append(CandidateScore(name=name, held_out_recall=recall))
@@ -241,15 +238,13 @@ def choose_translator(
             progress(1)
     # A stable sort: of equals, the candidate listed first, which is the simpler one, wins.
     table.sort(key=lambda score: -score.held_out_recall)
-    best = copy.copy(compared_with[table[0].name])
-    if isinstance(best, KernelRidge):
-        best.landmarks, best.seed = landmarks, seed
+    best = compared_with[table[0].name].arranged(asked.seed, asked.landmarks)
     return Selection(best.fit(_columns(X, best, text_dim), Y), table)
 
 
 def _columns(X: Vectors, candidate: Translator, text_dim: int) -> Vectors:
     """The columns that a candidate takes: without the features of texts, unless it reads them."""
-    if not text_dim or (isinstance(candidate, KernelRidge) and candidate.text_dim):
+    if not text_dim or candidate.text_dim:
         return X
     return np.ascontiguousarray(X[:, :-text_dim])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -30,6 +31,7 @@ EXACT_ANCHORS = 12_000
 LANDMARKS = 6_000
 
 
+@dataclass(kw_only=True, eq=False)
 class KernelRidge(Translator):
     r"""Kernel ridge regression with a Procrustes prior and spectral matching.
 
@@ -82,30 +84,66 @@ class KernelRidge(Translator):
     """
 
     method: ClassVar[str] = "kernel-ridge"
+    rank: ClassVar[int] = 2
+    arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "landmarks": ("landmarks", "source"),
+        "coefficients": ("landmarks", "target"),
+        "weights": ("columns", "target"),
+        "offset": ("target",),
+        "gain": ("target", "target"),
+        "centre": ("target",),
+    }
+    kept: ClassVar[tuple[str, ...]] = (
+        "gamma",
+        "alpha",
+        "prior",
+        "match_spectrum",
+        "seed",
+        "text_dim",
+        "text_weight",
+    )
+    fitted: ClassVar[Mapping[str, type]] = {
+        "scale": np.float32,
+        "mean_square": float,
+        **Translator.fitted,
+    }
     tells_variance: ClassVar[bool] = True
+    reads_texts: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        gamma: float = 1.0,
-        alpha: float = 0.08,
-        prior: float = 0.75,
-        match_spectrum: bool = True,
-        landmarks: int | None = None,
-        normalize: bool | None = None,
-        seed: int = 0,
-        text_dim: int = 0,
-        text_weight: float = 0.5,
-    ) -> None:
-        self.gamma = gamma
-        self.alpha = alpha
-        self.prior = prior
-        self.match_spectrum = match_spectrum
-        self.landmarks = landmarks
-        self.normalize = normalize
-        self.seed = seed
-        self.text_dim = text_dim
-        self.text_weight = text_weight
+    gamma: float = 1.0
+    alpha: float = 0.08
+    prior: float = 0.75
+    match_spectrum: bool = True
+    landmarks: int | None = None
+    normalize: bool | None = None
+    seed: int = 0
+    text_dim: int = 0
+    text_weight: float = 0.5
+
+    @classmethod
+    def candidates(cls, text_dim: int) -> dict[str, Self]:
+        """See :meth:`Translator.candidates`.
+
+        Features take the place of the length scales and noise levels without them, of which only
+        the default stays.
+        """
+        grid = [cls(gamma=g, alpha=a) for g in (0.5, 1.0, 1.5) for a in (0.03, 0.08, 0.2)]
+        if text_dim:
+            grid = [cls(), *(replace(each, text_dim=text_dim) for each in grid)]
+        return {
+            f"kernel ridge, gamma {each.gamma}, alpha {each.alpha}"
+            f"{', with texts' if each.text_dim else ''}": each
+            for each in grid
+        }
+
+    @classmethod
+    def for_texts(cls, text_dim: int) -> Self:
+        """See :meth:`Translator.for_texts`."""
+        return cls(text_dim=text_dim)
+
+    def arranged(self, seed: int, landmarks: int | None) -> Self:
+        """See :meth:`Translator.arranged`."""
+        return replace(self, seed=seed, landmarks=landmarks)
 
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
         """See :meth:`Translator.fit`. Warns where anchors are fewer than dimensions."""
@@ -137,11 +175,11 @@ class KernelRidge(Translator):
         if self.match_spectrum:
             gain, centre = spectral_match(held_out, y)
         self.held_out_ = self._finish((held_out - centre) @ gain + centre)
-        self._gain, self._centre = gain.astype(np.float32), centre.astype(np.float32)
+        self.gain_, self.centre_ = gain.astype(np.float32), centre.astype(np.float32)
         self.coefficients_ = (coefficients @ gain).astype(np.float32)
         self.weights_ = (weights @ gain).astype(np.float32)
         self.offset_ = (offset @ gain + centre - centre @ gain).astype(np.float32)
-        self._mean_square = float(np.mean(row_norms(y).astype(np.float64) ** 2))
+        self.mean_square_ = float(np.mean(row_norms(y).astype(np.float64) ** 2))
         self._prepare()
         return self
 
@@ -207,8 +245,8 @@ class KernelRidge(Translator):
         kernel's own variance, which depends on where anchors lie and not on what they said.
         """
         translated = self._predict(X, None)
-        shrunken = np.linalg.solve(self._gain, (translated - self._centre).T).T + self._centre
-        variance = np.maximum(self._mean_square - row_norms(shrunken) ** 2, 0).astype(np.float32)
+        shrunken = np.linalg.solve(self.gain_, (translated - self.centre_).T).T + self.centre_
+        variance = np.maximum(self.mean_square_ - row_norms(shrunken) ** 2, 0).astype(np.float32)
         if self.normalize_output_:
             normalize_rows(translated)
         return translated, variance
@@ -225,63 +263,15 @@ class KernelRidge(Translator):
             block += self.offset_
         return translated
 
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """See :meth:`Translator.state`."""
-        tensors = {
-            "landmarks": self.landmarks_,
-            "coefficients": self.coefficients_,
-            "weights": self.weights_,
-            "offset": self.offset_,
-            "gain": self._gain,
-            "centre": self._centre,
-        }
-        return tensors, {
-            "gamma": self.gamma,
-            "alpha": self.alpha,
-            "prior": self.prior,
-            "match_spectrum": self.match_spectrum,
-            "seed": self.seed,
-            "text_dim": self.text_dim,
-            "text_weight": self.text_weight,
-            "scale": float(self.scale_),
-            "mean_square": self._mean_square,
-            "n_anchors": self.n_anchors_,
-            "normalize_output": self.normalize_output_,
-        }
-
     @classmethod
     def from_state(cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> Self:
         """See :meth:`Translator.from_state`."""
-        names = ("gamma", "alpha", "prior", "match_spectrum", "seed")
-        # Files from before there were features of texts have neither of these.
-        more = {
-            name: parameters[name] for name in ("text_dim", "text_weight") if name in parameters
-        }
-        translator = cls(**{name: parameters[name] for name in names}, **more)
-        weights = tensors["weights"]
-        d_x, d_y = weights.shape[0] - translator.text_dim, weights.shape[1]
-        shapes = {
-            "landmarks": (len(tensors["landmarks"]), d_x),
-            "coefficients": (len(tensors["landmarks"]), d_y),
-            "offset": (d_y,),
-            "gain": (d_y, d_y),
-            "centre": (d_y,),
-        }
-        for name, shape in shapes.items():
-            if tensors[name].shape != shape:
-                raise ValueError(f"{name} has shape {tensors[name].shape}, not {shape}")
-        translator.landmarks_, translator.coefficients_ = (
-            tensors["landmarks"],
-            tensors["coefficients"],
-        )
-        translator.weights_, translator.offset_ = weights, tensors["offset"]
-        translator._gain, translator._centre = tensors["gain"], tensors["centre"]
-        translator.source_dim_, translator.target_dim_ = d_x, d_y
+        # Files from before there were features of texts have neither parameter of theirs.
+        without = {"text_dim": cls.text_dim, "text_weight": cls.text_weight}
+        translator = super().from_state(tensors, without | dict(parameters))
         translator.text_dim_ = translator.text_dim
-        translator.scale_ = np.float32(parameters["scale"])
-        translator._mean_square = float(parameters["mean_square"])
-        translator.n_anchors_ = int(parameters["n_anchors"])
-        translator.normalize_output_ = bool(parameters["normalize_output"])
+        if len(translator.weights_) != translator.source_dim_ + translator.text_dim_:
+            raise ValueError(f"{len(translator.weights_)} columns of weights do not fit landmarks")
         translator._prepare()
         return translator
 

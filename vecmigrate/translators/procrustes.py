@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ class FewAnchorsWarning(UserWarning):
     """Fewer anchors than dimensions: part of the map is a guess."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Procrustes(AffineTranslator):
     r"""Orthogonal Procrustes in closed form.
 
@@ -64,14 +66,12 @@ class Procrustes(AffineTranslator):
     """
 
     method: ClassVar[str] = "procrustes"
+    rank: ClassVar[int] = 0
 
-    def __init__(
-        self, *, center: bool = True, scale: bool = True, normalize: bool | None = None
-    ) -> None:
-        self.center = center
-        self.scale = scale
-        self.normalize = normalize
-        self._moments: PairMoments | None = None
+    center: bool = True
+    scale: bool = True
+    normalize: bool | None = None
+    _moments: PairMoments | None = field(default=None, init=False, repr=False)
 
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
         """See :meth:`Translator.fit`. Warns where anchors are fewer than dimensions."""

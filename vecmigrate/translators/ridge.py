@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ GRID = np.logspace(-6, 2, 33)
 """Candidates for alpha, in units of the mean variance of an anchor's component."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Ridge(AffineTranslator):
     r"""Ridge regression of centred targets on centred sources (Hoerl and Kennard 1970).
 
@@ -42,17 +44,11 @@ class Ridge(AffineTranslator):
     """
 
     method: ClassVar[str] = "ridge"
+    rank: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        *,
-        alpha: float | None = None,
-        match_spectrum: bool = True,
-        normalize: bool | None = None,
-    ) -> None:
-        self.alpha = alpha
-        self.match_spectrum = match_spectrum
-        self.normalize = normalize
+    alpha: float | None = None
+    match_spectrum: bool = True
+    normalize: bool | None = None
 
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
         """See :meth:`Translator.fit`."""

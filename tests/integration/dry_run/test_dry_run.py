@@ -25,10 +25,9 @@ from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateE
 from vecmigrate.evaluation import Query, exact_search, read_queries, recall_against
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind
-from vecmigrate.translators.fit import Method
 from vecmigrate.translators.token_features import TokenTable
 
-OPTIONS = DryRunOptions(anchors=400, budget=1300, method=Method.RIDGE)
+OPTIONS = DryRunOptions(anchors=400, budget=1300, method="ridge")
 
 
 def changed(options: DryRunOptions, **values: Any) -> DryRunOptions:
@@ -232,7 +231,7 @@ def test_with_a_log_it_says_how_much_easier_documents_are(report: DryRunReport) 
 def test_uncertainty_orders_the_curve_where_the_method_tells_it(
     corpus: DryRunCorpus, tmp_path: Path
 ) -> None:
-    options = changed(OPTIONS, method=Method.KERNEL_RIDGE, order="uncertainty")
+    options = changed(OPTIONS, method="kernel-ridge", order="uncertainty")
     report = run(corpus, tmp_path, options=options)
     assert report.curve.chosen == "uncertainty"
     assert len(report.calibration.deciles) in (0, 10)
@@ -252,7 +251,7 @@ class _TableEncoder(TextEncoder):
 def test_texts_are_read_where_the_encoder_has_a_token_table(
     corpus: DryRunCorpus, tmp_path: Path
 ) -> None:
-    options = changed(OPTIONS, method=Method.KERNEL_RIDGE)
+    options = changed(OPTIONS, method="kernel-ridge")
     encoder = _TableEncoder(corpus)
     found = {}
     for read in (True, False):

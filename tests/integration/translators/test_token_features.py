@@ -17,7 +17,7 @@ from vecmigrate.cli import app
 from vecmigrate.connector import VectorBatch
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.migration.translate import Translation, convert
-from vecmigrate.translators.fit import AnchorTexts, Method, fit_translator
+from vecmigrate.translators.fit import AnchorTexts, fit_translator
 from vecmigrate.translators.kernels import Kernel
 from vecmigrate.translators.token_features import TokenFeatures, TokenTable
 
@@ -51,7 +51,7 @@ def make_task(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
 def fitted(seed: int = 0) -> tuple[KernelRidge, list[str]]:
     X, Y, texts = make_task(300, seed)
     translator, _ = fit_translator(
-        X, Y, Method.KERNEL_RIDGE, texts=AnchorTexts(texts, make_table())
+        X, Y, method="kernel-ridge", texts=AnchorTexts(texts, make_table())
     )
     assert isinstance(translator, KernelRidge)
     return translator, texts
@@ -173,11 +173,11 @@ def test_a_file_whose_features_are_damaged_is_refused(tmp_path: Path) -> None:
 
 def test_auto_reads_texts_where_they_help_and_not_where_they_mislead() -> None:
     X, Y, texts = make_task(300, 0)
-    helped, table = fit_translator(X, Y, Method.AUTO, texts=AnchorTexts(texts, make_table()))
+    helped, table = fit_translator(X, Y, method="auto", texts=AnchorTexts(texts, make_table()))
     assert helped.text_features_ is not None
     assert "with texts" in table[0].name
     nonsense = np.random.default_rng(0).permutation(texts).tolist()
-    left, table = fit_translator(X, X, Method.AUTO, texts=AnchorTexts(nonsense, make_table()))
+    left, table = fit_translator(X, X, method="auto", texts=AnchorTexts(nonsense, make_table()))
     assert left.text_features_ is None
     assert "with texts" not in table[0].name
     assert any("with texts" in score.name for score in table)
@@ -233,7 +233,7 @@ def test_a_source_without_texts_is_refused(tmp_path: Path) -> None:
 def test_methods_that_read_no_texts_say_so() -> None:
     X, Y, texts = make_task(60, 0)
     with pytest.raises(UsageError, match="reads no texts"):
-        fit_translator(X, Y, Method.RIDGE, texts=AnchorTexts(texts, make_table()))
+        fit_translator(X, Y, method="ridge", texts=AnchorTexts(texts, make_table()))
 
 
 def run(*arguments: object, code: int = 0) -> str:

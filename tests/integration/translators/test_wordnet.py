@@ -19,7 +19,7 @@ import pytest
 from vecmigrate import KernelRidge, load_translator, open_encoder
 from vecmigrate.connector import Metric, VectorBatch
 from vecmigrate.evaluation import exact_search, recall_against
-from vecmigrate.translators.fit import AnchorTexts, Method, fit_translator
+from vecmigrate.translators.fit import AnchorTexts, fit_translator
 from vecmigrate.translators.kernels import spread_rows
 from vecmigrate.translators.token_features import HasTokenTable
 
@@ -138,7 +138,9 @@ def test_texts_reach_further_still() -> None:
     read = AnchorTexts([texts[i] for i in anchors.tolist()], encoder.token_table())
     found = []
     for given in (None, read):
-        translator, _ = fit_translator(old[anchors], new[anchors], Method.KERNEL_RIDGE, texts=given)
+        translator, _ = fit_translator(
+            old[anchors], new[anchors], method="kernel-ridge", texts=given
+        )
         translated = translator.transform(translator.inputs(old, texts))
         ids = exact_search([VectorBatch(np.arange(30_000), translated)], queries, 10, Metric.DOT)
         found.append(recall_against(ids, truth, 10).mean())

@@ -14,11 +14,13 @@ from vecmigrate.errors import UsageError
 from vecmigrate.migration import MigrateOptions
 from vecmigrate.runtime.options import Options
 from vecmigrate.sync import SyncOptions
+from vecmigrate.translators.fit import FitOptions
 from vecmigrate.verification import VerifyOptions
 
 MODELS = {
     "anchors": AnchorOptions,
     "dry-run": DryRunOptions,
+    "fit": FitOptions,
     "migrate": MigrateOptions,
     "sync": SyncOptions,
     "verify": VerifyOptions,
@@ -51,6 +53,8 @@ def test_the_command_line_has_every_field_with_its_help_and_default(command: str
         (SyncOptions, {"reembed_budget": 5}),
         (DryRunOptions, {"budget": "lots"}),
         (DryRunOptions, {"anchors": "1"}),
+        (DryRunOptions, {"method": "magic"}),
+        (FitOptions, {"method": "magic"}),
         (DryRunOptions, {"gates": {"min-recall@10": 2}}),
         (DryRunOptions, {"gates": {"min-recall@11": 0.5}}),
     ],

@@ -113,3 +113,47 @@ def test_tensors_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
     save_file(tensors, path, metadata={"vecmigrate": card.model_dump_json()})
     with pytest.raises(InputError, match="damaged"):
         load_translator(path)
+
+
+WRITTEN_BEFORE = Path(__file__).parents[2] / "data" / "translators"
+"""Files of the version before translators registered themselves: data/make_translators.py."""
+
+
+@pytest.mark.parametrize("method", ["procrustes", "ridge", "kernel-ridge"])
+def test_a_file_written_before_translates_the_same_and_is_written_the_same(
+    method: str, tmp_path: Path
+) -> None:
+    path = WRITTEN_BEFORE / f"{method}.safetensors"
+    expected = np.load(WRITTEN_BEFORE / "expected.npz")
+    translator, card = load_translator(path), read_card(path)
+    np.testing.assert_allclose(
+        translator.transform(expected["rows"]), expected[method], rtol=1e-6, atol=1e-6
+    )
+    tensors, parameters = translator.state()
+    save_file(tensors, tmp_path / "t", metadata={"vecmigrate": card.model_dump_json()})
+    assert (tmp_path / "t").read_bytes() == path.read_bytes()
+    assert json.dumps(parameters) == json.dumps(card.parameters)
+
+
+def test_a_file_written_before_that_reads_texts_translates_the_same() -> None:
+    expected = np.load(WRITTEN_BEFORE / "expected.npz")
+    translator = load_translator(WRITTEN_BEFORE / "texts.safetensors")
+    texts = ["w51 w38 w30 w16 w18", "w2 w4 w0 w10 w48", "w38 w54 w30 w36 w58"]
+    translated = translator.transform(translator.inputs(expected["texts rows"], texts))
+    np.testing.assert_allclose(translated, expected["texts"], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("lost", ["text_dim", "gamma"])
+def test_only_what_older_files_never_had_may_be_missing(lost: str, tmp_path: Path) -> None:
+    path = WRITTEN_BEFORE / "kernel-ridge.safetensors"
+    translator, card = load_translator(path), read_card(path)
+    left = {name: value for name, value in card.parameters.items() if name != lost}
+    changed = card.model_copy(update={"parameters": left}).model_dump_json()
+    save_file(translator.state()[0], tmp_path / "t", metadata={"vecmigrate": changed})
+    if lost == "gamma":
+        with pytest.raises(InputError):
+            load_translator(tmp_path / "t")
+    else:
+        rows = np.eye(5, dtype=np.float32)
+        again = load_translator(tmp_path / "t").transform(rows)
+        np.testing.assert_array_equal(again, translator.transform(rows))

@@ -1,0 +1,90 @@
+"""A translator that names a method is offered, compared, fitted, saved and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike
+
+from vecmigrate import load_translator, save_translator
+from vecmigrate.errors import MismatchError, UsageError
+from vecmigrate.translators import base
+from vecmigrate.translators.base import AffineTranslator, check_anchors, registered
+from vecmigrate.translators.fit import FitOptions, candidates, fit_translator, methods
+
+
+@pytest.fixture(autouse=True)
+def _own_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "REGISTER", dict(base.REGISTER))
+
+
+def least_squares(rank: int) -> type[AffineTranslator]:
+    class LeastSquares(AffineTranslator):
+        """The affine map of least squared error."""
+
+        method: ClassVar[str] = "least-squares"
+
+        def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
+            x, y = check_anchors(X, Y)
+            design = np.c_[x, np.ones(len(x))]
+            solved = np.linalg.lstsq(design, y, rcond=None)[0]
+            self._set_map(solved[:-1], solved[-1], len(x))
+            self.normalize_output_ = False
+            return self
+
+    LeastSquares.rank = rank
+    return LeastSquares
+
+
+def anchors(n: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 6))
+    return X, X @ rng.standard_normal((6, 4)) + rng.standard_normal(4)
+
+
+def test_it_is_offered_and_compared_in_its_rank() -> None:
+    before = list(registered())
+    assert before == ["procrustes", "ridge", "kernel-ridge"]
+    least_squares(rank=1)
+    assert list(registered()) == ["procrustes", "ridge", "least-squares", "kernel-ridge"]
+    assert methods()[0] == "auto"
+    assert set(methods()[1:]) == set(registered())
+    assert list(candidates(0))[:3] == ["procrustes", "ridge", "least-squares"]
+    assert FitOptions(method="least-squares").fits(with_texts=False) == 1
+
+
+def test_it_is_fitted_saved_and_read(tmp_path: Path) -> None:
+    made = least_squares(rank=3)
+    X, Y = anchors()
+    translator, table = fit_translator(X, Y, method="least-squares")
+    assert table == []
+    assert type(translator) is made
+    np.testing.assert_allclose(translator.transform(X.astype(np.float32)), Y, atol=1e-4)
+    save_translator(translator, tmp_path / "t")
+    again = load_translator(tmp_path / "t")
+    assert type(again) is made
+    rows = X.astype(np.float32)
+    np.testing.assert_array_equal(again.transform(rows), translator.transform(rows))
+
+
+def test_auto_takes_it_where_it_is_best() -> None:
+    least_squares(rank=-1)
+    _, table = fit_translator(*anchors(), method="auto")
+    assert table[0].name == "least-squares"
+
+
+def test_a_file_of_a_method_that_is_not_registered_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    least_squares(rank=3)
+    save_translator(fit_translator(*anchors(), method="least-squares")[0], tmp_path / "t")
+    left = {name: kind for name, kind in base.REGISTER.items() if name != "least-squares"}
+    monkeypatch.setattr(base, "REGISTER", left)
+    with pytest.raises(MismatchError):
+        load_translator(tmp_path / "t")
+    unknown: dict[str, Any] = {"method": "least-squares"}
+    with pytest.raises(UsageError):
+        FitOptions.checked(unknown)
