@@ -86,6 +86,16 @@ class AnchorOptions(Options):
     batch_size: Annotated[int, Field(ge=1)] = Field(
         default=ENCODE_BATCH, description="Texts encoded, and made durable, at a time."
     )
+    source_encoder: str | EncoderIdentity | None = Field(
+        default=None,
+        description="Name of the encoder that made the collection; checked by `migrate`.",
+    )
+
+    def identity(self, dimension: int) -> EncoderIdentity | None:
+        """Return the encoder that made a collection of this dimension, if it is known."""
+        if isinstance(self.source_encoder, str):
+            return EncoderIdentity(name=self.source_encoder, dimension=dimension)
+        return self.source_encoder
 
 
 def draw_anchors(
@@ -96,7 +106,6 @@ def draw_anchors(
     options: AnchorOptions | None = None,
     *,
     queries: Vectors | None = None,
-    source_encoder: EncoderIdentity | None = None,
     reading: Callable[[int], None] = lambda count: None,
     encoding: Callable[[int], None] = lambda count: None,
     **given: Any,
@@ -115,8 +124,6 @@ def draw_anchors(
     queries
         ``(n, d)`` vectors of the old encoder, for the strategy of that name; see
         :func:`choose_anchors`.
-    source_encoder
-        Whose vectors the source holds, if known.
     reading, encoding
         Called with the number of points just read, and just encoded.
 
@@ -136,13 +143,14 @@ def draw_anchors(
     if out.exists():
         raise TargetExistsError(f"{out} exists", remedy="Name another file, or remove it.")
     description = source.describe()
+    source_encoder = asked.identity(description.dimension)
     _check(description, asked.strategy, queries, source_encoder)
     request = _Request(
         source=description.uri,
         size=size,
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
-        **asked.model_dump(exclude={"on_missing_text"}),
+        **asked.model_dump(exclude={"on_missing_text", "source_encoder"}),
     )
     partial = out.with_name(f"{out.name}.partial")
     if (partial / SAMPLE).exists():

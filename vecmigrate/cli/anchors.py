@@ -15,7 +15,6 @@ from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import open_encoder
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.translators.arrays import open_vectors
 
 EXAMPLES = """
@@ -47,10 +46,6 @@ def run(
         Path | None,
         typer.Option(help="(n, d) .npy of logged queries under the old encoder."),
     ] = None,
-    source_encoder: Annotated[
-        str | None,
-        typer.Option(help="Name of the encoder that made the collection; checked by `migrate`."),
-    ] = None,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -74,7 +69,6 @@ def run(
                 out_path,
                 options,
                 queries=queries,
-                source_encoder=_identity(source_encoder, description.dimension),
                 reading=reading,
                 encoding=encoding,
             )
@@ -86,7 +80,3 @@ def run(
         out.result(
             {"anchors": str(out_path), "size": len(anchors), **anchors.card.model_dump(mode="json")}
         )
-
-
-def _identity(name: str | None, dimension: int) -> EncoderIdentity | None:
-    return None if name is None else EncoderIdentity(name=name, dimension=dimension)

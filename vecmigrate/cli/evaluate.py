@@ -7,13 +7,21 @@ from typing import Annotated
 
 import typer
 
+from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.errors import InputError, MismatchError, UsageError
-from vecmigrate.evaluation import Evaluation, Metrics, Query, evaluate, read_queries
+from vecmigrate.evaluation import (
+    EvaluateOptions,
+    Evaluation,
+    Metrics,
+    Query,
+    evaluate,
+    read_queries,
+)
 from vecmigrate.points.batch import Vectors, id_array
 from vecmigrate.points.ids import name_some
 
@@ -35,18 +43,19 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate", epilog=EXAMPLES)(run)
 
 
+@takes(EvaluateOptions)
 def run(
     target: Annotated[str, typer.Option(help="The translated collection.")],
     queries: Annotated[
         Path, typer.Option(help="JSONL of queries, with relevance labels if known.")
     ],
     target_encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
+    options: EvaluateOptions,
     source: Annotated[str | None, typer.Option(help="The old collection.")] = None,
     source_encoder: Annotated[str | None, typer.Option(help="Old encoder, for the source.")] = None,
     reference: Annotated[
         str | None, typer.Option(help="The corpus fully re-embedded; recall is against it.")
     ] = None,
-    k: Annotated[list[int] | None, typer.Option(min=1, help="Cut-off; may be repeated.")] = None,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -79,7 +88,7 @@ def run(
                 else None,
                 reference=reference,
                 labels=[query.relevant for query in asked],
-                k=k or [10],
+                options=options,
                 progress=advance,
             )
         _show(out, evaluation)

@@ -1,6 +1,12 @@
 """What a move costs: recall and ranking metrics by exact search over a collection's batches."""
 
-from vecmigrate.evaluation.compare import Evaluation, EvaluationRow, Metrics, evaluate
+from vecmigrate.evaluation.compare import (
+    EvaluateOptions,
+    Evaluation,
+    EvaluationRow,
+    Metrics,
+    evaluate,
+)
 from vecmigrate.evaluation.metrics import (
     Labels,
     labelled_recall,
@@ -12,6 +18,7 @@ from vecmigrate.evaluation.queries import Query, read_queries
 from vecmigrate.evaluation.search import exact_search
 
 __all__ = [
+    "EvaluateOptions",
     "Evaluation",
     "EvaluationRow",
     "Labels",

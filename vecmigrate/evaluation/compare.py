@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
@@ -21,6 +22,7 @@ from vecmigrate.evaluation.metrics import (
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.runtime.options import Options
 
 READ_BATCH = 8192
 
@@ -78,6 +80,14 @@ class Evaluation(BaseModel):
         raise KeyError(role)
 
 
+class EvaluateOptions(Options):
+    """Options of :func:`evaluate`."""
+
+    k: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
+        default=[10], description="Cut-off; may be repeated."
+    )
+
+
 def evaluate(
     *,
     target: str | Source,
@@ -86,8 +96,9 @@ def evaluate(
     source_queries: Vectors | None = None,
     reference: str | Source | None = None,
     labels: Labels | None = None,
-    k: Sequence[int] = (10,),
+    options: EvaluateOptions | None = None,
     progress: Callable[[int], None] | None = None,
+    **given: Any,
 ) -> Evaluation:
     """Compare collections by exact search, so that what is measured is the map and not an index.
 
@@ -106,8 +117,8 @@ def evaluate(
         The corpus fully re-embedded with the new encoder.
     labels
         See :data:`Labels`.
-    k
-        Cut-offs.
+    options, given
+        :class:`EvaluateOptions`, or fields of it by name.
     progress
         Called with the number of points just searched.
 
@@ -118,9 +129,7 @@ def evaluate(
     MismatchError
         Where queries do not have a collection's dimension.
     """
-    cutoffs = sorted(set(k))
-    if not cutoffs or cutoffs[0] < 1:
-        raise UsageError(f"cut-offs {list(k)} are not positive", remedy="Give k of 1 or more.")
+    cutoffs = sorted(set(EvaluateOptions.given(options, given).k))
     if (source is None) != (source_queries is None):
         raise UsageError(
             "a source needs its own queries, and source queries a source",
@@ -132,10 +141,10 @@ def evaluate(
     descriptions: dict[str, CollectionDescription] = {}
     unknown: list[int | str] = []
     with ExitStack() as stack:
-        for role, given, queries in asked:
-            if given is None or queries is None:
+        for role, place, queries in asked:
+            if place is None or queries is None:
                 continue
-            opened = stack.enter_context(open_source(given)) if isinstance(given, str) else given
+            opened = stack.enter_context(open_source(place)) if isinstance(place, str) else place
             descriptions[role] = opened.describe()
             _check_queries(descriptions[role], queries, target_queries, labels)
             found[role] = _search(opened, descriptions[role], queries, cutoffs[-1], progress)

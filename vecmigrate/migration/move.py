@@ -104,7 +104,6 @@ def prepare(
     source: str | Source,
     target: str,
     translator: Translator | str | Path,
-    engine: Engine,
     options: MigrateOptions,
     state: Path | None,
     callbacks: Callbacks,
@@ -119,6 +118,7 @@ def prepare(
         reader = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = reader.describe()
         check_translator(description, translator, card, options.source_encoder)
+        engine = options.open_engine()
         engine.check(reader)
         anchors = options.keep_anchors
         if isinstance(anchors, Path):

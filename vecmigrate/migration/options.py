@@ -43,7 +43,7 @@ class WriteOptions(Options):
         default=None,
         description="Points a second to write at most, for a server with readers.",
     )
-    engine: EngineName = Field(
+    engine: EngineName | InstanceOf[Engine] = Field(
         default=EngineName.LOCAL, description="Where translating is done: here, or by Ray workers."
     )
     workers: Annotated[int, Field(ge=1)] | None = Field(
@@ -74,13 +74,15 @@ class WriteOptions(Options):
     )
 
     def open_engine(self) -> Engine:
-        """Return the engine.
+        """Return the engine; one that was given open, as it is.
 
         Raises
         ------
         UsageError
             If an option is given that the engine has no use for.
         """
+        if isinstance(self.engine, Engine):
+            return self.engine
         return open_engine(
             self.engine,
             workers=self.workers,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from vecmigrate.connector.source import Source
-from vecmigrate.migration.engines import Engine, EngineName
 from vecmigrate.migration.move import MigrationResult, prepare
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.runtime.options import Callbacks
@@ -21,7 +20,6 @@ def migrate(
     options: MigrateOptions | None = None,
     *,
     state: str | Path | None = None,
-    engine: Engine | EngineName | str | None = None,
     stop: Callable[[], bool] = lambda: False,
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda count: None,
@@ -43,11 +41,10 @@ def migrate(
         A fitted one, or a file that :func:`save_translator` wrote.
     options, given
         :class:`MigrateOptions`, or fields of it by name. ``keep_anchors`` needs a translator file.
+        ``engine`` may be an open one.
     state
         The state file. With it the migration can be continued: killed at any instant, the same call
         goes on from the last durable batch, with the same outcome. Needs a translator file.
-    engine
-        An open one, or its name; the options name it otherwise.
     stop, announce, progress
         See :class:`Callbacks`.
 
@@ -70,12 +67,9 @@ def migrate(
     InputError, UsageError, UnreachableError, WriteError
         From the stores.
     """
-    if engine is not None and not isinstance(engine, Engine):
-        given["engine"], engine = engine, None
     asked = MigrateOptions.given(options, given)
     where = None if state is None else Path(state)
     callbacks = Callbacks(stop, announce, progress)
-    opened = engine or asked.open_engine()
-    with prepare(source, target, translator, opened, asked, where, callbacks) as move:
+    with prepare(source, target, translator, asked, where, callbacks) as move:
         move.stream()
         return move.publish()
