@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there, rows_by_id
 from vecmigrate.evaluation.search import distances
-from vecmigrate.points.batch import Payload, PointId, VectorBatch, id_array
+from vecmigrate.points.batch import Payload, PointId, VectorBatch, Vectors, id_array
 from vecmigrate.points.checksums import (
     content_hashes,
     id_hashes,
@@ -45,6 +46,64 @@ class Judged:
     settled: list[LedgerRow]
     new: int
     foreign: int
+
+
+class _Draft:
+    """A batch that is being judged: each point is to be written until it is settled.
+
+    Attributes
+    ----------
+    vectors, fields
+        ``(n, d)`` vectors and the payloads that the target is to have.
+    entries, known
+        What the ledger is to say of each point, and what it says now.
+    there, foreign
+        How many points the target holds, and how many of those are another's.
+    """
+
+    def __init__(
+        self,
+        batch: VectorBatch,
+        texts: Sequence[str | None],
+        vectors: Vectors,
+        fields: list[Payload],
+        entries: list[LedgerRow],
+        known: list[LedgerRow | None],
+    ) -> None:
+        self.batch, self.texts = batch, texts
+        self.vectors, self.fields = vectors, fields
+        self.entries, self.known = entries, known
+        self.there = self.foreign = 0
+        self._settled: list[LedgerRow] = []
+        self._write = np.ones(len(batch), dtype=np.bool_)
+        self._copied = False
+
+    def settle(self, row: int, target: int) -> None:
+        """Leave a point as it is at the target, whose vector has this hash."""
+        self.entries[row].target = target
+        self._settled.append(self.entries[row])
+        self._write[row] = False
+
+    def keep(self, row: int, vector: Vectors, payload: Payload) -> None:
+        """Keep the true vector that the target has for a point."""
+        if not self._copied:
+            self.vectors, self._copied = self.vectors.copy(), True
+        self.vectors[row] = vector
+        self.entries[row].origin = Origin.ENCODED
+        self.fields[row] = {**payload, ORIGIN_FIELD: ENCODED}
+
+    def judged(self) -> Judged:
+        """Return what is left to write."""
+        rows = np.flatnonzero(self._write)
+        if not len(rows):
+            return Judged(None, [], self._settled, 0, self.foreign)
+        has_payloads = self.batch.payloads is not None or any(self.fields)
+        whole = self.batch.with_vectors(self.vectors)
+        writes = whole.with_payloads(self.fields if has_payloads else None).take(rows)
+        intended = [self.entries[row] for row in rows]
+        note_payloads(writes, intended)
+        new = len(rows) - (self.there - len(self._settled))
+        return Judged(writes, intended, self._settled, new, self.foreign)
 
 
 class Judge:
@@ -88,10 +147,18 @@ class Judge:
 
     def judge(self, batch: VectorBatch) -> Judged:
         """Judge usable points of the source."""
+        draft = self._draft(batch)
+        here = batch.ids[self._ledger.there(batch.ids)]
+        interrupted = self._ledger.interrupted(here) if len(here) else set()
+        for found in fetch_existing(self._target, here):
+            self._compare(draft, found, interrupted)
+        return draft.judged()
+
+    def _draft(self, batch: VectorBatch) -> _Draft:
+        """Return the points as a target that has none of them would get them."""
         expected, variances = self._expected(batch)
         vectors, payloads = hashes_of(batch)
         texts = batch.texts(self._text_field) or [None] * len(batch)
-        given = batch.each_payload()
         fields: list[Payload] = list(expected.each_payload())
         entries = [
             LedgerRow(i, v, p, _origin(mark_of(field)), variance, text is not None)
@@ -99,67 +166,45 @@ class Judge:
                 batch.ids.tolist(), vectors, payloads, fields, variances, texts, strict=True
             )
         ]
-        made = expected.vectors
-        write = np.ones(len(batch), dtype=np.bool_)
-        here = np.flatnonzero(self._ledger.there(batch.ids))
-        settled: list[LedgerRow] = []
-        foreign = there = 0
         known = self._ledger.entries(batch.ids)
-        interrupted = self._ledger.interrupted(batch.ids[here]) if len(here) else set()
-        for found in fetch_existing(self._target, batch.ids[here]):
-            rows = rows_by_id(batch, found.ids)
-            there += len(found)
-            hashes = target_hashes(found)
-            same = distances(made[rows], found.vectors, cosine=self._cosine) <= allowed_of(
-                self._target, made[rows], cosine=self._cosine
+        return _Draft(batch, texts, expected.vectors, fields, entries, known)
+
+    def _compare(self, draft: _Draft, found: VectorBatch, interrupted: set[PointId]) -> None:
+        """Compare points that the target holds with what it should hold."""
+        rows = rows_by_id(draft.batch, found.ids)
+        draft.there += len(found)
+        expected = draft.vectors[rows]
+        allowed = allowed_of(self._target, expected, cosine=self._cosine)
+        same = distances(expected, found.vectors, cosine=self._cosine) <= allowed
+        hashes, holds = target_hashes(found), _payload_hashes(found)
+        texts = found.texts(self._text_field) or [None] * len(found)
+        payloads, given = found.each_payload(), draft.batch.each_payload()
+        extras = draft.batch.extras
+        for at, row in enumerate(rows.tolist()):
+            entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
+            was_cut = entry.id in interrupted
+            ours = self._ours(before, hashes[at], bool(same[at]), mark_of(payload), was_cut)
+            if ours is None:
+                entry.origin = Origin.FOREIGN
+                draft.foreign += 1
+                draft.settle(row, hashes[at])
+                continue
+            kept = (
+                ours is Origin.ENCODED
+                and not self._in_place
+                and _same_text(draft.texts[row], texts[at], entry, before)
             )
-            holds = _payload_hashes(found)
-            theirs = found.texts(self._text_field) or [None] * len(found)
-            points = found.each_payload()
-            for at, row in enumerate(rows.tolist()):
-                entry, before = entries[row], known[row]
-                mark = mark_of(points[at])
-                ours = self._ours(before, hashes[at], bool(same[at]), mark, entry.id in interrupted)
-                if ours is None:
-                    entry.origin, entry.target = Origin.FOREIGN, hashes[at]
-                    settled.append(entry)
-                    write[row] = False
-                    foreign += 1
-                    continue
-                kept = (
-                    ours is Origin.ENCODED
-                    and not self._in_place
-                    and _same_text(texts[row], theirs[at], entry, before)
-                )
-                if kept:
-                    if made is expected.vectors:
-                        made = made.copy()
-                    made[row] = found.vectors[at]
-                    entry.origin = Origin.ENCODED
-                    fields[row] = {**given[row], ORIGIN_FIELD: ENCODED}
-                # A target that has none has no place for them.
-                same_extras = (
-                    batch.extras is None
-                    or found.extras is None
-                    or alike(batch.extras[row], found.extras[at])
-                )
-                same_fields = holds[at] == entry.payload or same_payload(
-                    given[row], points[at], self._ulps
-                )
-                if (kept or same[at]) and same_fields and same_extras:
-                    entry.target = hashes[at]
-                    settled.append(entry)
-                    write[row] = False
-        rows_to_write = np.flatnonzero(write)
-        if not len(rows_to_write):
-            return Judged(None, [], settled, 0, foreign)
-        has_payloads = batch.payloads is not None or any(fields)
-        whole = batch.with_vectors(made).with_payloads(fields if has_payloads else None)
-        writes = whole.take(rows_to_write)
-        intended = [entries[row] for row in rows_to_write]
-        note_payloads(writes, intended)
-        is_new = len(rows_to_write) - (there - len(settled))
-        return Judged(writes, intended, settled, is_new, foreign)
+            if kept:
+                draft.keep(row, found.vectors[at], given[row])
+            # A target that has none has no place for them.
+            same_extras = (
+                extras is None or found.extras is None or alike(extras[row], found.extras[at])
+            )
+            same_fields = holds[at] == entry.payload or same_payload(
+                given[row], payload, self._ulps
+            )
+            if (kept or same[at]) and same_fields and same_extras:
+                draft.settle(row, hashes[at])
 
     def _expected(self, batch: VectorBatch) -> tuple[VectorBatch, list[float | None]]:
         """Return the points as they should be at the target, and their variances where told."""

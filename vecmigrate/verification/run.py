@@ -23,7 +23,13 @@ from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.telemetry.events import Steps
-from vecmigrate.translators import Translator, load_translator, read_card, translator_sha256
+from vecmigrate.translators import (
+    Translator,
+    TranslatorCard,
+    load_translator,
+    read_card,
+    translator_sha256,
+)
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.gate import fingerprint_of
 from vecmigrate.verification.index import check_index, exact_answers, read_query_vectors
@@ -71,61 +77,18 @@ def verify(
         From the stores.
     """
     asked = VerifyOptions.given(options, given)
-    report = progress or (lambda count: None)
-    begun = time.perf_counter()
-    steps = Steps(_log)
+    begun, steps = time.perf_counter(), Steps(_log)
     card, fitted = read_card(translator), load_translator(translator)
     with open_source(source) as old, open_source(target) as new:
-        described = old.describe(), new.describe()
-        check_translator(described[0], fitted, card)
-        _check_dimension(described[1], fitted)
-        _check_multivectors(*described, asked)
-        keeper = None
-        if asked.keep_anchors is not None:
-            keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card, described[0].text_field)
-        queries = None if asked.queries is None else read_query_vectors(asked.queries, described[1])
+        check_translator(old.describe(), fitted, card)
+        _check_dimension(new.describe(), fitted)
+        _check_multivectors(old.describe(), new.describe(), asked)
         prints = old.fingerprint(), new.fingerprint()
-        vectors = Retranslation(
-            new,
-            partial(
-                _expected,
-                translator=fitted,
-                keeper=keeper,
-                text_field=described[0].text_field,
-            ),
-            keeps_anchors=keeper is not None,
-        )
-        letters = _letters(asked.dead_letters, described[1])
-        ours, theirs, sound = SourcePass(letters=letters), Tally(), Soundness()
-        others = OtherVectors(*described)
-        ours.run(old, vectors, others, asked, report)
-        steps.ended("read source", points=ours.tally.count)
-        probes = queries or ours.probes
-        truth = exact_answers(
-            sound.usable(target_pass(new, theirs, asked.batch_size, report)),
-            probes,
-            described[1].metric,
-        )
-        steps.ended("read target", points=theirs.count)
-        refused = len(letters.ids) if letters else 0
-        again = partial(usable_again, old, asked, letters), _again(new, asked.batch_size)
-        checks = [
-            check_counts(ours.tally, theirs, len(ours.skipped), refused),
-            check_ids(ours.tally, theirs, *again),
-            check_payloads(
-                ours.tally,
-                theirs,
-                *again,
-                ulps=max(old.payload_ulps(), new.payload_ulps()),
-                fetch=partial(fetch_there, new),
-            ),
-            vectors.check(full=asked.full),
-            *others.checks(),
-            *sound.checks(unit=fitted.normalize_output_ and not described[1].lossy),
-            check_index(new, probes, truth, asked.min_index_recall),
-            # Opened anew: an open source may go on to show what it was when it was opened.
-            _check_unchanged(prints, (fingerprint_of(source), fingerprint_of(target))),
-        ]
+        compared = _Comparison(old, new, fitted, card, asked)
+        compared.read(progress or (lambda count: None), steps)
+        # Opened anew: an open source may go on to show what it was when it was opened.
+        prints_after = fingerprint_of(source), fingerprint_of(target)
+        checks = [*compared.checks(), _check_unchanged(prints, prints_after)]
     steps.ended("compare")
     return Verification(
         vecmigrate_version=version("vecmigrate"),
@@ -133,8 +96,8 @@ def verify(
         target=followed_uri(target),
         source_fingerprint=prints[0],
         target_fingerprint=prints[1],
-        source_contents=ours.tally.digest(),
-        target_contents=theirs.digest(),
+        source_contents=compared.ours.tally.digest(),
+        target_contents=compared.theirs.digest(),
         translator_sha256=translator_sha256(translator),
         source_encoder=card.source_encoder,
         target_encoder=card.target_encoder,
@@ -143,6 +106,79 @@ def verify(
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - begun,
     )
+
+
+class _Comparison:
+    """Two open collections, what is expected of the new one, and what was found reading them.
+
+    Attributes
+    ----------
+    ours, theirs
+        What was read of the old collection and of the new one.
+    sound, vectors, others
+        Look at the new collection's vectors; compare them with the old ones, translated; compare
+        what points have beside them.
+    """
+
+    def __init__(
+        self,
+        old: Source,
+        new: Source,
+        fitted: Translator,
+        card: TranslatorCard,
+        asked: VerifyOptions,
+    ) -> None:
+        described = old.describe(), new.describe()
+        keeper = None
+        if asked.keep_anchors is not None:
+            keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card, described[0].text_field)
+        self._old, self._new, self._asked = old, new, asked
+        self._unit = fitted.normalize_output_ and not described[1].lossy
+        self._queries = asked.queries and read_query_vectors(asked.queries, described[1])
+        self._letters = _letters(asked.dead_letters, described[1])
+        expect = partial(
+            _expected,
+            translator=fitted,
+            keeper=keeper,
+            text_field=described[0].text_field,
+        )
+        self.ours, self.theirs, self.sound = SourcePass(letters=self._letters), Tally(), Soundness()
+        self.vectors = Retranslation(new, expect, keeps_anchors=keeper is not None)
+        self.others = OtherVectors(*described)
+
+    def read(self, progress: Progress, steps: Steps) -> None:
+        """Read either collection once."""
+        asked, new = self._asked, self._new
+        self.ours.run(self._old, self.vectors, self.others, asked, progress)
+        steps.ended("read source", points=self.ours.tally.count)
+        self._probes = self._queries or self.ours.probes
+        points = target_pass(new, self.theirs, asked.batch_size, progress)
+        self._truth = exact_answers(self.sound.usable(points), self._probes, new.describe().metric)
+        steps.ended("read target", points=self.theirs.count)
+
+    def checks(self) -> list[Check]:
+        """Return what every check found; points that differ are looked up once more."""
+        ours, theirs, new = self.ours.tally, self.theirs, self._new
+        refused = len(self._letters.ids) if self._letters else 0
+        again = (
+            partial(usable_again, self._old, self._asked, self._letters),
+            _again(new, self._asked.batch_size),
+        )
+        return [
+            check_counts(ours, theirs, len(self.ours.skipped), refused),
+            check_ids(ours, theirs, *again),
+            check_payloads(
+                ours,
+                theirs,
+                *again,
+                ulps=max(self._old.payload_ulps(), new.payload_ulps()),
+                fetch=partial(fetch_there, new),
+            ),
+            self.vectors.check(full=self._asked.full),
+            *self.others.checks(),
+            *self.sound.checks(unit=self._unit),
+            check_index(new, self._probes, self._truth, self._asked.min_index_recall),
+        ]
 
 
 def _expected(
