@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from contextvars import copy_context
+from contextlib import closing, contextmanager
+from contextvars import Context, copy_context
+from functools import partial
+from itertools import repeat
 from threading import Event
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from vecmigrate.runtime.waiting import unwanted_when
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-_POLL_SECONDS = 0.1
+
+class _End:
+    """Stands for the end of what is produced."""
+
+
+_END: Final = _End()
 
 
 def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Yield ``items`` in order, produced in another thread at most ``depth`` ahead.
+    """Yield ``items`` in order, produced in another thread.
 
-    The producer's exception is raised here, after what it had yielded. When the consumer stops
-    early, the producer stops at its next item, or at once if it waits for a server.
+    At most ``depth`` of them are ready, beside the one that is being produced. The producer's
+    exception is raised here, after what it had yielded. When the consumer stops early, the producer
+    stops at its next item, or at once if it waits for a server.
     """
-    ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def put(entry: tuple[T] | BaseException | None) -> None:
-        while not stopped.is_set():
-            with suppress(queue.Full):
-                ready.put(entry, timeout=_POLL_SECONDS)
+    # One for all items: what a generator sets in its context, it finds there again.
+    context = copy_context()
+    produce = partial[T | _End](next, iter(items), _END)
+    with closing(_ahead(repeat(produce), 1, depth + 1, "prefetch", lambda: context)) as ready:
+        for item in ready:
+            if isinstance(item, _End):
                 return
-
-    def produce() -> None:
-        try:
-            with unwanted_when(stopped.is_set):
-                for item in items:
-                    put((item,))
-                    if stopped.is_set():
-                        return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    producer = threading.Thread(
-        target=copy_context().run, args=(produce,), name="prefetch", daemon=True
-    )
-    producer.start()
-    try:
-        while (entry := ready.get()) is not None:
-            if isinstance(entry, BaseException):
-                raise entry
-            yield entry[0]
-    finally:
-        stopped.set()
-        producer.join()
-
-
-R = TypeVar("R")
+            yield item
 
 
 def map_in_parallel(
@@ -80,27 +60,39 @@ def map_in_parallel(
     name
         Of the threads.
     """
+    calls = (partial(function, item) for item in items)
+    return _ahead(calls, threads, threads, name, copy_context)
+
+
+def _ahead(
+    calls: Iterable[Callable[[], R]],
+    threads: int,
+    ahead: int,
+    name: str,
+    context: Callable[[], Context],
+) -> Generator[R, None, None]:
+    """Yield what the calls return, in order, made in threads up to ``ahead`` of the consumer."""
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     failure: Exception | None = None
     stopped = Event()
 
-    def work(item: T) -> R:
+    def work(call: Callable[[], R]) -> R:
         with unwanted_when(stopped.is_set):
-            return function(item)
+            return call()
 
-    following = iter(items)
+    following = iter(calls)
     try:
         while True:
             try:
-                item = next(following)
+                call = next(following)
             except StopIteration:
                 break
             except Exception as error:
                 failure = error
                 break
-            waiting.append(pool.submit(copy_context().run, work, item))
-            if len(waiting) > threads:
+            waiting.append(pool.submit(context().run, work, call))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
