@@ -8,21 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.state.file import StateTable
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS cutovers (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL,
-    previous TEXT,
-    target TEXT NOT NULL,
-    target_spelled TEXT NOT NULL,
-    verification INTEGER,
-    begun_at TEXT NOT NULL,
-    done_at TEXT,
-    rolled_back_at TEXT,
-    dropped_at TEXT
-)
-"""
-
 
 class CutoverRecord(BaseModel):
     """One cutover.
@@ -60,7 +45,12 @@ class CutoverRecord(BaseModel):
 class CutoverLog(StateTable):
     """The cutovers that a state file knows of."""
 
-    schema = _TABLE
+    name = "cutovers"
+    columns = (
+        "id INTEGER PRIMARY KEY, name TEXT NOT NULL, previous TEXT, target TEXT NOT NULL, "
+        "target_spelled TEXT NOT NULL, verification INTEGER, begun_at TEXT NOT NULL, "
+        "done_at TEXT, rolled_back_at TEXT, dropped_at TEXT"
+    )
 
     def begin(
         self,
@@ -71,25 +61,26 @@ class CutoverLog(StateTable):
         verification: int | None,
     ) -> int:
         """Write an entry before readers are led over; returns its number."""
-        with self._transaction() as begun:
-            cursor = begun.execute(
-                "INSERT INTO cutovers (name, previous, target, target_spelled, verification, "
-                "begun_at) VALUES (?, ?, ?, ?, ?, ?)",
-                (name, previous, target, target_spelled, verification, _now()),
-            )
-        return int(cursor.lastrowid or 0)
+        return self._put(
+            name=name,
+            previous=previous,
+            target=target,
+            target_spelled=target_spelled,
+            verification=verification,
+            begun_at=_now(),
+        )
 
     def finish(self, number: int) -> None:
         """Note that readers have been led over."""
-        self._stamp("done_at", number)
+        self._set(number, done_at=_now())
 
     def undo(self, number: int) -> None:
         """Note that readers have been led back."""
-        self._stamp("rolled_back_at", number)
+        self._set(number, rolled_back_at=_now())
 
     def drop(self, number: int) -> None:
         """Note that what readers had before is deleted."""
-        self._stamp("dropped_at", number)
+        self._set(number, dropped_at=_now())
 
     def of(self, name: str) -> list[CutoverRecord]:
         """Return the entries of a name that were not undone, the latest first."""
@@ -101,20 +92,9 @@ class CutoverLog(StateTable):
 
     def _standing(self, column: str, value: str) -> list[CutoverRecord]:
         fields = list(CutoverRecord.model_fields)
-        with self._transaction() as begun:
-            rows = begun.execute(
-                f"SELECT {', '.join(fields)} FROM cutovers "
-                f"WHERE {column} = ? AND rolled_back_at IS NULL ORDER BY id DESC",
-                (value,),
-            ).fetchall()
+        standing = f"{column} = ? AND rolled_back_at IS NULL ORDER BY id DESC"
+        rows = self._rows(", ".join(fields), standing, value)
         return [CutoverRecord.model_validate(dict(zip(fields, row, strict=True))) for row in rows]
-
-    def _stamp(self, column: str, number: int) -> None:
-        with self._transaction() as begun:
-            begun.execute(
-                f"UPDATE cutovers SET {column} = ? WHERE id = ?",
-                (_now(), number),
-            )
 
 
 def _now() -> str:

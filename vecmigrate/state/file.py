@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vecmigrate.errors import InputError, LockedError, MismatchError, WriteError
 
@@ -126,13 +126,39 @@ class StateTable:
         Here and from each method: where the file cannot be written.
     """
 
-    schema: ClassVar[str]
-    """The statement that makes the table."""
+    name: ClassVar[str]
+    columns: ClassVar[str]
+    """The columns with their types, as SQL has them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         with self._transaction() as begun:
-            begun.execute(self.schema)
+            begun.execute(f"CREATE TABLE IF NOT EXISTS {self.name} ({self.columns})")
+
+    def _put(self, **values: Any) -> int:
+        """Write a row, in the place of one with its key; return its number."""
+        marks = ", ".join("?" * len(values))
+        with self._transaction() as begun:
+            cursor = begun.execute(
+                f"INSERT OR REPLACE INTO {self.name} ({', '.join(values)}) VALUES ({marks})",
+                tuple(values.values()),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def _set(self, number: int, **values: Any) -> None:
+        """Change columns of the row with this number."""
+        assignments = ", ".join(f"{column} = ?" for column in values)
+        with self._transaction() as begun:
+            begun.execute(
+                f"UPDATE {self.name} SET {assignments} WHERE id = ?", (*values.values(), number)
+            )
+
+    def _rows(self, columns: str, condition: str, *values: Any) -> list[Any]:
+        """Return columns of the rows for which a condition holds."""
+        with self._transaction() as begun:
+            return begun.execute(
+                f"SELECT {columns} FROM {self.name} WHERE {condition}", values
+            ).fetchall()
 
     def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._connection)

@@ -13,16 +13,6 @@ from vecmigrate.points.batch import PointId
 from vecmigrate.points.collection import Provenance, same_form
 from vecmigrate.state.file import StateTable
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS jobs (
-    key TEXT PRIMARY KEY,
-    source TEXT NOT NULL,
-    target TEXT NOT NULL,
-    updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    job TEXT NOT NULL
-)
-"""
-
 
 class MigrationStatus(StrEnum):
     """How far a job has come."""
@@ -122,7 +112,11 @@ def job_key(source: str, target: str) -> str:
 class MigrationTable(StateTable):
     """The jobs that a state file knows of."""
 
-    schema = _TABLE
+    name = "jobs"
+    columns = (
+        "key TEXT PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, "
+        "updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, job TEXT NOT NULL"
+    )
 
     def find(self, source: str, target: str) -> MigrationRecord | None:
         """Return the job, or None where it was never begun.
@@ -132,14 +126,9 @@ class MigrationTable(StateTable):
         MismatchError
             Where another version of vecmigrate wrote it.
         """
-        with self._transaction() as begun:
-            row = begun.execute(
-                "SELECT job FROM jobs WHERE key = ?", (job_key(source, target),)
-            ).fetchone()
-        if row is None:
-            return None
+        rows = self._rows("job", "key = ?", job_key(source, target))
         try:
-            return MigrationRecord.model_validate_json(row[0])
+            return MigrationRecord.model_validate_json(rows[0][0]) if rows else None
         except ValueError as error:
             raise MismatchError(
                 f"the record of {source} to {target} is of another version",
@@ -148,11 +137,7 @@ class MigrationTable(StateTable):
 
     def save(self, job: MigrationRecord) -> None:
         """Store how far a job has come; on the disk when this returns."""
-        with self._transaction() as begun:
-            begun.execute(
-                "INSERT OR REPLACE INTO jobs (key, source, target, job) VALUES (?, ?, ?, ?)",
-                (job.key, job.source, job.target, job.model_dump_json()),
-            )
+        self._put(key=job.key, source=job.source, target=job.target, job=job.model_dump_json())
 
     def forget(self, source: str, target: str) -> None:
         """Remove a job's record."""

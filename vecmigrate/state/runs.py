@@ -17,19 +17,6 @@ from vecmigrate.state.file import StateTable
 
 RUNNING, KILLED, UNKNOWN = "running", "killed", "unknown"
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY,
-    command TEXT NOT NULL,
-    source TEXT,
-    target TEXT,
-    begun_at TEXT NOT NULL,
-    ended_at TEXT,
-    exit_code INTEGER,
-    message TEXT,
-    counts TEXT NOT NULL DEFAULT '{}'
-)
-"""
 _ADDED = ("target_spelled", "process", "remedy")
 """Columns that the first state files do not have; an older vecmigrate goes on without them."""
 
@@ -85,7 +72,12 @@ class Run(BaseModel):
 class RunLog(StateTable):
     """The runs that a state file knows of."""
 
-    schema = _TABLE
+    name = "runs"
+    columns = (
+        "id INTEGER PRIMARY KEY, command TEXT NOT NULL, source TEXT, target TEXT, "
+        "begun_at TEXT NOT NULL, ended_at TEXT, exit_code INTEGER, message TEXT, "
+        "counts TEXT NOT NULL DEFAULT '{}'"
+    )
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
@@ -118,14 +110,14 @@ class RunLog(StateTable):
         target_spelled
             The target's one spelling, by which it is found from any directory.
         """
-        process = Process.this().model_dump_json()
-        with self._transaction() as begun:
-            row = begun.execute(
-                "INSERT INTO runs (command, source, target, target_spelled, begun_at, process) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (command, source, target, target_spelled, _now(), process),
-            )
-        return int(row.lastrowid or 0)
+        return self._put(
+            command=command,
+            source=source,
+            target=target,
+            target_spelled=target_spelled,
+            begun_at=_now(),
+            process=Process.this().model_dump_json(),
+        )
 
     def end(
         self,
@@ -137,19 +129,14 @@ class RunLog(StateTable):
         counts: Mapping[str, int] | None = None,
     ) -> None:
         """Note that a run ends now."""
-        with self._transaction() as begun:
-            begun.execute(
-                "UPDATE runs SET ended_at = ?, exit_code = ?, message = ?, remedy = ?, counts = ? "
-                "WHERE id = ?",
-                (
-                    _now(),
-                    int(exit_code),
-                    message,
-                    remedy,
-                    json.dumps(dict(counts or {})),
-                    number,
-                ),
-            )
+        self._set(
+            number,
+            ended_at=_now(),
+            exit_code=int(exit_code),
+            message=message,
+            remedy=remedy,
+            counts=json.dumps(dict(counts or {})),
+        )
 
     def latest(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,30 +34,16 @@ class StepRecord(BaseModel):
 class StepTable(StateTable):
     """The steps of jobs that a state file knows of; of each the last time that it ended."""
 
-    schema = """
-    CREATE TABLE IF NOT EXISTS steps (
-        job TEXT NOT NULL,
-        step TEXT NOT NULL,
-        record TEXT NOT NULL,
-        PRIMARY KEY (job, step)
-    )
-    """
+    name = "steps"
+    columns = "job TEXT NOT NULL, step TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (job, step)"
 
     def find(self, job: str, step: str) -> StepRecord | None:
         """Return a step's record; None where it has not ended, or another version wrote it."""
-        with self._transaction() as begun:
-            row = begun.execute(
-                "SELECT record FROM steps WHERE job = ? AND step = ?", (job, step)
-            ).fetchone()
-        try:
-            return None if row is None else StepRecord.model_validate_json(row[0])
-        except ValidationError:
-            return None
+        for (record,) in self._rows("record", "job = ? AND step = ?", job, step):
+            with suppress(ValidationError):
+                return StepRecord.model_validate_json(record)
+        return None
 
     def save(self, job: str, step: str, record: StepRecord) -> None:
         """Store a step's record, in the place of an earlier one."""
-        with self._transaction() as begun:
-            begun.execute(
-                "INSERT OR REPLACE INTO steps (job, step, record) VALUES (?, ?, ?)",
-                (job, step, record.model_dump_json()),
-            )
+        self._put(job=job, step=step, record=record.model_dump_json())

@@ -9,16 +9,6 @@ from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.state.file import StateTable
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS verifications (
-    id INTEGER PRIMARY KEY,
-    target TEXT NOT NULL,
-    source_contents TEXT NOT NULL,
-    passed INTEGER NOT NULL,
-    record TEXT NOT NULL
-)
-"""
-
 
 class StoredVerification(BaseModel):
     """A verification with its number in the state file."""
@@ -32,22 +22,20 @@ class StoredVerification(BaseModel):
 class VerificationLog(StateTable):
     """The verifications that a state file knows of."""
 
-    schema = _TABLE
+    name = "verifications"
+    columns = (
+        "id INTEGER PRIMARY KEY, target TEXT NOT NULL, source_contents TEXT NOT NULL, "
+        "passed INTEGER NOT NULL, record TEXT NOT NULL"
+    )
 
     def add(self, target: str, verification: Verification) -> int:
         """Keep a verification of the collection ``target``, in its one spelling."""
-        with self._transaction() as begun:
-            cursor = begun.execute(
-                "INSERT INTO verifications "
-                "(target, source_contents, passed, record) VALUES (?, ?, ?, ?)",
-                (
-                    target,
-                    verification.source_contents,
-                    verification.passed,
-                    verification.model_dump_json(),
-                ),
-            )
-        return int(cursor.lastrowid or 0)
+        return self._put(
+            target=target,
+            source_contents=verification.source_contents,
+            passed=verification.passed,
+            record=verification.model_dump_json(),
+        )
 
     def latest(self, target: str) -> StoredVerification | None:
         """Return the last verification of a collection."""
@@ -62,16 +50,11 @@ class VerificationLog(StateTable):
         return self._one("id = ?", number)
 
     def _one(self, condition: str, value: str | int) -> StoredVerification | None:
-        with self._transaction() as begun:
-            row = begun.execute(
-                f"SELECT id, record FROM verifications WHERE {condition} ORDER BY id DESC LIMIT 1",
-                (value,),
-            ).fetchone()
-        if row is None:
-            return None
-        return StoredVerification(
-            number=row[0], verification=Verification.model_validate_json(row[1])
-        )
+        latest = f"{condition} ORDER BY id DESC LIMIT 1"
+        for number, record in self._rows("id, record", latest, value):
+            found = Verification.model_validate_json(record)
+            return StoredVerification(number=number, verification=found)
+        return None
 
 
 class CheckResult(StrEnum):
