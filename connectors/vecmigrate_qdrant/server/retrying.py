@@ -1,8 +1,9 @@
 """Sends requests to a server again, as long as there is hope that it answers.
 
 A fault that passes is tried again at once and by the circuit's rule. If it does not pass so soon,
-and the server has answered before, it is waited for as long as the process has patience. A rate
-limit is none of these: the server answers, and says when to ask again.
+and the server has answered before, it is waited for. The process's patience bounds all tries
+together, those of a first contact too. A rate limit is none of these: the server answers, and says
+when to ask again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from vecmigrate_qdrant.server.faults import (
 LONGEST_PAUSE = 60.0
 LONGEST_BACKOFF = 15.0
 FIRST_BACKOFF = 0.25
+MOST_CHANCE = 0.25
+"""Seconds that chance adds to each backoff at most."""
 OUTAGE_PAUSE = 5.0
 """Seconds between two tries at most, once a server is waited for: it is to be found back soon."""
 
@@ -75,7 +78,7 @@ class Retrying:
     def _sent_again(self, send: Callable[[], T], error: Exception) -> T:
         """As :meth:`run`, after a first try that failed."""
         attempt, began = 1, time.monotonic()
-        with Waiting(self._server, self._patience()) as waiting:
+        with Waiting(self._server, self._longest()) as waiting:
             while True:
                 self._circuit.failed_once()
                 pause = self._pause(error, attempt, began)
@@ -122,30 +125,45 @@ class Retrying:
             return None
         return patience_seconds() or None
 
+    def _longest(self) -> float:
+        """Return for how many seconds an answer is waited for at most."""
+        retries = range(1, self._location.retries + 1)
+        tried = sum(_backoff(attempt) + MOST_CHANCE for attempt in retries)
+        return self._patience() or min(tried, patience_seconds() or tried)
+
     def _pause(self, error: Exception, attempt: int, began: float) -> float:
         """Return the seconds to wait before the next try; raises if there is to be none."""
-        backoff = min(FIRST_BACKOFF * 2.0 ** min(attempt - 1, 16), LONGEST_BACKOFF)
-        pause = min(max(backoff + random.uniform(0, 0.25), asked_pause(error)), LONGEST_PAUSE)
+        pause = _backoff(attempt) + random.uniform(0, MOST_CHANCE)
+        pause = min(max(pause, asked_pause(error)), LONGEST_PAUSE)
         left_alone = self._circuit.is_open or self._given_up
         within_retries = attempt <= self._location.retries and not left_alone
-        patience = self._patience()
-        if patience is None:
-            if within_retries:
-                return pause
+        is_awaited = self._patience() is not None
+        if not (within_retries or is_awaited):
             self._give_up(error)
-        left = began + patience - time.monotonic()
+        most = patience_seconds()
+        if not most:
+            return pause
+        left = began + most - time.monotonic()
         if left <= 0:
+            if not is_awaited:
+                self._give_up(error)
             self._given_up = True
-            raise UnreachableError(
-                f"the Qdrant server {self._server} went away and was waited for in vain, "
-                f"{patience:.0f} seconds ({reason(error)})",
-                remedy="See to the server, then run the same command again; --wait says how long "
-                "one is waited for.",
-            ) from error
+            raise self._in_vain(error) from error
         longest = LONGEST_PAUSE if within_retries else OUTAGE_PAUSE
         return max(min(pause, longest, left), 0.01)
 
+    def _in_vain(self, error: Exception) -> UnreachableError:
+        return UnreachableError(
+            f"the Qdrant server {self._server} went away and was waited for in vain, "
+            f"{patience_seconds():.0f} seconds ({reason(error)})",
+            remedy="See to the server, then run the same command again; --wait says how long "
+            "one is waited for.",
+        )
+
     def _give_up(self, error: Exception) -> NoReturn:
+        if self._given_up and patience_seconds():
+            # By another thread, or for an earlier request.
+            raise self._in_vain(error) from error
         if self._circuit.is_open:
             raise UnreachableError(
                 f"the Qdrant server {self._server} failed {self._circuit.failed:,} of "
@@ -171,6 +189,11 @@ class Retrying:
                 },
             },
         )
+
+
+def _backoff(attempt: int) -> float:
+    """Return the seconds to wait after a try that failed; the first try is 1."""
+    return min(FIRST_BACKOFF * 2.0 ** min(attempt - 1, 16), LONGEST_BACKOFF)
 
 
 class _Turns:

@@ -137,6 +137,33 @@ def test_a_server_that_stays_away_is_given_up_in_time(
     assert time.monotonic() - began < SOON
 
 
+def test_wait_bounds_a_first_contact(place: tuple[str, Proxy]) -> None:
+    """Its retries would take some minutes; both are told as what they are."""
+    uri, proxy = place
+    proxy.leave()
+    told: list[str | None] = []
+    began = time.monotonic()
+    with patience(2), waits_told_to(told.append), pytest.raises(UnreachableError) as raised:
+        open_source(uri.replace("retries=0", "retries=18"))
+    assert 1.9 < time.monotonic() - began < SOON
+    assert "went away" not in raised.value.message
+    lines = [line for line in told if line is not None]
+    assert lines
+    assert all(" s of 2s (" in line for line in lines), lines
+
+
+def test_a_first_contact_is_told_how_long_it_takes_at_most(place: tuple[str, Proxy]) -> None:
+    uri, proxy = place
+    proxy.leave()
+    told: list[str | None] = []
+    with waits_told_to(told.append), pytest.raises(UnreachableError):
+        open_source(uri.replace("retries=0", "retries=3"))
+    lines = [line for line in told if line is not None]
+    assert lines
+    # 0.25, 0.5 and 1 second, and what chance adds.
+    assert all(" s of 2s (" in line for line in lines), lines
+
+
 @pytest.mark.parametrize("wait", ["0", 0, 0.0])
 def test_no_patience_is_to_fail_at_once(place: tuple[str, Proxy], wait: str | float) -> None:
     uri, proxy = place
