@@ -17,6 +17,7 @@ from vecmigrate.connector import (
     name_some,
 )
 from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.indexing import with_own_threshold
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.marks import State, mark_of, settled, vector_marks
 from vecmigrate_qdrant.points import UNNAMED, Only, Shape, Wanted, dense_params, other_vectors
@@ -72,7 +73,7 @@ def describe(
     shard_keys
         What :func:`read_shard_keys` returned, if that is known already.
     """
-    info = settled(access.info(collection), vector)
+    info = with_own_threshold(settled(access.info(collection), vector))
     points = access.points(collection, Shape.of(info.config.params, vector))
     limits = Limits.of(info)
     sample = points.scroll(limits.page_size(SAMPLE_SIZE), None, Wanted(vectors=False)).batch

@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from vecmigrate.connector import WriteError
 from vecmigrate_qdrant.access.base import Access
-from vecmigrate_qdrant.marks import Mark
+from vecmigrate_qdrant.marks import Mark, State, read_mark
 from vecmigrate_qdrant.settings import forbids_indexing
 
 STALLED_SECONDS = 300.0
@@ -87,6 +87,17 @@ def resume_indexing(access: Access, collection: str, mark: Mark) -> None:
     """Set what :func:`put_off_indexing` noted."""
     if mark.indexing_threshold is not None:
         _set(access, collection, mark.indexing_threshold, mark)
+
+
+def with_own_threshold(info: models.CollectionInfo) -> models.CollectionInfo:
+    """Return a collection with the threshold that :func:`put_off_indexing` noted, if it did."""
+    mark = read_mark(info)
+    if mark is None or mark.state is not State.WRITING or mark.indexing_threshold is None:
+        return info
+    threshold = {"indexing_threshold": mark.indexing_threshold}
+    optimizers = info.config.optimizer_config.model_copy(update=threshold)
+    config = info.config.model_copy(update={"optimizer_config": optimizers})
+    return info.model_copy(update={"config": config})
 
 
 def _set(access: Access, collection: str, threshold: int, mark: Mark) -> None:

@@ -419,6 +419,13 @@ def test_indexing_is_put_off_until_all_points_are_there(kind: str, tmp_path: Pat
             assert token is not None
             sink.suspend()
         assert threshold() == 0
+        with open_source(place.uri(name)) as opened:
+            described = opened.describe()
+        # What vecmigrate sets for a while is none of the collection's own settings.
+        optimizers = described.settings["optimizers_config"]
+        assert isinstance(optimizers, dict)
+        assert optimizers["indexing_threshold"] == 4321
+        assert any("unfinished" in note for note in described.notes)
         with resume_sink(place.uri(name), spec, token) as sink:
             sink.write(points([4]))
             sink.finish()
