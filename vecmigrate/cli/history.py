@@ -80,7 +80,7 @@ def run(
             )
         rows = [[escape(cell) for cell in _row(run)] for run in runs]
         if rows:
-            out.table(_COLUMNS, rows, texts=(1, 3, 4, 6), folded=6)
+            out.table(_COLUMNS, rows, texts=(1, 3, 4, 6), folded=(6,))
         out.result({"runs": [_told(run) for run in runs]})
         out.say(_next(runs, state))
 

@@ -159,7 +159,7 @@ def show_differences(out: Output, source: str, target: str) -> None:
                 for each in found.differences
             ],
             texts=(0, 1, 2, 3),
-            folded=2,
+            folded=(0, 1, 2),
         )
     out.say(f"{found.alike:,} settings are alike")
     if not found.settings_compared:

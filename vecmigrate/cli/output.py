@@ -26,8 +26,8 @@ from vecmigrate.errors import ExitCode, VecmigrateError
 from vecmigrate.runtime.waiting import waits_told_to
 from vecmigrate.telemetry.events import log_event
 
-NOT_A_TERMINAL_WIDTH = 10_000
-"""Columns of a table in a file or pipe, where nothing need be cut."""
+NOT_A_TERMINAL_WIDTH = 1_000_000
+"""Columns of a table in a file or pipe, which gets every cell whole and a row a line."""
 
 
 class Output:
@@ -90,7 +90,7 @@ class Output:
         title: str | None = None,
         *,
         texts: Collection[int] = (0,),
-        folded: int | None = None,
+        folded: Collection[int] = (),
     ) -> None:
         """Print a table for a person.
 
@@ -99,7 +99,7 @@ class Output:
         texts
             Positions of the columns that do not hold numbers.
         folded
-            Position of the column that goes on in more lines where the terminal is too narrow.
+            Positions of the columns that go on in more lines if the terminal is too narrow.
         """
         if not self._for_person:
             return
@@ -110,8 +110,8 @@ class Output:
             table.add_column(
                 column,
                 justify="left" if position in texts else "right",
-                no_wrap=position != folded,
-                overflow="fold" if position == folded else "ellipsis",
+                no_wrap=position not in folded,
+                overflow="fold" if position in folded else "ellipsis",
             )
         for row in rows:
             table.add_row(*row)

@@ -69,7 +69,7 @@ def run(
                 ]
             )
         columns = ["step", "", "texts ≤", "tokens", "cost", "time", "vectors", "why"]
-        out.table(columns, rows, texts=(0, 1, 7), folded=7)
+        out.table(columns, rows, texts=(0, 1, 7), folded=(7,))
         if measure and any(step.takes.seconds for step in plan.steps):
             out.say(
                 "Times are of reading, translating and encoding; the target's store adds its own"

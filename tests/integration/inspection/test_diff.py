@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,16 @@ from typer.testing import CliRunner
 
 from vecmigrate import Procrustes, migrate, save_translator
 from vecmigrate.cli import app
+from vecmigrate.cli.inspect import show_differences
+from vecmigrate.cli.output import Output
 from vecmigrate.connector import EncoderIdentity
 
 NEW = EncoderIdentity(name="new-model", dimension=12, normalized=False)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture(params=PLACES)
@@ -94,6 +103,29 @@ def test_what_no_translation_makes_is_named(place: Place) -> None:
         assert unexpected["index_type"][0] == "HNSW(m=24, ef_construct=100)"
     shown = CliRunner().invoke(app, ["inspect", "--diff", place.uri(old), place.uri(new)]).output
     assert f"see to the {len(unexpected):,} marked NO" in shown
+
+
+def test_a_pipe_gets_every_cell_whole_and_a_narrow_terminal_in_more_lines(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = place.name("old"), place.name("new")
+    long = {name: "x" * 20_000 + name for name in ("a", "b")}
+    with place.client() as client:
+        client.create_collection(old, params(), metadata={"said": long["a"]})
+        client.create_collection(new, params(), metadata={"said": long["b"]})
+    shown = CliRunner().invoke(app, ["inspect", "--diff", place.uri(old), place.uri(new)]).stdout
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["settings.metadata.said", long["a"], long["b"], "NO"] in rows
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    with Output(as_json=False, quiet=False) as out:
+        show_differences(out, place.uri(old), place.uri(new))
+    table = terminal.getvalue().partition(" settings are alike")[0].splitlines()[1:-1]
+    assert max(map(len, table)) <= 60
+    assert sum(line.count("x") for line in table) >= 2 * 20_000
+    assert not any("…" in line for line in table)
 
 
 def test_faiss_indexes(tmp_path: Path) -> None:
