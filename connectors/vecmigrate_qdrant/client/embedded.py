@@ -25,13 +25,40 @@ from vecmigrate_qdrant.client.points import ClientPoints
 from vecmigrate_qdrant.points import Points, Shape
 from vecmigrate_qdrant.settings import unknown_to_embedded
 
+_LOCK_FILE, _COLLECTIONS = ".lock", "collection"
+"""What qdrant-client makes in a storage beside its list of collections."""
+
 
 @dataclass(slots=True)
 class _Shared:
+    """An open storage.
+
+    Attributes
+    ----------
+    made
+        The directories made for it, the innermost first; None if the storage was there before.
+    """
+
     client: QdrantLocal
+    made: list[Path] | None
     # qdrant-client's local mode is not thread-safe, and a source may be read in one thread while
     # a sink of the same directory is written in another.
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def close(self, directory: Path) -> None:
+        """Close the storage; one made here that holds no collection is removed."""
+        gone = self.made is not None and not self.client.collections
+        if gone:
+            # Before the lock is released: what another process makes next is its own.
+            (directory / META_INFO_FILENAME).unlink(missing_ok=True)
+            with suppress(OSError):
+                (directory / _COLLECTIONS).rmdir()
+            (directory / _LOCK_FILE).unlink(missing_ok=True)
+        self.client.close()
+        if gone:
+            with suppress(OSError):
+                for made in self.made or ():
+                    made.rmdir()
 
 
 _places: SharedPlaces[_Shared] = SharedPlaces()
@@ -61,19 +88,21 @@ class EmbeddedAccess(Access):
                 remedy="Give the one that the application opens with QdrantClient(path=...); "
                 "a server's collections are reached by qdrant://HOST/COLLECTION.",
             )
-        shared = _places.take(self._key, lambda: _Shared(self._open(directory)))
+        shared = _places.take(self._key, lambda: self._open(directory))
         self._is_open = True
         self._client = shared.client
         self._lock = shared.lock
 
-    def _make_storage(self) -> None:
-        """Make the file that tells of no collections yet, where there is none.
+    def _make_storage(self) -> list[Path] | None:
+        """Make the file that tells of no collections yet, if there is none.
 
         qdrant-client makes it in two steps, and cannot open what a kill between them leaves.
+        Returns :attr:`_Shared.made`.
         """
         meta = self._key / META_INFO_FILENAME
         if meta.exists():
-            return
+            return None
+        missing = [path for path in (self._key, *self._key.parents) if not path.exists()]
         self._key.mkdir(parents=True, exist_ok=True)
         whole = meta.with_name(f"{META_INFO_FILENAME}.new")
         whole.write_text(json.dumps({"collections": {}, "aliases": {}}))
@@ -82,14 +111,15 @@ class EmbeddedAccess(Access):
         with suppress(OSError):
             os.link(whole, meta)
         whole.unlink()
+        return missing
 
-    def _open(self, directory: Path) -> QdrantLocal:
+    def _open(self, directory: Path) -> _Shared:
         # Advice for a choice that is the user's and made before vecmigrate came: reading the old
         # collection and writing one of its size is the job.
         warnings.filterwarnings("ignore", message="Local mode is not recommended")
         try:
-            self._make_storage()
-            return QdrantLocal(str(self._key), force_disable_check_same_thread=True)
+            made = self._make_storage()
+            return _Shared(QdrantLocal(str(self._key), force_disable_check_same_thread=True), made)
         except RuntimeError as error:
             raise self._refusal(
                 f"the Qdrant storage {directory} is in use by another client",
@@ -168,4 +198,4 @@ class EmbeddedAccess(Access):
     def close(self) -> None:
         if self._is_open:
             self._is_open = False
-            _places.give_back(self._key, lambda shared: shared.client.close())
+            _places.give_back(self._key, lambda shared: shared.close(self._key))

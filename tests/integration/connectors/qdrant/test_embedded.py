@@ -23,7 +23,9 @@ from vecmigrate.connector import (
     TargetSpec,
     UsageError,
     VecmigrateError,
+    VectorBatch,
     WriteError,
+    id_array,
 )
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
@@ -130,6 +132,31 @@ def test_a_refused_collection_does_not_keep_the_lock(tmp_path: Path, uri: str) -
     with pytest.raises(TargetExistsError):
         open_sink(f"qdrant:{tmp_path}/docs", SPEC)
     QdrantClient(path=str(tmp_path)).close()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_target_leaves_the_disk_as_it_was(tmp_path: Path, there: bool) -> None:
+    directory = tmp_path / "a" / "b"
+    if there:
+        directory.mkdir(parents=True)
+        (directory / "mine.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    batch = points([1])
+    unfit = VectorBatch(id_array(["eu/1"]), batch.vectors, batch.payloads)
+    with (
+        pytest.raises(VecmigrateError),
+        open_sink(f"qdrant:{directory}/new", SPEC) as sink,
+    ):
+        sink.write(unfit)
+    assert sorted(tmp_path.rglob("*")) == before
+    # What holds a collection stays.
+    with open_sink(f"qdrant:{directory}/new", SPEC) as sink:
+        sink.write(batch)
+        sink.finish()
+    with pytest.raises(VecmigrateError), open_sink(f"qdrant:{directory}/other", SPEC) as sink:
+        sink.write(unfit)
+    with open_source(f"qdrant:{directory}/new") as source:
+        assert source.describe().count == 1
 
 
 def test_a_killed_run_leaves_a_collection_that_restart_replaces(tmp_path: Path) -> None:
