@@ -32,7 +32,7 @@ from vecmigrate_qdrant.describe import count_points, describe, existing_collecti
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.lease import Lease
 from vecmigrate_qdrant.leftovers import beginning_anew
-from vecmigrate_qdrant.limits import Limits
+from vecmigrate_qdrant.limits import Limits, limit_behind
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
 from vecmigrate_qdrant.points import Only, Shape, dense_params
@@ -275,6 +275,8 @@ def _change(access: Access, where: str, request: Callable[[Any], object]) -> Non
     try:
         access.run(request)
     except (InputError, WriteError) as error:
+        if limit_behind(error.message) is not None:
+            raise
         raise MismatchError(
             f"{where} cannot be added or removed: {error.message}",
             remedy="A server must be Qdrant 1.18 or newer, and a collection have named vectors "

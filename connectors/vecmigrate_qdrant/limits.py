@@ -97,7 +97,10 @@ class ReachedLimit:
     remedy: str
 
 
-_FREE = "Free some there, or raise {} in the collection's strict mode; the same command continues."
+_FREE = (
+    "Free some there, or raise {} in the collection's strict mode (for new collections: in the "
+    "node's storage.collection.strict_mode); the same command continues."
+)
 _NODE = {
     "Disk usage is at": ("max_disk_usage_percent", "disk"),
     "Resident memory usage is at": ("max_resident_memory_percent", "memory"),

@@ -63,6 +63,8 @@ class Engine:
         Seconds before each request is carried out.
     disk_percent, disk_full
         How full the node's disk is, and whether nothing more can be written at all.
+    memory_percent
+        How full the node's memory is.
     reader_key
         A key that may not move aliases.
     in_cluster
@@ -85,7 +87,7 @@ class Engine:
         self.losing = 0
         self.away = False
         self.delay = 0.0
-        self.disk_percent = 0
+        self.disk_percent = self.memory_percent = 0
         self.disk_full = False
         self.in_cluster = True
         self.most_disk_percent: int | None = None
@@ -174,6 +176,7 @@ class Engine:
 
     def create_vector(self, name: str, vector: str, config: models.VectorNameConfig) -> None:
         collection = self.local[name]
+        collection.limits.check_node(self.disk_percent, self.memory_percent)
         collection.each("create_vector", vector, config)
         params = collection.config.params
         if isinstance(config, models.SparseVectorNameConfig):
@@ -260,7 +263,8 @@ class Engine:
     def _may_grow(
         self, collection: Collection, points: int | None, what: str, timeout: int | None
     ) -> None:
-        collection.limits.check_write(points, what, collection.vector_bytes, self.disk_percent)
+        collection.limits.check_write(points, what, collection.vector_bytes)
+        collection.limits.check_node(self.disk_percent, self.memory_percent)
         collection.limits.check_timeout(timeout)
         self._has_room()
 

@@ -140,12 +140,22 @@ class Limits:
         points: int | None,
         what: str,
         measured: Callable[[], int],
-        disk_percent: int,
     ) -> None:
         """Check what takes room: ``points`` at once, and how large a collection is already."""
         if self.strict is not None:
             _at_most(points, self.strict.upsert_max_batchsize, what)
             self._check_size(measured)
+
+    def check_node(self, disk_percent: int, memory_percent: int) -> None:
+        """Check how full the node is."""
+        limit = self.strict and self.strict.max_resident_memory_percent
+        if limit is not None and memory_percent >= limit:
+            raise _strict(
+                f"Resident memory usage is at {memory_percent}% of total memory, exceeding the "
+                f"configured limit of {limit}%",
+                "Reduce memory usage (e.g. delete points or free segments) or raise "
+                "`max_resident_memory_percent` in strict mode.",
+            )
         limit = self.most_disk_percent
         if limit is not None and disk_percent >= limit:
             raise _strict(
