@@ -45,6 +45,9 @@ from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.vectors import lacking_vectors, unknown_vectors
 
+_RULE = 2
+"""How payloads are made of columns: see ``connector/arrow.py``. Older ledgers note nothing."""
+
 
 def sync(
     source: str,
@@ -217,6 +220,12 @@ class _Run:
             lacking=self._in_place,
         )  # fmt: skip
         self._check(plan)
+        if plan.changed and ledger.fact("last") and ledger.fact("rule") != _RULE:
+            self._callbacks.announce(
+                f"{plan.changed:,} points are not as the ledger knows them, perhaps only because "
+                "times and NaN are read from columns by another rule than before: such points are "
+                "compared once, and not written"
+            )
         if asked.dry_run:
             self._counts.update(arrived=plan.arrived, changed=plan.changed, vanished=plan.vanished)
             return self._result(plan.unknown)
@@ -248,7 +257,7 @@ class _Run:
         if plan.latest is not None and not self._skipped:
             ledger.note(latest={"field": asked.changed_by, "value": plan.latest})
         result = self._result()
-        ledger.note(last=result.model_dump(mode="json", exclude={"skipped_ids"}))
+        ledger.note(last=result.model_dump(mode="json", exclude={"skipped_ids"}), rule=_RULE)
         return result
 
     def _check(self, plan: Changes) -> None:
