@@ -17,9 +17,10 @@ from vecmigrate.connector import (
     TargetSpec,
     UsageError,
     VectorBatch,
+    arrow,
     check_dimension,
 )
-from vecmigrate_lancedb.columns import Settings, id_column, infer_fields, parse_settings
+from vecmigrate_lancedb.columns import Settings, infer_fields
 from vecmigrate_lancedb.engine import load, writing
 from vecmigrate_lancedb.index import index_for, make_index
 from vecmigrate_lancedb.marks import Mark, mark_of
@@ -27,7 +28,6 @@ from vecmigrate_lancedb.place import Place
 from vecmigrate_lancedb.source import DISTANCES, LanceSource, RowWriter
 from vecmigrate_lancedb.staging import Staging
 
-REST = "vecmigrate_payload"
 _NO_TABLE = "0"
 
 
@@ -49,8 +49,8 @@ class LanceSink(Sink):
                 remedy="Take metric= out: a migration does not change it.",
             )
         self._place, self._spec = place, spec
-        alike = spec.store == "lancedb"
-        self._settings = parse_settings(spec.settings) if alike else Settings()
+        given = spec.settings if spec.store == "lancedb" else {}
+        self._settings = Settings.parse(given, "the LanceDB table")
         self._index = index_for(place, self._settings.index)
         self._staging = Staging(place)
         self._table: Any = None
@@ -123,7 +123,7 @@ class LanceSink(Sink):
         return Mark(
             id=self._place.option("id") or self._settings.id,
             vector=self._place.option("vector") or self._settings.vector,
-            rest=REST,
+            rest=arrow.REST,
             metric=self._spec.metric,
             text=self._spec.text_field,
             provenance=self._spec.provenance,
@@ -136,9 +136,10 @@ class LanceSink(Sink):
             taken = {mark.id, mark.vector, mark.rest}
             fields = [f for f in self._settings.fields() if f.name not in taken]
             taken.update(field.name for field in fields)
+            id_type = pa.int64() if batch.ids.dtype == np.int64 else pa.string()
             schema = pa.schema(
                 [
-                    pa.field(mark.id, id_column(batch.ids, None, self._place.uri).type),
+                    pa.field(mark.id, id_type),
                     pa.field(mark.vector, pa.list_(pa.float32(), self._spec.dimension)),
                     *fields,
                     *infer_fields(batch.each_payload(), taken),

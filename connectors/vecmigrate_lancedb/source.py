@@ -21,7 +21,7 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
     Vectors,
-    check_dimension,
+    arrow,
     detect_id_kind,
     detect_text_field,
     id_array,
@@ -29,14 +29,12 @@ from vecmigrate.connector import (
 )
 from vecmigrate_lancedb.columns import (
     Columns,
-    PayloadReader,
-    PayloadWriter,
     columns_of,
     condition,
     first_duplicate,
-    id_column,
     ids_in,
     parts,
+    payload_reader,
     settings_of,
     vectors_in,
 )
@@ -60,11 +58,7 @@ class LanceSource(Source):
         schema = self._table.schema
         self._mark = mark_of(schema)
         self._columns = columns_of(self._place, schema, self._mark)
-        self._payloads = PayloadReader(
-            schema,
-            {self._columns.id, self._columns.vector},
-            self._mark.rest if self._mark else None,
-        )
+        self._payloads = payload_reader(schema, self._columns, self._mark)
         self._checked = False
         text = self._place.option("text")
         if text is not None and text not in self.describe().payload_fields:
@@ -215,39 +209,17 @@ def open_pinned(place: Place) -> Any:
 
 
 class RowWriter:
-    """Makes Arrow tables of batches.
-
-    Parameters
-    ----------
-    schema
-        The table's; its payload columns are all but those that ``mark`` names.
-    """
+    """Makes Arrow tables of batches, with the schema of a table that ``mark`` describes."""
 
     def __init__(self, place: Place, schema: Any, mark: Mark) -> None:
-        self._place, self._schema, self._mark = place, schema, mark
-        taken = {mark.id, mark.vector, mark.rest}
-        self._payloads = PayloadWriter([f for f in schema if f.name not in taken], mark.rest)
+        self._schema = schema
+        self._rows = arrow.RowWriter(
+            schema, id_name=mark.id, vector_name=mark.vector, rest=mark.rest, what=place.uri
+        )
 
     def rows(self, batch: VectorBatch) -> Any:
-        """Return an Arrow table with the table's schema.
-
-        Raises
-        ------
-        MismatchError
-            Where the vectors' dimension or the kind of the ids is not the table's.
-        """
-        vector_type = self._schema.field(self._mark.vector).type
-        check_dimension(batch, vector_type.list_size, self._place.uri)
-        columns = {
-            self._mark.id: id_column(
-                batch.ids, self._schema.field(self._mark.id).type, self._place.uri
-            ),
-            self._mark.vector: pa.FixedSizeListArray.from_arrays(
-                pa.array(batch.vectors.reshape(-1)), type=vector_type
-            ),
-            **self._payloads.columns(batch.each_payload(), batch.ids),
-        }
-        return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
+        """Return an Arrow table; see :meth:`arrow.RowWriter.rows`."""
+        return pa.Table.from_batches([self._rows.rows(batch)]).cast(self._schema)
 
 
 DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLID: "l2"}
@@ -258,7 +230,7 @@ _SAMPLE = 100
 
 
 def describe_table(
-    place: Place, table: Any, columns: Columns, payloads: PayloadReader, mark: Mark | None
+    place: Place, table: Any, columns: Columns, payloads: arrow.PayloadReader, mark: Mark | None
 ) -> CollectionDescription:
     """Describe a table by its schema, its index and its first rows.
 
@@ -306,7 +278,9 @@ def _metric(place: Place, distance: str | None, mark: Mark | None) -> Metric:
     return _METRICS[distance]
 
 
-def _notes(place: Place, payloads: PayloadReader, mark: Mark | None, *, indexed: bool) -> list[str]:
+def _notes(
+    place: Place, payloads: arrow.PayloadReader, mark: Mark | None, *, indexed: bool
+) -> list[str]:
     notes = []
     if not indexed:
         notes.append("no vector index: a search reads every vector")

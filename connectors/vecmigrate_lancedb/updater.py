@@ -14,7 +14,7 @@ from vecmigrate.connector import (
     VectorBatch,
     name_some,
 )
-from vecmigrate_lancedb.columns import PayloadReader, condition, parts
+from vecmigrate_lancedb.columns import columns_of, condition, parts, payload_reader
 from vecmigrate_lancedb.engine import open_table, reading, writing
 from vecmigrate_lancedb.marks import mark_of, note_update
 from vecmigrate_lancedb.place import Place
@@ -44,7 +44,7 @@ class LanceUpdater(Updater):
             raise MismatchError(
                 f"{place.uri} was not written by vecmigrate", remedy="Migrate to a new table."
             )
-        lost = PayloadReader(schema, {mark.id, mark.vector}, mark.rest).left_out
+        lost = payload_reader(schema, columns_of(place, schema, mark), mark).left_out
         if lost:
             raise MismatchError(
                 f"{place.uri} has columns that an update would empty: {name_some(lost)}",

@@ -14,6 +14,7 @@ import numpy as np
 from vecmigrate.connector.sink import Sink
 from vecmigrate.errors import InputError, RefusedError, WriteError
 from vecmigrate.points.batch import PointId, VectorBatch
+from vecmigrate.points.canonical import payload_json
 
 MAX_DEAD_LETTERS = 100
 
@@ -70,6 +71,8 @@ class DeadLetters:
         Raises
         ------
         WriteError
+        MismatchError
+            If the payload is not JSON.
         """
         point_id: Any = point.ids.tolist()[0]
         letter = {
@@ -79,7 +82,7 @@ class DeadLetters:
             "payload": None if point.payloads is None else point.payloads[0],
             "vector": (point.vectors if point.counts is not None else point.vectors[0]).tolist(),
         }
-        line = json.dumps(letter, ensure_ascii=False, default=dict).encode() + b"\n"
+        line = payload_json(letter, point_id).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:

@@ -1,16 +1,12 @@
 """Parquet sidecars: flat records keyed by an integer column.
 
-Values become JSON's: dates, times and timestamps ISO 8601 strings, decimals and UUIDs strings, NaN
-null. Columns of any other type that JSON lacks (bytes, durations, maps) are refused by name.
+Values become JSON's as in any other store; nulls stay nulls. Columns of a type that JSON lacks
+(bytes, durations, maps) are refused by name.
 """
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import math
 import tempfile
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vecmigrate.connector import InputError, WriteError
+from vecmigrate.connector import InputError, WriteError, arrow
 from vecmigrate_faiss.lookup import IdTable, Int64s
 from vecmigrate_faiss.sidecars.base import DEFAULT_KEY, Record, Sidecar
 
@@ -60,11 +56,13 @@ class ParquetSidecar(Sidecar):
                 remedy="FAISS ids are 64-bit integers; name the column that holds them as ?id=.",
             )
         for field in schema:
-            if not _has_json_form(field.type):
+            if arrow.json_type(field.type) is None:
                 raise InputError(
                     f"{path}: the column {field.name!r} holds {field.type}, which JSON lacks",
                     remedy="Leave the column out or turn it into text.",
                 )
+        fields = (field for field in schema if field.name != self._key)
+        self._payload_reader = arrow.PayloadReader(fields, nulls=True)
         self._table: IdTable | None = None
         self._rows: ParquetRows = ForwardRows(self._file)
 
@@ -108,16 +106,7 @@ class ParquetSidecar(Sidecar):
         return table
 
     def _payloads(self, batches: Sequence[Any]) -> list[dict[str, Any]]:
-        payloads: list[dict[str, Any]] = []
-        for batch in batches:
-            names = [name for name in batch.schema.names if name != self._key]
-            columns = [_as_json(batch.column(name)) for name in names]
-            if not columns:
-                payloads.extend({} for _ in range(batch.num_rows))
-            payloads.extend(
-                dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
-            )
-        return payloads
+        return [payload for batch in batches for payload in self._payload_reader.read(batch)]
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -128,61 +117,6 @@ class ParquetSidecar(Sidecar):
                 f"{self.path} cannot be read as Parquet: {' '.join(str(error).split())}",
                 remedy="Check that the file is whole and that its values have a form in JSON.",
             ) from error
-
-
-def _has_json_form(kind: Any) -> bool:
-    if isinstance(kind, pa.BaseExtensionType):
-        return isinstance(kind, pa.UuidType) or _has_json_form(kind.storage_type)
-    if pa.types.is_dictionary(kind):
-        return _has_json_form(kind.value_type)
-    if pa.types.is_struct(kind):
-        return all(_has_json_form(field.type) for field in kind)
-    if any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list)):
-        return _has_json_form(kind.value_type)
-    if pa.types.is_fixed_size_list(kind):
-        return _has_json_form(kind.value_type)
-    return _is_plain(kind) or any(
-        test(kind)
-        for test in (
-            pa.types.is_floating,
-            pa.types.is_date,
-            pa.types.is_time,
-            pa.types.is_timestamp,
-            pa.types.is_decimal,
-        )
-    )
-
-
-def _is_plain(kind: Any) -> bool:
-    return any(
-        test(kind)
-        for test in (
-            pa.types.is_null,
-            pa.types.is_boolean,
-            pa.types.is_integer,
-            pa.types.is_string,
-            pa.types.is_large_string,
-        )
-    )
-
-
-def _as_json(column: Any) -> list[Any]:
-    values: list[Any] = column.to_pylist()
-    return values if _is_plain(column.type) else [_json(value) for value in values]
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    if isinstance(value, dict):
-        return {name: _json(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_json(part) for part in value]
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal | uuid.UUID):
-        return str(value)
-    return value
 
 
 _BATCH_ROWS = 4096
@@ -242,10 +176,13 @@ class ForwardRows(ParquetRows):
         return self._start, self._batch
 
     def read(self, group: int = 0) -> Iterator[Any]:
-        """Yield the record batches from a row group on, in types that JSON and IPC can take."""
+        """Yield the record batches from a row group on, in types that IPC can take."""
         groups = list(range(group, self._file.num_row_groups))
         for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=groups):
-            columns = [_simplified(column) for column in batch.columns]
+            columns = [
+                c.dictionary_decode() if pa.types.is_dictionary(c.type) else c
+                for c in batch.columns
+            ]
             yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
     def close(self) -> None:
@@ -289,13 +226,3 @@ class SpilledRows(ParquetRows):
 
     def close(self) -> None:
         self._mapped.close()
-
-
-def _simplified(column: Any) -> Any:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.timestamp("us", tz=column.type.tz))
-    if pa.types.is_time64(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.time64("us"))
-    return column

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.connector import InputError
+from vecmigrate.connector import InputError, arrow
 from vecmigrate_files.parquet.data_file import Piece
 from vecmigrate_files.parquet.files import ParquetFiles
-from vecmigrate_files.payload_reading import PayloadReader
 from vecmigrate_files.place import SUFFIXES, reading
 
 
@@ -61,7 +60,7 @@ class ParquetPayloads(RowPayloads):
         self._files = ParquetFiles(what, path)
         self.paths = [file.path for file in self._files.files]
         fields = {field.name: field for file in self._files.files for field in file.schema}
-        self._reader = PayloadReader(fields.values(), rest=False)
+        self._reader = arrow.PayloadReader(fields.values())
         self.fields, self.left_out = self._reader.fields, self._reader.left_out
 
     def count(self) -> int:

@@ -18,11 +18,12 @@ from vecmigrate.connector import (
     Sink,
     TargetSpec,
     VectorBatch,
+    arrow,
     check_dimension,
     payload_json,
     sync_path,
 )
-from vecmigrate_files.ids import id_column, is_text, last_rows
+from vecmigrate_files.ids import last_rows
 from vecmigrate_files.npy.output import VectorFile
 from vecmigrate_files.npy.place import NpyMark, NpyPlace
 from vecmigrate_files.npy.source import NpySource
@@ -76,7 +77,7 @@ class NpySink(Sink):
             texts = [
                 payload_json(p, batch.ids[row]) if p else None for row, p in enumerate(payloads)
             ]
-            ids = id_column(batch.ids, spool.schema.field("id").type, self._place.uri)
+            ids = arrow.id_column(batch.ids, spool.schema.field("id").type, self._place.uri)
             self._refuse_ids(ids)
             columns = [ids, pa.array(texts, pa.string())]
             spool.append(pa.record_batch(columns, schema=spool.schema))
@@ -123,7 +124,7 @@ class NpySink(Sink):
     def _opened(self, batch: VectorBatch) -> tuple[Spool, VectorFile]:
         """Begin the files, for ids like these, where a batch is the first."""
         if self._spool is None or self._vectors is None:
-            type_ = id_column(batch.ids, None, self._place.uri).type
+            type_ = arrow.id_column(batch.ids, None, self._place.uri).type
             schema = pa.schema([("id", type_), ("payload", pa.string())])
             self._spool = Spool.make(self._spool_file, schema)
             self._vectors = VectorFile(self._vector_file, self._spec.dimension, None)
@@ -135,7 +136,7 @@ class NpySink(Sink):
                 file.close()
 
     def _refuse_ids(self, ids: Any) -> None:
-        if not is_text(ids.type):
+        if not arrow.is_text(ids.type):
             return
         ending = pc.ends_with(ids, "\0")
         if pc.any(ending).as_py():

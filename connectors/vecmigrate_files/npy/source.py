@@ -27,10 +27,10 @@ from vecmigrate.connector import (
     steps,
 )
 from vecmigrate_files.ids import IdColumn, RowNumbers
+from vecmigrate_files.npy.arrays import open_ids, open_vectors
 from vecmigrate_files.npy.payloads import JsonLines, ParquetPayloads, RowPayloads, is_parquet
 from vecmigrate_files.npy.place import OPTIONS, NpyPlace
 from vecmigrate_files.place import fingerprint_of, place_of
-from vecmigrate_files.vectors import open_ids, open_vectors
 
 _SAMPLE = 100
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import JsonValue
 
-from vecmigrate.connector import InputError, MismatchError, name_some
-from vecmigrate_files.ids import is_id
+from vecmigrate.connector import InputError, arrow, name_some
 from vecmigrate_files.marks import ParquetMark
 from vecmigrate_files.parquet.data_file import DataFile
-from vecmigrate_files.payload_reading import PayloadReader
 from vecmigrate_files.place import Place
-from vecmigrate_files.vectors import fixed_size, is_vector
 
 ROW_NUMBERS = "row"
 """The value of ``?id=`` that makes row numbers the ids."""
@@ -66,7 +61,9 @@ def columns_of(place: Place, files: Sequence[DataFile], mark: ParquetMark | None
         if id_name is not None:
             _check_id(place, file, id_name)
         _check_vector(place, file, vector)
-    sizes = {size: file for file in files if (size := fixed_size(file.schema.field(vector).type))}
+    sizes = {
+        size: file for file in files if (size := arrow.fixed_size(file.schema.field(vector).type))
+    }
     if len(sizes) > 1:
         (one, first), (another, second), *_ = sizes.items()
         raise InputError(
@@ -77,9 +74,9 @@ def columns_of(place: Place, files: Sequence[DataFile], mark: ParquetMark | None
     return Columns(id_name, vector, _payload_fields(files, {id_name, vector}))
 
 
-def payload_reader(columns: Columns, mark: ParquetMark | None) -> PayloadReader:
+def payload_reader(columns: Columns, mark: ParquetMark | None) -> arrow.PayloadReader:
     """Make the reader of the payload columns, those by folders left to the source."""
-    return PayloadReader(columns.payload, rest=mark is not None)
+    return arrow.PayloadReader(columns.payload, rest=arrow.REST if mark else None)
 
 
 def _check_id(place: Place, file: DataFile, name: str) -> None:
@@ -90,7 +87,7 @@ def _check_id(place: Place, file: DataFile, name: str) -> None:
             remedy=f"Name it, as ?id=COLUMN, of: {name_some(names)}; or number the rows by "
             f"?id={ROW_NUMBERS}.",
         )
-    if not is_id(file.schema.field(name).type):
+    if not arrow.is_id(file.schema.field(name).type):
         raise InputError(
             f"{place.uri}: the id column {name!r} of {file.path} holds "
             f"{file.schema.field(name).type}",
@@ -105,7 +102,7 @@ def _check_vector(place: Place, file: DataFile, name: str) -> None:
             f"{place.uri}: {file.path} has no column {name!r} for the vectors",
             remedy=f"Name it, as ?vector=COLUMN, of: {name_some(names)}.",
         )
-    if not is_vector(file.schema.field(name).type):
+    if not arrow.is_vector(file.schema.field(name).type):
         raise InputError(
             f"{place.uri}: the column {name!r} of {file.path} holds "
             f"{file.schema.field(name).type}, no lists of floats",
@@ -114,7 +111,7 @@ def _check_vector(place: Place, file: DataFile, name: str) -> None:
 
 
 def _vector_name(place: Place, schema: Any) -> str:
-    found = [field.name for field in schema if is_vector(field.type)]
+    found = [field.name for field in schema if arrow.is_vector(field.type)]
     for name in _VECTOR_NAMES:
         if name in found:
             return name
@@ -143,31 +140,9 @@ def _payload_fields(files: Sequence[DataFile], taken: set[str | None]) -> tuple[
     return tuple(fields.values())
 
 
-class Settings(BaseModel):
-    """``CollectionDescription.settings`` of Parquet files.
-
-    Attributes
-    ----------
-    id, vector
-        Names of columns.
-    columns
-        An Arrow schema in base64: all columns in their order, that of the vectors without a type.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str = "id"
-    vector: str = "vector"
-    columns: str | None = None
-
-    def fields(self) -> list[Any]:
-        """Return the Arrow fields of the columns; empty where nothing is known."""
-        if self.columns is None:
-            return []
-        return list(pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.columns))))
-
-
-def settings_of(file: DataFile, columns: Columns, payloads: PayloadReader) -> dict[str, JsonValue]:
+def settings_of(
+    file: DataFile, columns: Columns, payloads: arrow.PayloadReader
+) -> dict[str, JsonValue]:
     """Return the settings of files as a description holds them.
 
     Parameters
@@ -180,28 +155,6 @@ def settings_of(file: DataFile, columns: Columns, payloads: PayloadReader) -> di
         kept[columns.id] = pa.field(columns.id, file.schema.field(columns.id).type)
     kept[columns.vector] = pa.field(columns.vector, pa.null())
     order = dict.fromkeys([*(n for n in file.schema.names if n in kept), *kept])
-    schema = pa.schema([kept[name] for name in order])
-    return Settings(
-        id=columns.id or "id",
-        vector=columns.vector,
-        columns=base64.b64encode(schema.serialize().to_pybytes()).decode(),
-    ).model_dump(mode="json")
-
-
-def parse_settings(given: dict[str, JsonValue]) -> Settings:
-    """Read settings back.
-
-    Raises
-    ------
-    MismatchError
-        Where they are not what :func:`settings_of` made.
-    """
-    try:
-        settings = Settings.model_validate(given)
-        settings.fields()
-    except (ValidationError, pa.ArrowException, binascii.Error, OSError) as error:
-        raise MismatchError(
-            "the settings of the Parquet files cannot be read back",
-            remedy="Use the same version of vecmigrate for source and target.",
-        ) from error
-    return settings
+    packed = arrow.ColumnSettings.packed(kept[name] for name in order)
+    settings = arrow.ColumnSettings(id=columns.id or "id", vector=columns.vector, columns=packed)
+    return settings.settings()

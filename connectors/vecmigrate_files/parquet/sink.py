@@ -15,17 +15,17 @@ from vecmigrate.connector import (
     Sink,
     TargetSpec,
     VectorBatch,
+    arrow,
     check_dimension,
     name_some,
     sync_path,
 )
-from vecmigrate_files.ids import last_rows, plain_ids
+from vecmigrate_files.ids import last_rows
 from vecmigrate_files.marks import ParquetMark
-from vecmigrate_files.parquet.columns import Settings, parse_settings
 from vecmigrate_files.parquet.files import (
-    RowWriter,
     group_rows,
     keep_rows,
+    row_writer,
     target_schema,
     write_part,
 )
@@ -46,8 +46,8 @@ class ParquetSink(Sink):
     def __init__(self, place: Place, spec: TargetSpec) -> None:
         place.check_metric(spec.metric)
         self._place, self._spec = place, spec
-        alike = spec.store == "parquet"
-        self._settings = parse_settings(spec.settings) if alike else Settings()
+        given = spec.settings if spec.store == "parquet" else {}
+        self._settings = arrow.ColumnSettings.parse(given, "the Parquet files")
         self._mark = ParquetMark(
             id=place.option("id") or self._settings.id,
             vector=place.option("vector") or self._settings.vector,
@@ -61,7 +61,7 @@ class ParquetSink(Sink):
         self._parts = self._parts_at_last_checkpoint = 0
         self._spool: Spool | None = None
         self._schema: Any = None
-        self._rows: RowWriter | None = None
+        self._rows: arrow.RowWriter | None = None
 
     def begin(self, *, restart: bool) -> None:
         """Begin anew; see :meth:`Connector.open_sink`."""
@@ -90,7 +90,7 @@ class ParquetSink(Sink):
                     self._schema = pa.ipc.read_schema(pa.OSFile(str(self._schema_file)))
                     path = self._spool_file(at.parts)
                     self._spool = Spool.cut(path, rows=at.rows, size=at.size)
-                    self._rows = RowWriter(self._place, self._schema, self._mark)
+                    self._rows = row_writer(self._place, self._schema, self._mark)
         except BaseException:
             self.suspend()
             raise
@@ -158,13 +158,13 @@ class ParquetSink(Sink):
     def _part(number: int) -> str:
         return f"part-{number:05}.parquet"
 
-    def _opened(self, batch: VectorBatch) -> tuple[RowWriter, Spool]:
+    def _opened(self, batch: VectorBatch) -> tuple[arrow.RowWriter, Spool]:
         """Choose the columns and begin the spool, where a batch is the first."""
         if self._rows is None or self._spool is None:
             self._schema = target_schema(self._place, self._spec, self._settings, self._mark, batch)
             self._schema_file.write_bytes(memoryview(self._schema.serialize()))
             sync_path(self._schema_file)
-            self._rows = RowWriter(self._place, self._schema, self._mark)
+            self._rows = row_writer(self._place, self._schema, self._mark)
             self._spool = Spool.make(self._spool_file(self._parts), self._rows.schema)
         return self._rows, self._spool
 
@@ -187,7 +187,7 @@ class ParquetSink(Sink):
         counts: list[int] = []
         for path in paths:
             ids = pq.read_table(path, columns=[self._mark.id])[self._mark.id]
-            chunks.extend(plain_ids(chunk, lambda at: f"row {at}") for chunk in ids.chunks)
+            chunks.extend(arrow.plain_ids(chunk, lambda at: f"row {at}") for chunk in ids.chunks)
             counts.append(len(ids))
         mask = last_rows(pa.chunked_array(chunks or [pa.array([], pa.int64())]))
         if mask is None:

@@ -21,6 +21,7 @@ from vecmigrate.connector import (
     PointId,
     StoreURI,
     VectorBatch,
+    arrow,
     detect_id_kind,
     detect_text_field,
     id_array,
@@ -29,7 +30,7 @@ from vecmigrate.connector import (
     read_cursor,
     read_token,
 )
-from vecmigrate_files.ids import IdColumn, RowNumbers, ids_of, plain_ids
+from vecmigrate_files.ids import IdColumn, RowNumbers
 from vecmigrate_files.marks import ParquetMark, mark_of
 from vecmigrate_files.parquet.columns import (
     ROW_NUMBERS,
@@ -40,9 +41,7 @@ from vecmigrate_files.parquet.columns import (
 )
 from vecmigrate_files.parquet.data_file import DataFile, Piece
 from vecmigrate_files.parquet.files import ParquetFiles
-from vecmigrate_files.payload_reading import PayloadReader
 from vecmigrate_files.place import Place, fingerprint_of, place_of, reading
-from vecmigrate_files.vectors import fixed_size, is_vector, vectors_in
 
 OPTIONS = ("id", "vector", "text", "metric")
 _SAMPLE = 100
@@ -74,7 +73,7 @@ class ParquetSource(PartitionedSource):
         head = next(self._files.steps(self._all_columns(vectors=False), _SAMPLE, 0), [])
         for piece in head:
             sample.extend(self._payloads_of(piece))
-            ids.extend(ids_of(self._ids_of(piece)).tolist())
+            ids.extend(arrow.ids_of(self._ids_of(piece)).tolist())
         return describe_files(
             self._place,
             self._files,
@@ -168,9 +167,9 @@ class ParquetSource(PartitionedSource):
     def _batch(self, pieces: list[Piece], *, payloads: bool, cursor: str | None) -> VectorBatch:
         ids, vectors = [], []
         for piece in pieces:
-            ids.append(ids_of(self._ids_of(piece)))
+            ids.append(arrow.ids_of(self._ids_of(piece)))
             column = piece.rows.column(self._columns.vector)
-            vectors.append(vectors_in(column, ids[-1], self._dimension, piece.row))
+            vectors.append(arrow.vectors_in(column, ids[-1], self._dimension, piece.row))
         found = None
         if payloads and self._has_payloads:
             found = [payload for piece in pieces for payload in self._payloads_of(piece)]
@@ -185,7 +184,7 @@ class ParquetSource(PartitionedSource):
     def _ids_of(self, piece: Piece) -> Any:
         if self._columns.id is None:
             return pa.array(piece.numbers())
-        return plain_ids(piece.rows.column(self._columns.id), piece.row)
+        return arrow.plain_ids(piece.rows.column(self._columns.id), piece.row)
 
     def _payloads_of(self, piece: Piece) -> list[dict[str, Any]]:
         with reading(piece.file.path):
@@ -205,7 +204,7 @@ class ParquetSource(PartitionedSource):
     @cached_property
     def _dimension(self) -> int:
         name = self._columns.vector
-        sizes = [fixed_size(file.schema.field(name).type) for file in self._files.files]
+        sizes = [arrow.fixed_size(file.schema.field(name).type) for file in self._files.files]
         for size in sizes:
             if size is not None:
                 return size
@@ -261,7 +260,7 @@ def describe_files(
     place: Place,
     files: ParquetFiles,
     columns: Columns,
-    payloads: PayloadReader,
+    payloads: arrow.PayloadReader,
     mark: ParquetMark | None,
     *,
     dimension: int,
@@ -296,14 +295,14 @@ def describe_files(
 
 
 def _notes(
-    place: Place, columns: Columns, payloads: PayloadReader, mark: ParquetMark | None
+    place: Place, columns: Columns, payloads: arrow.PayloadReader, mark: ParquetMark | None
 ) -> list[str]:
     notes = []
     if mark is None and place.metric() is None:
         notes.append("nothing tells the metric: taken as cosine; or ?metric=")
     if columns.id is None:
         notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
-    lists = [field.name for field in columns.payload if is_vector(field.type)]
+    lists = [field.name for field in columns.payload if arrow.is_vector(field.type)]
     if lists:
         notes.append(f"lists of floats carried as payload, not translated: {name_some(lists)}")
     if payloads.left_out:

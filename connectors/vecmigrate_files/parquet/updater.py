@@ -28,7 +28,7 @@ from vecmigrate.connector import (
 )
 from vecmigrate_files.marks import mark_of
 from vecmigrate_files.parquet.data_file import DataFile, in_groups
-from vecmigrate_files.parquet.files import RowWriter, group_rows, write_part
+from vecmigrate_files.parquet.files import group_rows, row_writer, write_part
 from vecmigrate_files.parquet.source import ParquetSource
 from vecmigrate_files.place import Place, writing
 from vecmigrate_files.spool import Spool
@@ -73,7 +73,7 @@ class ParquetUpdater(Updater):
             )
         self._mark = mark.model_copy(update={"provenance": provenance})
         self._schema = schema.with_metadata(self._mark.metadata())
-        self._rows = RowWriter(place, self._schema, self._mark)
+        self._rows = row_writer(place, self._schema, self._mark)
         self._last: dict[PointId, int] = {}
         self._lock: IO[bytes] | None = None
         with writing(place.uri):

@@ -15,15 +15,17 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.connector import arrow
 from vecmigrate.connector.registry import open_source, resume_sink
 from vecmigrate.connector.source import PartitionedSource, Source
-from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.errors import InputError, UsageError
 from vecmigrate.io.atomic import part_file
 from vecmigrate.migration.dead_letters import DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.migration.engines.permit import Permit, WithdrawnError
 from vecmigrate.migration.translate import Converter, convert
 from vecmigrate.migration.write import Writing, Written
 from vecmigrate.points.batch import IdArray, Payload, PointId, VectorBatch, id_array
+from vecmigrate.points.canonical import payload_json
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
@@ -145,7 +147,7 @@ def _rows(batch: VectorBatch) -> pa.RecordBatch:
     counts = np.ones(count, np.int32) if batch.counts is None else batch.counts
     vectors = pa.ListArray.from_arrays(
         pa.array(np.concatenate(([0], np.cumsum(counts))).astype(np.int32)),
-        pa.FixedSizeListArray.from_arrays(pa.array(batch.vectors.reshape(-1)), dimension),
+        arrow.vector_column(batch.vectors),
     )
     payloads, extras = (_texts(batch, parts) for parts in (batch.payloads, batch.extras))
     return pa.RecordBatch.from_arrays(
@@ -157,17 +159,7 @@ def _texts(batch: VectorBatch, parts: Sequence[Payload] | None) -> pa.Array:
     if parts is None:
         return pa.nulls(len(batch), pa.string())
     each = zip(batch.ids, parts, strict=True)
-    return pa.array([_text(point_id, part) for point_id, part in each], pa.string())
-
-
-def _text(point_id: PointId, part: Payload) -> str:
-    try:
-        return json.dumps(dict(part))
-    except (TypeError, ValueError) as error:
-        raise MismatchError(
-            f"what {point_id} holds beside its vector is not JSON: {error}",
-            remedy="Use --engine local, or turn the field into text.",
-        ) from error
+    return pa.array([payload_json(part, point_id) for point_id, part in each], pa.string())
 
 
 def _batch(rows: pa.RecordBatch, metadata: Mapping[bytes, bytes]) -> VectorBatch:

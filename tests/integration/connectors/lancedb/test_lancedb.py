@@ -411,7 +411,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     make_table(tmp_path, "none", arrow(unit_vectors(2), id=pa.array([4, None])))
     make_table(tmp_path, "below", arrow(unit_vectors(2), id=[4, -3]))
     for name, says in (
-        ("nulls", "no vector at id 2"),
+        ("nulls", r"\(id 2\)"),
         ("twice", "id 5 twice"),
         ("none", "no id"),
         ("below", "id -3"),
