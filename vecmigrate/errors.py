@@ -15,7 +15,7 @@ _LONGEST_REASON = 300
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line; ``docs/exit-codes.md`` is the table for users."""
+    """Exit codes of the command line; ``docs/reference/exit-codes.md`` is the table for users."""
 
     OK = 0
     INTERNAL = 1

@@ -19,7 +19,7 @@ import pytest
 from vecmigrate import Procrustes, save_translator
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 DATA = ROOT / "benchmarks" / "demo" / "data"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -75,7 +75,7 @@ def test_the_readme_s_commands_then_its_python(
 def test_the_connector_of_the_docs_passes_the_conformance_suite(
     tmp_path: Path,
 ) -> None:
-    code, tests = blocks(ROOT / "docs" / "writing-a-connector.md", "python")
+    code, tests = blocks(ROOT / "docs" / "how-to" / "add-a-connector.md", "python")
     (tmp_path / "memory_connector.py").write_text(code)
     (tmp_path / "test_memory.py").write_text(
         "from importlib.metadata import EntryPoint\n"
@@ -101,7 +101,7 @@ def test_the_commands_about_files(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.array(ids))
     (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
     save_translator(Procrustes().fit(np.eye(8), np.eye(8)), tmp_path / "translator.safetensors")
-    [commands] = blocks(ROOT / "docs" / "files.md", "console")
+    [commands] = blocks(ROOT / "docs" / "reference" / "files.md", "console")
     for command in commands.splitlines():
         [name, *arguments] = shlex.split(command)
         subprocess.run([sys.executable, "-m", name, *arguments], check=True, cwd=tmp_path)
@@ -117,5 +117,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_python_block_is_left_unrun(page: Path) -> None:
-    expected = {"README.md": 1, "writing-a-connector.md": 2, "cutover.md": 1}
+    expected = {"README.md": 1, "add-a-connector.md": 2, "cut-over.md": 1}
     assert len(blocks(page, "python")) == expected.get(page.name, 0)

@@ -1,4 +1,4 @@
-"""The table of docs/jobs.md, from the model.
+"""The table of docs/reference/job.md, from the model.
 
 To write it anew, in tests/: ``python -m support.job_table``.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from vecmigrate.jobs import JobSpec
 
-PAGE = Path(__file__).parents[2] / "docs" / "jobs.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "job.md"
 SCHEMA = PAGE.with_name("job.schema.json")
 _TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 

@@ -32,7 +32,7 @@ app = ObservedTyper(
     help="Move a vector index into a new encoder's space without re-embedding the corpus.",
     epilog="The usual order: **inspect**, **dry-run**, **anchors**, **fit**, **migrate**, "
     "**verify**, **evaluate**, **cutover**. "
-    "`vecmigrate COMMAND --help` shows examples. Exit codes: docs/exit-codes.md.",
+    "`vecmigrate COMMAND --help` shows examples. Exit codes: docs/reference/exit-codes.md.",
     rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -141,7 +141,7 @@ def load_job(path: str | Path = JOB_FILE) -> JobSpec:
     except OSError as error:
         raise InputError(
             f"the job {path} cannot be read: {error.strerror or error}",
-            remedy="Name the file, or write one; docs/jobs.md shows how.",
+            remedy="Name the file, or write one; docs/reference/job.md shows how.",
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}", remedy="Mend that line.") from error
@@ -151,7 +151,7 @@ def load_job(path: str | Path = JOB_FILE) -> JobSpec:
     except ValidationError as error:
         raise UsageError(
             f"{path}: {'; '.join(_told_once(error.errors()))}",
-            remedy="docs/jobs.md lists what a job may say.",
+            remedy="docs/reference/job.md lists what a job may say.",
         ) from error
 
 

@@ -33,7 +33,7 @@ HELP = {
     LAST_UPDATE: "Time of the last start, checkpoint or end of the run.",
     LAST_END: "When a run last ended, killed ones left out.",
     LAST_SUCCESS: "When a run last ended with exit code 0.",
-    LAST_EXIT_CODE: "Exit code of the last run that ended; see docs/exit-codes.md.",
+    LAST_EXIT_CODE: "Exit code of the last run that ended; see docs/reference/exit-codes.md.",
     DURATION: "How long the last run that ended took.",
 }
 

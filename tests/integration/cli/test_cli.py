@@ -274,7 +274,7 @@ def test_comparing_candidates_warns_once(corpus: Corpus) -> None:
 
 
 def test_the_table_of_exit_codes_is_the_truth() -> None:
-    table = (Path(__file__).parents[3] / "docs" / "exit-codes.md").read_text()
+    table = (Path(__file__).parents[3] / "docs" / "reference" / "exit-codes.md").read_text()
     documented = {
         int(line.split("|")[1]) for line in table.splitlines() if line.startswith("| ")
         and line.split("|")[1].strip().isdigit()

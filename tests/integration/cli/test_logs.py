@@ -25,7 +25,7 @@ from vecmigrate.errors import ExitCode
 from vecmigrate.telemetry.redaction import redacted
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "observability.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "observe.md").read_text()
 SECRET = "sk-very-secret/0815+x"
 OPTIONS = ("--log-format", "--log-file", "--log-level", "--metrics-file", "--wait")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -586,7 +586,7 @@ def test_the_reader_of_the_docs_reads_one_generation(
         f"faiss:{tmp_path}/current.faiss", f"faiss:{tmp_path}/new.faiss", state, unverified=True
     )
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[3] / "docs" / "cutover.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "cut-over.md").read_text()
     [code] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)

@@ -20,7 +20,7 @@ from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
 from vecmigrate.telemetry.metrics_file import HELP, LABELS, POINTS_TOTAL, RUN, MetricsFile
 
-PAGE = (Path(__file__).parents[3] / "docs" / "observability.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "observe.md").read_text()
 FILE = Path("vecmigrate.prom")
 
 

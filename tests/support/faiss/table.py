@@ -1,4 +1,4 @@
-"""The tables of docs/faiss-indexes.md, from what is tested; writes them anew when run."""
+"""The tables of docs/reference/faiss.md, from what is tested; writes them anew when run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vecmigrate_faiss.index.kinds import settings_of
 from support.faiss.cases import CASES, FEATURES, REFUSED, Case
 from vecmigrate.connector import Metric
 
-PAGE = Path(__file__).parents[3] / "docs" / "faiss-indexes.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "faiss.md"
 _TABLES = re.compile(r"(?<=<!-- tables -->\n).*(?=<!-- end of tables -->)", re.DOTALL)
 _HEAD = "| of 32 dimensions | of 48 | kept | vectors read | points that stay in `sync` |"
 

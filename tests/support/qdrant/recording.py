@@ -1,4 +1,4 @@
-"""Keeps how the tests ended at a real Qdrant server, for the table of docs/qdrant-collections.md.
+"""Keeps how the tests ended at a real Qdrant server, for the table of docs/reference/qdrant.md.
 
     cd tests
     VECMIGRATE_TEST_QDRANT_URL=http://HOST:6333 ../.venv/bin/pytest --record-qdrant \\

@@ -1,4 +1,4 @@
-"""The table of docs/qdrant-collections.md.
+"""The table of docs/reference/qdrant.md.
 
 To write it anew, in tests/: ``python -m support.qdrant.table``. The column of a
 real server is what recording.py, beside this file, kept of a run there.
@@ -13,7 +13,7 @@ from typing import Any
 from support.qdrant.cases import CASES, KEPT, OTHERS
 from support.qdrant.recording import WIRES, place_of, recorded
 
-PAGE = Path(__file__).parents[3] / "docs" / "qdrant-collections.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "qdrant.md"
 _TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
 

@@ -25,7 +25,7 @@ from vecmigrate.report.plots.losses import loss_histogram, loss_map
 from vecmigrate.report.schema import CalibrationDecile, DocumentText, DryRunReport, ProbeLoss
 
 ROOT = Path(__file__).parents[3]
-SCHEMA = ROOT / "docs" / "report.schema.json"
+SCHEMA = ROOT / "docs" / "reference" / "report.schema.json"
 MAKE_SCHEMA = (
     "from vecmigrate.report.schema import DryRunReport as R; import json; "
     "print(json.dumps(R.model_json_schema(), indent=1))"
@@ -304,9 +304,9 @@ def test_the_summary_for_a_terminal(make: object, capsys: pytest.CaptureFixture[
 
 
 def test_the_schema_in_the_docs_is_that_of_the_model() -> None:
-    again = f".venv/bin/python -c '{MAKE_SCHEMA}' > docs/report.schema.json"
+    again = f".venv/bin/python -c '{MAKE_SCHEMA}' > docs/reference/report.schema.json"
     assert json.loads(SCHEMA.read_text()) == DryRunReport.model_json_schema(), (
-        f"docs/report.schema.json is not current; make it again with: {again}"
+        f"docs/reference/report.schema.json is not current; make it again with: {again}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Each row of docs/qdrant-collections.md on a real collection, in embedded mode or served."""
+"""Each row of docs/reference/qdrant.md on a real collection, in embedded mode or served."""
 
 from __future__ import annotations
 
