@@ -20,6 +20,7 @@ from vecmigrate.anchors.file import (
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
 from vecmigrate.connector.source import Source
 from vecmigrate.encoders import Encoder
+from vecmigrate.encoders.metered import BATCH, MeteredEncoder
 from vecmigrate.errors import (
     InputError,
     MismatchError,
@@ -35,7 +36,6 @@ from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.options import Options, Seed
 
 READ_BATCH = 8192
-ENCODE_BATCH = 256
 SAMPLE = "sample.parquet"
 
 
@@ -84,7 +84,7 @@ class AnchorOptions(Options):
         default=OnMissingText.FAIL, description="Drawn points without text: refuse, or leave out."
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(
-        default=ENCODE_BATCH, description="Texts encoded, and made durable, at a time."
+        default=BATCH, description="Texts encoded, and made durable, at a time."
     )
     source_encoder: str | EncoderIdentity | None = Field(
         default=None,
@@ -167,13 +167,16 @@ def draw_anchors(
         target_encoder=encoder.identity,
         metric=description.metric,
     )
-    parts = []
+    metered, parts = MeteredEncoder.of(encoder), []
     for start in range(0, len(sample), asked.batch_size):
         path = partial / f"encoded-{start:09d}.parquet"
         rows = sample.take(np.arange(start, min(start + asked.batch_size, len(sample))))
-        if not path.exists():
-            save_anchors(_encode(source, encoder, rows, asked.on_missing_text, card), path)
-        parts.append(load_anchors(path))
+        if path.exists():
+            parts.append(load_anchors(path))
+            metered.reuse(parts[-1].texts or [None] * len(parts[-1]))
+        else:
+            parts.append(_encode(source, metered, rows, asked.on_missing_text, card))
+            save_anchors(parts[-1], path)
         encoding(len(rows))
     anchors = _join(parts, card)
     save_anchors(anchors, out)
@@ -262,49 +265,37 @@ def _stored_sample(partial: Path, request: _Request) -> tuple[VectorBatch, int]:
 
 def _encode(
     source: Source,
-    encoder: Encoder,
+    encoder: MeteredEncoder,
     rows: VectorBatch,
     on_missing_text: OnMissingText,
     card: AnchorCard,
 ) -> AnchorSet:
-    texts: list[str] | None = None
-    found: list[str | None] = []
+    texts: list[str | None] | None = None
     if encoder.needs_texts or source.describe().text_field is not None:
-        found = source.texts(rows.ids)
-    if encoder.needs_texts:
-        with_text = np.array([text is not None for text in found])
-        if not with_text.all():
-            missing = rows.ids[~with_text].tolist()
-            if on_missing_text is OnMissingText.FAIL:
-                raise InputError(
-                    f"{card.source}: no text for ids {name_some(missing)}",
-                    remedy="Give them text, or leave them out with --on-missing-text skip.",
-                )
-            rows = rows.take(with_text)
-        texts = [text for text in found if text is not None]
-        found = list(texts)
-    dimension = encoder.identity.dimension
-    if len(rows):
-        vectors = encoder.encode(texts, ids=rows.ids, role="document")
-    else:
-        vectors = np.empty((0, dimension), np.float32)
-    if vectors.shape != (len(rows), dimension) or not np.isfinite(vectors).all():
-        raise InputError(
-            f"{encoder.identity} gave vectors of shape {vectors.shape} for {len(rows)} texts, or "
-            "values that are not finite",
-            remedy="Check the encoder; nothing of this batch was kept.",
-        )
-    stored = [text or "" for text in found] if found or not len(rows) else None
+        texts = source.texts(rows.ids)
+    if encoder.needs_texts and texts is not None:
+        with_text = np.array([text is not None for text in texts], np.bool_)
+        missing = rows.ids[~with_text].tolist()
+        if missing and on_missing_text is OnMissingText.FAIL:
+            raise InputError(
+                f"{card.source}: no text for ids {name_some(missing)}",
+                remedy="Give them text, or leave them out with --on-missing-text skip.",
+            )
+        rows = rows.take(with_text)
+        texts = [text for text in texts if text is not None]
+    vectors = encoder.encode(texts, ids=rows.ids, keep=False)
+    stored = None if texts is None else [text or "" for text in texts]
     return AnchorSet(rows.ids, rows.vectors, vectors, card, stored)
 
 
 def _join(parts: list[AnchorSet], card: AnchorCard) -> AnchorSet:
+    texts = [part.texts for part in parts]
     anchors = AnchorSet(
         id_array([i for part in parts for i in part.ids.tolist()]),
         np.concatenate([part.source_vectors for part in parts]),
         np.concatenate([part.target_vectors for part in parts]),
         card,
-        _joined_texts(parts),
+        None if None in texts else [text for part in texts for text in part or ()],
     )
     if not len(anchors):
         raise InputError(
@@ -312,12 +303,3 @@ def _join(parts: list[AnchorSet], card: AnchorCard) -> AnchorSet:
             remedy="Name the field that holds it in the URI, as ?text=FIELD.",
         )
     return anchors
-
-
-def _joined_texts(parts: list[AnchorSet]) -> list[str] | None:
-    texts: list[str] = []
-    for part in parts:
-        if part.texts is None:
-            return None
-        texts += part.texts
-    return texts

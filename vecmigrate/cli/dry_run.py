@@ -12,9 +12,7 @@ from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.errors import UsageError
-from vecmigrate.evaluation import read_queries
-from vecmigrate.evaluation.queries import read_labels
+from vecmigrate.evaluation import read_log
 from vecmigrate.report.schema import DryRunReport, Outcome
 
 EXAMPLES = """
@@ -71,16 +69,13 @@ def run(
     from vecmigrate.report.html import write_html
 
     with Output(as_json=json_, quiet=quiet) as out:
-        if labels is not None and queries is None:
-            raise UsageError("--labels needs --queries", remedy="Give the queries they label.")
         report = dry_run(
             source,
             encoder,
             out_path,
             old_encoder=old_encoder,
             query_encoder=query_encoder,
-            queries=None if queries is None else read_queries(queries),
-            labels=None if labels is None else read_labels(labels),
+            queries=read_log(queries, labels, out.say),
             options=options,
             stage=out.progress,
             announce=out.say,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from vecmigrate.dry_run.resampling import PerDraw, Resampler, Truth
 from vecmigrate.dry_run.survey import Column
+from vecmigrate.encoders.metered import Cost
 from vecmigrate.points.collection import Metric
-from vecmigrate.report.schema import Cost, CostCurve, CurveLine, CurvePoint
+from vecmigrate.report.schema import CostCurve, CurveLine, CurvePoint
 
 CUTOFF = 10
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

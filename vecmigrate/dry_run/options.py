@@ -123,54 +123,38 @@ class DryRunOptions(MeasureOptions):
     on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
 
 
-def anchor_count(options: DryRunOptions, population: int) -> int:
-    """How many anchors to draw.
+def bounds(options: MeasureOptions, population: int) -> tuple[int, Budget]:
+    """Return how many anchors to draw, 0 if a file is given, and the budget.
 
     Raises
     ------
     InputError
-        Where the corpus is smaller than that.
+        If the corpus is smaller than that.
+    UsageError
+        If the budget does not cover the anchors.
     """
-    wanted = options.anchors
-    if not isinstance(wanted, int):
-        wanted = max(MIN_ANCHORS, min(DEFAULT_ANCHORS, population // 5))
-    if wanted > population // 2:
+    drawn = options.anchors
+    if drawn is None:
+        drawn = max(MIN_ANCHORS, min(DEFAULT_ANCHORS, population // 5))
+    elif isinstance(drawn, Path):
+        drawn = 0
+    if drawn > population // 2:
         raise InputError(
-            f"{wanted:,} anchors of {population:,} points leave too little to measure on",
+            f"{drawn:,} anchors of {population:,} points leave too little to measure on",
             remedy="Re-embed a corpus this small whole, or ask for fewer with --anchors.",
         )
-    return wanted
-
-
-def budget_of(options: DryRunOptions, drawn: int, population: int) -> Budget:
-    """The budget given or the default.
-
-    Parameters
-    ----------
-    drawn
-        Anchors that this run draws.
-
-    Raises
-    ------
-    InputError
-        Where it would re-embed as much as the corpus holds.
-    UsageError
-        Where it does not cover the anchors.
-    """
-    budget = (
-        Budget.parse(str(options.budget))
-        if options.budget is not None
-        else Budget(texts=min(drawn + DEFAULT_MEASURING, max(drawn, population // 2)))
-    )
-    if budget.texts is not None:
-        if budget.texts >= population:
-            raise InputError(
-                f"a budget of {budget} would re-embed all {population:,} points",
-                remedy="Re-embed a corpus this small whole, or lower --budget.",
-            )
-        if budget.texts <= drawn:
-            raise UsageError(
-                f"a budget of {budget} leaves nothing for measuring beside {drawn:,} anchors",
-                remedy="Raise --budget, or lower --anchors.",
-            )
-    return budget
+    if options.budget is None:
+        budget = Budget(texts=min(drawn + DEFAULT_MEASURING, max(drawn, population // 2)))
+    else:
+        budget = Budget.parse(str(options.budget))
+    if budget.texts is not None and budget.texts >= population:
+        raise InputError(
+            f"a budget of {budget} would re-embed all {population:,} points",
+            remedy="Re-embed a corpus this small whole, or lower --budget.",
+        )
+    if budget.texts is not None and budget.texts <= drawn:
+        raise UsageError(
+            f"a budget of {budget} leaves nothing for measuring beside {drawn:,} anchors",
+            remedy="Raise --budget, or lower --anchors.",
+        )
+    return drawn, budget

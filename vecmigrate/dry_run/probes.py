@@ -1,4 +1,4 @@
-"""Probes: what stands for what users will ask."""
+"""Probes, which stand for what users will ask: chosen, and encoded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.dry_run.sample import Sample
+from vecmigrate.dry_run.session import Session
+from vecmigrate.dry_run.shares import Shares
+from vecmigrate.encoders import EncoderRole
+from vecmigrate.errors import InputError
 from vecmigrate.evaluation import Query
-from vecmigrate.points.batch import IdArray, PointId, Vectors
+from vecmigrate.points.batch import PointId, VectorBatch, Vectors, id_array
+from vecmigrate.report.schema import ProbeKind
 
 
 class Role(IntEnum):
@@ -57,6 +63,11 @@ class Probes:
 
     def __len__(self) -> int:
         return len(self.asked)
+
+    def of(self, rows: slice) -> Probes:
+        """Return some of them."""
+        old = None if self.old_queries is None else self.old_queries[rows]
+        return Probes(self.asked[rows], self.queries[rows], old)
 
     def rows(self, *roles: Role) -> NDArray[np.intp]:
         """Positions of the probes of these roles."""
@@ -110,14 +121,108 @@ def usable_log(
     )
 
 
-def from_log(queries: Sequence[Query], role: Role) -> list[Asked]:
-    """Make probes of logged queries."""
-    return [Asked(q.id, q.text, q.relevant, role) for q in queries]
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Probes to be encoded.
+
+    Attributes
+    ----------
+    asked
+        In the order in which they are bought for, but for the main ones, which come last.
+    kind
+        Of the main ones.
+    log
+        What was left out of the log; None without one.
+    """
+
+    asked: list[Asked]
+    kind: ProbeKind
+    log: Log | None
 
 
-def from_documents(ids: IdArray, texts: Sequence[str | None], role: Role) -> list[Asked]:
-    """Make probes of documents."""
+def choose_probes(
+    session: Session,
+    shares: Shares,
+    queries: Sequence[Query] | None,
+    anchor_texts: Sequence[str | None],
+    documents: Sample,
+) -> Choice:
+    """Choose probes of each role.
+
+    Parameters
+    ----------
+    documents
+        A uniform sample, none of it bought for another reason.
+
+    Raises
+    ------
+    InputError
+        If no query can be used.
+    """
+    usable = documents.usable(needs_texts=session.encoder.needs_texts)
+    if queries is None:
+        return Choice(_documents(usable, shares.main, Role.MAIN), ProbeKind.DOCUMENTS, None)
+    needs_texts = session.query_encoder.needs_texts
+    log = usable_log(queries, anchor_texts, session.rng(1), needs_texts=needs_texts)
+    if not log.queries:
+        raise InputError(
+            f"none of {log.available:,} queries can be used: {log.without_text:,} have no text, "
+            f"{log.anchors_excluded:,} are anchors' own texts",
+            remedy="Give a log of queries with texts.",
+        )
+    main, rest = log.queries[: shares.main], log.queries[shares.main :]
+    labelled = [query for query in rest if query.relevant][: shares.labelled]
+    asked = _documents(usable, shares.documents, Role.DOCUMENT)
+    for role, of_role in ((Role.LABELLED, labelled), (Role.MAIN, main)):
+        asked += [Asked(query.id, query.text, query.relevant, role) for query in of_role]
+    return Choice(asked, ProbeKind.QUERY_LOG, log)
+
+
+def _documents(sample: Sample, count: int, role: Role) -> list[Asked]:
+    ids = sample.points.ids[:count].tolist()
     return [
         Asked(point, text, {}, role, own=point)
-        for point, text in zip(ids.tolist(), texts, strict=True)
+        for point, text in zip(ids, sample.texts[:count], strict=True)
     ]
+
+
+def encode_probes(session: Session, asked: Sequence[Asked], documents: VectorBatch) -> Probes:
+    """Encode probes under the new encoder, and under the old one if it is given.
+
+    Parameters
+    ----------
+    documents
+        Those that are probes, among others, with their old vectors.
+    """
+    vectors = np.empty((len(asked), session.encoder.identity.dimension), np.float32)
+    own = [row for row, probe in enumerate(asked) if probe.own is not None]
+    logged = [row for row, probe in enumerate(asked) if probe.own is None]
+    with session.stage("encoding queries", len(asked), unit="text") as advance:
+        for rows, documents_ask in ((own, True), (logged, False)):
+            texts = [asked[row].text for row in rows]
+            ids = id_array(asked[row].id for row in rows)
+            # A ready-made vector of a document is in the documents' file.
+            looked_up = documents_ask and not session.encoder.needs_texts
+            encoder = session.encoder if looked_up else session.query_encoder
+            role: EncoderRole = "document" if looked_up else "query"
+            vectors[rows] = encoder.encode(texts, ids=ids, role=role, progress=advance)
+    return Probes(list(asked), vectors, _old_queries(session, asked, documents))
+
+
+def _old_queries(
+    session: Session, asked: Sequence[Asked], documents: VectorBatch
+) -> Vectors | None:
+    encoder = session.old_encoder
+    if encoder is None:
+        return None
+    old = np.empty((len(asked), session.description.dimension), np.float32)
+    at = {point: row for row, point in enumerate(documents.ids.tolist())}
+    logged = [row for row, probe in enumerate(asked) if probe.own is None]
+    for row, probe in enumerate(asked):
+        if probe.own is not None:
+            old[row] = documents.vectors[at[probe.own]]
+    if logged:
+        texts = [asked[row].text or "" for row in logged]
+        ids = id_array(asked[row].id for row in logged)
+        old[logged] = encoder.encode(texts, ids=ids, role="query")
+    return old

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.dry_run.probes import Probes
+from vecmigrate.dry_run.session import Session
+from vecmigrate.dry_run.shares import OLD_DEPTH
 from vecmigrate.evaluation.search import score_matrix
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
-from vecmigrate.points.collection import Metric
 from vecmigrate.points.ids import IdLookup, lookup_of
 from vecmigrate.translators import Translator
 
 DEPTH = 1024
 """Candidates kept for each probe."""
-
-OLD_DEPTH = 10
 
 SAMPLED_VALUES = 20_000
 """Documents whose variance and traffic stand for the corpus's."""
@@ -26,14 +25,14 @@ SAMPLED_VALUES = 20_000
 VARIANCE, TRAFFIC = "uncertainty", "traffic"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What the pass found.
 
     Attributes
     ----------
     candidates
-        Of each probe in the translated collection; columns ``uncertainty`` and ``traffic`` where
+        Of each probe in the translated collection; columns ``uncertainty`` and ``traffic`` if
         the translator tells a variance and there is a log.
     old
         Each probe's nearest in the old collection; None without the old encoder.
@@ -48,64 +47,62 @@ class Survey:
     candidates: Candidates
     old: Candidates | None
     population: int
-    unknown_labels: set[PointId]
-    values: dict[str, list[Column]] = field(default_factory=dict)
+    unknown_labels: frozenset[PointId]
+    values: Mapping[str, Column]
+
+    def of(self, probes: slice) -> Survey:
+        """Return what was found for some probes."""
+        old = None if self.old is None else self.old.of(probes)
+        return replace(self, candidates=self.candidates.of(probes), old=old)
 
     def share_before(self, name: str) -> NDArray[np.floating]:
         """For each candidate, the share of the corpus with a greater value in this column."""
-        everything = np.sort(np.concatenate(self.values[name]))
+        everything = np.sort(self.values[name])
         return 1 - np.searchsorted(everything, self.candidates.columns[name]) / len(everything)
 
 
 def survey(
-    batches: Iterable[VectorBatch],
-    count: int,
-    translator: Translator,
-    probes: Probes,
-    metric: Metric,
-    text_field: str | None,
-    rng: np.random.Generator,
-    progress: Callable[[int], None] | None = None,
+    session: Session, translator: Translator, probes: Probes, batches: Iterable[VectorBatch]
 ) -> Survey:
-    """Translate ``count`` points batch by batch; memory is that of a batch and the candidates."""
+    """Translate the source batch by batch; memory is that of a batch and the candidates."""
+    metric, rng = session.description.metric, session.rng(3)
     log_rows = np.flatnonzero([probe.own is None for probe in probes.asked])
     own = _OwnPoints.of(probes)
-    found = Survey(
-        candidates=Candidates(DEPTH),
-        old=None if probes.old_queries is None else Candidates(OLD_DEPTH),
-        population=0,
-        unknown_labels={i for probe in probes.asked for i in probe.relevant},
-    )
-    share = min(1.0, SAMPLED_VALUES / max(count, 1))
+    candidates = Candidates(DEPTH)
+    old = None if probes.old_queries is None else Candidates(OLD_DEPTH)
+    unknown = {i for probe in probes.asked for i in probe.relevant}
+    values: dict[str, list[Column]] = {}
+    population = 0
+    share = min(1.0, SAMPLED_VALUES / max(session.population, 1))
     for batch in batches:
         columns: dict[str, Column] = {}
-        inputs = translator.inputs(batch.vectors, batch.texts(text_field))
+        inputs = translator.inputs(batch.vectors, batch.texts(session.description.text_field))
         if translator.tells_variance:
-            vectors, variance = translator.transform_with_variance(inputs)
-            columns[VARIANCE] = variance
+            vectors, columns[VARIANCE] = translator.transform_with_variance(inputs)
         else:
             vectors = translator.transform(inputs)
         scores = score_matrix(probes.queries, vectors, metric)
-        sampled = np.flatnonzero(rng.random(len(batch)) < share)
+        overall = columns
         if len(log_rows) > 1:
-            overall, columns[TRAFFIC] = _traffic(scores, log_rows)
-            found.values.setdefault(TRAFFIC, []).append(overall[sampled])
-        if VARIANCE in columns:
-            found.values.setdefault(VARIANCE, []).append(columns[VARIANCE][sampled])
+            nearest, of_others = _traffic(scores, log_rows)
+            overall = {TRAFFIC: nearest, **columns}
+            columns = {TRAFFIC: of_others, **columns}
+        sampled = np.flatnonzero(rng.random(len(batch)) < share)
+        for name, column in overall.items():
+            values.setdefault(name, []).append(column[sampled])
         own.leave_out(scores, batch.ids)
-        found.candidates.add(batch.ids, scores, **columns)
-        if found.old is not None and probes.old_queries is not None:
+        candidates.add(batch.ids, scores, **columns)
+        if old is not None and probes.old_queries is not None:
             scores = score_matrix(probes.old_queries, batch.vectors, metric)
             own.leave_out(scores, batch.ids)
-            found.old.add(batch.ids, scores)
-        found.unknown_labels.difference_update(batch.ids.tolist())
-        found.population += len(batch)
-        if progress is not None:
-            progress(len(batch))
-    found.candidates.sort()
-    if found.old is not None:
-        found.old.sort()
-    return found
+            old.add(batch.ids, scores)
+        unknown.difference_update(batch.ids.tolist())
+        population += len(batch)
+    for found in (candidates, old):
+        if found is not None:
+            found.sort()
+    sampled_values = {name: np.concatenate(parts) for name, parts in values.items()}
+    return Survey(candidates, old, population, frozenset(unknown), sampled_values)
 
 
 def _traffic(scores: Column, log_rows: NDArray[np.intp]) -> tuple[Column, Column]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.dry_run.survey import Candidates, Column
 from vecmigrate.evaluation.search import score_matrix
-from vecmigrate.points.batch import IdArray, Vectors, id_array
+from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import Metric
 from vecmigrate.points.ids import IdLookup, lookup_of
 
@@ -31,6 +32,14 @@ class Known:
     ids: IdArray
     vectors: Vectors
     anchors: int
+
+    def plus(self, ids: IdArray, vectors: Vectors) -> Known:
+        """Return this and more documents; none of them may be known already."""
+        return Known(
+            id_array([*self.ids.tolist(), *ids.tolist()]),
+            np.concatenate([self.vectors, vectors]),
+            self.anchors,
+        )
 
     @cached_property
     def _lookup(self) -> IdLookup:
@@ -70,7 +79,7 @@ class TrueScores:
         known: Known,
         queries: Vectors,
         candidates: Candidates,
-        own: IdArray,
+        own: Sequence[PointId | None],
         metric: Metric,
     ) -> TrueScores:
         """Score known documents for ``(probes, d)`` queries.
@@ -78,7 +87,7 @@ class TrueScores:
         Parameters
         ----------
         own
-            ``(probes,)`` objects: the document that a probe itself is, else None.
+            The document that each probe itself is, if it is one.
         """
         everything = score_matrix(queries, known.vectors, metric)
         for probe, point in enumerate(own):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -19,6 +19,8 @@ ENCODERS = "vecmigrate.encoders"
 DEFAULT_KIND = "sentence-transformers"
 
 EncoderRole: TypeAlias = Literal["document", "query"]
+
+_Text = TypeVar("_Text", bound=str | None)
 
 
 class Encoder(Protocol):
@@ -104,7 +106,7 @@ def open_encoder(text: str) -> Encoder:
     return cast(Encoder, load_plugin(ENCODERS, spec.kind)(spec))
 
 
-def require_texts(texts: Sequence[str] | None, encoder: str) -> Sequence[str]:
+def require_texts(texts: Sequence[_Text] | None, encoder: str) -> Sequence[_Text]:
     """Return the texts.
 
     Raises

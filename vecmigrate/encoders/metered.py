@@ -1,33 +1,38 @@
-"""How much may be re-embedded, in texts or tokens, and how tokens are counted."""
+"""What an encoder costs: one that counts, keeps, prices, and stops at its budget."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.encoders.base import Encoder, EncoderRole
-from vecmigrate.errors import MismatchError, UsageError, WriteError
+from vecmigrate.encoders.base import Encoder, EncoderRole, require_texts
+from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity
 
 CHARACTERS_PER_TOKEN = 4
-"""A common rule for English text, where the encoder's tokenizer is not at hand."""
+"""A common rule for English text, if the encoder's tokenizer is not at hand."""
+
+BATCH = 256
+"""Texts encoded, and made durable, at a time."""
 
 _FORM = re.compile(r"(\d[\d_,]*) *(texts?|tokens?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A bound in one unit; the other is None."""
+    """A bound in one unit; the other is None. There is no bound if both are."""
 
     texts: int | None = None
     tokens: int | None = None
@@ -50,13 +55,23 @@ class Budget:
             return cls(tokens=amount)
         return cls(texts=amount)
 
+    def in_texts(self, tokens_per_text: float) -> int:
+        """Return about how many texts it allows; 0 without a bound."""
+        if self.tokens is not None:
+            return int(self.tokens / max(tokens_per_text, 1.0))
+        return self.texts or 0
+
     def __str__(self) -> str:
         return f"{self.texts:,} texts" if self.tokens is None else f"{self.tokens:,} tokens"
 
 
+class BudgetSpentError(UsageError):
+    """The budget does not reach for the texts; none of them was embedded."""
+
+
 @runtime_checkable
 class TokenCounter(Protocol):
-    """What an encoder offers beyond :class:`Encoder` where its tokenizer is at hand."""
+    """What an encoder offers beyond :class:`Encoder` if its tokenizer is at hand."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens that encoding each text takes."""
@@ -66,12 +81,144 @@ class TokenCounter(Protocol):
 def count_tokens(encoder: Encoder, texts: Sequence[str | None]) -> list[int]:
     """Tokens of each text, by the encoder's tokenizer or else by its characters."""
     plain = [text or "" for text in texts]
-    if isinstance(encoder, TokenCounter):
+    if plain and isinstance(encoder, TokenCounter):
         return encoder.count_tokens(plain)
     return [-(-len(text) // CHARACTERS_PER_TOKEN) for text in plain]
 
 
-BATCH = 256
+class Cost(BaseModel):
+    """What embedding some texts takes.
+
+    Hours are None where no speed was measured, money where no price was given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    texts: int
+    tokens: int
+    hours: float | None
+    money: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What encoders on one account were asked for.
+
+    Attributes
+    ----------
+    texts, tokens
+        All of them, reused ones included.
+    reused
+        Texts whose vectors were there already.
+    encoded, seconds
+        Texts that were embedded, and how long at least one call was under way.
+    """
+
+    texts: int = 0
+    tokens: int = 0
+    reused: int = 0
+    encoded: int = 0
+    seconds: float = 0.0
+
+
+class Meter:
+    """The account of one or more encoders; threads may share it.
+
+    Parameters
+    ----------
+    budget
+        Bound on texts or tokens. Reused ones count, so that a run that is repeated does the same.
+    price_per_million_tokens
+        In any currency; None if it is not known.
+    """
+
+    def __init__(
+        self, budget: Budget | None = None, price_per_million_tokens: float | None = None
+    ) -> None:
+        self.budget = budget or Budget()
+        self.price_per_million_tokens = price_per_million_tokens
+        self._usage = Usage()
+        self._lock = Lock()
+        self._calls = 0
+        self._since = 0.0
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked for so far; time is that of calls that have ended."""
+        return self._usage
+
+    @property
+    def left(self) -> Budget:
+        """What the budget still allows, in its unit."""
+        usage, budget = self._usage, self.budget
+        return Budget(
+            texts=None if budget.texts is None else budget.texts - usage.texts,
+            tokens=None if budget.tokens is None else budget.tokens - usage.tokens,
+        )
+
+    def reserve(self, tokens: Sequence[int], *, partly: bool = False) -> int:
+        """Put texts on the account before they are embedded, and return how many.
+
+        Parameters
+        ----------
+        tokens
+            Of each text.
+        partly
+            Take the first ones that the budget allows, instead of all or none.
+
+        Raises
+        ------
+        BudgetSpentError
+            If not all are allowed, and not ``partly``.
+        """
+        with self._lock:
+            count = self._allowed(tokens)
+            if count < len(tokens) and not partly:
+                raise BudgetSpentError(
+                    f"a budget of {self.budget} does not reach for {len(tokens):,} more texts of "
+                    f"{sum(tokens):,} tokens beside {self._usage.texts:,} texts of "
+                    f"{self._usage.tokens:,}",
+                    remedy="Raise the budget; what was embedded is kept.",
+                )
+            self._add(texts=count, tokens=sum(tokens[:count]))
+        return count
+
+    def release(self, tokens: Sequence[int]) -> None:
+        """Take reserved texts off the account that were not embedded."""
+        with self._lock:
+            self._add(texts=-len(tokens), tokens=-sum(tokens))
+
+    def reuse(self, texts: int) -> None:
+        """Note that so many reserved texts had their vectors already."""
+        with self._lock:
+            self._add(reused=texts)
+
+    @contextmanager
+    def encoding(self, texts: int) -> Iterator[None]:
+        """Note that so many texts are embedded within, and how long that takes."""
+        with self._lock:
+            self._since = self._since if self._calls else time.perf_counter()
+            self._calls += 1
+        done = 0
+        try:
+            yield
+            done = texts
+        finally:
+            with self._lock:
+                self._calls -= 1
+                now = time.perf_counter()
+                self._add(encoded=done, seconds=now - self._since)
+                self._since = now
+
+    def _allowed(self, tokens: Sequence[int]) -> int:
+        left = self.left
+        if left.tokens is not None:
+            return int(np.searchsorted(np.cumsum(tokens), left.tokens, side="right"))
+        return len(tokens) if left.texts is None else max(0, min(len(tokens), left.texts))
+
+    def _add(self, **more: float) -> None:
+        now = {name: getattr(self._usage, name) + amount for name, amount in more.items()}
+        self._usage = replace(self._usage, **now)
 
 
 class _Header(BaseModel):
@@ -82,100 +229,203 @@ class _Header(BaseModel):
 
 
 class EmbeddingStore:
-    """Encodes texts of one role, each once, in durable batches.
-
-    Parameters
-    ----------
-    folder
-        Where ``ROLE-NNNNNN.parquet`` are kept.
-    encoder
-        What encodes. Ready-made vectors cost nothing and are not stored.
-
-    Attributes
-    ----------
-    reused
-        Texts that this run found stored.
-    timed, seconds
-        Texts encoded by this run, those asked for twice included, and what that took.
+    """Vectors of one encoder and role in a folder, as ``ROLE-NNNNNN.parquet``.
 
     Raises
     ------
     MismatchError
-        Where the folder holds another encoder's vectors.
+        If the folder holds another encoder's vectors.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder, role: EncoderRole) -> None:
-        self._folder, self._encoder, self._role = folder, encoder, role
-        self._header = _Header(encoder=encoder.identity, role=role)
+    def __init__(self, folder: Path, encoder: EncoderIdentity, role: EncoderRole) -> None:
+        self._folder = folder
+        self._header = _Header(encoder=encoder, role=role)
         self._stored: dict[str, Vectors] = {}
         self._parts = 0
-        self.reused = self.timed = 0
-        self.seconds = 0.0
+        self._lock = Lock()
         for path in sorted(folder.glob(f"{role}-*.parquet")):
             columns, header = read_table(path, "a file of bought embeddings")
             found = _Header.model_validate(header)
-            if not found.encoder.same_as(encoder.identity):
+            if not found.encoder.same_as(encoder):
                 raise MismatchError(
-                    f"{folder} holds vectors of {found.encoder}, not of {encoder.identity}",
+                    f"{folder} holds vectors of {found.encoder}, not of {encoder}",
                     remedy="Name another folder with --out.",
                 )
             self._stored.update(zip(columns["id"].tolist(), columns["vector"], strict=True))
             self._parts += 1
 
-    def vectors(
-        self,
-        ids: Sequence[PointId] | IdArray,
-        texts: Sequence[str | None],
-        progress: Callable[[int], None] | None = None,
-    ) -> Vectors:
-        """Return ``(n, d)`` vectors of these texts, encoding those not stored yet.
+    def read(self, key: str, into: Vectors) -> bool:
+        """Copy the ``(d,)`` vector of a key; False if it is not here."""
+        found = self._stored.get(key)
+        if found is not None:
+            into[:] = found
+        return found is not None
+
+    def keep(self, keys: list[str], vectors: Vectors) -> None:
+        """Add ``(n, d)`` vectors, durably.
 
         Raises
         ------
-        InputError, UnreachableError
-            From the encoder; what was encoded before stays stored.
         WriteError
         """
-        ids = id_array(ids)
-        if not self._encoder.needs_texts:
-            return self._encoder.encode(None, ids=ids, role=self._role)
-        keys = self._keys(ids, texts)
-        absent = [row for row, key in enumerate(keys) if key not in self._stored]
-        self.reused += len(keys) - len(absent)
-        for start in range(0, len(absent), BATCH):
-            rows = absent[start : start + BATCH]
-            vectors = self.encode(ids[rows], [texts[row] for row in rows])
-            self._keep([keys[row] for row in rows], vectors)
-            if progress is not None:
-                progress(len(rows))
-        if not keys:
-            return np.empty((0, self._encoder.identity.dimension), np.float32)
-        return np.stack([self._stored[key] for key in keys])
+        with self._lock:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise WriteError(
+                    f"{self._folder} cannot be made: {error.strerror}", remedy="Check --out."
+                ) from error
+            path = self._folder / f"{self._header.role}-{self._parts:06d}.parquet"
+            write_table(path, {"id": id_array(keys), "vector": vectors}, self._header)
+            self._parts += 1
+            self._stored.update(zip(keys, vectors, strict=True))
 
-    def encode(self, ids: IdArray, texts: Sequence[str | None]) -> Vectors:
-        """Encode whatever is stored, and store nothing."""
-        begun = time.perf_counter()
-        wanted = [text or "" for text in texts]
-        vectors = self._encoder.encode(wanted, ids=ids, role=self._role)
-        self.seconds += time.perf_counter() - begun
-        self.timed += len(wanted)
+
+class MeteredEncoder:
+    """An encoder on an account; see :class:`vecmigrate.encoders.Encoder`.
+
+    Several threads may call it at once if the encoder allows that.
+
+    Parameters
+    ----------
+    meter
+        Shared with others whose texts count too; default: one without a budget.
+    store
+        Where vectors are kept and found again; default: nowhere. Ready-made ones are not kept.
+    """
+
+    def __init__(
+        self, encoder: Encoder, meter: Meter | None = None, store: EmbeddingStore | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.identity = encoder.identity
+        self.needs_texts = encoder.needs_texts
+        self.meter = meter or Meter()
+        self._store = store if encoder.needs_texts else None
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> MeteredEncoder:
+        """Return the encoder itself if it is on an account, else one on an account of its own."""
+        return encoder if isinstance(encoder, cls) else cls(encoder)
+
+    def encode(
+        self,
+        texts: Sequence[str | None] | None,
+        *,
+        ids: Sequence[PointId] | IdArray | None = None,
+        role: EncoderRole = "document",
+        keep: bool = True,
+        partly: bool = False,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> Vectors:
+        """Return ``(n, d)`` float32 vectors, row i for text (or id) i.
+
+        Parameters
+        ----------
+        texts
+            None among them counts as "".
+        keep
+            False neither looks in the store nor adds to it.
+        partly
+            Embed the first texts that the budget allows, instead of all or none: n may be less
+            than was given, down to 0.
+        progress
+            Called with the number of texts just embedded.
+
+        Raises
+        ------
+        BudgetSpentError
+            If the budget does not reach for all, and not ``partly``; nothing was embedded.
+        InputError
+            If the encoder's answer is not usable.
+        UnreachableError, WriteError
+            From the encoder and the store; what was embedded before stays in the store.
+        """
+        given: list[str | None]
+        if texts is None and not self.needs_texts:
+            given = [None] * len(ids if ids is not None else ())
+        else:
+            given = list(require_texts(texts, self.identity.name))
+        tokens = self.count_tokens(given)
+        count = self.meter.reserve(tokens, partly=partly)
+        points = None if ids is None else id_array(ids[:count])
+        vectors = np.empty((count, self.identity.dimension), np.float32)
+        store = self._store if keep else None
+        keys = _keys(points, given[:count])
+        todo = [
+            row for row in range(count) if store is None or not store.read(keys[row], vectors[row])
+        ]
+        self.meter.reuse(count - len(todo))
+        while todo:
+            rows = todo if store is None else todo[:BATCH]
+            try:
+                vectors[rows] = self._ask(
+                    [given[row] for row in rows], None if points is None else points[rows], role
+                )
+            except BaseException:
+                self.meter.release([tokens[row] for row in todo])
+                raise
+            todo = todo[len(rows) :]
+            if store is not None:
+                store.keep([keys[row] for row in rows], vectors[rows])
+                progress(len(rows))
         return vectors
 
-    def _keep(self, keys: list[str], vectors: Vectors) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(
-                f"{self._folder} cannot be made: {error.strerror}", remedy="Check --out."
-            ) from error
-        path = self._folder / f"{self._role}-{self._parts:06d}.parquet"
-        write_table(path, {"id": id_array(keys), "vector": vectors}, self._header)
-        self._parts += 1
-        self._stored.update(zip(keys, vectors, strict=True))
+    def reuse(self, texts: Sequence[str | None]) -> None:
+        """Put texts on the account whose vectors an earlier run has paid for.
 
-    def _keys(self, ids: IdArray, texts: Sequence[str | None]) -> list[str]:
-        """A key of id and text: a text that changed since is another one."""
-        return [
-            hashlib.blake2b(f"{point!r}\0{text}".encode(), digest_size=16).hexdigest()
-            for point, text in zip(ids.tolist(), texts, strict=True)
-        ]
+        Raises
+        ------
+        BudgetSpentError
+        """
+        self.meter.reuse(self.meter.reserve(self.count_tokens(texts)))
+
+    def count_tokens(self, texts: Sequence[str | None]) -> list[int]:
+        """Tokens of each text, see :func:`count_tokens`."""
+        return count_tokens(self.encoder, texts)
+
+    def tokens_per_text(self, texts: Sequence[str | None]) -> float:
+        """Return the mean of those that are there; 0 if none is."""
+        tokens = self.count_tokens([text for text in texts if text])
+        return float(np.mean(tokens)) if tokens else 0.0
+
+    @property
+    def texts_per_second(self) -> float | None:
+        """The speed that was measured; None before any call, and for ready-made vectors."""
+        usage = self.meter.usage
+        if not self.needs_texts or not usage.encoded or not usage.seconds:
+            return None
+        return usage.encoded / usage.seconds
+
+    def cost(self, texts: int, tokens: int) -> Cost:
+        """Price some texts."""
+        speed, price = self.texts_per_second, self.meter.price_per_million_tokens
+        return Cost(
+            texts=texts,
+            tokens=tokens,
+            hours=None if speed is None else texts / speed / 3600,
+            money=None if price is None else tokens * price / 1e6,
+        )
+
+    def _ask(self, texts: list[str | None], ids: IdArray | None, role: EncoderRole) -> Vectors:
+        if self.needs_texts:
+            with self.meter.encoding(len(texts)):
+                vectors = self.encoder.encode([text or "" for text in texts], ids=ids, role=role)
+        else:
+            vectors = self.encoder.encode(None, ids=ids, role=role)
+        if vectors.shape != (len(texts), self.identity.dimension) or not np.isfinite(vectors).all():
+            raise InputError(
+                f"{self.identity} gave vectors of shape {vectors.shape} for {len(texts)} texts, or "
+                "values that are not finite",
+                remedy="Check the encoder; nothing of this batch was kept.",
+            )
+        return vectors
+
+
+def _keys(ids: IdArray | None, texts: Sequence[str | None]) -> list[str]:
+    """A key of id and text: a text that changed since is another one."""
+    points = [None] * len(texts) if ids is None else ids.tolist()
+    return [
+        hashlib.blake2b(f"{point!r}\0{text}".encode(), digest_size=16).hexdigest()
+        for point, text in zip(points, texts, strict=True)
+    ]

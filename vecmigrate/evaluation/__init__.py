@@ -14,7 +14,7 @@ from vecmigrate.evaluation.metrics import (
     recall_against,
     reciprocal_rank,
 )
-from vecmigrate.evaluation.queries import Query, read_queries
+from vecmigrate.evaluation.queries import Query, read_log, read_queries
 from vecmigrate.evaluation.search import exact_search
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "exact_search",
     "labelled_recall",
     "ndcg",
+    "read_log",
     "read_queries",
     "recall_against",
     "reciprocal_rank",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from vecmigrate.errors import InputError
+from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.batch import PointId
+from vecmigrate.points.ids import name_some
 
 
 class Query(BaseModel):
@@ -121,6 +123,45 @@ def read_labels(path: str | Path) -> dict[PointId, dict[PointId, float]]:
     if not any(labels.values()):
         raise InputError(f"{path} holds no labels", remedy="Give at least one relevant document.")
     return labels
+
+
+def read_log(
+    queries: str | Path | None,
+    labels: str | Path | None,
+    announce: Callable[[str], None] = lambda line: None,
+) -> list[Query] | None:
+    """Read a query log, with the labels of a file of their own instead of those it carries.
+
+    Parameters
+    ----------
+    announce
+        Called with a line for a person if some labels are of no query.
+
+    Raises
+    ------
+    UsageError
+        If there are labels and no log.
+    InputError
+        If a file is not usable, or no labelled query is in the log.
+    """
+    if queries is None:
+        if labels is not None:
+            raise UsageError("--labels needs --queries", remedy="Give the queries they label.")
+        return None
+    log = read_queries(queries)
+    if labels is None:
+        return log
+    of_query = read_labels(labels)
+    strangers = of_query.keys() - {query.id for query in log}
+    if len(strangers) == len(of_query):
+        raise InputError(
+            "no query that --labels names is in --queries",
+            remedy="Label queries by the ids they have in the log.",
+        )
+    if strangers:
+        named = name_some(sorted(strangers, key=str))
+        announce(f"{len(strangers):,} labelled queries are not in the log: {named}")
+    return [query.model_copy(update={"relevant": of_query.get(query.id, {})}) for query in log]
 
 
 def _parse_label(line: str) -> tuple[PointId, dict[PointId, float]]:

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
-from vecmigrate.dry_run import Budget
-from vecmigrate.dry_run.options import anchor_count, budget_of
-from vecmigrate.encoders import Encoder, open_encoder
-from vecmigrate.encoders.metered import count_tokens
+from vecmigrate.dry_run.options import bounds
+from vecmigrate.encoders import open_encoder
+from vecmigrate.encoders.metered import Budget, Meter, MeteredEncoder
 from vecmigrate.jobs.run import steps_of
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.jobs.steps.base import JobContext, Step, StepState
@@ -101,7 +100,7 @@ def plan_job(
         moving = JobContext(spec, Path(state), records)
         steps = [(step, step.look()) for step in steps_of(moving, cutover=cutover)]
         due = any(look.is_due for step, look in steps if step.name != "cutover")
-        measured = probe(moving.source, spec.target.encoder) if measure and due else None
+        measured = probe(moving.source, spec) if measure and due else None
         return Plan(
             source=moving.source,
             target=moving.target,
@@ -118,36 +117,28 @@ def _takes(step: Step, look: StepState, spec: JobSpec, measured: Probe | None) -
         return Takes()
     both = measured.count / measured.translate_rate
     if isinstance(step, DryRunStep):
-        options = step.options()
-        drawn = anchor_count(options, measured.count) if not _given(spec) else 0
-        budget = budget_of(options, drawn, measured.count)
+        _, budget = bounds(step.options(), measured.count)
         # Sampled, drawn from and translated: three readings.
-        return _embedding(budget, spec, measured, 2 * measured.count / measured.read_rate + both)
+        return _embedding(budget, measured, 2 * measured.count / measured.read_rate + both)
     if step.name == "migrate":
         return Takes(seconds=both, vector_bytes=_FLOAT * measured.count * measured.target_dim)
     if step.name == "sync":
         asked = spec.sync.budget
         budget = Budget(texts=0) if asked is None else Budget.parse(asked)
-        return _embedding(budget, spec, measured, measured.count / measured.read_rate)
+        return _embedding(budget, measured, measured.count / measured.read_rate)
     if step.name == "verify":
         return Takes(seconds=measured.count / measured.read_rate + both)
     return Takes()
 
 
-def _given(spec: JobSpec) -> bool:
-    return isinstance(spec.dry_run.anchors, Path)
-
-
-def _embedding(budget: Budget, spec: JobSpec, measured: Probe, reading: float) -> Takes:
-    each = max(measured.tokens_per_text, 1.0)
-    texts = budget.texts if budget.tokens is None else round(budget.tokens / each)
-    tokens = round((texts or 0) * measured.tokens_per_text)
-    price, speed = spec.dry_run.price_per_million_tokens, measured.texts_per_second
+def _embedding(budget: Budget, measured: Probe, reading: float) -> Takes:
+    texts = budget.in_texts(measured.tokens_per_text)
+    cost = measured.encoder.cost(texts, round(texts * measured.tokens_per_text))
     return Takes(
-        texts=texts,
-        tokens=tokens,
-        money=None if price is None else tokens * price / 1e6,
-        seconds=reading + ((texts or 0) / speed if speed else 0.0),
+        texts=cost.texts,
+        tokens=cost.tokens,
+        money=cost.money,
+        seconds=reading + 3600 * (cost.hours or 0.0),
     )
 
 
@@ -165,10 +156,10 @@ class Probe:
     ----------
     count, source_dim, target_dim
         The source's points, and the dimensions of both spaces.
+    encoder
+        The new one, its speed measured if it reads texts.
     tokens_per_text
         Mean of the first texts.
-    texts_per_second
-        Of the encoder; None for ready-made vectors.
     read_rate, translate_rate
         Points a second: read alone, and read and multiplied by a matrix of the two dimensions.
     """
@@ -176,13 +167,13 @@ class Probe:
     count: int
     source_dim: int
     target_dim: int
+    encoder: MeteredEncoder
     tokens_per_text: float
-    texts_per_second: float | None
     read_rate: float
     translate_rate: float
 
 
-def probe(source: str, encoder: str) -> Probe:
+def probe(source: str, spec: JobSpec) -> Probe:
     """Read for about a second, and encode 64 texts.
 
     Raises
@@ -190,20 +181,23 @@ def probe(source: str, encoder: str) -> Probe:
     UsageError, InputError, MissingDependencyError, UnreachableError
         From the source and the encoder.
     """
-    opened_encoder = open_encoder(encoder)
+    meter = Meter(price_per_million_tokens=spec.dry_run.price_per_million_tokens)
+    encoder = MeteredEncoder(open_encoder(spec.target.encoder), meter)
     with open_source(source) as opened:
         described = opened.describe()
         texts = _first_texts(opened, described.text_field)
-        target_dim = opened_encoder.identity.dimension
-        speed = _speed(opened_encoder, texts) if opened_encoder.needs_texts and texts else None
+        if encoder.needs_texts and texts:
+            # What a first call loads and compiles is not paid for again.
+            encoder.encoder.encode(texts[:_WARMING])
+            encoder.encode(texts[:_TEXTS])
+        target_dim = encoder.identity.dimension
         read, translated = _rates(opened, described.dimension, target_dim)
-    tokens = count_tokens(opened_encoder, texts) if texts else [0]
     return Probe(
         count=described.count,
         source_dim=described.dimension,
         target_dim=target_dim,
-        tokens_per_text=float(np.mean(tokens)),
-        texts_per_second=speed,
+        encoder=encoder,
+        tokens_per_text=encoder.tokens_per_text(texts),
         read_rate=read,
         translate_rate=translated,
     )
@@ -213,15 +207,6 @@ def _first_texts(source: Source, field: str | None) -> list[str]:
     batch = next(source.batches(_BATCH), None)
     found = None if batch is None else batch.texts(field)
     return [text for text in found or () if text]
-
-
-def _speed(encoder: Encoder, texts: list[str]) -> float:
-    # What a first call loads and compiles is not paid for again.
-    encoder.encode(texts[:_WARMING])
-    begun = time.perf_counter()
-    asked = texts[:_TEXTS]
-    encoder.encode(asked)
-    return len(asked) / (time.perf_counter() - begun)
 
 
 def _rates(source: Source, source_dim: int, target_dim: int) -> tuple[float, float]:

@@ -6,7 +6,8 @@ import re
 import unicodedata
 from datetime import datetime
 
-from vecmigrate.report.schema import Cost, Estimate, Outcome, PairedDifference
+from vecmigrate.encoders.metered import Cost
+from vecmigrate.report.schema import Estimate, Outcome, PairedDifference
 
 OUTCOME_NAMES = {
     Outcome.GO: "go",

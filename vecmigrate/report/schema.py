@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vecmigrate.encoders.metered import Cost
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 
@@ -30,18 +31,6 @@ class PairedDifference(_Facts):
 
     difference: Estimate
     p_value: float = Field(ge=0, le=1)
-
-
-class Cost(_Facts):
-    """What embedding some texts takes.
-
-    Hours are None where no speed was measured, money where no price was given.
-    """
-
-    texts: int
-    tokens: int
-    hours: float | None
-    money: float | None = None
 
 
 class Spending(_Facts):

@@ -8,8 +8,7 @@ from vecmigrate.dry_run import DryRunOptions, dry_run
 from vecmigrate.dry_run.options import MeasureOptions
 from vecmigrate.dry_run.verdict import EXIT_CODES
 from vecmigrate.errors import ExitCode, MismatchError
-from vecmigrate.evaluation import read_queries
-from vecmigrate.evaluation.queries import read_labels
+from vecmigrate.evaluation import read_log
 from vecmigrate.jobs.steps.base import (
     JobContext,
     RunHooks,
@@ -89,8 +88,7 @@ class DryRunStep:
             given.out,
             old_encoder=spec.source.encoder,
             query_encoder=spec.target.query_encoder,
-            queries=None if given.queries is None else read_queries(given.queries),
-            labels=None if given.labels is None else read_labels(given.labels),
+            queries=read_log(given.queries, given.labels, around.announce),
             options=self.options(),
             stage=around.stage,
             announce=around.announce,
