@@ -156,6 +156,12 @@ class Meter:
             tokens=None if budget.tokens is None else budget.tokens - usage.tokens,
         )
 
+    @property
+    def exhausted(self) -> bool:
+        """True if the budget allows nothing more."""
+        left = self.left
+        return left.texts == 0 or left.tokens == 0
+
     def reserve(self, tokens: Sequence[int], *, partly: bool = False) -> int:
         """Put texts on the account before they are embedded, and return how many.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.encoders import Encoder
-from vecmigrate.encoders.metered import Budget, count_tokens
+from vecmigrate.encoders.metered import BATCH, MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation import read_queries as read_texts
 from vecmigrate.evaluation.search import exact_search
@@ -23,7 +23,6 @@ from vecmigrate.sync.reconcile import note_payloads
 from vecmigrate.translators import TranslatorCard
 from vecmigrate.verification.index import read_query_vectors
 
-ENCODE_BATCH = 256
 NEAREST = 10
 
 
@@ -85,44 +84,30 @@ def choose(ledger: Ledger, target: Source, queries: Vectors | None, *, needs_tex
 
 
 def reembedded(
-    ledger: Ledger, target: Source, encoder: Encoder, budget: Budget, text_field: str | None
+    ledger: Ledger, target: Source, encoder: MeteredEncoder, text_field: str | None
 ) -> Iterator[tuple[VectorBatch, list[LedgerRow]]]:
     """Yield chosen points with their true vectors, up to the budget, and what is known of them.
 
     Texts and payloads are those at the target, so that what is embedded is what readers get. A
     point that somebody else has written since is noted as theirs and passed over.
     """
-    left = budget.texts if budget.texts is not None else budget.tokens or 0
-    for ids in ledger.listed("chosen", ENCODE_BATCH):
-        if left <= 0:
+    for ids in ledger.listed("chosen", BATCH):
+        if encoder.meter.exhausted:
             return
-        if budget.texts is not None:
-            ids = ids[:left]
         for found in fetch_existing(target, ids):
             batch, entries = _ours(ledger, found)
             texts = batch.texts(text_field) or [None] * len(batch)
             if encoder.needs_texts:
-                there = np.array([text is not None for text in texts], dtype=np.bool_)
-                batch = batch.take(there)
-                entries = [entry for entry, kept in zip(entries, there, strict=True) if kept]
-                texts = [text for text in texts if text is not None]
-            if budget.tokens is not None and len(batch):
-                spent = np.cumsum(count_tokens(encoder, texts))
-                fitting = int(np.searchsorted(spent, left, side="right"))
-                left = left - int(spent[-1]) if fitting == len(batch) else 0
-                batch, entries = batch.take(np.arange(fitting)), entries[:fitting]
-                texts = texts[:fitting]
-            elif budget.texts is not None:
-                left -= len(batch)
-            if len(batch):
-                yield _encoded(batch, texts, encoder), entries
-
-
-def _encoded(batch: VectorBatch, texts: list[str | None], encoder: Encoder) -> VectorBatch:
-    given = [text or "" for text in texts] if encoder.needs_texts else None
-    vectors = encoder.encode(given, ids=batch.ids, role="document")
-    payloads = [{**payload, ORIGIN_FIELD: ENCODED} for payload in batch.each_payload()]
-    return batch.with_vectors(vectors).with_payloads(payloads)
+                there = [row for row, text in enumerate(texts) if text is not None]
+                batch = batch.take(np.array(there, np.intp))
+                entries, texts = [entries[row] for row in there], [texts[row] for row in there]
+            vectors = encoder.encode(texts, ids=batch.ids, partly=True)
+            if len(vectors):
+                batch = batch.take(np.arange(len(vectors))).with_vectors(vectors)
+                payloads = [{**payload, ORIGIN_FIELD: ENCODED} for payload in batch.each_payload()]
+                yield batch.with_payloads(payloads), entries[: len(vectors)]
+            if len(vectors) < len(texts):
+                return
 
 
 def _ours(ledger: Ledger, found: VectorBatch) -> tuple[VectorBatch, list[LedgerRow]]:

@@ -16,7 +16,7 @@ from vecmigrate.connector.addresses import followed_place, followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there
 from vecmigrate.encoders import open_encoder
-from vecmigrate.encoders.metered import Budget
+from vecmigrate.encoders.metered import Budget, Meter, MeteredEncoder
 from vecmigrate.errors import (
     MismatchError,
     TerminatedError,
@@ -342,9 +342,8 @@ class _Run:
         needs_texts = self._encoder.needs_texts
         if not choose(self._ledger, self._target, queries, needs_texts=needs_texts):
             return
-        for batch, entries in reembedded(
-            self._ledger, self._target, self._encoder, self._budget, field
-        ):
+        metered = MeteredEncoder(self._encoder, Meter(self._budget))
+        for batch, entries in reembedded(self._ledger, self._target, metered, field):
             self._writing.write(batch, entries)
             self._counts["reembedded"] += len(batch)
             self._callbacks.progress(len(batch))
