@@ -11,16 +11,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from vecmigrate.anchors.file import (
-    AnchorCard,
-    AnchorSet,
-    load_anchors,
-    save_anchors,
-)
+from vecmigrate.anchors.file import AnchorCard, AnchorSet, save_anchors
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
 from vecmigrate.connector.source import Source
 from vecmigrate.encoders import Encoder
-from vecmigrate.encoders.metered import BATCH, MeteredEncoder
+from vecmigrate.encoders.metered import BATCH, EmbeddingStore, MeteredEncoder
 from vecmigrate.errors import (
     InputError,
     MismatchError,
@@ -29,7 +24,7 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.io.vector_table import read_table, write_table
-from vecmigrate.points.batch import VectorBatch, Vectors, id_array
+from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
@@ -71,6 +66,9 @@ class _SampleCard(BaseModel):
 class AnchorOptions(Options):
     """Options of :func:`draw_anchors`."""
 
+    size: Annotated[int, Field(ge=2)] = Field(
+        default=2000, description="Anchors to draw and re-embed."
+    )
     seed: Seed = 0
     strategy: Strategy = Field(
         default=Strategy.KMEANS,
@@ -101,7 +99,6 @@ class AnchorOptions(Options):
 def draw_anchors(
     source: Source,
     encoder: Encoder,
-    size: int,
     out: str | Path,
     options: AnchorOptions | None = None,
     *,
@@ -117,8 +114,6 @@ def draw_anchors(
 
     Parameters
     ----------
-    size
-        Anchors wanted.
     options, given
         :class:`AnchorOptions`, or fields of it by name.
     queries
@@ -135,7 +130,7 @@ def draw_anchors(
         If ``OUT.partial`` belongs to another request, or the source encoder's dimension is not
         the source's.
     InputError
-        If the source holds fewer usable points than ``size``, or a text is missing.
+        If the source holds fewer usable points than ``size`` of the options, or a text is missing.
     UnreachableError, WriteError
         From the encoder, store or disk; what is done stays for the next call.
     """
@@ -147,7 +142,6 @@ def draw_anchors(
     _check(description, asked.strategy, queries, source_encoder)
     request = _Request(
         source=description.uri,
-        size=size,
         source_encoder=source_encoder,
         target_encoder=encoder.identity,
         **asked.model_dump(exclude={"on_missing_text", "source_encoder"}),
@@ -158,6 +152,11 @@ def draw_anchors(
     else:
         sample, population = _draw_sample(source, request, queries, reading)
         _store_sample(partial, sample, population, request)
+    rows, texts = _with_texts(source, encoder, sample, asked.on_missing_text)
+    # Texts that a call which did not end has paid for are not paid for again.
+    store = EmbeddingStore(partial, encoder.identity, "document", asked.batch_size)
+    metered = MeteredEncoder.of(encoder).storing(store)
+    vectors = metered.encode(texts, ids=rows.ids, progress=encoding)
     card = AnchorCard(
         source=description.uri,
         population=population,
@@ -167,18 +166,8 @@ def draw_anchors(
         target_encoder=encoder.identity,
         metric=description.metric,
     )
-    metered, parts = MeteredEncoder.of(encoder), []
-    for start in range(0, len(sample), asked.batch_size):
-        path = partial / f"encoded-{start:09d}.parquet"
-        rows = sample.take(np.arange(start, min(start + asked.batch_size, len(sample))))
-        if path.exists():
-            parts.append(load_anchors(path))
-            metered.reuse(parts[-1].texts or [None] * len(parts[-1]))
-        else:
-            parts.append(_encode(source, metered, rows, asked.on_missing_text, card))
-            save_anchors(parts[-1], path)
-        encoding(len(rows))
-    anchors = _join(parts, card)
+    kept_texts = None if texts is None else [text or "" for text in texts]
+    anchors = AnchorSet(rows.ids, rows.vectors, vectors, card, kept_texts)
     save_anchors(anchors, out)
     shutil.rmtree(partial)
     return anchors
@@ -263,43 +252,26 @@ def _stored_sample(partial: Path, request: _Request) -> tuple[VectorBatch, int]:
     return VectorBatch(columns["id"], columns["source_vector"]), stored.population
 
 
-def _encode(
-    source: Source,
-    encoder: MeteredEncoder,
-    rows: VectorBatch,
-    on_missing_text: OnMissingText,
-    card: AnchorCard,
-) -> AnchorSet:
-    texts: list[str | None] | None = None
-    if encoder.needs_texts or source.describe().text_field is not None:
-        texts = source.texts(rows.ids)
-    if encoder.needs_texts and texts is not None:
-        with_text = np.array([text is not None for text in texts], np.bool_)
-        missing = rows.ids[~with_text].tolist()
-        if missing and on_missing_text is OnMissingText.FAIL:
-            raise InputError(
-                f"{card.source}: no text for ids {name_some(missing)}",
-                remedy="Give them text, or leave them out with --on-missing-text skip.",
-            )
-        rows = rows.take(with_text)
-        texts = [text for text in texts if text is not None]
-    vectors = encoder.encode(texts, ids=rows.ids, keep=False)
-    stored = None if texts is None else [text or "" for text in texts]
-    return AnchorSet(rows.ids, rows.vectors, vectors, card, stored)
-
-
-def _join(parts: list[AnchorSet], card: AnchorCard) -> AnchorSet:
-    texts = [part.texts for part in parts]
-    anchors = AnchorSet(
-        id_array([i for part in parts for i in part.ids.tolist()]),
-        np.concatenate([part.source_vectors for part in parts]),
-        np.concatenate([part.target_vectors for part in parts]),
-        card,
-        None if None in texts else [text for part in texts for text in part or ()],
-    )
-    if not len(anchors):
+def _with_texts(
+    source: Source, encoder: Encoder, sample: VectorBatch, on_missing: OnMissingText
+) -> tuple[VectorBatch, list[str | None] | None]:
+    """Return the points that can be embedded, and their texts; None if there are none to read."""
+    described = source.describe()
+    if not encoder.needs_texts and described.text_field is None:
+        return sample, None
+    texts = source.texts(sample.ids)
+    if not encoder.needs_texts:
+        return sample, texts
+    there = np.array([text is not None for text in texts], np.bool_)
+    missing = sample.ids[~there].tolist()
+    if missing and on_missing is OnMissingText.FAIL:
         raise InputError(
-            f"none of the points drawn from {card.source} has text",
+            f"{described.uri}: no text for ids {name_some(missing)}",
+            remedy="Give them text, or leave them out with --on-missing-text skip.",
+        )
+    if not there.any():
+        raise InputError(
+            f"none of the points drawn from {described.uri} has text",
             remedy="Name the field that holds it in the URI, as ?text=FIELD.",
         )
-    return anchors
+    return sample.take(there), [text for text in texts if text is not None]

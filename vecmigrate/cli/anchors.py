@@ -41,7 +41,6 @@ def run(
     encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
     out_path: Annotated[Path, typer.Option("--out", help="Anchor file to write.")],
     options: AnchorOptions,
-    size: Annotated[int, typer.Option(min=2, help="Anchors to draw and re-embed.")] = 2000,
     query_log: Annotated[
         Path | None,
         typer.Option(help="(n, d) .npy of logged queries under the old encoder."),
@@ -60,12 +59,11 @@ def run(
             out.progress(
                 "reading", description.count, bytes_each=4 * description.dimension
             ) as reading,
-            out.progress("encoding", size, unit="text") as encoding,
+            out.progress("encoding", options.size, unit="text") as encoding,
         ):
             anchors = draw_anchors(
                 opened,
                 model,
-                size,
                 out_path,
                 options,
                 queries=queries,

@@ -181,16 +181,16 @@ def _cost(session: Session, measured: Measured, share: float) -> Cost:
 
 def _spending(session: Session, measured: Measured) -> Spending:
     encoder, meter = session.encoder, session.encoder.meter
-    usage, queries = meter.usage, len(measured.choice.asked)
     anchors = len(measured.anchors) if session.drawn else 0
+    queries = len(measured.choice.asked)
     return Spending(
         anchors=anchors,
         queries=queries,
-        documents=usage.texts - anchors - queries,
-        reused=usage.reused,
+        documents=meter.texts - anchors - queries,
+        reused=meter.reused,
         budget_texts=meter.budget.texts,
         budget_tokens=meter.budget.tokens,
-        spent=encoder.cost(usage.texts, usage.tokens),
+        spent=encoder.cost(meter.texts, meter.tokens),
         everything=_cost(session, measured, 1.0),
         texts_per_second=encoder.texts_per_second,
         tokens_counted=isinstance(encoder.encoder, TokenCounter),

@@ -115,8 +115,8 @@ def _drawn_now(session: Session, path: Path) -> AnchorSet:
         return draw_anchors(
             session.source,
             session.encoder,
-            session.drawn,
             path,
+            size=session.drawn,
             seed=options.seed,
             strategy=options.strategy,
             source_encoder=None if old is None else old.identity,

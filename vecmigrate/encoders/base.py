@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.connector.registry import load_plugin, plugin_names
 from vecmigrate.connector.uri import check_options, parse_options
 from vecmigrate.errors import BadVectorError, InputError, UsageError
-from vecmigrate.points.batch import IdArray, PointId, Vectors, row_norms
+from vecmigrate.points.batch import IdArray, PointId, Vectors, normalize_rows, row_norms
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import name_some, point_name
 
@@ -106,13 +108,67 @@ def open_encoder(text: str) -> Encoder:
     return cast(Encoder, load_plugin(ENCODERS, spec.kind)(spec))
 
 
+class BaseEncoder(ABC):
+    """What our encoders share: see :class:`Encoder`.
+
+    Parameters
+    ----------
+    origin
+        Where vectors come from, for errors: a model, a file or a URL.
+    normalize
+        Scale vectors to unit length.
+    """
+
+    needs_texts = True
+
+    def __init__(self, identity: EncoderIdentity, origin: str, *, normalize: bool = False) -> None:
+        self.identity = identity
+        self._origin = origin
+        self._normalize = normalize
+
+    def encode(
+        self,
+        texts: Sequence[str] | None,
+        *,
+        ids: Sequence[PointId] | IdArray | None = None,
+        role: EncoderRole = "document",
+    ) -> Vectors:
+        """Return ``(n, d)`` float32 C-contiguous vectors, row i for text (or id) i.
+
+        Where texts are needed, ids only name them in errors.
+
+        Raises
+        ------
+        InputError
+            If texts or ids that are needed are not given, an id has no vector, or the model or
+            server does not take a text.
+        BadVectorError
+            If a vector holds NaN or infinity, or is zero; up to ten ids are named.
+        UnreachableError
+            If a server does not answer after retries.
+        """
+        if self.needs_texts:
+            require_texts(texts, self.identity.name)
+        vectors = np.ascontiguousarray(self._vectors(texts or (), ids, role), dtype=np.float32)
+        _require_usable(vectors, ids, self._origin)
+        if self._normalize:
+            normalize_rows(vectors)
+        return vectors
+
+    @abstractmethod
+    def _vectors(
+        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
+    ) -> NDArray[np.floating]:
+        """Return ``(n, d)`` vectors as they come."""
+
+
 def require_texts(texts: Sequence[_Text] | None, encoder: str) -> Sequence[_Text]:
     """Return the texts.
 
     Raises
     ------
     InputError
-        Where there are none to encode.
+        If there are none to encode.
     """
     if texts is None:
         raise InputError(
@@ -122,16 +178,7 @@ def require_texts(texts: Sequence[_Text] | None, encoder: str) -> Sequence[_Text
     return texts
 
 
-def require_usable(
-    vectors: Vectors, ids: Sequence[PointId] | IdArray | None, *, origin: str
-) -> None:
-    """Refuse ``(n, d)`` vectors that no index can compare.
-
-    Raises
-    ------
-    BadVectorError
-        Names up to ten points whose vectors hold NaN or infinity, or have no length.
-    """
+def _require_usable(vectors: Vectors, ids: Sequence[PointId] | IdArray | None, origin: str) -> None:
     norms = row_norms(vectors)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):

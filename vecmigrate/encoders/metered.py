@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, runtime_checkable
@@ -100,27 +100,6 @@ class Cost(BaseModel):
     money: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What encoders on one account were asked for.
-
-    Attributes
-    ----------
-    texts, tokens
-        All of them, reused ones included.
-    reused
-        Texts whose vectors were there already.
-    encoded, seconds
-        Texts that were embedded, and how long at least one call was under way.
-    """
-
-    texts: int = 0
-    tokens: int = 0
-    reused: int = 0
-    encoded: int = 0
-    seconds: float = 0.0
-
-
 class Meter:
     """The account of one or more encoders; threads may share it.
 
@@ -130,6 +109,15 @@ class Meter:
         Bound on texts or tokens. Reused ones count, so that a run that is repeated does the same.
     price_per_million_tokens
         In any currency; None if it is not known.
+
+    Attributes
+    ----------
+    texts, tokens
+        All that was asked for, reused ones included.
+    reused
+        Texts whose vectors were there already.
+    encoded, seconds
+        Texts that were embedded, and how long at least one call was under way.
     """
 
     def __init__(
@@ -137,30 +125,25 @@ class Meter:
     ) -> None:
         self.budget = budget or Budget()
         self.price_per_million_tokens = price_per_million_tokens
-        self._usage = Usage()
+        self.texts = self.tokens = self.reused = self.encoded = 0
+        self.seconds = 0.0
         self._lock = Lock()
         self._calls = 0
         self._since = 0.0
 
     @property
-    def usage(self) -> Usage:
-        """What was asked for so far; time is that of calls that have ended."""
-        return self._usage
-
-    @property
     def left(self) -> Budget:
         """What the budget still allows, in its unit."""
-        usage, budget = self._usage, self.budget
+        texts, tokens = self.budget.texts, self.budget.tokens
         return Budget(
-            texts=None if budget.texts is None else budget.texts - usage.texts,
-            tokens=None if budget.tokens is None else budget.tokens - usage.tokens,
+            texts=None if texts is None else texts - self.texts,
+            tokens=None if tokens is None else tokens - self.tokens,
         )
 
     @property
     def exhausted(self) -> bool:
         """True if the budget allows nothing more."""
-        left = self.left
-        return left.texts == 0 or left.tokens == 0
+        return 0 in (self.left.texts, self.left.tokens)
 
     def reserve(self, tokens: Sequence[int], *, partly: bool = False) -> int:
         """Put texts on the account before they are embedded, and return how many.
@@ -178,26 +161,31 @@ class Meter:
             If not all are allowed, and not ``partly``.
         """
         with self._lock:
-            count = self._allowed(tokens)
+            left, count = self.left, len(tokens)
+            if left.texts is not None:
+                count = min(count, left.texts)
+            if left.tokens is not None:
+                count = int(np.searchsorted(np.cumsum(tokens), left.tokens, side="right"))
             if count < len(tokens) and not partly:
                 raise BudgetSpentError(
-                    f"a budget of {self.budget} does not reach for {len(tokens):,} more texts of "
-                    f"{sum(tokens):,} tokens beside {self._usage.texts:,} texts of "
-                    f"{self._usage.tokens:,}",
+                    f"a budget of {self.budget} does not reach for {len(tokens):,} texts of "
+                    f"{sum(tokens):,} tokens beside {self.texts:,} of {self.tokens:,}",
                     remedy="Raise the budget; what was embedded is kept.",
                 )
-            self._add(texts=count, tokens=sum(tokens[:count]))
+            self.texts += count
+            self.tokens += sum(tokens[:count])
         return count
 
     def release(self, tokens: Sequence[int]) -> None:
         """Take reserved texts off the account that were not embedded."""
         with self._lock:
-            self._add(texts=-len(tokens), tokens=-sum(tokens))
+            self.texts -= len(tokens)
+            self.tokens -= sum(tokens)
 
     def reuse(self, texts: int) -> None:
         """Note that so many reserved texts had their vectors already."""
         with self._lock:
-            self._add(reused=texts)
+            self.reused += texts
 
     @contextmanager
     def encoding(self, texts: int) -> Iterator[None]:
@@ -211,20 +199,11 @@ class Meter:
             done = texts
         finally:
             with self._lock:
-                self._calls -= 1
                 now = time.perf_counter()
-                self._add(encoded=done, seconds=now - self._since)
+                self.seconds += now - self._since
                 self._since = now
-
-    def _allowed(self, tokens: Sequence[int]) -> int:
-        left = self.left
-        if left.tokens is not None:
-            return int(np.searchsorted(np.cumsum(tokens), left.tokens, side="right"))
-        return len(tokens) if left.texts is None else max(0, min(len(tokens), left.texts))
-
-    def _add(self, **more: float) -> None:
-        now = {name: getattr(self._usage, name) + amount for name, amount in more.items()}
-        self._usage = replace(self._usage, **now)
+                self._calls -= 1
+                self.encoded += done
 
 
 class _Header(BaseModel):
@@ -237,13 +216,21 @@ class _Header(BaseModel):
 class EmbeddingStore:
     """Vectors of one encoder and role in a folder, as ``ROLE-NNNNNN.parquet``.
 
+    Parameters
+    ----------
+    batch
+        Texts encoded, and made durable, at a time.
+
     Raises
     ------
     MismatchError
         If the folder holds another encoder's vectors.
     """
 
-    def __init__(self, folder: Path, encoder: EncoderIdentity, role: EncoderRole) -> None:
+    def __init__(
+        self, folder: Path, encoder: EncoderIdentity, role: EncoderRole, batch: int = BATCH
+    ) -> None:
+        self.batch = batch
         self._folder = folder
         self._header = _Header(encoder=encoder, role=role)
         self._stored: dict[str, Vectors] = {}
@@ -314,6 +301,10 @@ class MeteredEncoder:
         """Return the encoder itself if it is on an account, else one on an account of its own."""
         return encoder if isinstance(encoder, cls) else cls(encoder)
 
+    def storing(self, store: EmbeddingStore) -> MeteredEncoder:
+        """Return the same encoder on the same account, with another store."""
+        return MeteredEncoder(self.encoder, self.meter, store)
+
     def encode(
         self,
         texts: Sequence[str | None] | None,
@@ -336,7 +327,7 @@ class MeteredEncoder:
             Embed the first texts that the budget allows, instead of all or none: n may be less
             than was given, down to 0.
         progress
-            Called with the number of texts just embedded.
+            Called with the number of texts just embedded, or found in the store.
 
         Raises
         ------
@@ -362,8 +353,9 @@ class MeteredEncoder:
             row for row in range(count) if store is None or not store.read(keys[row], vectors[row])
         ]
         self.meter.reuse(count - len(todo))
+        progress(count - len(todo))
         while todo:
-            rows = todo if store is None else todo[:BATCH]
+            rows = todo if store is None else todo[: store.batch]
             try:
                 vectors[rows] = self._ask(
                     [given[row] for row in rows], None if points is None else points[rows], role
@@ -374,7 +366,7 @@ class MeteredEncoder:
             todo = todo[len(rows) :]
             if store is not None:
                 store.keep([keys[row] for row in rows], vectors[rows])
-                progress(len(rows))
+            progress(len(rows))
         return vectors
 
     def reuse(self, texts: Sequence[str | None]) -> None:
@@ -398,10 +390,8 @@ class MeteredEncoder:
     @property
     def texts_per_second(self) -> float | None:
         """The speed that was measured; None before any call, and for ready-made vectors."""
-        usage = self.meter.usage
-        if not self.needs_texts or not usage.encoded or not usage.seconds:
-            return None
-        return usage.encoded / usage.seconds
+        meter = self.meter
+        return meter.encoded / meter.seconds if self.needs_texts and meter.seconds else None
 
     def cost(self, texts: int, tokens: int) -> Cost:
         """Price some texts."""
@@ -409,7 +399,7 @@ class MeteredEncoder:
         return Cost(
             texts=texts,
             tokens=tokens,
-            hours=None if speed is None else texts / speed / 3600,
+            hours=texts / speed / 3600 if speed else None,
             money=None if price is None else tokens * price / 1e6,
         )
 

@@ -24,10 +24,10 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from threading import Lock
 
 import httpx
 import numpy as np
@@ -41,10 +41,10 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from vecmigrate.encoders.base import EncoderRole, EncoderSpec, require_texts, require_usable
+from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
 from vecmigrate.encoders.options import Prompts, read_count, read_flag, read_number
 from vecmigrate.errors import InputError, MismatchError, UnreachableError, UsageError, reason_of
-from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length, normalize_rows
+from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import point_name
 from vecmigrate.telemetry.events import log_event
@@ -67,46 +67,43 @@ class TextsRefusedError(InputError):
     """The server says that it cannot embed what it was sent: one of the texts, or so many."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointSettings:
-    """Where the endpoint is, and how it is to be treated.
+class EmbeddingsEndpoint:
+    """An endpoint that embeds texts. Redirects are not followed, so the key stays with it.
+
+    Several threads may ask it at once; ``requests_per_minute`` bounds all of them together.
 
     Attributes
     ----------
     url
         Of the endpoint itself, as ``http://localhost:8080/v1/embeddings``.
     dimensions
-        Asked of the server where it can shorten vectors; None leaves it to the server.
-    key, key_variable
-        The secret, and the environment variable it came from; None where that is not set.
-    timeout
-        Seconds to connect, and without a byte of the answer.
-    max_retries
-        Attempts after the first.
-    requests_per_minute
-        Bound on requests, retries among them; None for none.
+        Asked of the server if it can shorten vectors; None leaves it to the server.
+
+    Raises
+    ------
+    UsageError
+        If an option is not understood.
     """
 
-    url: str
-    model: str
-    dimensions: int | None
-    key: str | None = field(repr=False)
-    key_variable: str
-    timeout: float
-    max_retries: int
-    requests_per_minute: float | None
-
-
-class EmbeddingsEndpoint:
-    """An endpoint that embeds texts. Redirects are not followed, so the key stays with it."""
-
-    def __init__(self, settings: EndpointSettings) -> None:
-        self._settings = settings
-        headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
+    def __init__(self, spec: EncoderSpec) -> None:
+        if "api_key" in spec.options:
+            raise UsageError(
+                f"the options of {spec.kind}:{spec.name} hold a key",
+                remedy="Put it in an environment variable and name that with api_key_env.",
+            )
+        self.url = _endpoint_url(spec)
+        spec.check_options(_OPTIONS)
+        self.dimensions = read_count(spec, "dimensions", None)
+        self._model = spec.name
+        self._key_variable = spec.options.get("api_key_env", "OPENAI_API_KEY")
+        self._key = _key(self._key_variable)
+        self._max_retries = read_count(spec, "max_retries", 6, minimum=0)
         self._client = httpx.Client(
-            headers=headers, timeout=settings.timeout, follow_redirects=False
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            timeout=read_number(spec, "timeout", 30.0),
+            follow_redirects=False,
         )
-        rate = settings.requests_per_minute
+        rate = read_number(spec, "requests_per_minute", None)
         self._pace = _Pace(60 / rate if rate else 0.0)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -133,7 +130,7 @@ class EmbeddingsEndpoint:
         except _PassingError as error:
             attempts = retrying.statistics["attempt_number"]
             raise UnreachableError(
-                f"{self._settings.url} {error} (attempts: {attempts})",
+                f"{self.url} {error} (attempts: {attempts})",
                 remedy="Check that the server is up and run again, or raise max_retries, timeout "
                 "or lower requests_per_minute.",
             ) from error
@@ -141,7 +138,7 @@ class EmbeddingsEndpoint:
             return _vectors(answer, len(texts))
         except ValueError as error:
             raise InputError(
-                f"the answer of {self._settings.url} is not usable: {error}",
+                f"the answer of {self.url} is not usable: {error}",
                 remedy="Check that base_url is that of an OpenAI-compatible embeddings server.",
             ) from error
 
@@ -151,31 +148,31 @@ class EmbeddingsEndpoint:
             _log,
             logging.INFO,
             "vecmigrate.retry",
-            f"{self._settings.url} {error}; trying again",
+            f"{self.url} {error}; trying again",
             {"error.type": type(error).__name__, "vecmigrate.attempt": state.attempt_number},
         )
 
     def _gives_up(self, state: RetryCallState) -> bool:
         asked = _retry_after(state)
         too_long = asked is not None and asked > LONGEST_WAIT
-        return too_long or stop_after_attempt(1 + self._settings.max_retries)(state)
+        return too_long or stop_after_attempt(1 + self._max_retries)(state)
 
     def _post(self, texts: Sequence[str]) -> bytes:
         body: dict[str, object] = {
-            "model": self._settings.model,
+            "model": self._model,
             "input": list(texts),
             "encoding_format": "float",
         }
-        if self._settings.dimensions is not None:
-            body["dimensions"] = self._settings.dimensions
+        if self.dimensions is not None:
+            body["dimensions"] = self.dimensions
         self._pace.wait()
         try:
-            response = self._client.post(self._settings.url, json=body)
+            response = self._client.post(self.url, json=body)
         except httpx.TransportError as error:
             raise _PassingError(f"does not answer: {reason_of(error)}") from error
         except httpx.RequestError as error:
             raise InputError(
-                f"the answer of {self._settings.url} cannot be read: {reason_of(error)}",
+                f"the answer of {self.url} cannot be read: {reason_of(error)}",
                 remedy="Check that base_url is that of an OpenAI-compatible embeddings server.",
             ) from error
         if response.status_code != HTTPStatus.OK:
@@ -183,16 +180,16 @@ class EmbeddingsEndpoint:
         return response.content
 
     def _refusal(self, response: httpx.Response) -> Exception:
-        status, url = response.status_code, self._settings.url
+        status, url = response.status_code, self.url
         answers = f"answers {status}: {self._said(response)}"
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _PassingError(answers, _seconds(response.headers))
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            variable = self._settings.key_variable
+            variable = self._key_variable
             # The server's words are left out, since some of them repeat the key.
             return InputError(
                 f"{url} answers {status}: it refuses the key in {variable}"
-                if self._settings.key
+                if self._key
                 else f"{url} answers {status}, and {variable} is not set",
                 remedy=f"Set the environment variable {variable} to a valid key, or name another "
                 "with api_key_env.",
@@ -218,8 +215,8 @@ class EmbeddingsEndpoint:
         if isinstance(answer, dict):
             error = answer.get("error", answer.get("message", answer.get("detail", said)))
             said = str(error.get("message", error) if isinstance(error, dict) else error)
-        if self._settings.key:
-            said = said.replace(self._settings.key, "***")
+        if self._key:
+            said = said.replace(self._key, "***")
         return reason_of(said or response.reason_phrase)
 
 
@@ -237,12 +234,13 @@ class _Pace:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._next = 0.0
+        self._lock = Lock()
 
     def wait(self) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            time.sleep(self._next - now)
-        self._next = max(now, self._next) + self._interval
+        with self._lock:
+            turn = max(time.monotonic(), self._next)
+            self._next = turn + self._interval
+        time.sleep(max(0.0, turn - time.monotonic()))
 
 
 def _retry_after(state: RetryCallState) -> float | None:
@@ -338,35 +336,16 @@ def open_encoder(spec: EncoderSpec) -> EndpointEncoder:
     UnreachableError
         Where it does not answer after retries.
     """
-    if "api_key" in spec.options:
-        raise UsageError(
-            f"the options of {spec.kind}:{spec.name} hold a key",
-            remedy="Put it in an environment variable and name that with api_key_env.",
-        )
-    url = _endpoint_url(spec)
-    spec.check_options(_OPTIONS)
-    dimensions = read_count(spec, "dimensions", None)
-    key_variable = spec.options.get("api_key_env", "OPENAI_API_KEY")
-    endpoint = EmbeddingsEndpoint(
-        EndpointSettings(
-            url=url,
-            model=spec.name,
-            dimensions=dimensions,
-            key=_key(key_variable),
-            key_variable=key_variable,
-            timeout=read_number(spec, "timeout", 30.0),
-            max_retries=read_count(spec, "max_retries", 6, minimum=0),
-            requests_per_minute=read_number(spec, "requests_per_minute", None),
-        )
-    )
+    endpoint = EmbeddingsEndpoint(spec)
     prompts = Prompts.read(spec)
     normalize = read_flag(spec, "normalize", False)
     batch_size = read_count(spec, "batch_size", 64)
-
     probe = endpoint.embed([prompts.document + text for text in _PROBE])
-    if dimensions is not None and probe.shape[1] != dimensions:
+    asked = endpoint.dimensions
+    if asked is not None and probe.shape[1] != asked:
         raise MismatchError(
-            f"{url} answers with {probe.shape[1]} dimensions, though {dimensions} were asked for",
+            f"{endpoint.url} answers with {probe.shape[1]} dimensions, though {asked} were asked "
+            "for",
             remedy="Leave dimensions out, or choose a model that can shorten its vectors.",
         )
     identity = EncoderIdentity(
@@ -375,55 +354,34 @@ def open_encoder(spec: EncoderSpec) -> EndpointEncoder:
         prompt=prompts.document or None,
         normalized=normalize or are_unit_length(probe),
     )
-    return EndpointEncoder(endpoint, url, identity, prompts, normalize, batch_size)
+    return EndpointEncoder(endpoint, identity, prompts, batch_size, normalize=normalize)
 
 
-class EndpointEncoder:
-    """Embeds texts over HTTP; see :class:`vecmigrate.encoders.Encoder`."""
-
-    needs_texts = True
+class EndpointEncoder(BaseEncoder):
+    """Embeds texts over HTTP."""
 
     def __init__(
         self,
         endpoint: EmbeddingsEndpoint,
-        url: str,
         identity: EncoderIdentity,
         prompts: Prompts,
-        normalize: bool,
         batch_size: int,
+        *,
+        normalize: bool,
     ) -> None:
-        self.identity = identity
+        super().__init__(identity, endpoint.url, normalize=normalize)
         self._endpoint = endpoint
-        self._url = url
         self._prompts = prompts
-        self._normalize = normalize
         self._batch_size = batch_size
 
-    def encode(
-        self,
-        texts: Sequence[str] | None,
-        *,
-        ids: Sequence[PointId] | IdArray | None = None,
-        role: EncoderRole = "document",
+    def _vectors(
+        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
     ) -> Vectors:
-        """Return ``(n, d)`` float32 vectors of ``texts``; ``ids`` only name them in errors.
-
-        Raises
-        ------
-        InputError
-            Where the server refuses a text, named by id or position, or its answer is not usable.
-        UnreachableError
-            Where the server does not answer after retries.
-        """
-        prompt = self._prompts.of(role)
-        prompted = [prompt + text for text in require_texts(texts, self.identity.name)]
+        prompted = [self._prompts.of(role) + text for text in texts]
         vectors = np.empty((len(prompted), self.identity.dimension), np.float32)
         for start in range(0, len(prompted), self._batch_size):
             stop = min(start + self._batch_size, len(prompted))
             self._fill(vectors, prompted, start, stop, ids)
-        require_usable(vectors, ids, origin=self._url)
-        if self._normalize:
-            normalize_rows(vectors)
         return vectors
 
     def _fill(
@@ -448,7 +406,7 @@ class EndpointEncoder:
             return
         if embedded.shape[1] != vectors.shape[1]:
             raise InputError(
-                f"{self._url} answers with {embedded.shape[1]} dimensions, after "
+                f"{self._origin} answers with {embedded.shape[1]} dimensions, after "
                 f"{vectors.shape[1]} before",
                 remedy="Check that one model serves all requests.",
             )

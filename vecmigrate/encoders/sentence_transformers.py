@@ -22,13 +22,15 @@ Code that a model brings along is never run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from vecmigrate.encoders.base import EncoderRole, EncoderSpec, require_texts, require_usable
+from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
 from vecmigrate.encoders.models import (
     load_folder,
     load_from_hub,
@@ -90,7 +92,8 @@ def open_encoder(spec: EncoderSpec) -> SentenceTransformersEncoder:
             revision = weights_sha256(folder)
             model = load_folder(folder, device)
         prompts = _prompts(spec, model.prompts)
-        probe = _encode(model, _PROBE, prompts, "document", normalize, batch_size)
+        encode = partial(_encode, model, prompts, normalize, batch_size)
+        probe = encode(_PROBE, "document")
     identity = EncoderIdentity(
         name=_identity_name(spec, folder),
         revision=revision,
@@ -98,50 +101,30 @@ def open_encoder(spec: EncoderSpec) -> SentenceTransformersEncoder:
         prompt=prompts.document or None,
         normalized=are_unit_length(probe),
     )
-    return SentenceTransformersEncoder(model, identity, prompts, normalize, batch_size)
+    return SentenceTransformersEncoder(model, identity, encode)
 
 
-class SentenceTransformersEncoder:
-    """Runs a model; see :class:`vecmigrate.encoders.Encoder`."""
-
-    needs_texts = True
+class SentenceTransformersEncoder(BaseEncoder):
+    """Runs a model; one thread at a time, since its tokenizer allows no more."""
 
     def __init__(
         self,
         model: Any,
         identity: EncoderIdentity,
-        prompts: Prompts,
-        normalize: bool,
-        batch_size: int,
+        encode: Callable[[Sequence[str], EncoderRole], Vectors],
     ) -> None:
-        self.identity = identity
+        super().__init__(identity, identity.name)
         self._model = model
-        self._prompts = prompts
-        self._normalize = normalize
-        self._batch_size = batch_size
+        self._encode = encode
+        self._alone = Lock()
 
-    def encode(
-        self,
-        texts: Sequence[str] | None,
-        *,
-        ids: Sequence[PointId] | IdArray | None = None,
-        role: EncoderRole = "document",
+    def _vectors(
+        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
     ) -> Vectors:
-        """Return ``(n, d)`` float32 vectors of ``texts``; ``ids`` only name them in errors.
-
-        Raises
-        ------
-        InputError
-            Where there are no texts, or the model gives a vector that cannot be used.
-        """
-        texts = require_texts(texts, self.identity.name)
         if not len(texts):
             return np.empty((0, self.identity.dimension), np.float32)
-        vectors = _encode(
-            self._model, texts, self._prompts, role, self._normalize, self._batch_size
-        )
-        require_usable(vectors, ids, origin=self.identity.name)
-        return vectors
+        with self._alone:
+            return self._encode(texts, role)
 
     def token_table(self) -> TokenTable:
         """Return the model's first layer, see :class:`TokenFeatures`.
@@ -165,7 +148,9 @@ class SentenceTransformersEncoder:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens of each text, those that mark its ends included."""
         tokenizer = self._model[0].tokenizer
-        return [len(ids) for ids in tokenizer(list(texts), truncation=True)["input_ids"]]
+        with self._alone:
+            tokens = tokenizer(list(texts), truncation=True)["input_ids"]
+        return [len(ids) for ids in tokens]
 
 
 def _folder(spec: EncoderSpec) -> Path | None:
@@ -194,11 +179,11 @@ def _prompts(spec: EncoderSpec, stored: dict[str, str]) -> Prompts:
 
 def _encode(
     model: Any,
-    texts: Sequence[str],
     prompts: Prompts,
-    role: EncoderRole,
     normalize: bool,
     batch_size: int,
+    texts: Sequence[str],
+    role: EncoderRole,
 ) -> Vectors:
     # The two differ for models that route queries and documents through different weights.
     run = model.encode_query if role == "query" else model.encode_document

@@ -21,11 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vecmigrate.encoders.base import EncoderRole, EncoderSpec, require_usable
+from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
 from vecmigrate.io.vector_files import VectorFile, read_vector_file
-from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length, id_array, row_norms
+from vecmigrate.points.batch import IdArray, PointId, are_unit_length, id_array, row_norms
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import name_some
 
@@ -64,37 +65,21 @@ def open_encoder(spec: EncoderSpec) -> FileEncoder:
     return FileEncoder(path, file, identity)
 
 
-class FileEncoder:
-    """Looks vectors up in a file; see :class:`vecmigrate.encoders.Encoder`."""
+class FileEncoder(BaseEncoder):
+    """Looks vectors up in a file by id; texts and role do not count."""
 
     needs_texts = False
 
     def __init__(self, path: Path, file: VectorFile, identity: EncoderIdentity) -> None:
-        self.identity = identity
-        self._path = path
+        super().__init__(identity, str(path))
         self._file = file
 
-    def encode(
-        self,
-        texts: Sequence[str] | None,
-        *,
-        ids: Sequence[PointId] | IdArray | None = None,
-        role: EncoderRole = "document",
-    ) -> Vectors:
-        """Return ``(n, d)`` float32 vectors of ``ids``; texts and role do not count.
-
-        Raises
-        ------
-        MissingIdsError
-            Names up to ten ids that have no vector.
-        BadVectorError
-            Names ids whose vector holds NaN or infinity, or is zero.
-        InputError
-            Where no ids are given.
-        """
+    def _vectors(
+        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
+    ) -> NDArray[np.floating]:
         if ids is None:
             raise InputError(
-                f"{self._path} holds vectors by id, and no ids were given",
+                f"{self._origin} holds vectors by id, and no ids were given",
                 remedy="Give an id with each text.",
             )
         asked = id_array(ids)
@@ -102,13 +87,11 @@ class FileEncoder:
         missing = asked[rows < 0].tolist()
         if missing:
             raise MissingIdsError(
-                f"{self._path} has no vector for {len(missing)} of {len(asked)} ids: "
+                f"{self._origin} has no vector for {len(missing)} of {len(asked)} ids: "
                 f"{name_some(missing)}",
                 remedy="Use the file that was made from these points.",
             )
-        vectors = np.ascontiguousarray(self._file.stored[rows], dtype=np.float32)
-        require_usable(vectors, asked, origin=str(self._path))
-        return vectors
+        return self._file.stored[rows]
 
 
 def _looks_normalized(file: VectorFile) -> bool:

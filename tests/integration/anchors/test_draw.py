@@ -52,8 +52,8 @@ def draw(corpus: Corpus, size: int, encoder: Encoder | None = None, **kwargs: An
         return draw_anchors(
             source,
             encoder or open_encoder(corpus.encoder),
-            size,
             corpus.folder / "anchors.parquet",
+            size=size,
             **kwargs,
         )
 

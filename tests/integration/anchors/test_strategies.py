@@ -25,7 +25,7 @@ NEW = EncoderIdentity(name="new-model", dimension=NEW_DIM, normalized=True)
 def draw(corpus: Corpus, size: int = 120, **kwargs: object) -> AnchorSet:
     with open_source(corpus.source) as source:
         return draw_anchors(
-            source, open_encoder(corpus.encoder), size, corpus.folder / "anchors", **kwargs
+            source, open_encoder(corpus.encoder), corpus.folder / "anchors", size=size, **kwargs
         )  # fmt: skip
 
 
