@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.dry_run.cost_curve import Pool, cost_curve
-from vecmigrate.dry_run.labelled import (
-    RelevantScores,
-    compare_labelled,
-    reembedded_metrics,
-    reembedded_ranks,
-)
-from vecmigrate.dry_run.options import CUTOFFS, MeasureOptions
+from vecmigrate.dry_run.options import CUTOFFS
 from vecmigrate.dry_run.probes import Asked, Choice, Probes, Role
 from vecmigrate.dry_run.purchases import informative
 from vecmigrate.dry_run.resampling import PerDraw, Resampler, Truth
 from vecmigrate.dry_run.sample import Sample
 from vecmigrate.dry_run.survey import Candidates, Survey
 from vecmigrate.dry_run.truth import Imputed, Known, TrueScores, impute
-from vecmigrate.encoders.metered import Cost
-from vecmigrate.points.batch import IdArray, id_array
+from vecmigrate.points.batch import IdArray
 from vecmigrate.points.collection import Metric
-from vecmigrate.report.schema import CostCurve, EncoderCheck, Estimate, LabelledMetric
+from vecmigrate.report.schema import EncoderCheck, Estimate
 from vecmigrate.translators import Translator
 from vecmigrate.translators.fit import CandidateScore
 
@@ -115,6 +107,11 @@ class Analysis:
         orders = measured.orders[:, rows]
         return cls(measured, rows, asked, candidates, old, orders, true, truth, resampler, seed)
 
+    @property
+    def anchor_share(self) -> float:
+        """Share of the corpus that is anchors."""
+        return self.measured.known.anchors / self.measured.survey.population
+
     def estimate(self, metric: Callable[[NDArray[np.intp] | None], PerDraw]) -> Estimate:
         """Estimate a metric of the ranking, with its interval."""
         return self.resampler.estimate(metric(None), self.refitted(metric))
@@ -145,61 +142,3 @@ class Analysis:
         hits = scores[None] >= self.truth.thresholds[10][..., None]
         agreement: PerDraw = hits.mean(axis=2)
         return agreement
-
-    def labelled(self) -> list[LabelledMetric]:
-        """Compare labelled metrics; empty if no probe here has labels."""
-        which = [p for p, probe in enumerate(self.asked) if probe.relevant]
-        if len(which) < 2:
-            return []
-        relevant = self._relevant_scores(which)
-        ranks = reembedded_ranks(self.truth, relevant, np.random.default_rng(self.seed))
-        labels = [self.asked[p].relevant for p in which]
-        places = replace(relevant, probe=np.searchsorted(which, relevant.probe))
-        ids = self.candidates.ids[which]
-        return compare_labelled(
-            labels,
-            None if self.old is None else self.old[which],
-            ids,
-            [np.take_along_axis(ids, order, axis=1) for order in self.orders[:, which]],
-            reembedded_metrics(ranks, places, labels),
-            Resampler(len(which), self.seed),
-        )
-
-    def curve(
-        self, metric: Metric, price: Callable[[float], Cost], options: MeasureOptions
-    ) -> CostCurve:
-        """The cost curve on these probes."""
-        survey, anchors = self.measured.survey, self.measured.known.anchors
-        pool = Pool(
-            truth=self.truth,
-            translated=self.candidates.scores,
-            anchors=self.true.anchors,
-            anchors_beyond=self.true.beyond_rows < anchors,
-            orders={name: survey.share_before(name)[self.rows] for name in survey.values},
-            anchor_share=anchors / survey.population,
-        )
-        return cost_curve(
-            pool,
-            metric,
-            price,
-            self.resampler,
-            self.refitted(lambda order: self.truth.recall(10, order)),
-            np.random.default_rng(self.seed),
-            order=options.curve_order,
-            target_recall=options.target_recall,
-        )
-
-    def _relevant_scores(self, which: list[int]) -> RelevantScores:
-        pairs = [(p, point, gain) for p in which for point, gain in self.asked[p].relevant.items()]
-        known = self.measured.known.rows_of(id_array(point for _, point, _ in pairs))
-        imputed = self.truth.imputed.scores
-        scores = np.full((len(imputed), len(pairs)), -np.inf, np.float32)
-        for pair, ((p, point, _), row) in enumerate(zip(pairs, known.tolist(), strict=True)):
-            at = np.flatnonzero(self.candidates.ids[p] == point)
-            if row >= 0:
-                scores[:, pair] = self.true.all[p, row]
-            elif len(at):
-                scores[:, pair] = imputed[:, p, at[0]]
-        return RelevantScores(
-            np.array([p for p, _, _ in pairs], np.intp), np.array([g for _, _, g in pairs]), scores
-        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.dry_run.estimates import Analysis
 from vecmigrate.dry_run.resampling import PerDraw, Resampler, Truth
 from vecmigrate.evaluation.metrics import (
     Labels,
@@ -16,7 +17,7 @@ from vecmigrate.evaluation.metrics import (
     ndcg,
     reciprocal_rank,
 )
-from vecmigrate.points.batch import IdArray
+from vecmigrate.points.batch import IdArray, id_array
 from vecmigrate.report.schema import LabelledMetric
 
 CUTOFF = 10
@@ -84,32 +85,25 @@ def reembedded_metrics(
     return dict(zip(LABELLED, (hits / counts, reciprocal, gained / ideal), strict=True))
 
 
-def compare_labelled(
-    labels: Labels,
-    old: IdArray | None,
-    translated: IdArray,
-    refits: Sequence[IdArray],
-    reembedded: dict[str, PerDraw],
-    resampler: Resampler,
-) -> list[LabelledMetric]:
-    """Compare the three collections metric by metric.
-
-    Parameters
-    ----------
-    labels
-        Of each probe; none empty.
-    old, translated
-        ``(probes, >= 10)`` ids by rank; ``old`` is None where its encoder was not given.
-    refits
-        What ``translated`` is under each refit.
-    reembedded
-        From :func:`reembedded_metrics`.
-    """
+def compare_labelled(analysis: Analysis) -> list[LabelledMetric]:
+    """Compare the three collections metric by metric; empty if no probe has labels."""
+    which = [p for p, probe in enumerate(analysis.asked) if probe.relevant]
+    if len(which) < 2:
+        return []
+    labels = [analysis.asked[p].relevant for p in which]
+    relevant = _relevant_scores(analysis, which)
+    ranks = reembedded_ranks(analysis.truth, relevant, np.random.default_rng(analysis.seed))
+    places = replace(relevant, probe=np.searchsorted(which, relevant.probe))
+    reembedded = reembedded_metrics(ranks, places, labels)
+    ids = analysis.candidates.ids[which]
+    refits = [np.take_along_axis(ids, order, axis=1) for order in analysis.orders[:, which]]
+    old = None if analysis.old is None else analysis.old[which]
+    resampler = Resampler(len(which), analysis.seed)
     rows = []
     for name, metric in LABELLED.items():
         now = None if old is None else metric(old, labels, CUTOFF)[None]
-        moved = metric(translated, labels, CUTOFF)[None]
-        varied = np.stack([metric(ids, labels, CUTOFF) for ids in refits])
+        moved = metric(ids, labels, CUTOFF)[None]
+        varied = np.stack([metric(refit, labels, CUTOFF) for refit in refits])
         full = reembedded[name]
         rows.append(
             LabelledMetric(
@@ -127,3 +121,19 @@ def compare_labelled(
             )
         )
     return rows
+
+
+def _relevant_scores(analysis: Analysis, which: list[int]) -> RelevantScores:
+    pairs = [(p, i, gain) for p in which for i, gain in analysis.asked[p].relevant.items()]
+    known = analysis.measured.known.rows_of(id_array(point for _, point, _ in pairs))
+    imputed = analysis.truth.imputed.scores
+    scores = np.full((len(imputed), len(pairs)), -np.inf, np.float32)
+    for pair, ((p, point, _), row) in enumerate(zip(pairs, known.tolist(), strict=True)):
+        at = np.flatnonzero(analysis.candidates.ids[p] == point)
+        if row >= 0:
+            scores[:, pair] = analysis.true.all[p, row]
+        elif len(at):
+            scores[:, pair] = imputed[:, p, at[0]]
+    return RelevantScores(
+        np.array([p for p, _, _ in pairs], np.intp), np.array([g for _, _, g in pairs]), scores
+    )

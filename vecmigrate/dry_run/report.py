@@ -10,12 +10,15 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmigrate.dry_run.cost_curve import cost_curve
 from vecmigrate.dry_run.estimates import Analysis, Measured
+from vecmigrate.dry_run.labelled import compare_labelled
 from vecmigrate.dry_run.probes import Role
 from vecmigrate.dry_run.sample import Sample
 from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.verdict import decide, headline
 from vecmigrate.encoders.metered import Cost, TokenCounter
+from vecmigrate.evaluation.search import greatest
 from vecmigrate.points.batch import PointId, Vectors, id_array, row_norms
 from vecmigrate.report.schema import (
     Calibration,
@@ -67,8 +70,8 @@ def assemble(session: Session, measured: Measured, begun: float) -> DryRunReport
     upgrade = _upgrade(session, main)
     probes = _probe_sample(session, measured)
     spending = _spending(session, measured)
-    curve = main.curve(
-        session.description.metric, lambda share: _cost(session, measured, share), options
+    curve = cost_curve(
+        main, session.description.metric, lambda share: _cost(session, measured, share), options
     )
     verdict = decide(options.gates, recall, upgrade.labelled, probes.used, probes.labelled)
     landscape = translator.transform(_inputs(measured, measured.sample))
@@ -151,7 +154,7 @@ def _upgrade(session: Session, main: Analysis) -> Upgrade:
     agreement = main.old_agreement()
     unknown = sorted(main.measured.survey.unknown_labels, key=str)
     return Upgrade(
-        labelled=_analyse(session, main.measured, Role.MAIN, Role.LABELLED).labelled(),
+        labelled=compare_labelled(_analyse(session, main.measured, Role.MAIN, Role.LABELLED)),
         unknown_labels=unknown[:NAMED_LABELS],
         unknown_label_count=len(unknown),
         agreement_at_10=None if agreement is None else main.resampler.estimate(agreement),
@@ -357,9 +360,6 @@ def in_sample_recall(
     """
     rows = rng.permutation(len(true))[:1000]
     k = min(10, len(rows))
-    best = [
-        np.argpartition(-(queries @ vectors[rows].T), k - 1, axis=1)[:, :k]
-        for vectors in (held_out, true)
-    ]
+    best = [greatest(queries @ vectors[rows].T, k) for vectors in (held_out, true)]
     shares = [len(set(a) & set(b)) / k for a, b in zip(*map(np.ndarray.tolist, best), strict=True)]
     return float(np.mean(shares))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecmigrate.dry_run.probes import Probes
 from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.shares import OLD_DEPTH
-from vecmigrate.evaluation.search import score_matrix
+from vecmigrate.evaluation.search import greatest, score_matrix
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
 from vecmigrate.points.ids import IdLookup, lookup_of
 from vecmigrate.translators import Translator
@@ -185,7 +185,7 @@ class Candidates:
             scores = np.concatenate([self.scores, scores], axis=1)
             fresh = {n: np.concatenate([self.columns[n], v], axis=1) for n, v in fresh.items()}
         if scores.shape[1] > self.depth:
-            best = np.argpartition(-scores, self.depth, axis=1)[:, : self.depth]
+            best = greatest(scores, self.depth)
             all_ids, scores = (np.take_along_axis(a, best, axis=1) for a in (all_ids, scores))
             fresh = {n: np.take_along_axis(v, best, axis=1) for n, v in fresh.items()}
         self.ids, self.scores, self.columns = all_ids, scores, fresh

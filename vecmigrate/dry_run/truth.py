@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.dry_run.survey import Candidates, Column
-from vecmigrate.evaluation.search import score_matrix
+from vecmigrate.evaluation.search import greatest, score_matrix
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import Metric
 from vecmigrate.points.ids import IdLookup, lookup_of
@@ -100,7 +100,7 @@ class TrueScores:
         probe_of, column = np.nonzero(found)
         outside[probe_of, rows[probe_of, column]] = -np.inf
         e = min(DEEPEST_CUTOFF, outside.shape[1])
-        best = np.argpartition(-outside, e - 1, axis=1)[:, :e]
+        best = greatest(outside, e)
         return cls(
             all=everything,
             candidates=np.where(found, scores, np.float32(np.nan)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -52,26 +52,31 @@ def read_queries(path: str | Path) -> list[Query]:
     InputError
         Where the file is missing, empty, malformed (the line is named) or repeats an id.
     """
-    path = Path(path)
     queries: list[Query] = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    queries.append(_parse(line, f"{path}, line {number}"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",
-            remedy="Give a JSONL file of queries.",
-        ) from error
-    if not queries:
-        raise InputError(f"{path} holds no queries", remedy="Give one JSON object a line.")
     seen: set[PointId] = set()
-    for query in queries:
+    for number, line in _lines(path, "a JSONL file of queries"):
+        query = _parse(line, f"{path}, line {number}")
         if query.id in seen:
             raise InputError(f"{path} has query id {query.id!r} twice", remedy="Make ids unique.")
         seen.add(query.id)
+        queries.append(query)
+    if not queries:
+        raise InputError(f"{path} holds no queries", remedy="Give one JSON object a line.")
     return queries
+
+
+def _lines(path: str | Path, what: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, with their numbers."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",
+            remedy=f"Give {what}.",
+        ) from error
 
 
 def _parse(line: str, where: str) -> Query:
@@ -100,18 +105,8 @@ def read_labels(path: str | Path) -> dict[PointId, dict[PointId, float]]:
     InputError
         Where the file is missing, malformed (the line is named) or holds no labels.
     """
-    path = Path(path)
     labels: dict[PointId, dict[PointId, float]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",
-            remedy="Give a file of labels.",
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(path, "a file of labels"):
         try:
             query, gains = _parse_label(line)
         except (ValueError, ValidationError) as error:

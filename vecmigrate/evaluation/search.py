@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,13 @@ from vecmigrate.points.batch import (
 )
 from vecmigrate.points.collection import Metric
 
+_Float = TypeVar("_Float", np.float32, np.float64)
 
-def score_matrix(queries: Vectors, points: Vectors, metric: Metric) -> NDArray[np.float32]:
-    """Return the ``(q, n)`` float32 scores of ``(q, d)`` queries and ``(n, d)`` points.
+
+def score_matrix(
+    queries: NDArray[_Float], points: NDArray[_Float], metric: Metric
+) -> NDArray[_Float]:
+    """Return the ``(q, n)`` scores of ``(q, d)`` queries and ``(n, d)`` points.
 
     Cosine and dot product as they are; distances negated, Euclidean ones squared.
     """
@@ -27,15 +32,20 @@ def score_matrix(queries: Vectors, points: Vectors, metric: Metric) -> NDArray[n
         from scipy.spatial.distance import cdist
 
         distances: NDArray[np.float64] = cdist(queries, points, "cityblock")
-        return -distances.astype(np.float32)
+        return -distances.astype(queries.dtype)
     if metric is Metric.COSINE:
         queries, points = _unit(queries), _unit(points)
-    scores: NDArray[np.float32] = queries @ points.T
+    scores: NDArray[_Float] = queries @ points.T
     if metric is Metric.EUCLID:
         scores *= 2
         scores -= np.einsum("ij,ij->i", queries, queries)[:, None]
         scores -= np.einsum("ij,ij->i", points, points)
     return scores
+
+
+def greatest(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+    """Return the positions of the ``k`` greatest scores along the last axis, in no order."""
+    return np.argpartition(-scores, k - 1, axis=-1)[..., :k]
 
 
 MOST_IDS = 1 << 20
@@ -121,7 +131,7 @@ def distances(ours: Vectors, theirs: Vectors, *, cosine: bool) -> NDArray[np.flo
     return off
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def _unit(vectors: NDArray[_Float]) -> NDArray[_Float]:
     copied = vectors.copy()
     normalize_rows(copied)
     return copied

@@ -213,7 +213,7 @@ def row_norms(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
     return norms
 
 
-def normalize_rows(vectors: Vectors) -> None:
+def normalize_rows(vectors: NDArray[np.floating]) -> None:
     """Scale each row of ``(n, d)`` vectors to unit length, in place; zero rows stay as they are."""
     norms = row_norms(vectors)
     norms[norms == 0] = 1

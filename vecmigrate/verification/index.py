@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, MismatchError
-from vecmigrate.evaluation.search import exact_search
+from vecmigrate.evaluation.search import exact_search, score_matrix
 from vecmigrate.points.batch import (
     IdArray,
     PointId,
     VectorBatch,
     Vectors,
     id_array,
-    normalize_rows,
-    row_norms,
 )
 from vecmigrate.points.collection import CollectionDescription, Metric
 from vecmigrate.verification.records import Check, CheckResult
@@ -200,26 +198,12 @@ def _shares(
         others = [i for i in ours if i not in set(theirs)]
         hits = len(ours) - len(others)
         if others:
-            scores = _scores(target.fetch(id_array([theirs[-1], *others])).vectors,
-                             queries[row], metric)  # fmt: skip
+            points = target.fetch(id_array([theirs[-1], *others])).vectors
+            # In double precision, since points that are near have distances that cancel.
+            query = queries[row : row + 1].astype(np.float64)
+            scores = score_matrix(query, points.astype(np.float64), metric)[0]
             slack = _SCORE_TOLERANCE * max(1.0, abs(float(scores[0])))
             hits += int((scores[1:] >= scores[0] - slack).sum())
         if theirs:
             shares[row] = min(hits, len(theirs)) / len(theirs)
     return shares
-
-
-def _scores(vectors: Vectors, query: Vectors, metric: Metric) -> NDArray[np.floating]:
-    """Return ``(n,)`` scores, the nearest highest."""
-    if metric is Metric.MANHATTAN:
-        nearness: NDArray[np.floating] = -np.abs(vectors - query).sum(axis=1)
-        return nearness
-    if metric is Metric.EUCLID:
-        return -row_norms(vectors - query)
-    if metric is Metric.COSINE:
-        vectors, query = vectors.copy(), query[None].copy()
-        normalize_rows(vectors)
-        normalize_rows(query)
-        query = query[0]
-    dots: NDArray[np.floating] = vectors @ query
-    return dots
