@@ -12,7 +12,6 @@ from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.evaluation import read_log
 from vecmigrate.report.schema import DryRunReport, Outcome
 
 EXAMPLES = """
@@ -50,14 +49,6 @@ def run(
         str | None,
         typer.Option(help="Encodes queries where --encoder is a file of documents' vectors."),
     ] = None,
-    queries: Annotated[
-        Path | None,
-        typer.Option(help="JSONL query log; without one, held-out documents are the queries."),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Relevant documents by query: JSONL, or TREC's qrels."),
-    ] = None,
     json_: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -75,7 +66,6 @@ def run(
             out_path,
             old_encoder=old_encoder,
             query_encoder=query_encoder,
-            queries=read_log(queries, labels, out.say),
             options=options,
             stage=out.progress,
             announce=out.say,

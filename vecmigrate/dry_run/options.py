@@ -92,6 +92,13 @@ class MeasureOptions(Options):
         default="best", description="In which order more of the corpus would be re-embedded."
     )
     seed: Seed = 0
+    queries: Path | None = Field(
+        default=None,
+        description="JSONL query log; without one, held-out documents are the queries.",
+    )
+    labels: Path | None = Field(
+        default=None, description="Relevant documents by query: JSONL, or TREC's qrels."
+    )
 
     @property
     def curve_order(self) -> str | None:

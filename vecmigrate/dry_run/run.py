@@ -25,7 +25,7 @@ from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.encoders.metered import EmbeddingStore, Meter, MeteredEncoder
 from vecmigrate.errors import MismatchError, UsageError, WriteError
-from vecmigrate.evaluation import Query
+from vecmigrate.evaluation import Query, read_log
 from vecmigrate.report.schema import DryRunReport
 from vecmigrate.translators import Translator, save_translator
 from vecmigrate.translators.base import registered
@@ -78,7 +78,8 @@ def dry_run(
     query_encoder
         Encodes queries in the new space if ``encoder`` cannot: ready-made query vectors.
     queries
-        A log, with labels if there are any; without one, held-out documents serve as queries.
+        A log, with labels if there are any, instead of the files that the options name; without
+        any, held-out documents serve as queries.
     stage, announce
         Called for progress, and with lines for a person before money is spent.
 
@@ -96,6 +97,8 @@ def dry_run(
     """
     begun = time.perf_counter()
     options = options or DryRunOptions()
+    if queries is None:
+        queries = read_log(options.queries, options.labels, announce)
     new = open_encoder(encoder) if isinstance(encoder, str) else encoder
     asking = open_encoder(query_encoder) if isinstance(query_encoder, str) else query_encoder
     old = open_encoder(old_encoder) if isinstance(old_encoder, str) else old_encoder

@@ -57,13 +57,6 @@ class DryRunSection(MeasureOptions):
     out: Path = Field(
         default=Path("dry-run"), description="Folder for the page, the anchors and the translator."
     )
-    queries: Path | None = Field(
-        default=None,
-        description="JSONL query log; without one, held-out documents are the queries.",
-    )
-    labels: Path | None = Field(
-        default=None, description="Relevant documents: JSONL, or TREC's qrels."
-    )
 
 
 class MigrateSection(WriteOptions):

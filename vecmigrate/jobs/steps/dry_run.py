@@ -8,7 +8,6 @@ from vecmigrate.dry_run import DryRunOptions, dry_run
 from vecmigrate.dry_run.options import MeasureOptions
 from vecmigrate.dry_run.verdict import EXIT_CODES
 from vecmigrate.errors import ExitCode, MismatchError
-from vecmigrate.evaluation import read_log
 from vecmigrate.jobs.steps.base import (
     JobContext,
     RunHooks,
@@ -88,7 +87,6 @@ class DryRunStep:
             given.out,
             old_encoder=spec.source.encoder,
             query_encoder=spec.target.query_encoder,
-            queries=read_log(given.queries, given.labels, around.announce),
             options=self.options(),
             stage=around.stage,
             announce=around.announce,
