@@ -51,10 +51,7 @@ def _gates(gates: list[Gate], out: Output) -> None:
 
 def _recall(report: DryRunReport, out: Output) -> None:
     recall = report.recall
-    rows = [[f"recall@{k}", _cell(estimate(recall.at[k]))] for k in sorted(recall.at)]
-    rows.append(["nDCG@10", _cell(estimate(recall.ndcg_at_10))])
-    if recall.documents_at_10 is not None:
-        rows.append(["recall@10, documents as queries", _cell(estimate(recall.documents_at_10))])
+    rows = [[name, _cell(estimate(figure))] for name, figure in recall.rows]
     out.table(["translated against re-embedded", "estimate and 95 % interval"], rows)
     out.say(
         f"{recall.in_sample_at_10:.3f} is recall@10 within the anchors: "

@@ -128,10 +128,6 @@ class Analysis:
             if k in self.truth.thresholds and k <= self.truth.imputed.scores.shape[2]
         }
 
-    def ndcg(self) -> Estimate:
-        """nDCG@10."""
-        return self.estimate(lambda order: self.truth.ndcg(10, order))
-
     def old_agreement(self) -> PerDraw | None:
         """Share of the ten nearest old points that are among the true ten nearest."""
         if self.old is None:

@@ -90,12 +90,12 @@ def decide(
 
 
 def _figure(name: str, recall: RecallFigures, labelled: list[LabelledMetric]) -> Estimate:
-    if name == "min-ndcg@10":
-        return recall.ndcg_at_10
-    if name.startswith("min-recall@"):
-        k = int(name.partition("@")[2])
-        if k in recall.at:
-            return recall.at[k]
+    if name.startswith("min-"):
+        figures = {figure.lower(): found for figure, found in recall.rows}
+        wanted = name.removeprefix("min-")
+        if wanted in figures:
+            return figures[wanted]
+        k = wanted.partition("@")[2]
         raise UsageError(f"--{name}: the corpus is too small for k = {k}", remedy="Ask for less.")
     wanted = name.removeprefix("max-loss-")
     for metric in labelled:

@@ -123,6 +123,15 @@ class RecallFigures(_Facts):
     documents_at_10: Estimate | None = None
     documents_easier_by: Estimate | None = None
 
+    @property
+    def rows(self) -> list[tuple[str, Estimate]]:
+        """Each figure under its name: the rows of tables, and what ``min-`` gates look up."""
+        rows = [(f"recall@{k}", self.at[k]) for k in sorted(self.at)]
+        rows.append(("nDCG@10", self.ndcg_at_10))
+        if self.documents_at_10 is not None:
+            rows.append(("recall@10, documents as queries", self.documents_at_10))
+        return rows
+
 
 class LabelledMetric(_Facts):
     """One labelled metric of the three collections; ``old`` is None without the old encoder."""
