@@ -134,9 +134,8 @@ def test_threads_share_a_budget_to_the_last_text(tmp_path: Path) -> None:
 
     def ask(thread: int) -> list[int]:
         numbers = range(size * thread, size * (thread + 1))
-        found: list[int] = encoder.encode(texts_of(numbers), ids=numbers, partly=True)[
-            :, 0
-        ].tolist()
+        vectors = encoder.encode(texts_of(numbers), ids=numbers, partly=True)
+        found: list[int] = vectors[:, 0].astype(int).tolist()
         assert found == list(numbers)[: len(found)]
         return found
 
