@@ -21,8 +21,8 @@ from vecmigrate.errors import (
     MismatchError,
     TargetExistsError,
     UsageError,
-    WriteError,
 )
+from vecmigrate.io.atomic import made_folder
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
@@ -226,14 +226,8 @@ def _draw_sample(
 
 
 def _store_sample(partial: Path, sample: VectorBatch, population: int, request: _Request) -> None:
-    try:
-        partial.mkdir(exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{partial} cannot be made: {error.strerror}", remedy="Check the folder of --out."
-        ) from error
     write_table(
-        partial / SAMPLE,
+        made_folder(partial, parents=False) / SAMPLE,
         {"id": sample.ids, "source_vector": sample.vectors},
         _SampleCard(request=request, population=population),
     )

@@ -201,17 +201,6 @@ def _spending(session: Session, measured: Measured) -> Spending:
     )
 
 
-def _calibration(session: Session, main: Analysis) -> Calibration:
-    measured, translator, known = main.measured, main.measured.translator, main.measured.known
-    inputs, variance = _inputs(measured, measured.bought), None
-    if translator.tells_variance:
-        translated, variance = translator.transform_with_variance(inputs)
-    else:
-        translated = translator.transform(inputs)
-    true = known.vectors[known.anchors : known.anchors + len(inputs)]
-    return calibration(main, translated, true, variance, session.rng(5))
-
-
 def _cut(text: str | None) -> str | None:
     """Shorten a text to what a report needs."""
     if text is None or len(text) <= LONGEST_TEXT:
@@ -284,28 +273,22 @@ def contrasts(session: Session, analysis: Analysis, agreement: PerProbe) -> list
     ]
 
 
-def calibration(
-    analysis: Analysis,
-    translated: Vectors,
-    true: Vectors,
-    variance: NDArray[np.float32] | None,
-    rng: np.random.Generator,
-) -> Calibration:
-    """Compare a uniform sample's translated vectors with its true ones.
-
-    Parameters
-    ----------
-    translated, true
-        ``(n, d)`` of the same documents, none of them an anchor.
-    variance
-        ``(n,)``, if the translator tells it.
-    """
+def _calibration(session: Session, analysis: Analysis) -> Calibration:
+    """Compare a uniform sample's translated vectors with its true ones; none is an anchor."""
+    measured, translator = analysis.measured, analysis.measured.translator
+    inputs, variance = _inputs(measured, measured.bought), None
+    if translator.tells_variance:
+        translated, variance = translator.transform_with_variance(inputs)
+    else:
+        translated = translator.transform(inputs)
+    known = measured.known
+    true = known.vectors[known.anchors : known.anchors + len(inputs)]
     cosines = np.einsum("ij,ij->i", translated, true) / np.maximum(
         row_norms(translated) * row_norms(true), 1e-12
     )
     scores, candidates = analysis.candidates.scores, analysis.true.candidates
     seen = np.argwhere(np.isfinite(candidates) & ~analysis.true.anchors)
-    chosen = seen[rng.permutation(len(seen))[:SCORE_PAIRS]]
+    chosen = seen[session.rng(5).permutation(len(seen))[:SCORE_PAIRS]]
     deciles: list[CalibrationDecile] = []
     if variance is not None and len(cosines) >= DECILES_FROM:
         deciles = [

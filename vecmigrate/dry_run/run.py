@@ -15,7 +15,7 @@ from vecmigrate.dry_run.options import DryRunOptions, Stage, bounds, silent
 from vecmigrate.dry_run.probes import choose_probes, encode_probes
 from vecmigrate.dry_run.purchases import buy_for_probes, check_encoder
 from vecmigrate.dry_run.report import TRANSLATOR_FILE, assemble
-from vecmigrate.dry_run.resampling import GROUPS, refit_orders
+from vecmigrate.dry_run.resampling import refit_orders
 from vecmigrate.dry_run.sample import anchors_of, uniform_sample
 from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.shares import lay_out
@@ -24,8 +24,9 @@ from vecmigrate.dry_run.truth import Known
 from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.encoders.metered import EmbeddingStore, Meter, MeteredEncoder
-from vecmigrate.errors import MismatchError, UsageError, WriteError
+from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.evaluation import Query, read_log
+from vecmigrate.io.atomic import made_folder
 from vecmigrate.report.schema import DryRunReport
 from vecmigrate.translators import Translator, save_translator
 from vecmigrate.translators.base import registered
@@ -115,7 +116,7 @@ def dry_run(
         opened = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = opened.describe()
         _check_dimensions(description.dimension, new, asking, old)
-        folder = _made(Path(out))
+        folder = made_folder(Path(out))
         drawn, budget = bounds(options, description.count)
         meter = Meter(budget, options.price_per_million_tokens)
         bought = folder / EMBEDDINGS_FOLDER
@@ -139,7 +140,7 @@ def dry_run(
 
 def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
     """Go through the stages; each takes what it needs by name and returns what it found."""
-    encoder, metric = session.encoder, session.description.metric
+    encoder = session.encoder
     uniform = uniform_sample(session)
     tokens_per_text = encoder.tokens_per_text(uniform.texts)
     shares = lay_out(session, tokens_per_text, queries)
@@ -161,17 +162,6 @@ def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
     with session.reading("translating", payloads=translator.text_dim_ > 0) as batches:
         found = survey(session, translator, probes, batches)
     purchases = buy_for_probes(session, probes, found, known)
-    with session.stage("refitting", GROUPS, unit="fit") as advance:
-        orders = refit_orders(
-            session.source,
-            translator,
-            anchors,
-            purchases.probes.queries,
-            purchases.survey.candidates,
-            metric,
-            session.options.seed,
-            advance,
-        )
     return Measured(
         tokens_per_text=tokens_per_text,
         anchors=anchors,
@@ -185,7 +175,7 @@ def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
         probes=purchases.probes,
         survey=purchases.survey,
         known=purchases.known,
-        orders=orders,
+        orders=refit_orders(session, translator, anchors, purchases),
     )
 
 
@@ -226,16 +216,6 @@ def _texts(session: Session, anchors: AnchorSet) -> AnchorTexts | None:
     if options.method != AUTO and not registered()[options.method].reads_texts:
         return None
     return AnchorTexts(anchors.texts, encoder.token_table())
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{folder} cannot be made: {error.strerror}", remedy="Name another --out."
-        ) from error
-    return folder
 
 
 def _check_dimensions(

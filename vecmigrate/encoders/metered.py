@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.encoders.base import Encoder, EncoderRole, require_texts
-from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
+from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.io.atomic import made_folder
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity
@@ -262,13 +263,7 @@ class EmbeddingStore:
         WriteError
         """
         with self._lock:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise WriteError(
-                    f"{self._folder} cannot be made: {error.strerror}", remedy="Check --out."
-                ) from error
-            path = self._folder / f"{self._header.role}-{self._parts:06d}.parquet"
+            path = made_folder(self._folder) / f"{self._header.role}-{self._parts:06d}.parquet"
             write_table(path, {"id": id_array(keys), "vector": vectors}, self._header)
             self._parts += 1
             self._stored.update(zip(keys, vectors, strict=True))

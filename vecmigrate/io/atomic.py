@@ -42,6 +42,23 @@ def _unwritable(path: Path, error: OSError, remedy: str) -> WriteError:
     return WriteError(f"{path} cannot be written: {error.strerror or error}", remedy=remedy)
 
 
+def made_folder(path: Path, *, parents: bool = True) -> Path:
+    """Return a folder, made if it is not there.
+
+    Raises
+    ------
+    WriteError
+    """
+    try:
+        path.mkdir(parents=parents, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be made: {error.strerror or error}",
+            remedy="Check the folder of --out, or name another.",
+        ) from error
+    return path
+
+
 def sync_path(path: Path) -> None:
     """Bring a file, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)
