@@ -231,7 +231,7 @@ class EmbeddingStore:
     def __init__(
         self, folder: Path, encoder: EncoderIdentity, role: EncoderRole, batch: int = BATCH
     ) -> None:
-        self.batch = batch
+        self.role, self.batch = role, batch
         self._folder = folder
         self._header = _Header(encoder=encoder, role=role)
         self._stored: dict[str, Vectors] = {}
@@ -263,7 +263,7 @@ class EmbeddingStore:
         WriteError
         """
         with self._lock:
-            path = made_folder(self._folder) / f"{self._header.role}-{self._parts:06d}.parquet"
+            path = made_folder(self._folder) / f"{self.role}-{self._parts:06d}.parquet"
             write_table(path, {"id": id_array(keys), "vector": vectors}, self._header)
             self._parts += 1
             self._stored.update(zip(keys, vectors, strict=True))
@@ -272,14 +272,16 @@ class EmbeddingStore:
 class MeteredEncoder:
     """An encoder on an account; see :class:`vecmigrate.encoders.Encoder`.
 
-    Several threads may call it at once if the encoder allows that.
+    Several threads may call it at once if the encoder allows that; a text that two of them ask for
+    at the same time is embedded twice.
 
     Parameters
     ----------
     meter
         Shared with others whose texts count too; default: one without a budget.
     store
-        Where vectors are kept and found again; default: nowhere. Ready-made ones are not kept.
+        Where vectors of its role are kept and found again; default: nowhere. Ready-made ones are
+        not kept.
     """
 
     def __init__(
@@ -342,26 +344,25 @@ class MeteredEncoder:
         count = self.meter.reserve(tokens, partly=partly)
         points = None if ids is None else id_array(ids[:count])
         vectors = np.empty((count, self.identity.dimension), np.float32)
-        store = self._store if keep else None
-        keys = _keys(points, given[:count])
+        store = self._store if keep and self._store and self._store.role == role else None
+        keys = _keys(points, given[:count]) if store is not None else []
         todo = [
             row for row in range(count) if store is None or not store.read(keys[row], vectors[row])
         ]
         self.meter.reuse(count - len(todo))
-        progress(count - len(todo))
-        while todo:
-            rows = todo if store is None else todo[: store.batch]
-            try:
-                vectors[rows] = self._ask(
-                    [given[row] for row in rows], None if points is None else points[rows], role
-                )
-            except BaseException:
-                self.meter.release([tokens[row] for row in todo])
-                raise
-            todo = todo[len(rows) :]
-            if store is not None:
-                store.keep([keys[row] for row in rows], vectors[rows])
-            progress(len(rows))
+        try:
+            progress(count - len(todo))
+            while todo:
+                rows = todo if store is None else todo[: store.batch]
+                some = None if points is None else points[rows]
+                vectors[rows] = self._ask([given[row] for row in rows], some, role)
+                todo = todo[len(rows) :]
+                if store is not None:
+                    store.keep([keys[row] for row in rows], vectors[rows])
+                progress(len(rows))
+        except BaseException:
+            self.meter.release([tokens[row] for row in todo])
+            raise
         return vectors
 
     def reuse(self, texts: Sequence[str | None]) -> None:
