@@ -2,6 +2,6 @@
 
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.dry_run.run import dry_run
-from vecmigrate.encoders.metered import Budget
+from vecmigrate.encoders import Budget
 
 __all__ = ["Budget", "DryRunOptions", "dry_run"]

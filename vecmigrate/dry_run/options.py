@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
 from pydantic import Field, field_validator
 
 from vecmigrate.anchors import Strategy
-from vecmigrate.encoders.metered import Budget
+from vecmigrate.encoders import Budget
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.options import OnLine, Options, Seed, Share

@@ -22,8 +22,7 @@ from vecmigrate.dry_run.shares import lay_out
 from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
 from vecmigrate.dry_run.truth import Known
 from vecmigrate.dry_run.verdict import check_gates
-from vecmigrate.encoders import Encoder, open_encoder
-from vecmigrate.encoders.metered import EmbeddingStore, Meter, MeteredEncoder
+from vecmigrate.encoders import EmbeddingStore, Encoder, Meter, MeteredEncoder, open_encoder
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.evaluation import Query, read_log
 from vecmigrate.io.atomic import made_folder

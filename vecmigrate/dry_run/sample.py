@@ -10,7 +10,7 @@ import numpy as np
 
 from vecmigrate.anchors import AnchorSet, OnMissingText, draw_anchors, load_anchors
 from vecmigrate.dry_run.session import Session
-from vecmigrate.encoders.metered import MeteredEncoder
+from vecmigrate.encoders import MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.ids import lookup_of

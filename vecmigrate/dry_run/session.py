@@ -11,8 +11,7 @@ import numpy as np
 
 from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.options import DryRunOptions, Stage
-from vecmigrate.encoders import Encoder
-from vecmigrate.encoders.metered import MeteredEncoder
+from vecmigrate.encoders import Encoder, MeteredEncoder
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen

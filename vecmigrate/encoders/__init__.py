@@ -4,5 +4,23 @@ An encoder is named ``kind:name?option=value``; without a kind it is a sentence-
 """
 
 from vecmigrate.encoders.base import Encoder, EncoderRole, EncoderSpec, open_encoder, parse_encoder
+from vecmigrate.encoders.metered import (
+    Budget,
+    BudgetSpentError,
+    EmbeddingStore,
+    Meter,
+    MeteredEncoder,
+)
 
-__all__ = ["Encoder", "EncoderRole", "EncoderSpec", "open_encoder", "parse_encoder"]
+__all__ = [
+    "Budget",
+    "BudgetSpentError",
+    "EmbeddingStore",
+    "Encoder",
+    "EncoderRole",
+    "EncoderSpec",
+    "Meter",
+    "MeteredEncoder",
+    "open_encoder",
+    "parse_encoder",
+]

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.options import bounds
-from vecmigrate.encoders import open_encoder
-from vecmigrate.encoders.metered import Budget, Meter, MeteredEncoder
+from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
 from vecmigrate.jobs.run import steps_of
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.jobs.steps.base import JobContext, Step, StepState

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_existing
-from vecmigrate.encoders import Encoder
-from vecmigrate.encoders.metered import BATCH, MeteredEncoder
+from vecmigrate.encoders import Encoder, MeteredEncoder
+from vecmigrate.encoders.metered import BATCH
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation import read_queries as read_texts
 from vecmigrate.evaluation.search import exact_search

@@ -15,8 +15,7 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.addresses import followed_place, followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there
-from vecmigrate.encoders import open_encoder
-from vecmigrate.encoders.metered import Budget, Meter, MeteredEncoder
+from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
 from vecmigrate.errors import (
     MismatchError,
     TerminatedError,

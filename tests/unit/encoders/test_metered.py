@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vecmigrate.connector import EncoderIdentity
-from vecmigrate.encoders.metered import (
+from vecmigrate.encoders import (
     Budget,
     BudgetSpentError,
     EmbeddingStore,
