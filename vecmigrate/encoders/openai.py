@@ -336,43 +336,31 @@ def open_encoder(spec: EncoderSpec) -> EndpointEncoder:
     UnreachableError
         Where it does not answer after retries.
     """
-    endpoint = EmbeddingsEndpoint(spec)
-    prompts = Prompts.read(spec)
-    normalize = read_flag(spec, "normalize", False)
-    batch_size = read_count(spec, "batch_size", 64)
-    probe = endpoint.embed([prompts.document + text for text in _PROBE])
-    asked = endpoint.dimensions
-    if asked is not None and probe.shape[1] != asked:
-        raise MismatchError(
-            f"{endpoint.url} answers with {probe.shape[1]} dimensions, though {asked} were asked "
-            "for",
-            remedy="Leave dimensions out, or choose a model that can shorten its vectors.",
-        )
-    identity = EncoderIdentity(
-        name=spec.name,
-        dimension=probe.shape[1],
-        prompt=prompts.document or None,
-        normalized=normalize or are_unit_length(probe),
-    )
-    return EndpointEncoder(endpoint, identity, prompts, batch_size, normalize=normalize)
+    return EndpointEncoder(spec)
 
 
 class EndpointEncoder(BaseEncoder):
     """Embeds texts over HTTP."""
 
-    def __init__(
-        self,
-        endpoint: EmbeddingsEndpoint,
-        identity: EncoderIdentity,
-        prompts: Prompts,
-        batch_size: int,
-        *,
-        normalize: bool,
-    ) -> None:
-        super().__init__(identity, endpoint.url, normalize=normalize)
-        self._endpoint = endpoint
-        self._prompts = prompts
-        self._batch_size = batch_size
+    def __init__(self, spec: EncoderSpec) -> None:
+        self._endpoint = EmbeddingsEndpoint(spec)
+        self._prompts = Prompts.read(spec)
+        self._batch_size = read_count(spec, "batch_size", 64)
+        normalize = read_flag(spec, "normalize", False)
+        probe = self._endpoint.embed([self._prompts.document + text for text in _PROBE])
+        url, asked = self._endpoint.url, self._endpoint.dimensions
+        if asked is not None and probe.shape[1] != asked:
+            raise MismatchError(
+                f"{url} answers with {probe.shape[1]} dimensions, though {asked} were asked for",
+                remedy="Leave dimensions out, or choose a model that can shorten its vectors.",
+            )
+        identity = EncoderIdentity(
+            name=spec.name,
+            dimension=probe.shape[1],
+            prompt=self._prompts.document or None,
+            normalized=normalize or are_unit_length(probe),
+        )
+        super().__init__(identity, url, normalize=normalize)
 
     def _vectors(
         self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
