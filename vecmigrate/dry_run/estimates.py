@@ -33,8 +33,6 @@ class Measured:
         Mean of the uniform sample.
     sample
         The uniform sample without anchors.
-    anchors_excluded
-        Its points that were left out for being anchors.
     candidates
         The table that the translator was chosen from.
     bought
@@ -48,7 +46,6 @@ class Measured:
     tokens_per_text: float
     anchors: AnchorSet
     sample: Sample
-    anchors_excluded: int
     translator: Translator
     candidates: list[CandidateScore]
     check: EncoderCheck | None

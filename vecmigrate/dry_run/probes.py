@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -75,53 +76,6 @@ class Probes:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """A query log fit for use, in random order, and what was left out of it."""
-
-    queries: list[Query]
-    available: int
-    without_text: int
-    duplicates: int
-    anchors_excluded: int
-
-
-def usable_log(
-    queries: Sequence[Query],
-    anchor_texts: Sequence[str | None],
-    rng: np.random.Generator,
-    *,
-    needs_texts: bool,
-) -> Log:
-    """Leave out queries without text, repeated ones, and those whose text is an anchor's."""
-    anchors = {text.strip() for text in anchor_texts if text}
-    seen: set[str] = set()
-    kept: list[Query] = []
-    without_text = duplicates = anchors_excluded = 0
-    for query in queries:
-        text = (query.text or "").strip()
-        if not text:
-            if needs_texts:
-                without_text += 1
-            else:
-                kept.append(query)
-        elif text in seen:
-            duplicates += 1
-        elif text in anchors:
-            anchors_excluded += 1
-        else:
-            seen.add(text)
-            kept.append(query)
-    order = rng.permutation(len(kept))
-    return Log(
-        queries=[kept[i] for i in order],
-        available=len(queries),
-        without_text=without_text,
-        duplicates=duplicates,
-        anchors_excluded=anchors_excluded,
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Choice:
     """Probes to be encoded.
 
@@ -131,13 +85,16 @@ class Choice:
         In the order in which they are bought for, but for the main ones, which come last.
     kind
         Of the main ones.
-    log
-        What was left out of the log; None without one.
+    available
+        Queries in the log, or documents in the corpus.
+    left_out
+        How many were left out, by reason: ``without_text``, ``duplicates``, ``anchors_excluded``.
     """
 
     asked: list[Asked]
     kind: ProbeKind
-    log: Log | None
+    available: int
+    left_out: Counter[str]
 
 
 def choose_probes(
@@ -146,6 +103,7 @@ def choose_probes(
     queries: Sequence[Query] | None,
     anchor_texts: Sequence[str | None],
     documents: Sample,
+    anchors_excluded: int,
 ) -> Choice:
     """Choose probes of each role.
 
@@ -153,6 +111,8 @@ def choose_probes(
     ----------
     documents
         A uniform sample, none of it bought for another reason.
+    anchors_excluded
+        How many were taken out of that sample for being anchors.
 
     Raises
     ------
@@ -161,21 +121,45 @@ def choose_probes(
     """
     usable = documents.usable(needs_texts=session.encoder.needs_texts)
     if queries is None:
-        return Choice(_documents(usable, shares.main, Role.MAIN), ProbeKind.DOCUMENTS, None)
+        asked = _documents(usable, shares.main, Role.MAIN)
+        left_out = Counter(anchors_excluded=anchors_excluded)
+        return Choice(asked, ProbeKind.DOCUMENTS, session.population, left_out)
     needs_texts = session.query_encoder.needs_texts
-    log = usable_log(queries, anchor_texts, session.rng(1), needs_texts=needs_texts)
-    if not log.queries:
+    log, left_out = _usable(queries, anchor_texts, needs_texts=needs_texts)
+    if not log:
         raise InputError(
-            f"none of {log.available:,} queries can be used: {log.without_text:,} have no text, "
-            f"{log.anchors_excluded:,} are anchors' own texts",
+            f"none of {len(queries):,} queries can be used: {left_out['without_text']:,} have no "
+            f"text, {left_out['anchors_excluded']:,} are anchors' own texts",
             remedy="Give a log of queries with texts.",
         )
-    main, rest = log.queries[: shares.main], log.queries[shares.main :]
+    log = [log[row] for row in session.rng(1).permutation(len(log))]
+    main, rest = log[: shares.main], log[shares.main :]
     labelled = [query for query in rest if query.relevant][: shares.labelled]
     asked = _documents(usable, shares.documents, Role.DOCUMENT)
     for role, of_role in ((Role.LABELLED, labelled), (Role.MAIN, main)):
         asked += [Asked(query.id, query.text, query.relevant, role) for query in of_role]
-    return Choice(asked, ProbeKind.QUERY_LOG, log)
+    return Choice(asked, ProbeKind.QUERY_LOG, len(queries), left_out)
+
+
+def _usable(
+    queries: Sequence[Query], anchor_texts: Sequence[str | None], *, needs_texts: bool
+) -> tuple[list[Query], Counter[str]]:
+    """Leave out queries without text, repeated ones, and those whose text is an anchor's."""
+    anchors = {(text or "").strip() for text in anchor_texts} - {""}
+    reasons = dict.fromkeys(anchors, "anchors_excluded")
+    if needs_texts:
+        reasons[""] = "without_text"
+    kept: list[Query] = []
+    left_out: Counter[str] = Counter()
+    for query in queries:
+        text = (query.text or "").strip()
+        if text in reasons:
+            left_out[reasons[text]] += 1
+            continue
+        kept.append(query)
+        if text:
+            reasons[text] = "duplicates"
+    return kept, left_out
 
 
 def _documents(sample: Sample, count: int, role: Role) -> list[Asked]:

@@ -68,7 +68,7 @@ def assemble(session: Session, measured: Measured, begun: float) -> DryRunReport
     per_probe = main.truth.recall(10).mean(axis=0)
     recall = _recall(session, main)
     upgrade = _upgrade(session, main)
-    probes = _probe_sample(session, measured)
+    probes = _probe_sample(measured)
     spending = _spending(session, measured)
     curve = cost_curve(
         main, session.description.metric, lambda share: _cost(session, measured, share), options
@@ -162,17 +162,16 @@ def _upgrade(session: Session, main: Analysis) -> Upgrade:
     )
 
 
-def _probe_sample(session: Session, measured: Measured) -> ProbeSample:
-    log = measured.choice.log
-    asked = measured.probes.asked
+def _probe_sample(measured: Measured) -> ProbeSample:
+    choice, asked = measured.choice, measured.probes.asked
     return ProbeSample(
-        kind=measured.choice.kind,
-        available=session.population if log is None else log.available,
+        kind=choice.kind,
+        available=choice.available,
         used=len(measured.probes.rows(Role.MAIN)),
         labelled=sum(bool(probe.relevant) for probe in asked if probe.role is not Role.DOCUMENT),
-        without_text=0 if log is None else log.without_text,
-        duplicates=0 if log is None else log.duplicates,
-        anchors_excluded=measured.anchors_excluded if log is None else log.anchors_excluded,
+        without_text=choice.left_out["without_text"],
+        duplicates=choice.left_out["duplicates"],
+        anchors_excluded=choice.left_out["anchors_excluded"],
     )
 
 

@@ -154,9 +154,8 @@ def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
     check = check_encoder(session, bought, first)
 
     anchor_texts = session.texts(anchors.ids) if queries is not None else []
-    choice = choose_probes(
-        session, shares, queries, anchor_texts, sample.without(bought.points.ids)
-    )
+    rest, excluded = sample.without(bought.points.ids), len(uniform) - len(sample)
+    choice = choose_probes(session, shares, queries, anchor_texts, rest, excluded)
     probes = encode_probes(session, choice.asked, sample.points)
     with session.reading("translating", payloads=translator.text_dim_ > 0) as batches:
         found = survey(session, translator, probes, batches)
@@ -165,7 +164,6 @@ def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
         tokens_per_text=tokens_per_text,
         anchors=anchors,
         sample=sample,
-        anchors_excluded=len(uniform) - len(sample),
         translator=translator,
         candidates=table,
         check=check,
