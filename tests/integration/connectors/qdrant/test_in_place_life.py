@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,12 +233,15 @@ def deleting(
 ) -> None:
     """Have points deleted between the reading and the writing of the first batch."""
     transform, left = Procrustes.transform, [ids]
+    place = move.place if isinstance(move, Move) else move
+    deletes = threading.Lock()
 
     def deleted(self: Procrustes, *given: Any, **more: Any) -> Vectors:
-        if left:
-            place = move.place if isinstance(move, Move) else move
-            with place.client() as client:
-                client.delete(name, models.PointIdsList(points=left.pop()))
+        # Several threads translate: none goes on before the points are gone.
+        with deletes:
+            if left:
+                with place.client() as client:
+                    client.delete(name, models.PointIdsList(points=left.pop()))
         return transform(self, *given, **more)
 
     monkeypatch.setattr(Procrustes, "transform", deleted)
