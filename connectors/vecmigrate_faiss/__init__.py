@@ -49,7 +49,9 @@ class FaissConnector:
         ------
         TargetExistsError
             Where the index, its sidecar or its companion is there; or, without ``restart``, what
-            an earlier run left unfinished; or another run is writing there now.
+            an earlier run left unfinished.
+        LockedError
+            If another run is writing there now.
         UsageError
             Where an option is not understood, ``?index=`` names no index that FAISS has, or the
             directory does not exist.
@@ -58,11 +60,15 @@ class FaissConnector:
         WriteError
             Where the directory cannot be written.
         """
-        return FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec, restart=restart)
+        sink = FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec)
+        sink.begin(restart=restart)
+        return sink
 
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
         """Continue what an earlier sink staged; see :class:`ResumableConnector`."""
-        return FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec, token=token)
+        sink = FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec)
+        sink.resume(token)
+        return sink
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
         """Open an index for changes; see :class:`UpdatableConnector`."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vecmigrate.connector import sync_path
 from vecmigrate_faiss.location import Location
-from vecmigrate_faiss.staging import Staging
+from vecmigrate_faiss.spool import Spool
 
 _NEW = "new"
 _NOTE = "exchange"
@@ -24,7 +24,7 @@ def new_files(location: Location) -> Path:
     return location.update / _NEW
 
 
-def exchange(location: Location, made: Staging) -> None:
+def exchange(location: Location, made: Spool) -> None:
     """Give the new files their names; the index's renaming is what counts."""
     note = location.update / _NOTE
     unfinished = note.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""Makes an index file, its sidecar and its companion from staged points."""
+"""Makes an index file, its sidecar and its companion from spooled points."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vecmigrate_faiss.index.base import FaissIndex
 from vecmigrate_faiss.index.build import Carried, Points, build_index, flat_head, flat_tail
 from vecmigrate_faiss.index.kinds import IndexSettings
 from vecmigrate_faiss.sidecars.jsonl import sidecar_lines
-from vecmigrate_faiss.staging import Staging
+from vecmigrate_faiss.spool import Spool
 
 _BUFFER = 1 << 20
 
 
 def build_files(
-    staging: Staging,
+    spool: Spool,
     settings: IndexSettings,
     metric: Metric,
     text_field: str | None,
@@ -28,32 +28,32 @@ def build_files(
     notes: tuple[str, ...] = (),
     carried: Carried | None = None,
 ) -> None:
-    """Write the three files into the staging directory, all of them durable.
+    """Write the three files into the spool's directory, all of them durable.
 
     Parameters
     ----------
     empty
-        Of a Flat index whose head the staging was told of: its file becomes the index.
+        Of a Flat index whose head the spool was told of: its file becomes the index.
     notes
         That the collection has already.
     carried
         The index that this one replaces.
     """
-    staging.sync()
-    kept = staging.kept()
-    points = Points(staging.vectors(), None if staging.named else staging.ids(), kept)
+    spool.sync()
+    kept = spool.kept()
+    points = Points(spool.vectors(), None if spool.named else spool.ids(), kept)
     made: tuple[str, ...] = ()
     if empty is not None and kept is None and (settings.id_map or points.are_numbered()):
         tail = flat_tail(empty, points.count, points.id_chunks())
-        staging.turn_into_index(flat_head(empty, points.count), tail)
+        spool.turn_into_index(flat_head(empty, points.count), tail)
     else:
-        made = build_index(staging.index, points, settings, metric, carried)
-    has_sidecar = staging.named or staging.has_payloads
+        made = build_index(spool.index, points, settings, metric, carried)
+    has_sidecar = spool.named or spool.has_payloads
     if has_sidecar:
-        ids, payloads = staging.id_lines(), staging.payload_lines()
+        ids, payloads = spool.id_lines(), spool.payload_lines()
         if kept is not None:
             ids, payloads = compress(ids, kept), compress(payloads, kept)
-        _write_lines(staging.sidecar, sidecar_lines(ids, payloads, numbered=staging.named))
+        _write_lines(spool.sidecar, sidecar_lines(ids, payloads, numbered=spool.named))
     companion = Companion(
         dimension=points.vectors.shape[1],
         cosine=metric is Metric.COSINE,
@@ -62,8 +62,8 @@ def build_files(
         notes=tuple(dict.fromkeys((*notes, *made))),
         provenance=provenance,
     )
-    _write_lines(staging.companion, [companion.model_dump_json(indent=2).encode(), b"\n"])
-    sync_path(staging.index)
+    _write_lines(spool.companion, [companion.model_dump_json(indent=2).encode(), b"\n"])
+    sync_path(spool.index)
 
 
 def _write_lines(path: Path, lines: Iterable[bytes]) -> None:

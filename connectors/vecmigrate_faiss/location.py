@@ -98,11 +98,6 @@ class Location:
         return self if number is None else Location(self.generations / number / self.index.name)
 
     @property
-    def staging(self) -> Path:
-        """The directory in which a sink collects what it is given."""
-        return self._beside(f".{self.index.name}.vecmigrate-staging")
-
-    @property
     def update(self) -> Path:
         """The directory in which changes of a finished index are made ready."""
         return self._beside(f".{self.index.name}.vecmigrate-update")

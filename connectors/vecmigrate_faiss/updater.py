@@ -28,6 +28,7 @@ from vecmigrate.connector import (
     check_dimension,
     id_array,
     take_lock,
+    writing,
 )
 from vecmigrate_faiss.exchange import complete, exchange, is_exchanged, new_files
 from vecmigrate_faiss.files import build_files
@@ -36,9 +37,8 @@ from vecmigrate_faiss.index.build import Carried, can_carry
 from vecmigrate_faiss.index.kinds import IndexSettings
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
-from vecmigrate_faiss.sink import writing
 from vecmigrate_faiss.source import FaissSource
-from vecmigrate_faiss.staging import Staging
+from vecmigrate_faiss.spool import Spool
 
 _READ = 8192
 
@@ -108,7 +108,9 @@ class FaissUpdater(Updater):
 
     def _publish(self) -> None:
         described = self._description
-        made = Staging(new_files(self._location), described.dimension)
+        folder = new_files(self._location)
+        folder.mkdir()
+        made = Spool(folder, described.dimension)
         try:
             with FaissSource(self._uri, self._location) as old:
                 origins = []
@@ -128,7 +130,7 @@ class FaissUpdater(Updater):
         finally:
             if is_exchanged(self._location):
                 # The index has the name already: what lies here belongs to it.
-                made.suspend()
+                made.close()
             else:
                 made.discard()
 
@@ -161,7 +163,8 @@ class Changes:
     """
 
     def __init__(self, directory: Path, dimension: int) -> None:
-        self._staging = Staging(directory, dimension)
+        directory.mkdir()
+        self._spool = Spool(directory, dimension)
         self._ids: list[IdArray] = []
         self._values: list[Int64s] = []
 
@@ -170,8 +173,8 @@ class Changes:
 
     def upsert(self, batch: VectorBatch, vectors: Vectors) -> None:
         """Note points with ``vectors`` in place of the batch's own."""
-        first = self._staging.count + 1
-        self._staging.append(batch, vectors)
+        first = self._spool.count + 1
+        self._spool.append(batch, vectors)
         self._ids.append(batch.ids.copy())
         self._values.append(np.arange(first, first + len(batch), dtype=np.int64))
 
@@ -186,12 +189,12 @@ class Changes:
         With each comes ``(n,)`` int64: the number that a point has among all of ``batches``, -1
         where it has a new vector.
         """
-        self._staging.sync()
-        vectors, payloads = self._staging.vectors(), _Lines(self._staging)
+        self._spool.sync()
+        vectors, payloads = self._spool.vectors(), _Lines(self._spool)
         hashed = any(ids.dtype != np.int64 for ids in self._ids)
         table = self._table(hashed)
         # An index has ids of one kind; where its own are no integers, those of changes are hashed.
-        left = np.ones(self._staging.count + 1, dtype=bool)
+        left = np.ones(self._spool.count + 1, dtype=bool)
         read = 0
         for batch in batches:
             origins = np.arange(read, read + len(batch), dtype=np.int64)
@@ -223,7 +226,7 @@ class Changes:
 
     def discard(self) -> None:
         """Remove them; may be called again."""
-        self._staging.discard()
+        self._spool.discard()
 
     def _table(self, hashed: bool) -> IdTable:
         keys = np.concatenate([_keys(ids, hashed) for ids in self._ids])[::-1]
@@ -235,14 +238,14 @@ class Changes:
 class _Lines:
     """Payloads by row."""
 
-    def __init__(self, staging: Staging) -> None:
-        self.there = staging.has_payloads
+    def __init__(self, spool: Spool) -> None:
+        self.there = spool.has_payloads
         self._text: mmap.mmap | None = None
         self._bounds: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
         if self.there:
-            with staging.payload_file.open("rb") as file:
+            with spool.payload_file.open("rb") as file:
                 self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                lengths = np.fromiter((len(line) for line in file), np.int64, staging.count)
+                lengths = np.fromiter((len(line) for line in file), np.int64, spool.count)
             self._bounds = np.concatenate(([0], np.cumsum(lengths)))
 
     def __getitem__(self, row: int) -> Payload:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,10 +17,11 @@ from vecmigrate.connector import (
     Metric,
     StoreURI,
     UsageError,
-    VecmigrateError,
-    WriteError,
     name_some,
+    staging_folder,
+    told_as,
 )
+from vecmigrate.connector import writing as writing_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,9 @@ class Place:
     uri: StoreURI
     path: Path
 
-    @property
-    def staging(self) -> Path:
-        """The folder in which the target is made ready: beside it, so on the same disk."""
-        return self.path.with_name(f".{self.path.name}.vecmigrate-staging")
-
     def refuse_unfinished(self) -> None:
         """Raise :class:`InputError` where a migration to here is not over."""
-        if not self.path.exists() and self.staging.is_dir():
+        if not self.path.exists() and staging_folder(self.path).is_dir():
             raise InputError(
                 f"{self.uri} is unfinished", remedy="Run its migration again, which continues it."
             )
@@ -181,35 +177,16 @@ def _is_integer(text: str) -> bool:
     return len(text) < 19 and text.lstrip("-").isdecimal() and str(int(text)) == text
 
 
-@contextmanager
-def reading(what: object) -> Iterator[None]:
+def reading(what: object) -> AbstractContextManager[None]:
     """Raise what cannot be read as :class:`InputError`, naming ``what``, a file."""
-    try:
-        yield
-    except VecmigrateError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{what} cannot be read: {_reason(error)}",
-            remedy="Check that the file is whole, of the format that the URI says, and readable.",
-        ) from error
+    return told_as(
+        InputError,
+        f"{what} cannot be read",
+        "Check that the file is whole, of the format that the URI says, and readable.",
+        (pa.ArrowException, OSError, ValueError),
+    )
 
 
-@contextmanager
-def writing(what: object) -> Iterator[None]:
+def writing(what: object) -> AbstractContextManager[None]:
     """Raise what the disk refuses as :class:`WriteError`, naming ``what``, the target."""
-    try:
-        yield
-    except VecmigrateError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise WriteError(
-            f"{what} cannot be written: {_reason(error)}",
-            remedy="Free disk space or mend the permissions, and run again.",
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return writing_to(what, (pa.ArrowException,))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vecmigrate.connector import MismatchError, sync_path
+from vecmigrate.connector import MismatchError, StoreURI, sync_path
 
 _BUFFER = 1 << 20
 
@@ -78,3 +79,37 @@ class Spool:
         """Let go; may be called again."""
         with suppress(OSError):  # what a full disk did not take is not needed any more
             self._file.close()
+
+
+class Checkpoint(BaseModel):
+    """What is to be kept of the staged rows.
+
+    Attributes
+    ----------
+    parts
+        Files that are whole.
+    rows, size
+        Rows, and bytes, of the spool of those that are in none yet; no bytes where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: int = Field(default=0, ge=0)
+    rows: int = Field(default=0, ge=0)
+    size: int = Field(default=0, ge=0)
+
+    @classmethod
+    def parse(cls, token: str, uri: StoreURI) -> Checkpoint:
+        """Read a token back.
+
+        Raises
+        ------
+        MismatchError
+            Where it is none.
+        """
+        try:
+            return cls.model_validate_json(token)
+        except ValidationError as error:
+            raise MismatchError(
+                f"{token!r} is no checkpoint of {uri}", remedy="Start over with --restart."
+            ) from error

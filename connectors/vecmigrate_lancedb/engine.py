@@ -5,17 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from vecmigrate.connector import (
-    InputError,
-    MissingDependencyError,
-    VecmigrateError,
-    WriteError,
-)
+from vecmigrate.connector import InputError, MissingDependencyError, told_as
+from vecmigrate.connector import writing as writing_to
 
 FAILURES = (ValueError, RuntimeError, OSError)
 """What LanceDB raises for all that can go wrong."""
@@ -50,32 +45,20 @@ def reason(error: BaseException) -> str:
     return _WHERE_IN_RUST.sub("", lines[0].strip()).rstrip(".")
 
 
-@contextmanager
-def reading(what: object) -> Iterator[None]:
+def reading(what: object) -> AbstractContextManager[None]:
     """Raise what LanceDB cannot read as :class:`InputError`."""
-    try:
-        yield
-    except VecmigrateError:
-        raise
-    except FAILURES as error:
-        raise InputError(
-            f"{what} cannot be read: {reason(error)}",
-            remedy="Check that it is a LanceDB table and that nobody cleans up its versions now.",
-        ) from error
+    return told_as(
+        InputError,
+        f"{what} cannot be read",
+        "Check that it is a LanceDB table and that nobody cleans up its versions now.",
+        FAILURES,
+        reason,
+    )
 
 
-@contextmanager
-def writing(what: object) -> Iterator[None]:
+def writing(what: object) -> AbstractContextManager[None]:
     """Raise what LanceDB or the disk refuses as :class:`WriteError`."""
-    try:
-        yield
-    except VecmigrateError:
-        raise
-    except FAILURES as error:
-        raise WriteError(
-            f"{what} cannot be written: {reason(error)}",
-            remedy="Check the folder and its free space.",
-        ) from error
+    return writing_to(what, FAILURES, reason)
 
 
 def open_table(database: Path, name: str) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +16,22 @@ from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
     Sink,
+    Staging,
     TargetSpec,
     UsageError,
     VectorBatch,
     arrow,
     check_dimension,
+    sync_path,
 )
 from vecmigrate_lancedb.columns import Settings, infer_fields
-from vecmigrate_lancedb.engine import load, writing
+from vecmigrate_lancedb.engine import load, open_table, writing
 from vecmigrate_lancedb.index import index_for, make_index
 from vecmigrate_lancedb.marks import Mark, mark_of
 from vecmigrate_lancedb.place import Place
 from vecmigrate_lancedb.source import DISTANCES, LanceSource, RowWriter
-from vecmigrate_lancedb.staging import Staging
 
-_NO_TABLE = "0"
+_NO_TABLE = 0
 
 
 class LanceSink(Sink):
@@ -52,33 +55,44 @@ class LanceSink(Sink):
         given = spec.settings if spec.store == "lancedb" else {}
         self._settings = Settings.parse(given, "the LanceDB table")
         self._index = index_for(place, self._settings.index)
-        self._staging = Staging(place)
+        self._staging = Staging(place.uri, place.table, spec, folder=place.staging)
+        self._synced: set[Path] = set()
         self._table: Any = None
         self._rows: RowWriter | None = None
-        self._done = False
 
     def begin(self, *, restart: bool) -> None:
         """Begin an empty table; see :meth:`Connector.open_sink`."""
-        self._staging.begin(self._spec, restart=restart)
+        with writing(self._place.uri):
+            self._place.database.mkdir(parents=True, exist_ok=True)
+        self._staging.begin(restart=restart)
 
     def resume(self, token: str) -> None:
         """Take the table back to what it was at a checkpoint."""
-        self._staging.resume(self._spec)
         if not (token.isascii() and token.isdecimal()):
-            raise UsageError(
-                f"{token!r} is no checkpoint of {self._place.uri}", remedy="Start over."
+            raise MismatchError(
+                f"{token!r} is no checkpoint of {self._place.uri}",
+                remedy="Start over with --restart.",
             )
-        if token == _NO_TABLE:
-            self._staging.begin(self._spec, restart=True)
+        self._staging.resume()
+        try:
+            with writing(self._place.uri):
+                self._go_back(int(token))
+        except BaseException:
+            self.suspend()
+            raise
+
+    def _go_back(self, version: int) -> None:
+        if version == _NO_TABLE:
+            self._staging.clear()
             return
-        with writing(self._place.uri):
-            table = self._staging.open_table()
-            mark = mark_of(table.schema) if table is not None else None
-            if table is None or mark is None or not go_back(table, int(token)):
-                raise MismatchError(
-                    f"the checkpoint {token} of {self._place.uri} is not there any more",
-                    remedy="Start over with --restart.",
-                )
+        made = self._made
+        table = open_table(made.parent, self._place.name) if made.is_dir() else None
+        mark = mark_of(table.schema) if table is not None else None
+        if table is None or mark is None or not go_back(table, version):
+            raise MismatchError(
+                f"the checkpoint {version} of {self._place.uri} is not there any more",
+                remedy="Start over with --restart.",
+            )
         self._table, self._rows = table, RowWriter(self._place, table.schema, mark)
 
     def write(self, batch: VectorBatch) -> None:
@@ -91,12 +105,12 @@ class LanceSink(Sink):
 
     def checkpoint(self) -> str:
         if self._table is None:
-            return _NO_TABLE
-        self._staging.sync()
+            return str(_NO_TABLE)
+        self._sync()
         return str(self._table.version)
 
     def suspend(self) -> None:
-        self._done = True
+        self._staging.suspend()
 
     def finish(self) -> CollectionDescription:
         empty = np.empty((0, self._spec.dimension), np.float32)
@@ -110,14 +124,29 @@ class LanceSink(Sink):
                     distance = DISTANCES[self._spec.metric]
                     make_index(self._table, mark.vector, self._index, distance, self._place)
                 self._table.create_index(mark.id, config=load("lancedb.index").BTree())
-        self._staging.publish()
-        self._done = True
+        self._sync()
+        self._staging.publish(self._made)
         return LanceSource(self._place.uri).describe()
 
     def abort(self) -> None:
-        if not self._done:
-            self._staging.remove()
-        self._done = True
+        self._staging.discard()
+
+    @property
+    def _made(self) -> Path:
+        """The folder of the table until it has its name."""
+        return self._staging.path / self._place.table.name
+
+    def _sync(self) -> None:
+        """Bring to the disk all that is not there yet.
+
+        LanceDB never changes a file that it has made, but for a hint which it can do without.
+        """
+        with writing(self._place.uri):
+            for folder, folders, names in os.walk(self._staging.path):
+                new = {Path(folder, name) for name in (*folders, *names)} - self._synced
+                for path in [*new, Path(folder)] if new else ():
+                    sync_path(path)
+                self._synced |= new
 
     def _mark(self) -> Mark:
         return Mark(

@@ -6,6 +6,7 @@ entry-point name being the URI scheme. ``vecmigrate.connector.conformance`` test
 
 from __future__ import annotations
 
+from vecmigrate.connector.failures import told_as, writing
 from vecmigrate.connector.protocols import (
     Connector,
     ResumableConnector,
@@ -22,6 +23,7 @@ from vecmigrate.connector.source import (
     read_token,
     steps,
 )
+from vecmigrate.connector.staging import Staging, staging_folder
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.updater import Updater
 from vecmigrate.connector.uri import StoreURI, parse_uri
@@ -99,6 +101,7 @@ __all__ = [
     "RowRange",
     "Sink",
     "Source",
+    "Staging",
     "StoreURI",
     "Switcher",
     "SwitchingConnector",
@@ -133,7 +136,10 @@ __all__ = [
     "payload_json",
     "read_cursor",
     "read_token",
+    "staging_folder",
     "steps",
     "sync_path",
     "take_lock",
+    "told_as",
+    "writing",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -68,21 +69,25 @@ def sync_path(path: Path) -> None:
         os.close(handle)
 
 
-def take_lock(path: Path, taken: VecmigrateError) -> IO[bytes]:
+def take_lock(path: Path, taken: VecmigrateError) -> FileIO:
     """Lock a file, made where it is not there, until it is closed; the process's end closes it.
 
     Raises
     ------
     VecmigrateError
-        ``taken``, where another process, or another lock of this one, has it.
+        ``taken``, if another process, or another lock of this one, has it.
+    OSError
     """
-    lock = path.open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise taken from error
-    return lock
+    with ExitStack() as closing:
+        # Unbuffered, so that closing it has nothing left to write.
+        lock = closing.enter_context(path.open("ab", buffering=0))
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Without a name it is one that its holder removed at the end, and guards nothing.
+            if os.fstat(lock.fileno()).st_nlink:
+                closing.pop_all()
+                return lock
+    raise taken
 
 
 _PARTS_REMEDY = "Free disk space, or name another folder with --parts; the same command continues."

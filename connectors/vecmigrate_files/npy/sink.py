@@ -16,6 +16,7 @@ from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
     Sink,
+    Staging,
     TargetSpec,
     VectorBatch,
     arrow,
@@ -28,8 +29,7 @@ from vecmigrate_files.npy.output import VectorFile
 from vecmigrate_files.npy.place import NpyMark, NpyPlace
 from vecmigrate_files.npy.source import NpySource
 from vecmigrate_files.place import Place, writing
-from vecmigrate_files.spool import Spool
-from vecmigrate_files.staging import Checkpoint, Staging
+from vecmigrate_files.spool import Checkpoint, Spool
 
 _IDS_A_STEP = 1 << 16
 
@@ -46,7 +46,7 @@ class NpySink(Sink):
         self._place, self._spec = place, spec
         self._names = NpyPlace(place)
         self._names.check_target()
-        self._staging = Staging(place, spec, beside=self._names.files())
+        self._staging = Staging(place.uri, place.path, spec, beside=self._names.files())
         self._spool: Spool | None = None
         self._vectors: VectorFile | None = None
 

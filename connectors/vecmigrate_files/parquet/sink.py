@@ -13,6 +13,7 @@ from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
     Sink,
+    Staging,
     TargetSpec,
     VectorBatch,
     arrow,
@@ -31,8 +32,7 @@ from vecmigrate_files.parquet.files import (
 )
 from vecmigrate_files.parquet.source import ParquetSource
 from vecmigrate_files.place import SUFFIXES, Place, writing
-from vecmigrate_files.spool import Spool
-from vecmigrate_files.staging import Checkpoint, Staging
+from vecmigrate_files.spool import Checkpoint, Spool
 
 GROUPS_A_PART = 16
 
@@ -57,7 +57,7 @@ class ParquetSink(Sink):
         )
         self._one_file = place.path.suffix in SUFFIXES
         self._group = group_rows(spec.dimension)
-        self._staging = Staging(place, spec)
+        self._staging = Staging(place.uri, place.path, spec)
         self._parts = self._parts_at_last_checkpoint = 0
         self._spool: Spool | None = None
         self._schema: Any = None

@@ -35,6 +35,7 @@ from vecmigrate.connector import (
     CollectionDescription,
     IdKind,
     InputError,
+    LockedError,
     Metric,
     MismatchError,
     Provenance,
@@ -383,19 +384,18 @@ import os, signal, sys
 import numpy as np
 from vecmigrate import open_sink
 from vecmigrate.connector import Metric, TargetSpec, VectorBatch
-from pathlib import Path
 
 spec = TargetSpec(dimension=4, metric=Metric.EUCLID)
 sink = open_sink("faiss:" + sys.argv[1], spec)
 sink.write(VectorBatch(np.arange(9), np.ones((9, 4), np.float32), [{"old": True}] * 9))
 if sys.argv[2] == "publishing":
     # Dies when the index is about to get its name, all else having its own.
-    replace = Path.replace
-    def until_the_index(self, target):
-        if str(target) == sys.argv[1]:
+    link = os.link
+    def until_the_index(made, name):
+        if str(name) == sys.argv[1]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return replace(self, target)
-    Path.replace = until_the_index
+        link(made, name)
+    os.link = until_the_index
     sink.finish()
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -426,7 +426,7 @@ def test_two_runs_cannot_write_at_once(tmp_path: Path) -> None:
     with open_sink(uri, PLAIN) as sink:
         sink.write(points([1]))
         for restart in (False, True):
-            with pytest.raises(TargetExistsError):
+            with pytest.raises(LockedError):
                 open_sink(uri, PLAIN, restart=restart)
         sink.write(points([2]))
         assert sink.finish().count == 2
@@ -454,7 +454,7 @@ def test_an_index_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None
 
 
 def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no directory"):
+    with pytest.raises(UsageError):
         open_sink(f"faiss:{tmp_path}/none/a.faiss", PLAIN)
 
 

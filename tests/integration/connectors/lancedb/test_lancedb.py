@@ -294,7 +294,7 @@ def test_a_run_killed_just_after_publishing_is_known_to_be_done(
         def die(self: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("vecmigrate_lancedb.staging.Staging.remove", die)
+        patch.setattr("vecmigrate.connector.Staging.discard", die)
         with pytest.raises(KeyboardInterrupt):
             migrate(source, target, tmp_path / "translator", state=tmp_path / "s")
     assert (tmp_path / "db" / ".vecmigrate-new").is_dir()

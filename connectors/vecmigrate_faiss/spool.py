@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
@@ -18,12 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from vecmigrate.connector import (
     MismatchError,
-    TargetExistsError,
     VectorBatch,
     Vectors,
     id_array,
     sync_path,
-    take_lock,
 )
 from vecmigrate_faiss.lookup import Int64s
 
@@ -31,7 +29,6 @@ _BUFFER = 1 << 20
 _READ_ROWS = 1 << 16
 _EMPTY = b"{}\n"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=dict).encode
-_LOCK, _RUN, _PUBLISHING, _INDEX = "lock", "run", "publishing", "index"
 _encode_ascii = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 
 
@@ -43,7 +40,7 @@ class _Checkpoint(BaseModel):
     sizes: dict[str, int]
 
 
-class Staging:
+class Spool:
     """A directory with all rows in the order of writing: vectors, ids, payloads.
 
     Ids are kept as int64 until one comes that is none; from then on as JSON lines.
@@ -54,96 +51,51 @@ class Staging:
         Rows, an id written again counting again.
     named
         True where an id is not int64.
-    was_publishing
-        True where an earlier run left the directory after :meth:`mark_publishing`.
 
     Parameters
     ----------
-    run
-        Names who writes: what it left behind before is begun anew, like what holds nothing.
-    token
-        From :meth:`checkpoint` of an earlier run: continue there.
     head
         What the index will hold before its vectors, where these are all else that it holds or come
         first: see :meth:`turn_into_index`.
-
-    Raises
-    ------
-    TargetExistsError
-        Where the directory is there, another run's, and ``restart`` is false, or in use.
-    MismatchError
-        Where what ``token`` tells of is not there any more.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        dimension: int,
-        *,
-        run: str | None = None,
-        restart: bool = False,
-        token: str | None = None,
-        head: bytes = b"",
-    ) -> None:
+    def __init__(self, directory: Path, dimension: int, *, head: bytes = b"") -> None:
         self._directory = directory
         self._head = head
         self._dimension = dimension
         self.count = 0
         self.named = False
         self._files: dict[Path, IO[bytes]] = {}
-        if token is not None:
-            self._continue(token)
-            return
-        directory.mkdir(exist_ok=True)
-        self._lock = _take_lock(self._directory)
-        try:
-            if not (restart or self._is_free_for(run)):
-                raise TargetExistsError(
-                    f"an earlier run left {directory} unfinished", remedy="Run again with restart."
-                )
-            self.was_publishing = self._marker.exists()
-            self._remove_parts()
-            self._run.write_text(run or "", encoding="utf-8")
-        except BaseException:
-            self._lock.close()
-            raise
 
-    def _continue(self, token: str) -> None:
-        """Go back to a checkpoint: cut off or remove what came after it."""
+    def go_back(self, token: str) -> Collection[str]:
+        """Go back to a checkpoint, and return the names of the files that belong to it.
+
+        What else lies in the directory is to be removed.
+
+        Raises
+        ------
+        MismatchError
+            Where what ``token`` tells of is not there any more.
+        """
         try:
             marked = _Checkpoint.model_validate_json(token)
         except ValidationError as error:
             raise MismatchError(
                 f"{token!r} is no checkpoint of {self._directory}", remedy="Start over."
             ) from error
-        if not self._directory.exists():
+        self._turn_back(marked)
+        paths = {self._directory / name: size for name, size in marked.sizes.items()}
+        lost = [p.name for p, size in paths.items() if not p.exists() or p.stat().st_size < size]
+        if lost:
             raise MismatchError(
-                f"nothing is left of the unfinished run in {self._directory}",
+                f"{self._directory} has lost {', '.join(lost)}",
                 remedy="Start over with --restart.",
             )
-        self._lock = _take_lock(self._directory)
-        self.was_publishing = self._marker.exists()
-        try:
-            self._turn_back(marked)
-            for path in self._directory.iterdir():
-                size = marked.sizes.get(path.name)
-                if size is not None and path.stat().st_size >= size:
-                    os.truncate(path, size)
-                elif path.name not in (_LOCK, _RUN, _PUBLISHING):
-                    path.unlink()
-            missing = [name for name in marked.sizes if not (self._directory / name).exists()]
-            if missing:
-                raise MismatchError(
-                    f"{self._directory} has lost {', '.join(missing)}",
-                    remedy="Start over with --restart.",
-                )
-        except BaseException:
-            self._lock.close()
-            raise
-        self.count, self.named = marked.count, marked.named
-        for name in marked.sizes:
-            path = self._directory / name
+        for path, size in paths.items():
+            os.truncate(path, size)
             self._files[path] = path.open("ab", _BUFFER)
+        self.count, self.named = marked.count, marked.named
+        return marked.sizes
 
     def _turn_back(self, marked: _Checkpoint) -> None:
         """Undo :meth:`turn_into_index`, where a kill came between it and the publication."""
@@ -158,23 +110,10 @@ class Staging:
         if self.index.exists() and not self._vectors.exists():
             self.index.rename(self._vectors)
 
-    def _is_free_for(self, run: str | None) -> bool:
-        """True where the directory holds nothing, or what ``run`` left there."""
-        names = {path.name for path in self._directory.iterdir()}
-        if names <= {_LOCK, _RUN}:
-            return True
-        return _RUN in names and run not in (None, "") and self._run.read_text("utf-8") == run
-
-    def _remove_parts(self) -> None:
-        """Remove all but what tells whose the directory is."""
-        for path in self._directory.iterdir():
-            if path.name not in (_LOCK, _RUN, _PUBLISHING):
-                path.unlink()
-
     @property
     def index(self) -> Path:
         """Where to build the index."""
-        return self._directory / _INDEX
+        return self._directory / "index"
 
     @property
     def sidecar(self) -> Path:
@@ -223,28 +162,18 @@ class Staging:
         sizes = {path.name: path.stat().st_size for path in self._files}
         return _Checkpoint(count=self.count, named=self.named, sizes=sizes).model_dump_json()
 
-    def suspend(self) -> None:
-        """Leave the directory for a later run; may be called again."""
+    def close(self) -> None:
+        """Let go of the files; may be called again."""
         for file in self._files.values():
+            # What a full disk did not take is thrown away, or written again.
             with suppress(OSError):
                 file.close()
-        self._lock.close()
 
     def sync(self) -> None:
         """Bring everything to the disk."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-
-    def mark_publishing(self) -> None:
-        """Note that files now at the target's names, the index excepted, are this sink's."""
-        self._marker.touch()
-        sync_path(self._directory)
-
-    def clear_mark(self) -> None:
-        """Forget :meth:`mark_publishing`."""
-        self._marker.unlink(missing_ok=True)
-        self.was_publishing = False
 
     def vectors(self) -> Vectors:
         """Return ``(count, d)`` float32, mapped."""
@@ -314,25 +243,8 @@ class Staging:
 
     def discard(self) -> None:
         """Remove the directory; may be called again."""
-        for file in self._files.values():
-            # What a full disk did not take is thrown away like the rest.
-            with suppress(OSError):
-                file.close()
-        if not self._lock.closed:
-            # Last what tells whose it is: a kill in between must not leave a stranger's directory.
-            with suppress(OSError):
-                self._remove_parts()
-                self._marker.unlink(missing_ok=True)
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._lock.close()
-
-    @property
-    def _run(self) -> Path:
-        return self._directory / _RUN
-
-    @property
-    def _marker(self) -> Path:
-        return self._directory / _PUBLISHING
+        self.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
     def _vectors(self) -> Path:
@@ -368,25 +280,6 @@ class Staging:
             names.writelines(line + b"\n" for line in self.id_lines())
             self.named = True
         self._file(self._names).writelines(lines)
-
-
-def remove_spent(directory: Path) -> None:
-    """Remove what is left of a run whose index has its name already, unless it is in use."""
-    if not directory.exists():
-        return
-    try:
-        lock = _take_lock(directory)
-    except TargetExistsError:
-        return
-    with lock:
-        names = {path.name for path in directory.iterdir()}
-        if names <= {_LOCK, _RUN} or (_PUBLISHING in names and _INDEX not in names):
-            shutil.rmtree(directory)
-
-
-def _take_lock(directory: Path) -> IO[bytes]:
-    taken = TargetExistsError(f"another run is writing to {directory}", remedy="Let it finish.")
-    return take_lock(directory / _LOCK, taken)
 
 
 def _id_line(point_id: Any) -> bytes:
