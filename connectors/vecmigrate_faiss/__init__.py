@@ -27,7 +27,7 @@ SOURCE_OPTIONS = ("sidecar", "id", "table", "text", *SINK_OPTIONS)
 UPDATER_OPTIONS = ("text", *SINK_OPTIONS)
 
 
-class FaissConnector:
+class FaissConnector(SwitchingConnector):
     """Opens FAISS index files, with texts and payloads in a sidecar, or in a framework's folder."""
 
     def open_source(self, uri: StoreURI) -> Source:
@@ -79,4 +79,4 @@ class FaissConnector:
         return FaissSwitcher()
 
 
-connector: SwitchingConnector = FaissConnector()
+connector = FaissConnector()

@@ -25,9 +25,6 @@ from vecmigrate_faiss.source import FaissSource
 class FaissSwitcher(Switcher):
     """Moves symbolic links; see :mod:`vecmigrate_faiss.generations` for how."""
 
-    def spelled(self, uri: StoreURI) -> str:
-        return _uri(canonical(Location(Path(uri.location))))
-
     def current(self, name: StoreURI) -> str | None:
         location = Location(Path(name.location))
         found = canonical(location)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import Provenance, Sink, Source, StoreURI, TargetSpec, Updater
+from vecmigrate.connector import Connector, Provenance, Sink, Source, StoreURI, TargetSpec, Updater
 from vecmigrate_files.npy.place import OPTIONS as NPY_OPTIONS
 from vecmigrate_files.npy.sink import NpySink
 from vecmigrate_files.npy.source import NpySource
@@ -14,7 +14,7 @@ from vecmigrate_files.place import place_of
 __all__ = ["npy_connector", "parquet_connector"]
 
 
-class ParquetConnector:
+class ParquetConnector(Connector):
     """Parquet files on this disk, as ``parquet:FILE_OR_FOLDER``."""
 
     def open_source(self, uri: StoreURI) -> Source:
@@ -34,7 +34,7 @@ class ParquetConnector:
         return ParquetUpdater(place_of(uri, OPTIONS), provenance)
 
 
-class NpyConnector:
+class NpyConnector(Connector):
     """Arrays of NumPy's on this disk, as ``npy:FILE.npy``."""
 
     def open_source(self, uri: StoreURI) -> Source:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import Provenance, Sink, Source, StoreURI, TargetSpec, Updater
-from vecmigrate_lancedb.place import place_of
+from vecmigrate.connector import Connector, Provenance, Sink, Source, StoreURI, TargetSpec, Updater
+from vecmigrate_lancedb.place import SUFFIX, place_of
 from vecmigrate_lancedb.sink import LanceSink
 from vecmigrate_lancedb.source import LanceSource
 from vecmigrate_lancedb.updater import LanceUpdater
@@ -11,8 +11,11 @@ from vecmigrate_lancedb.updater import LanceUpdater
 __all__ = ["connector"]
 
 
-class LanceConnector:
+class LanceConnector(Connector):
     """Tables of LanceDB databases on this disk, as ``lancedb:DATABASE/TABLE``."""
+
+    def canonical(self, uri: StoreURI) -> str:
+        return uri.canonical().removesuffix(SUFFIX)
 
     def open_source(self, uri: StoreURI) -> Source:
         return LanceSource(uri)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from vecmigrate.connector import (
     Connector,
     Provenance,
-    ResumableConnector,
     Sink,
     Source,
     StoreURI,
@@ -24,13 +23,19 @@ from vecmigrate.connector import (
     Updater,
     UsageError,
 )
-from vecmigrate_qdrant.location import is_in_place
+from vecmigrate_qdrant.access.places import collection_uri
+from vecmigrate_qdrant.location import REACHING, is_in_place, parse_location
 
 __all__ = ["connector", "edge_connector", "snapshot_connector"]
 
 
-class _QdrantConnector:
-    """Satisfies :class:`vecmigrate.connector.SwitchingConnector`."""
+class _QdrantConnector(SwitchingConnector):
+    """Collections on a server, or in embedded storage."""
+
+    reaching = frozenset(REACHING)
+
+    def canonical(self, uri: StoreURI) -> str:
+        return collection_uri(parse_location(uri))
 
     def open_source(self, uri: StoreURI) -> Source:
         # qdrant-client takes half a second to import: only once a collection is opened.
@@ -64,8 +69,8 @@ class _QdrantConnector:
         return QdrantSwitcher()
 
 
-class _EdgeConnector:
-    """Satisfies :class:`vecmigrate.connector.Connector`; nothing leads readers of a directory."""
+class _EdgeConnector(Connector):
+    """Directories of Qdrant's own engine; nothing leads their readers elsewhere."""
 
     open_source = _QdrantConnector.open_source
     open_updater = _QdrantConnector.open_updater
@@ -81,8 +86,8 @@ class _EdgeConnector:
         return QdrantSink(uri, spec, token=token)
 
 
-class _SnapshotConnector:
-    """Satisfies :class:`vecmigrate.connector.Connector`, for reading alone."""
+class _SnapshotConnector(Connector):
+    """Snapshots of a server's collections, for reading alone."""
 
     open_source = _QdrantConnector.open_source
 
@@ -100,6 +105,6 @@ class _SnapshotConnector:
         )
 
 
-connector: SwitchingConnector = _QdrantConnector()
-edge_connector: ResumableConnector = _EdgeConnector()
-snapshot_connector: Connector = _SnapshotConnector()
+connector = _QdrantConnector()
+edge_connector = _EdgeConnector()
+snapshot_connector = _SnapshotConnector()

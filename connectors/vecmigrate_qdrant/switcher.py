@@ -22,7 +22,6 @@ from vecmigrate_qdrant.describe import count_points, existing_collection
 from vecmigrate_qdrant.in_place import remove_vector
 from vecmigrate_qdrant.location import (
     IN_PLACE,
-    REACHING,
     VECTOR,
     EmbeddedLocation,
     ServerLocation,
@@ -35,11 +34,6 @@ from vecmigrate_qdrant.points import UNNAMED, Only, choose_vector, dense_params
 
 class QdrantSwitcher(Switcher):
     """Moves aliases; Qdrant carries out the changes of one request together."""
-
-    reaching = frozenset(REACHING)
-
-    def spelled(self, uri: StoreURI) -> str:
-        return collection_uri(parse_location(uri), parse_location(uri).collection)
 
     def current(self, name: StoreURI) -> str | None:
         location = parse_location(name)

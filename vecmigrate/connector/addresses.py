@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from vecmigrate.connector.registry import find_switcher
-from vecmigrate.connector.uri import VECTOR, parse_uri
+from vecmigrate.connector.registry import CONNECTORS, find_switcher, load_plugin
+from vecmigrate.connector.uri import VECTOR, StoreURI, parse_uri
 
 
 def followed_uri(collection: str) -> str:
@@ -36,9 +36,16 @@ def canonical_place(uri: str) -> str:
 
 
 def collection_of(uri: str) -> str:
-    """Return the one spelling of the collection that a URI names, or names a vector of."""
-    switcher = find_switcher(uri)
-    return switcher.spelled(parse_uri(uri)) if switcher else uri.partition("?")[0]
+    """Return the one spelling of the collection that a URI names, or names a vector of.
+
+    See :meth:`Connector.canonical`. A connector of a third party may have none; before there was
+    one, a switcher told the spelling.
+    """
+    parsed = parse_uri(uri)
+    connector = load_plugin(CONNECTORS, parsed.scheme)
+    if hasattr(connector, "canonical"):
+        return str(connector.canonical(parsed))
+    return str(getattr(find_switcher(uri), "spelled", StoreURI.canonical)(parsed))
 
 
 def canonical_uri(uri: str) -> str:
@@ -46,12 +53,15 @@ def canonical_uri(uri: str) -> str:
 
     However it is reached: by gRPC as by REST.
     """
-    switcher = find_switcher(uri)
-    if switcher is None:
-        return uri
+    connector = load_plugin(CONNECTORS, parse_uri(uri).scheme)
     options = [
         option
         for option in filter(None, uri.partition("?")[2].split("&"))
-        if option.partition("=")[0] not in switcher.reaching
+        if option.partition("=")[0] not in getattr(connector, "reaching", ())
     ]
-    return switcher.spelled(parse_uri(uri)) + ("?" if options else "") + "&".join(options)
+    return collection_of(uri) + ("?" if options else "") + "&".join(options)
+
+
+def former_uri(uri: str) -> str:
+    """Return what :func:`canonical_uri` was before: as given, for a store without a switcher."""
+    return uri if find_switcher(uri) is None else canonical_uri(uri)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
@@ -62,7 +62,33 @@ class UpdatableConnector(Protocol):
 
 
 class Connector(Protocol):
-    """Opens collections of one store."""
+    """Opens collections of one store.
+
+    An object without :meth:`canonical` gets :meth:`StoreURI.canonical`, and one without
+    :attr:`reaching` has no such options.
+
+    Attributes
+    ----------
+    reaching
+        Options of a URI that say how a collection is reached, not which one or what of it: a job
+        that was begun with others is continued.
+    """
+
+    reaching: ClassVar[frozenset[str]] = frozenset()
+
+    def canonical(self, uri: StoreURI) -> str:
+        """Return the one name of a collection, without options: the same from any directory.
+
+        By this text two collections are compared, and jobs, locks and records found again. It is
+        that of the collection, whichever of its vectors the URI names. Nothing need be there, and
+        nothing is asked of a server.
+
+        Raises
+        ------
+        UsageError
+            If the URI is not understood.
+        """
+        return uri.canonical()
 
     def open_source(self, uri: StoreURI) -> Source:
         """Open a collection for reading.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from vecmigrate.connector.uri import StoreURI
 from vecmigrate.errors import MismatchError
@@ -14,23 +13,7 @@ class Switcher(ABC):
 
     A name is a URI that leads to a collection: an alias, a symbolic link. Every error is raised
     before anything is changed.
-
-    Attributes
-    ----------
-    reaching
-        Options of a URI that say how a collection is reached, not which one or what of it: a job
-        that was begun with others is continued.
     """
-
-    reaching: ClassVar[frozenset[str]] = frozenset()
-
-    @abstractmethod
-    def spelled(self, uri: StoreURI) -> str:
-        """Return the one spelling of a URI without its options, by which two are compared.
-
-        It is that of the collection, whichever of its vectors the URI names. Nothing need be there.
-        Raises :class:`UsageError` where the URI is not understood.
-        """
 
     @abstractmethod
     def current(self, name: StoreURI) -> str | None:

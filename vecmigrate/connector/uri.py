@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from vecmigrate.errors import UsageError
+from vecmigrate.points.collection import Metric
+from vecmigrate.points.ids import name_some
 
 VECTOR, IN_PLACE = "vector", "in_place"
 """The options that mean the same in every store: which of a point's vectors, and whether that is
@@ -48,6 +51,25 @@ class StoreURI:
         """True if it names a vector that is beside the old one, on the source's own points."""
         return self.options.get(IN_PLACE) == "true"
 
+    @property
+    def is_path(self) -> bool:
+        """True unless the location names a host, as ``//host/name``, or has a transport."""
+        return not (self.transport or self.location.startswith("//") or "://" in self.location)
+
+    def canonical(self) -> str:
+        """Return the URI without its options, a path as an absolute one.
+
+        All ways to the path's folder come to the same; the last name is not followed.
+        """
+        if not self.is_path:
+            return self.text.partition("?")[0]
+        path = Path(self.location)
+        # "." and ".." are names of no file.
+        named = path.name not in ("", "..")
+        real = path.parent.resolve() / path.name if named else path.resolve()
+        quoted = str(real).replace("%", "%25").replace("?", "%3F")
+        return f"{self.scheme}:{quoted}"
+
     def with_options(self, **changes: str | None) -> StoreURI:
         """Return the URI with options set, or with None left out."""
         options = {**self.options, **changes}
@@ -57,6 +79,33 @@ class StoreURI:
         place = self.text.partition("?")[0]
         query = urlencode(given, quote_via=quote)
         return parse_uri(f"{place}?{query}" if query else place)
+
+    def option(self, name: str) -> str | None:
+        """Return an option's value, None if it is not given or empty."""
+        return self.options.get(name) or None
+
+    def metric(self, known: Collection[Metric] = tuple(Metric)) -> Metric | None:
+        """Return the metric that the option ``metric`` names, None if it is not given.
+
+        Raises
+        ------
+        UsageError
+            If there is none of that name among ``known``.
+        """
+        given = self.option("metric")
+        if given is not None and given not in known:
+            raise UsageError(
+                f"{self}: {given!r} is no metric here", remedy=f"There are {name_some(known)}."
+            )
+        return None if given is None else Metric(given)
+
+    def check_metric(self, metric: Metric) -> None:
+        """Raise :class:`UsageError` if the URI of a target asks for another metric."""
+        if self.metric() not in (None, metric):
+            raise UsageError(
+                f"{self}: the collection's metric is {metric}",
+                remedy="Take metric= out: a migration does not change it.",
+            )
 
     def check_options(self, known: Iterable[str]) -> None:
         """Raise :class:`UsageError` where an option is not among ``known``."""

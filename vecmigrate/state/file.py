@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vecmigrate.errors import InputError, LockedError, MismatchError, WriteError
+from vecmigrate.io.atomic import take_lock
 
 STATE_VARIABLE = "VECMIGRATE_STATE"
 DEFAULT_STATE = Path(".vecmigrate/state.sqlite")
@@ -178,29 +178,23 @@ def job_lock(folder: Path, key: str, what: str) -> Iterator[None]:
         Where the lock's file cannot be made, or locked.
     """
     path = folder / f"{key}.lock"
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Unbuffered, so that closing it has nothing left to write.
-        file = path.open("ab", buffering=0)
+        taken = LockedError(
+            f"{what} is being done by {_holder(path)}", remedy="Let it finish, or stop it."
+        )
+        lock = take_lock(path, taken)
     except OSError as error:
         raise _no_lock(path, error) from error
-    with file:
+    with lock:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(
-                f"{what} is being done by {_holder(path)}", remedy="Let it finish, or stop it."
-            ) from error
-        except OSError as error:
-            raise _no_lock(path, error) from error
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        try:
-            file.truncate(0)
-            file.write(json.dumps(holder).encode())
+            lock.truncate(0)
+            lock.write(json.dumps(holder).encode())
         except OSError as error:
             raise _no_lock(path, error) from error
         yield

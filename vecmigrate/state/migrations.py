@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from enum import StrEnum
 
 from pydantic import BaseModel
 
-from vecmigrate.connector.addresses import canonical_uri
+from vecmigrate.connector.addresses import canonical_uri, former_uri
 from vecmigrate.errors import MismatchError
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.collection import Provenance, same_form
@@ -103,9 +104,9 @@ class MigrationRecord(BaseModel):
         return began.differences(belongings)
 
 
-def job_key(source: str, target: str) -> str:
+def job_key(source: str, target: str, spelling: Callable[[str], str] = canonical_uri) -> str:
     """Name the job that moves ``source`` to ``target``, the same from any directory."""
-    both = "\0".join(map(canonical_uri, (source, target)))
+    both = "\0".join(map(spelling, (source, target)))
     return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
 
@@ -126,7 +127,8 @@ class MigrationTable(StateTable):
         MismatchError
             Where another version of vecmigrate wrote it.
         """
-        rows = self._rows("job", "key = ?", job_key(source, target))
+        key, former = (job_key(source, target, by) for by in (canonical_uri, former_uri))
+        rows = self._rows("job", "key = ?", key) or self._rows("job", "key = ?", former)
         try:
             return MigrationRecord.model_validate_json(rows[0][0]) if rows else None
         except ValueError as error:
@@ -142,4 +144,7 @@ class MigrationTable(StateTable):
     def forget(self, source: str, target: str) -> None:
         """Remove a job's record."""
         with self._transaction() as begun:
-            begun.execute("DELETE FROM jobs WHERE key = ?", (job_key(source, target),))
+            for spelling in (canonical_uri, former_uri):
+                begun.execute(
+                    "DELETE FROM jobs WHERE key = ?", (job_key(source, target, spelling),)
+                )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from vecmigrate.anchors import AnchorSet
-from vecmigrate.connector.addresses import followed_place
-from vecmigrate.connector.registry import find_switcher, origin
-from vecmigrate.connector.uri import parse_uri
+from vecmigrate.connector.addresses import collection_of, followed_place
+from vecmigrate.connector.registry import origin
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
 from vecmigrate.points.collection import CollectionDescription
@@ -82,9 +81,9 @@ def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> 
     for uri in filter(None, (recorded, _origin(recorded))):
         try:
             known.add(followed_place(uri))
-            before = [entry.previous for entry in CutoverLog(state).of(_name(uri))]
+            before = [entry.previous for entry in CutoverLog(state).of(collection_of(uri))]
             known |= {followed_place(name) for name in before if name}
-        except (VecmigrateError, UsageError):
+        except VecmigrateError:
             # A source that is gone, or in a directory that is not here, has no spelling.
             continue
     return known
@@ -95,8 +94,3 @@ def _origin(recorded: str) -> str | None:
         return origin(recorded)
     except UsageError:
         return None
-
-
-def _name(uri: str) -> str:
-    switcher = find_switcher(uri)
-    return switcher.spelled(parse_uri(uri)) if switcher else uri

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
+import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from support.crash import make_source, make_translator, place, start
 from support.qdrant.loopback.server import Engine, RestServer
 from support.small_disk import small_disk
 
-from vecmigrate import migrate, patience
+from vecmigrate import migrate, open_source, patience
 from vecmigrate.errors import UnreachableError, WriteError
 from vecmigrate.state import open_state, transaction
 from vecmigrate.state.migrations import job_key
@@ -86,21 +88,27 @@ def test_a_server_that_is_gone_is_continued_when_it_is_back(folder: Path) -> Non
     assert (result.continued_after, result.written) == (10, 60)
 
 
+PLACES = ("faiss:{}new.faiss", "parquet:{}new", "npy:{}new.npy", "lancedb:{}db/new")
+
+
+@pytest.mark.parametrize("place", [*PLACES, "qdrant:{}storage/new?vector=v", "qdrant-edge:{}new"])
 def test_a_job_is_the_same_from_any_directory(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_source("faiss", folder, 60)
     (folder / "below").mkdir()
     keys = []
     for here, up in ((folder, ""), (folder / "below", "../")):
         monkeypatch.chdir(here)
-        keys.append(job_key(f"faiss:{up}old.faiss", f"qdrant:{up}storage/new?vector=v"))
+        keys.append(job_key(f"faiss:{up}old.faiss", place.format(up)))
     assert keys[0] == keys[1]
-    assert keys[0] != job_key("faiss:../old.faiss", "qdrant:../storage/new")
+    # Of two directories that share a state file, each has a job of its own.
+    assert keys[0] != job_key("faiss:../old.faiss", place.format(""))
 
 
+@pytest.mark.parametrize("place", PLACES)
 def test_a_job_is_continued_from_another_directory(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_source("faiss", folder, 60)
     options = {"state": folder / "state.sqlite", "batch_size": 10, "checkpoint_seconds": 0.0}
@@ -109,14 +117,60 @@ def test_a_job_is_continued_from_another_directory(
         raise StoppedError
 
     monkeypatch.chdir(folder)
+    target = place.format("")
     with pytest.raises(StoppedError):
-        migrate("faiss:old.faiss", "faiss:new.faiss", "translator", progress=progress, **options)
+        migrate("faiss:old.faiss", target, "translator", progress=progress, **options)
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
-    for _ in range(2):
-        result = migrate("faiss:../old.faiss", "faiss:../new.faiss", "../translator", **options)
+    target = place.format("../")
+    for number in range(2):
+        result = migrate("faiss:../old.faiss", target, "../translator", **options)
         assert result.written == 60
+        assert number or result.continued_after == 10
     assert result.target.count == 60
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_two_directories_that_share_a_state_file_have_two_jobs(
+    place: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, translator = make_source("faiss", folder, 60), folder / "translator"
+    options = {"state": folder / "state.sqlite", "batch_size": 10, "checkpoint_seconds": 0.0}
+    target = place.format("")
+
+    def progress(_: int) -> None:
+        raise StoppedError
+
+    for name in ("one", "other"):
+        (folder / name).mkdir()
+        monkeypatch.chdir(folder / name)
+        with pytest.raises(StoppedError):
+            migrate(source, target, translator, progress=progress, **options)
+    for name in ("one", "other"):
+        monkeypatch.chdir(folder / name)
+        assert migrate(source, target, translator, **options).continued_after == 10
+        with open_source(target) as made:
+            assert made.describe().count == 60
+
+
+def test_a_job_that_an_earlier_version_recorded_is_continued(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, state = make_source("faiss", folder, 60), folder / "state.sqlite"
+    options = {"state": state, "batch_size": 10, "checkpoint_seconds": 0.0}
+
+    def progress(_: int) -> None:
+        raise StoppedError
+
+    monkeypatch.chdir(folder)
+    with pytest.raises(StoppedError):
+        migrate(source, "parquet:new", "translator", progress=progress, **options)
+    with closing(sqlite3.connect(state)) as connection, connection:
+        former = f"{source}\0parquet:new"  # whose key was the URI as given
+        key = hashlib.blake2b(former.encode(), digest_size=16).hexdigest()
+        changed = connection.execute("UPDATE jobs SET key = ?", (key,))
+        assert changed.rowcount == 1
+    assert migrate(source, "parquet:new", "translator", **options).continued_after == 10
 
 
 def test_a_state_file_on_a_full_disk_is_one_clear_error(folder: Path) -> None:

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from vecmigrate_qdrant.location import EmbeddedLocation, ServerLocation, parse_location
 from vecmigrate_qdrant.server.access import api_key
-from vecmigrate_qdrant.switcher import QdrantSwitcher
 
 from vecmigrate import open_source
 from vecmigrate.connector import UsageError, parse_uri
+from vecmigrate.connector.addresses import collection_of
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_path_before_the_collection_is_the_servers_prefix(
 ) -> None:
     found = server(uri)
     assert (str(found), found.collection) == (place, collection)
-    again = QdrantSwitcher().spelled(parse_uri(uri))
+    again = collection_of(uri)
     assert server(again) == replace(found, grpc=None)
 
 
