@@ -9,7 +9,7 @@ from vecmigrate_files.npy.source import NpySource
 from vecmigrate_files.parquet.sink import ParquetSink
 from vecmigrate_files.parquet.source import OPTIONS, ParquetSource
 from vecmigrate_files.parquet.updater import ParquetUpdater
-from vecmigrate_files.place import place_of
+from vecmigrate_files.place import Place
 
 __all__ = ["npy_connector", "parquet_connector"]
 
@@ -21,17 +21,17 @@ class ParquetConnector(Connector):
         return ParquetSource(uri)
 
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
-        sink = ParquetSink(place_of(uri, OPTIONS), spec)
+        sink = ParquetSink(Place.parse(uri, OPTIONS), spec)
         sink.begin(restart=restart)
         return sink
 
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
-        sink = ParquetSink(place_of(uri, OPTIONS), spec)
+        sink = ParquetSink(Place.parse(uri, OPTIONS), spec)
         sink.resume(token)
         return sink
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
-        return ParquetUpdater(place_of(uri, OPTIONS), provenance)
+        return ParquetUpdater(Place.parse(uri, OPTIONS), provenance)
 
 
 class NpyConnector(Connector):
@@ -41,12 +41,12 @@ class NpyConnector(Connector):
         return NpySource(uri)
 
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
-        sink = NpySink(place_of(uri, NPY_OPTIONS), spec)
+        sink = NpySink(Place.parse(uri, NPY_OPTIONS), spec)
         sink.begin(restart=restart)
         return sink
 
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
-        sink = NpySink(place_of(uri, NPY_OPTIONS), spec)
+        sink = NpySink(Place.parse(uri, NPY_OPTIONS), spec)
         sink.resume(token)
         return sink
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vecmigrate.connector import Connector, Provenance, Sink, Source, StoreURI, TargetSpec, Updater
-from vecmigrate_lancedb.place import SUFFIX, place_of
+from vecmigrate_lancedb.place import SUFFIX, Place
 from vecmigrate_lancedb.sink import LanceSink
 from vecmigrate_lancedb.source import LanceSource
 from vecmigrate_lancedb.updater import LanceUpdater
@@ -21,17 +21,17 @@ class LanceConnector(Connector):
         return LanceSource(uri)
 
     def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
-        sink = LanceSink(place_of(uri), spec)
+        sink = LanceSink(Place.parse(uri), spec)
         sink.begin(restart=restart)
         return sink
 
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
-        sink = LanceSink(place_of(uri), spec)
+        sink = LanceSink(Place.parse(uri), spec)
         sink.resume(token)
         return sink
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
-        return LanceUpdater(place_of(uri), provenance)
+        return LanceUpdater(Place.parse(uri), provenance)
 
 
 connector = LanceConnector()

@@ -4,50 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from vecmigrate.connector import Metric, Provenance
+from vecmigrate.connector import Provenance, TableMark
 
-KEY = b"vecmigrate"
 UPDATED_KEY = b"vecmigrate-updated"
 """In the id column's metadata, since LanceDB lets no program change the schema's own."""
 
 
-class Mark(BaseModel):
-    """In the schema's metadata, under :data:`KEY`.
+class Mark(TableMark):
+    """A table's mark.
 
     Attributes
     ----------
-    id, vector, rest
-        Names of columns: ids, vectors, and what of the payloads has no column of its own, as JSON.
-    text
-        The payload field that holds the embedded text.
+    rest
+        The column of what of the payloads has no column of its own, as JSON.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    vector: str
     rest: str
-    metric: Metric
-    text: str | None = None
-    provenance: Provenance | None = None
-
-    def metadata(self) -> dict[bytes, bytes]:
-        return {KEY: self.model_dump_json().encode()}
 
 
 def mark_of(schema: Any) -> Mark | None:
     """Return what vecmigrate noted, with the provenance of the last update; None for others'."""
-    noted = (schema.metadata or {}).get(KEY)
-    if noted is None:
+    mark = Mark.of(schema)
+    if mark is None:
         return None
     try:
-        mark = Mark.model_validate_json(noted)
         updated = (schema.field(mark.id).metadata or {}).get(UPDATED_KEY)
-        if updated is None:
-            return mark
-        provenance = Provenance.model_validate_json(updated)
+        provenance = mark.provenance if updated is None else Provenance.model_validate_json(updated)
     except (ValidationError, KeyError):
         return None
     return mark.model_copy(update={"provenance": provenance})

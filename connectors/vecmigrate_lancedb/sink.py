@@ -18,7 +18,6 @@ from vecmigrate.connector import (
     Sink,
     Staging,
     TargetSpec,
-    UsageError,
     VectorBatch,
     arrow,
     check_dimension,
@@ -46,16 +45,12 @@ class LanceSink(Sink):
             raise MismatchError(
                 f"LanceDB compares no vectors by {spec.metric}", remedy="Choose another store."
             )
-        if place.metric() not in (None, spec.metric):
-            raise UsageError(
-                f"{place.uri}: the collection's metric is {spec.metric}",
-                remedy="Take metric= out: a migration does not change it.",
-            )
+        place.check_metric(spec.metric)
         self._place, self._spec = place, spec
         given = spec.settings if spec.store == "lancedb" else {}
         self._settings = Settings.parse(given, "the LanceDB table")
         self._index = index_for(place, self._settings.index)
-        self._staging = Staging(place.uri, place.table, spec, folder=place.staging)
+        self._staging = Staging(place.uri, place.path, spec, folder=place.staging)
         self._synced: set[Path] = set()
         self._table: Any = None
         self._rows: RowWriter | None = None
@@ -134,7 +129,7 @@ class LanceSink(Sink):
     @property
     def _made(self) -> Path:
         """The folder of the table until it has its name."""
-        return self._staging.path / self._place.table.name
+        return self._staging.path / self._place.path.name
 
     def _sync(self) -> None:
         """Bring to the disk all that is not there yet.

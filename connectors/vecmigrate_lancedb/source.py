@@ -41,7 +41,7 @@ from vecmigrate_lancedb.columns import (
 from vecmigrate_lancedb.engine import open_table, reading
 from vecmigrate_lancedb.index import read_index
 from vecmigrate_lancedb.marks import Mark, mark_of
-from vecmigrate_lancedb.place import Place, place_of
+from vecmigrate_lancedb.place import Place
 
 _PROBES = 20  # LanceDB's, where a reader asks for no other
 
@@ -52,7 +52,7 @@ class LanceSource(Source):
     fingerprint_tells_all: ClassVar[bool] = True
 
     def __init__(self, uri: StoreURI) -> None:
-        self._place = place_of(uri)
+        self._place = Place.parse(uri)
         self._place.metric()
         self._table = open_pinned(self._place)
         schema = self._table.schema
@@ -194,13 +194,11 @@ def open_pinned(place: Place) -> Any:
     InputError
         Where it is not there, or is unfinished.
     """
-    if not place.table.is_dir():
-        unfinished = place.staging.is_dir()
+    place.refuse_unfinished()
+    if not place.path.is_dir():
         raise InputError(
-            f"{place.uri} is {'unfinished' if unfinished else 'not there'}",
-            remedy="Run its migration again, which continues it."
-            if unfinished
-            else f"Name a table of a LanceDB database, a folder {place.table.name} on the disk.",
+            f"{place.uri} is not there",
+            remedy=f"Name a table of a LanceDB database, a folder {place.path.name} on the disk.",
         )
     with reading(place.uri):
         table = open_table(place.database, place.name)

@@ -7,6 +7,8 @@ entry-point name being the URI scheme. ``vecmigrate.connector.conformance`` test
 from __future__ import annotations
 
 from vecmigrate.connector.failures import told_as, writing
+from vecmigrate.connector.marks import Mark, TableMark
+from vecmigrate.connector.place import LocalPlace
 from vecmigrate.connector.protocols import (
     Connector,
     ResumableConnector,
@@ -23,7 +25,7 @@ from vecmigrate.connector.source import (
     read_token,
     steps,
 )
-from vecmigrate.connector.staging import Staging, staging_folder
+from vecmigrate.connector.staging import Staging
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.updater import Updater
 from vecmigrate.connector.uri import StoreURI, parse_uri
@@ -86,7 +88,9 @@ __all__ = [
     "IdArray",
     "IdKind",
     "InputError",
+    "LocalPlace",
     "LockedError",
+    "Mark",
     "Metric",
     "MismatchError",
     "MissingDependencyError",
@@ -105,6 +109,7 @@ __all__ = [
     "StoreURI",
     "Switcher",
     "SwitchingConnector",
+    "TableMark",
     "TargetExistsError",
     "TargetSpec",
     "UnreachableError",
@@ -136,7 +141,6 @@ __all__ = [
     "payload_json",
     "read_cursor",
     "read_token",
-    "staging_folder",
     "steps",
     "sync_path",
     "take_lock",

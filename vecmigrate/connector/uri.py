@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from vecmigrate.errors import UsageError
-from vecmigrate.points.collection import Metric
-from vecmigrate.points.ids import name_some
 
 VECTOR, IN_PLACE = "vector", "in_place"
 """The options that mean the same in every store: which of a point's vectors, and whether that is
@@ -79,33 +77,6 @@ class StoreURI:
         place = self.text.partition("?")[0]
         query = urlencode(given, quote_via=quote)
         return parse_uri(f"{place}?{query}" if query else place)
-
-    def option(self, name: str) -> str | None:
-        """Return an option's value, None if it is not given or empty."""
-        return self.options.get(name) or None
-
-    def metric(self, known: Collection[Metric] = tuple(Metric)) -> Metric | None:
-        """Return the metric that the option ``metric`` names, None if it is not given.
-
-        Raises
-        ------
-        UsageError
-            If there is none of that name among ``known``.
-        """
-        given = self.option("metric")
-        if given is not None and given not in known:
-            raise UsageError(
-                f"{self}: {given!r} is no metric here", remedy=f"There are {name_some(known)}."
-            )
-        return None if given is None else Metric(given)
-
-    def check_metric(self, metric: Metric) -> None:
-        """Raise :class:`UsageError` if the URI of a target asks for another metric."""
-        if self.metric() not in (None, metric):
-            raise UsageError(
-                f"{self}: the collection's metric is {metric}",
-                remedy="Take metric= out: a migration does not change it.",
-            )
 
     def check_options(self, known: Iterable[str]) -> None:
         """Raise :class:`UsageError` where an option is not among ``known``."""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vecmigrate.connector import InputError, UsageError
-from vecmigrate_files.marks import Mark
+from vecmigrate.connector import InputError, Mark, UsageError
 from vecmigrate_files.place import Place, reading
 
 OPTIONS = ("ids", "payload", "text", "metric")

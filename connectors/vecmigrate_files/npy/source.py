@@ -30,7 +30,7 @@ from vecmigrate_files.ids import IdColumn, RowNumbers
 from vecmigrate_files.npy.arrays import open_ids, open_vectors
 from vecmigrate_files.npy.payloads import JsonLines, ParquetPayloads, RowPayloads, is_parquet
 from vecmigrate_files.npy.place import OPTIONS, NpyPlace
-from vecmigrate_files.place import fingerprint_of, place_of
+from vecmigrate_files.place import Place, fingerprint_of
 
 _SAMPLE = 100
 
@@ -39,7 +39,7 @@ class NpySource(PartitionedSource):
     """Rows of a mapped array; those of float32 are handed out as they lie on the disk."""
 
     def __init__(self, uri: StoreURI) -> None:
-        self._place = place_of(uri, OPTIONS)
+        self._place = Place.parse(uri, OPTIONS)
         self._place.metric()
         self._place.refuse_unfinished()
         names = NpyPlace(self._place)

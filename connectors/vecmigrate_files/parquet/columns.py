@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import JsonValue
 
-from vecmigrate.connector import InputError, arrow, name_some
-from vecmigrate_files.marks import ParquetMark
+from vecmigrate.connector import InputError, TableMark, arrow, name_some
 from vecmigrate_files.parquet.data_file import DataFile
 from vecmigrate_files.place import Place
 
@@ -42,7 +41,7 @@ class Columns:
         return [self.vector] if self.id is None else [self.id, self.vector]
 
 
-def columns_of(place: Place, files: Sequence[DataFile], mark: ParquetMark | None) -> Columns:
+def columns_of(place: Place, files: Sequence[DataFile], mark: TableMark | None) -> Columns:
     """Find the id and the vector column: as the URI says, else as noted, else by name and type.
 
     Raises
@@ -74,7 +73,7 @@ def columns_of(place: Place, files: Sequence[DataFile], mark: ParquetMark | None
     return Columns(id_name, vector, _payload_fields(files, {id_name, vector}))
 
 
-def payload_reader(columns: Columns, mark: ParquetMark | None) -> arrow.PayloadReader:
+def payload_reader(columns: Columns, mark: TableMark | None) -> arrow.PayloadReader:
     """Make the reader of the payload columns, those by folders left to the source."""
     return arrow.PayloadReader(columns.payload, rest=arrow.REST if mark else None)
 

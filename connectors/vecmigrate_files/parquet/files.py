@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from vecmigrate.connector import (
     IdArray,
     InputError,
+    TableMark,
     TargetSpec,
     VectorBatch,
     arrow,
     sync_path,
 )
-from vecmigrate_files.marks import ParquetMark
 from vecmigrate_files.parquet.data_file import DataFile, Piece, in_groups, open_file, stamp_of
 from vecmigrate_files.place import Place, parquet_paths, partitions_of, reading
 
@@ -132,7 +132,7 @@ def target_schema(
     place: Place,
     spec: TargetSpec,
     settings: arrow.ColumnSettings,
-    mark: ParquetMark,
+    mark: TableMark,
     first: VectorBatch,
 ) -> Any:
     """Choose the columns: those of a Parquet source, then those that the first batch shows."""
@@ -153,7 +153,7 @@ def target_schema(
     return pa.schema([*fields, *inferred, rest], metadata=mark.metadata())
 
 
-def row_writer(place: Place, schema: Any, mark: ParquetMark) -> arrow.RowWriter:
+def row_writer(place: Place, schema: Any, mark: TableMark) -> arrow.RowWriter:
     """Make the writer of a file's rows."""
     return arrow.RowWriter(schema, id_name=mark.id, vector_name=mark.vector, what=place.uri)
 

@@ -14,6 +14,7 @@ from vecmigrate.connector import (
     MismatchError,
     Sink,
     Staging,
+    TableMark,
     TargetSpec,
     VectorBatch,
     arrow,
@@ -22,7 +23,6 @@ from vecmigrate.connector import (
     sync_path,
 )
 from vecmigrate_files.ids import last_rows
-from vecmigrate_files.marks import ParquetMark
 from vecmigrate_files.parquet.files import (
     group_rows,
     keep_rows,
@@ -48,7 +48,7 @@ class ParquetSink(Sink):
         self._place, self._spec = place, spec
         given = spec.settings if spec.store == "parquet" else {}
         self._settings = arrow.ColumnSettings.parse(given, "the Parquet files")
-        self._mark = ParquetMark(
+        self._mark = TableMark(
             id=place.option("id") or self._settings.id,
             vector=place.option("vector") or self._settings.vector,
             metric=spec.metric,

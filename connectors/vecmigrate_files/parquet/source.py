@@ -20,6 +20,7 @@ from vecmigrate.connector import (
     Payload,
     PointId,
     StoreURI,
+    TableMark,
     VectorBatch,
     arrow,
     detect_id_kind,
@@ -31,7 +32,6 @@ from vecmigrate.connector import (
     read_token,
 )
 from vecmigrate_files.ids import IdColumn, RowNumbers
-from vecmigrate_files.marks import ParquetMark, mark_of
 from vecmigrate_files.parquet.columns import (
     ROW_NUMBERS,
     Columns,
@@ -41,7 +41,7 @@ from vecmigrate_files.parquet.columns import (
 )
 from vecmigrate_files.parquet.data_file import DataFile, Piece
 from vecmigrate_files.parquet.files import ParquetFiles
-from vecmigrate_files.place import Place, fingerprint_of, place_of, reading
+from vecmigrate_files.place import Place, fingerprint_of, reading
 
 OPTIONS = ("id", "vector", "text", "metric")
 _SAMPLE = 100
@@ -52,11 +52,11 @@ class ParquetSource(PartitionedSource):
     """The rows of one file after another, a batch at a time."""
 
     def __init__(self, uri: StoreURI) -> None:
-        self._place = place_of(uri, OPTIONS)
+        self._place = Place.parse(uri, OPTIONS)
         self._place.metric()
         self._place.refuse_unfinished()
         self._files = ParquetFiles(uri, self._place.path)
-        self._mark = mark_of(self._files.files[0].schema)
+        self._mark = TableMark.of(self._files.files[0].schema)
         self._columns = columns_of(self._place, self._files.files, self._mark)
         self._payloads = payload_reader(self._columns, self._mark)
         if self._place.option("text"):
@@ -261,7 +261,7 @@ def describe_files(
     files: ParquetFiles,
     columns: Columns,
     payloads: arrow.PayloadReader,
-    mark: ParquetMark | None,
+    mark: TableMark | None,
     *,
     dimension: int,
     ids: Sequence[PointId],
@@ -295,7 +295,7 @@ def describe_files(
 
 
 def _notes(
-    place: Place, columns: Columns, payloads: arrow.PayloadReader, mark: ParquetMark | None
+    place: Place, columns: Columns, payloads: arrow.PayloadReader, mark: TableMark | None
 ) -> list[str]:
     notes = []
     if mark is None and place.metric() is None:

@@ -18,6 +18,7 @@ from vecmigrate.connector import (
     MismatchError,
     PointId,
     Provenance,
+    TableMark,
     Updater,
     VectorBatch,
     WriteError,
@@ -26,7 +27,6 @@ from vecmigrate.connector import (
     sync_path,
     take_lock,
 )
-from vecmigrate_files.marks import mark_of
 from vecmigrate_files.parquet.data_file import DataFile, in_groups
 from vecmigrate_files.parquet.files import group_rows, row_writer, write_part
 from vecmigrate_files.parquet.source import ParquetSource
@@ -55,7 +55,7 @@ class ParquetUpdater(Updater):
         self._source = ParquetSource(place.uri)
         self._dimension = self._source.describe().dimension
         schema = self._source.files[0].schema
-        mark = mark_of(schema)
+        mark = TableMark.of(schema)
         if mark is None:
             raise MismatchError(
                 f"{place.uri} was not written by vecmigrate", remedy="Migrate to a new target."

@@ -1,0 +1,90 @@
+"""Where a collection on this disk is, and what its URI says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+from vecmigrate.connector.staging import staging_folder
+from vecmigrate.connector.uri import StoreURI
+from vecmigrate.errors import InputError, UsageError
+from vecmigrate.points.collection import Metric
+from vecmigrate.points.ids import name_some
+
+
+@dataclass(frozen=True)
+class LocalPlace:
+    """A URI whose location is a path, taken apart; the base of a connector's own place.
+
+    Attributes
+    ----------
+    metrics
+        What the option ``metric`` may name.
+    """
+
+    uri: StoreURI
+    path: Path
+
+    metrics: ClassVar[tuple[Metric, ...]] = tuple(Metric)
+
+    @classmethod
+    def parse(cls, uri: StoreURI, options: Iterable[str]) -> Self:
+        """Take a URI apart whose options must be among ``options``.
+
+        Raises
+        ------
+        UsageError
+            If they are not, or the URI is not one of this disk's.
+        """
+        if not uri.is_path:
+            raise UsageError(
+                f"{uri} is not on this disk",
+                remedy=f"Write {uri.scheme}:PATH, a path on this disk.",
+            )
+        uri.check_options(options)
+        path = Path(uri.location)
+        if path.name in ("", ".."):
+            raise UsageError(f"{uri} names no file", remedy=f"Write {uri.scheme}:PATH.")
+        return cls(uri, path)
+
+    @property
+    def staging(self) -> Path:
+        """Where :class:`Staging` makes the target."""
+        return staging_folder(self.path)
+
+    def refuse_unfinished(self) -> None:
+        """Raise :class:`InputError` if a migration to here is not over."""
+        if not self.path.exists() and self.staging.is_dir():
+            raise InputError(
+                f"{self.uri} is unfinished", remedy="Run its migration again, which continues it."
+            )
+
+    def option(self, name: str) -> str | None:
+        """Return an option's value, None if it is not given or empty."""
+        return self.uri.options.get(name) or None
+
+    def metric(self) -> Metric | None:
+        """Return the metric that the URI asks for.
+
+        Raises
+        ------
+        UsageError
+            If there is none of that name among :attr:`metrics`.
+        """
+        given = self.option("metric")
+        if given is not None and given not in self.metrics:
+            raise UsageError(
+                f"{self.uri}: {given!r} is no metric here",
+                remedy=f"There are {name_some(self.metrics)}.",
+            )
+        return None if given is None else Metric(given)
+
+    def check_metric(self, metric: Metric) -> None:
+        """Raise :class:`UsageError` if the URI of a target asks for another metric."""
+        if self.metric() not in (None, metric):
+            raise UsageError(
+                f"{self.uri}: the collection's metric is {metric}",
+                remedy="Take metric= out: a migration does not change it.",
+            )
