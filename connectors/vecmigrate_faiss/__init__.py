@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vecmigrate.connector import (
+    BaseConnector,
     Provenance,
-    Sink,
     Source,
     StoreURI,
     Switcher,
@@ -27,7 +27,7 @@ SOURCE_OPTIONS = ("sidecar", "id", "table", "text", *SINK_OPTIONS)
 UPDATER_OPTIONS = ("text", *SINK_OPTIONS)
 
 
-class FaissConnector(SwitchingConnector):
+class FaissConnector(BaseConnector, SwitchingConnector):
     """Opens FAISS index files, with texts and payloads in a sidecar, or in a framework's folder."""
 
     def open_source(self, uri: StoreURI) -> Source:
@@ -42,33 +42,17 @@ class FaissConnector(SwitchingConnector):
         """
         return FaissSource(uri, followed(Location.parse(uri, SOURCE_OPTIONS).in_folder()))
 
-    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
-        """Begin a new index file; it appears at its name when the sink finishes.
+    def sink(self, uri: StoreURI, spec: TargetSpec) -> FaissSink:
+        """Make what writes a new index file, which appears at its name when the sink finishes.
 
         Raises
         ------
-        TargetExistsError
-            Where the index, its sidecar or its companion is there; or, without ``restart``, what
-            an earlier run left unfinished.
-        LockedError
-            If another run is writing there now.
         UsageError
-            Where an option is not understood, ``?index=`` names no index that FAISS has, or the
-            directory does not exist.
+            Where an option is not understood, or ``?index=`` names no index that FAISS has.
         MismatchError
             Where FAISS has no index of that kind and metric.
-        WriteError
-            Where the directory cannot be written.
         """
-        sink = FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec)
-        sink.begin(restart=restart)
-        return sink
-
-    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
-        """Continue what an earlier sink staged; see :class:`ResumableConnector`."""
-        sink = FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec)
-        sink.resume(token)
-        return sink
+        return FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
         """Open an index for changes; see :class:`UpdatableConnector`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vecmigrate.connector import (
     CollectionDescription,
-    Sink,
+    StagedSink,
     Staging,
     StoreURI,
     TargetSpec,
@@ -21,7 +21,7 @@ from vecmigrate_faiss.source import FaissSource
 from vecmigrate_faiss.spool import Spool
 
 
-class FaissSink(Sink):
+class FaissSink(StagedSink):
     """A new index file, built from staged points when it is finished.
 
     The index is the one that ``?index=`` names in FAISS's factory language, else of the source's
@@ -40,23 +40,13 @@ class FaissSink(Sink):
         )
         self._empty = empty_flat(self._settings, spec.dimension, spec.metric)
         beside = (location.sidecar, location.companion)
-        self._staging = Staging(uri, location.index, spec, beside=beside)
+        self.staging = Staging(uri, location.index, spec, beside=beside)
         head = b"" if self._empty is None else flat_head(self._empty, 0)
-        self._spool = Spool(self._staging.path, spec.dimension, head=head)
+        self._spool = Spool(self.staging.path, spec.dimension, head=head)
 
-    def begin(self, *, restart: bool) -> None:
-        """Begin anew; see :meth:`Connector.open_sink`."""
-        self._staging.begin(restart=restart)
-
-    def resume(self, token: str) -> None:
-        """Cut off or remove what came after a checkpoint."""
-        self._staging.resume()
-        try:
-            with writing(self._location.index):
-                self._staging.clear(keep=self._spool.go_back(token))
-        except BaseException:
-            self.suspend()
-            raise
+    def go_back(self, token: str) -> None:
+        with writing(self._location.index):
+            self.staging.clear(keep=self._spool.go_back(token))
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._uri)
@@ -76,7 +66,7 @@ class FaissSink(Sink):
                 empty=self._empty,
             )
         names = ((spool.sidecar, location.sidecar), (spool.companion, location.companion))
-        self._staging.publish(spool.index, [(made, name) for made, name in names if made.exists()])
+        self.staging.publish(spool.index, [(made, name) for made, name in names if made.exists()])
         self._spool.close()
         with FaissSource(self._uri, location) as source:
             return source.describe()
@@ -85,10 +75,5 @@ class FaissSink(Sink):
         with writing(self._location.index):
             return self._spool.checkpoint()
 
-    def suspend(self) -> None:
+    def close(self) -> None:
         self._spool.close()
-        self._staging.suspend()
-
-    def abort(self) -> None:
-        self._spool.close()
-        self._staging.discard()

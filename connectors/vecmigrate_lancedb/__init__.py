@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import Connector, Provenance, Sink, Source, StoreURI, TargetSpec, Updater
+from vecmigrate.connector import BaseConnector, Provenance, Source, StoreURI, TargetSpec, Updater
 from vecmigrate_lancedb.place import SUFFIX, Place
 from vecmigrate_lancedb.sink import LanceSink
 from vecmigrate_lancedb.source import LanceSource
@@ -11,7 +11,7 @@ from vecmigrate_lancedb.updater import LanceUpdater
 __all__ = ["connector"]
 
 
-class LanceConnector(Connector):
+class LanceConnector(BaseConnector):
     """Tables of LanceDB databases on this disk, as ``lancedb:DATABASE/TABLE``."""
 
     def canonical(self, uri: StoreURI) -> str:
@@ -20,15 +20,8 @@ class LanceConnector(Connector):
     def open_source(self, uri: StoreURI) -> Source:
         return LanceSource(uri)
 
-    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
-        sink = LanceSink(Place.parse(uri), spec)
-        sink.begin(restart=restart)
-        return sink
-
-    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
-        sink = LanceSink(Place.parse(uri), spec)
-        sink.resume(token)
-        return sink
+    def sink(self, uri: StoreURI, spec: TargetSpec) -> LanceSink:
+        return LanceSink(Place.parse(uri), spec)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
         return LanceUpdater(Place.parse(uri), provenance)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
-    Sink,
+    StagedSink,
     Staging,
     TargetSpec,
     VectorBatch,
@@ -30,10 +30,10 @@ from vecmigrate_lancedb.marks import Mark, mark_of
 from vecmigrate_lancedb.place import Place
 from vecmigrate_lancedb.source import DISTANCES, LanceSource, RowWriter
 
-_NO_TABLE = 0
+_NO_TABLE = "0"
 
 
-class LanceSink(Sink):
+class LanceSink(StagedSink):
     """Appends what it is given; an id's earlier rows go at :meth:`finish`.
 
     The payload columns are those of a LanceDB source, and those that the first batch shows.
@@ -50,44 +50,30 @@ class LanceSink(Sink):
         given = spec.settings if spec.store == "lancedb" else {}
         self._settings = Settings.parse(given, "the LanceDB table")
         self._index = index_for(place, self._settings.index)
-        self._staging = Staging(place.uri, place.path, spec, folder=place.staging)
+        self.staging = Staging(place.uri, place.path, spec, folder=place.staging)
         self._synced: set[Path] = set()
         self._table: Any = None
         self._rows: RowWriter | None = None
 
     def begin(self, *, restart: bool) -> None:
-        """Begin an empty table; see :meth:`Connector.open_sink`."""
         with writing(self._place.uri):
             self._place.database.mkdir(parents=True, exist_ok=True)
-        self._staging.begin(restart=restart)
+        super().begin(restart=restart)
 
-    def resume(self, token: str) -> None:
+    def go_back(self, token: str) -> None:
         """Take the table back to what it was at a checkpoint."""
-        if not (token.isascii() and token.isdecimal()):
-            raise MismatchError(
-                f"{token!r} is no checkpoint of {self._place.uri}",
-                remedy="Start over with --restart.",
-            )
-        self._staging.resume()
-        try:
-            with writing(self._place.uri):
-                self._go_back(int(token))
-        except BaseException:
-            self.suspend()
-            raise
-
-    def _go_back(self, version: int) -> None:
-        if version == _NO_TABLE:
-            self._staging.clear()
-            return
         made = self._made
-        table = open_table(made.parent, self._place.name) if made.is_dir() else None
-        mark = mark_of(table.schema) if table is not None else None
-        if table is None or mark is None or not go_back(table, version):
-            raise MismatchError(
-                f"the checkpoint {version} of {self._place.uri} is not there any more",
-                remedy="Start over with --restart.",
-            )
+        with writing(self._place.uri):
+            if token == _NO_TABLE:
+                self.staging.clear()
+                return
+            table = open_table(made.parent, self._place.name) if made.is_dir() else None
+            mark = mark_of(table.schema) if table is not None else None
+            if table is None or mark is None or not go_back(table, token):
+                raise MismatchError(
+                    f"the checkpoint {token!r} of {self._place.uri} is not there",
+                    remedy="Start over with --restart.",
+                )
         self._table, self._rows = table, RowWriter(self._place, table.schema, mark)
 
     def write(self, batch: VectorBatch) -> None:
@@ -100,12 +86,9 @@ class LanceSink(Sink):
 
     def checkpoint(self) -> str:
         if self._table is None:
-            return str(_NO_TABLE)
+            return _NO_TABLE
         self._sync()
         return str(self._table.version)
-
-    def suspend(self) -> None:
-        self._staging.suspend()
 
     def finish(self) -> CollectionDescription:
         empty = np.empty((0, self._spec.dimension), np.float32)
@@ -120,16 +103,13 @@ class LanceSink(Sink):
                     make_index(self._table, mark.vector, self._index, distance, self._place)
                 self._table.create_index(mark.id, config=load("lancedb.index").BTree())
         self._sync()
-        self._staging.publish(self._made)
+        self.staging.publish(self._made)
         return LanceSource(self._place.uri).describe()
-
-    def abort(self) -> None:
-        self._staging.discard()
 
     @property
     def _made(self) -> Path:
         """The folder of the table until it has its name."""
-        return self._staging.path / self._place.path.name
+        return self.staging.path / self._place.path.name
 
     def _sync(self) -> None:
         """Bring to the disk all that is not there yet.
@@ -137,7 +117,7 @@ class LanceSink(Sink):
         LanceDB never changes a file that it has made, but for a hint which it can do without.
         """
         with writing(self._place.uri):
-            for folder, folders, names in os.walk(self._staging.path):
+            for folder, folders, names in os.walk(self.staging.path):
                 new = {Path(folder, name) for name in (*folders, *names)} - self._synced
                 for path in [*new, Path(folder)] if new else ():
                     sync_path(path)
@@ -172,7 +152,7 @@ class LanceSink(Sink):
                 metadata=mark.metadata(),
             )
             with writing(self._place.uri):
-                database = load().connect(str(self._staging.path))
+                database = load().connect(str(self.staging.path))
                 self._table = database.create_table(self._place.name, schema=schema)
             self._rows = RowWriter(self._place, schema, mark)
         return self._rows
@@ -207,12 +187,15 @@ def compact(table: Any) -> None:
         table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
 
 
-def go_back(table: Any, version: int) -> bool:
+def go_back(table: Any, checkpoint: str) -> bool:
     """Make an older version of a table the latest one; False where it has never been.
 
     A version that :func:`compact` has deleted was followed by one with all of its points, which
     stays as it is: what is written again supersedes what is there.
     """
+    if not (checkpoint.isascii() and checkpoint.isdecimal()):
+        return False
+    version = int(checkpoint)
     kept = {v["version"] for v in table.list_versions()}
     if version in kept:
         table.checkout(version)

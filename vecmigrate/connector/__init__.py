@@ -10,12 +10,13 @@ from vecmigrate.connector.failures import told_as, writing
 from vecmigrate.connector.marks import Mark, TableMark
 from vecmigrate.connector.place import LocalPlace
 from vecmigrate.connector.protocols import (
+    BaseConnector,
     Connector,
     ResumableConnector,
     SwitchingConnector,
     UpdatableConnector,
 )
-from vecmigrate.connector.sink import Sink, check_dimension
+from vecmigrate.connector.sink import BegunSink, Sink, check_dimension
 from vecmigrate.connector.source import (
     PartitionedSource,
     RowRange,
@@ -25,7 +26,7 @@ from vecmigrate.connector.source import (
     read_token,
     steps,
 )
-from vecmigrate.connector.staging import Staging
+from vecmigrate.connector.staging import StagedSink, Staging
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.updater import Updater
 from vecmigrate.connector.uri import StoreURI, parse_uri
@@ -81,6 +82,8 @@ __all__ = [
     "ORIGIN_FIELD",
     "TRANSLATED",
     "Absent",
+    "BaseConnector",
+    "BegunSink",
     "CollectionDescription",
     "Connector",
     "EncoderIdentity",
@@ -105,6 +108,7 @@ __all__ = [
     "RowRange",
     "Sink",
     "Source",
+    "StagedSink",
     "Staging",
     "StoreURI",
     "Switcher",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, Protocol, runtime_checkable
 
-from vecmigrate.connector.sink import Sink
+from vecmigrate.connector.sink import BegunSink, Sink
 from vecmigrate.connector.source import Source
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.updater import Updater
@@ -134,3 +135,21 @@ class SwitchingConnector(Connector, Protocol):
     def switcher(self) -> Switcher:
         """Return what moves readers of this store."""
         ...
+
+
+class BaseConnector(Connector):
+    """A base for connectors whose sinks are of :class:`BegunSink`."""
+
+    @abstractmethod
+    def sink(self, uri: StoreURI, spec: TargetSpec) -> BegunSink:
+        """Make a sink, which is neither begun nor continued yet."""
+
+    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+        sink = self.sink(uri, spec)
+        sink.begin(restart=restart)
+        return sink
+
+    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
+        sink = self.sink(uri, spec)
+        sink.resume(token)
+        return sink

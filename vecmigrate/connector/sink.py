@@ -103,6 +103,21 @@ class Sink(ABC):
         self.abort()
 
 
+class BegunSink(Sink):
+    """A sink that is made first, and then begun or continued: making it opens and writes nothing.
+
+    :class:`BaseConnector` makes one, and calls one of the two.
+    """
+
+    @abstractmethod
+    def begin(self, *, restart: bool) -> None:
+        """Begin the collection; see :meth:`Connector.open_sink` for errors."""
+
+    @abstractmethod
+    def resume(self, token: str) -> None:
+        """Continue it as of a checkpoint; see :meth:`ResumableConnector.resume_sink`."""
+
+
 def check_dimension(batch: VectorBatch, dimension: int, where: object) -> None:
     """Raise :class:`MismatchError` where vectors are not of the target's dimension."""
     if batch.vectors.shape[1] != dimension:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from vecmigrate.connector.failures import writing
+from vecmigrate.connector.sink import BegunSink
 from vecmigrate.errors import LockedError, MismatchError, TargetExistsError, UsageError
 from vecmigrate.io.atomic import sync_path, take_lock
 from vecmigrate.points.collection import TargetSpec
@@ -250,6 +252,48 @@ class Staging:
             f"{self._what} is there, unfinished, and of another run",
             remedy="Continue that run, or throw it away with --restart.",
         )
+
+
+class StagedSink(BegunSink):
+    """A base for sinks whose target is made in a folder: :attr:`staging`, which ``__init__`` makes.
+
+    What is left to write: ``write``, ``checkpoint``, :meth:`go_back`, and a ``finish`` that ends
+    with :meth:`Staging.publish`.
+    """
+
+    staging: Staging
+
+    @abstractmethod
+    def go_back(self, token: str) -> None:
+        """Cut off or remove what came after a checkpoint.
+
+        Raises
+        ------
+        MismatchError
+            If ``token`` is none of this sink's, or what it tells of is not there any more.
+        """
+
+    def close(self) -> None:
+        """Let go of the files in the folder; called before the folder is left or removed."""
+
+    def begin(self, *, restart: bool) -> None:
+        self.staging.begin(restart=restart)
+
+    def resume(self, token: str) -> None:
+        self.staging.resume()
+        try:
+            self.go_back(token)
+        except BaseException:
+            self.suspend()
+            raise
+
+    def suspend(self) -> None:
+        self.close()
+        self.staging.suspend()
+
+    def abort(self) -> None:
+        self.close()
+        self.staging.discard()
 
 
 def give_name(made: Path, name: Path) -> None:

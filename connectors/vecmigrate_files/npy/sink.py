@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
-    Sink,
+    StagedSink,
     Staging,
     TargetSpec,
     VectorBatch,
@@ -34,7 +34,7 @@ from vecmigrate_files.spool import Checkpoint, Spool
 _IDS_A_STEP = 1 << 16
 
 
-class NpySink(Sink):
+class NpySink(StagedSink):
     """Appends vectors to the array itself, and spools ids and payloads.
 
     The ids get a file where they are not 0, 1, 2 and so on, the payloads where there are any. An
@@ -46,26 +46,16 @@ class NpySink(Sink):
         self._place, self._spec = place, spec
         self._names = NpyPlace(place)
         self._names.check_target()
-        self._staging = Staging(place.uri, place.path, spec, beside=self._names.files())
+        self.staging = Staging(place.uri, place.path, spec, beside=self._names.files())
         self._spool: Spool | None = None
         self._vectors: VectorFile | None = None
 
-    def begin(self, *, restart: bool) -> None:
-        """Begin anew; see :meth:`Connector.open_sink`."""
-        self._staging.begin(restart=restart)
-
-    def resume(self, token: str) -> None:
-        """Cut off what came after a checkpoint."""
+    def go_back(self, token: str) -> None:
         at = Checkpoint.parse(token, self._place.uri)
-        self._staging.resume()
-        try:
-            with writing(self._place.uri):
-                if at.size:
-                    self._spool = Spool.cut(self._spool_file, rows=at.rows, size=at.size)
-                    self._vectors = VectorFile(self._vector_file, self._spec.dimension, at.rows)
-        except BaseException:
-            self.suspend()
-            raise
+        with writing(self._place.uri):
+            if at.size:
+                self._spool = Spool.cut(self._spool_file, rows=at.rows, size=at.size)
+                self._vectors = VectorFile(self._vector_file, self._spec.dimension, at.rows)
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._place.uri)
@@ -89,12 +79,8 @@ class NpySink(Sink):
                 return Checkpoint().model_dump_json()
             self._spool.sync()
             self._vectors.sync()
-            sync_path(self._staging.path)
+            sync_path(self.staging.path)
             return Checkpoint(rows=self._spool.rows, size=self._spool.size).model_dump_json()
-
-    def suspend(self) -> None:
-        self._close()
-        self._staging.suspend()
 
     def finish(self) -> CollectionDescription:
         with writing(self._place.uri):
@@ -104,22 +90,18 @@ class NpySink(Sink):
             mask = last_rows(ids)
             made = vectors.complete(mask)
             beside = self._write_beside(spool, ids if mask is None else ids.filter(mask), mask)
-        self._close()
-        self._staging.publish(made, beside)
+        self.close()
+        self.staging.publish(made, beside)
         with NpySource(self._place.uri) as source:
             return source.describe()
 
-    def abort(self) -> None:
-        self._close()
-        self._staging.discard()
-
     @property
     def _spool_file(self) -> Path:
-        return self._staging.path / "rows.arrow"
+        return self.staging.path / "rows.arrow"
 
     @property
     def _vector_file(self) -> Path:
-        return self._staging.path / "vectors.npy"
+        return self.staging.path / "vectors.npy"
 
     def _opened(self, batch: VectorBatch) -> tuple[Spool, VectorFile]:
         """Begin the files, for ids like these, where a batch is the first."""
@@ -130,7 +112,7 @@ class NpySink(Sink):
             self._vectors = VectorFile(self._vector_file, self._spec.dimension, None)
         return self._spool, self._vectors
 
-    def _close(self) -> None:
+    def close(self) -> None:
         for file in (self._spool, self._vectors):
             if file is not None:
                 file.close()
@@ -156,7 +138,7 @@ class NpySink(Sink):
         self, spool: Spool, ids: Any, mask: NDArray[np.bool_] | None
     ) -> list[tuple[Path, Path]]:
         """Write ids, payloads and the companion; return each with the name it is to get."""
-        folder, names, place = self._staging.path, self._names, self._place
+        folder, names, place = self.staging.path, self._names, self._place
         made: list[tuple[Path, Path]] = []
         numbered = pa.types.is_integer(ids.type) and bool(
             np.array_equal(ids.to_numpy(), np.arange(len(ids)))

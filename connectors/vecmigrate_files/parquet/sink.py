@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from vecmigrate.connector import (
     CollectionDescription,
     MismatchError,
-    Sink,
+    StagedSink,
     Staging,
     TableMark,
     TargetSpec,
@@ -37,7 +37,7 @@ from vecmigrate_files.spool import Checkpoint, Spool
 GROUPS_A_PART = 16
 
 
-class ParquetSink(Sink):
+class ParquetSink(StagedSink):
     """Spools what it is given until it is enough for a file; one file takes all there is.
 
     An id's earlier rows are taken out at :meth:`finish`.
@@ -57,43 +57,36 @@ class ParquetSink(Sink):
         )
         self._one_file = place.path.suffix in SUFFIXES
         self._group = group_rows(spec.dimension)
-        self._staging = Staging(place.uri, place.path, spec)
+        self.staging = Staging(place.uri, place.path, spec)
         self._parts = self._parts_at_last_checkpoint = 0
         self._spool: Spool | None = None
         self._schema: Any = None
         self._rows: arrow.RowWriter | None = None
 
     def begin(self, *, restart: bool) -> None:
-        """Begin anew; see :meth:`Connector.open_sink`."""
-        self._staging.begin(restart=restart)
+        super().begin(restart=restart)
         with writing(self._place.uri):
             self._folder.mkdir()
 
-    def resume(self, token: str) -> None:
-        """Go back to a checkpoint: cut off or remove what came after it."""
+    def go_back(self, token: str) -> None:
         at = Checkpoint.parse(token, self._place.uri)
-        self._staging.resume()
-        try:
-            with writing(self._place.uri):
-                self._folder.mkdir(exist_ok=True)
-                complete = {self._part(number) for number in range(at.parts)}
-                there = {path.name for path in self._folder.iterdir()}
-                if complete - there:
-                    raise MismatchError(
-                        f"{self._folder} has lost {name_some(sorted(complete - there))}",
-                        remedy="Start over with --restart.",
-                    )
-                for name in there - complete:
-                    (self._folder / name).unlink()
-                self._parts = self._parts_at_last_checkpoint = at.parts
-                if at.size:
-                    self._schema = pa.ipc.read_schema(pa.OSFile(str(self._schema_file)))
-                    path = self._spool_file(at.parts)
-                    self._spool = Spool.cut(path, rows=at.rows, size=at.size)
-                    self._rows = row_writer(self._place, self._schema, self._mark)
-        except BaseException:
-            self.suspend()
-            raise
+        with writing(self._place.uri):
+            self._folder.mkdir(exist_ok=True)
+            complete = {self._part(number) for number in range(at.parts)}
+            there = {path.name for path in self._folder.iterdir()}
+            if complete - there:
+                raise MismatchError(
+                    f"{self._folder} has lost {name_some(sorted(complete - there))}",
+                    remedy="Start over with --restart.",
+                )
+            for name in there - complete:
+                (self._folder / name).unlink()
+            self._parts = self._parts_at_last_checkpoint = at.parts
+            if at.size:
+                self._schema = pa.ipc.read_schema(pa.OSFile(str(self._schema_file)))
+                path = self._spool_file(at.parts)
+                self._spool = Spool.cut(path, rows=at.rows, size=at.size)
+                self._rows = row_writer(self._place, self._schema, self._mark)
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._place.uri)
@@ -111,7 +104,7 @@ class ParquetSink(Sink):
                 return Checkpoint().model_dump_json()
             self._spool.sync()
             sync_path(self._folder)
-            sync_path(self._staging.path)
+            sync_path(self.staging.path)
             # What a checkpoint before the last one needed, nobody comes back to.
             for number in range(self._parts_at_last_checkpoint):
                 self._spool_file(number).unlink(missing_ok=True)
@@ -120,10 +113,9 @@ class ParquetSink(Sink):
                 parts=self._parts, rows=self._spool.rows, size=self._spool.size
             ).model_dump_json()
 
-    def suspend(self) -> None:
+    def close(self) -> None:
         if self._spool is not None:
             self._spool.close()
-        self._staging.suspend()
 
     def finish(self) -> CollectionDescription:
         with writing(self._place.uri):
@@ -134,25 +126,21 @@ class ParquetSink(Sink):
             self._delete_superseded()
             sync_path(self._folder)
         made = self._folder / self._part(0) if self._one_file else self._folder
-        self._close_spool()
-        self._staging.publish(made)
+        self.close()
+        self.staging.publish(made)
         with ParquetSource(self._place.uri) as source:
             return source.describe()
 
-    def abort(self) -> None:
-        self._close_spool()
-        self._staging.discard()
-
     @property
     def _folder(self) -> Path:
-        return self._staging.path / "parts"
+        return self.staging.path / "parts"
 
     @property
     def _schema_file(self) -> Path:
-        return self._staging.path / "schema.arrow"
+        return self.staging.path / "schema.arrow"
 
     def _spool_file(self, number: int) -> Path:
-        return self._staging.path / f"spool-{number:05}.arrow"
+        return self.staging.path / f"spool-{number:05}.arrow"
 
     @staticmethod
     def _part(number: int) -> str:
@@ -175,10 +163,6 @@ class ParquetSink(Sink):
         self._parts += 1
         # The old one stays until no checkpoint needs it.
         self._spool = Spool.make(self._spool_file(self._parts), spool.schema)
-
-    def _close_spool(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
 
     def _delete_superseded(self) -> None:
         """Leave each id's last row alone; all ids are in memory at once."""
