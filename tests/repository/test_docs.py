@@ -76,15 +76,15 @@ def test_the_connector_of_the_docs_passes_the_conformance_suite(
     tmp_path: Path,
 ) -> None:
     code, tests = blocks(ROOT / "docs" / "how-to" / "add-a-connector.md", "python")
-    (tmp_path / "memory_connector.py").write_text(code)
-    (tmp_path / "test_memory.py").write_text(
+    (tmp_path / "lines_connector.py").write_text(code)
+    (tmp_path / "test_lines.py").write_text(
         "from importlib.metadata import EntryPoint\n"
         "from vecmigrate.connector import registry\n"
-        "point = EntryPoint('memory', 'memory_connector:connector', registry.CONNECTORS)\n"
+        "point = EntryPoint('lines', 'lines_connector:connector', registry.CONNECTORS)\n"
         "registry.entry_points = lambda group, name: [point]\n" + tests
     )
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_memory.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_lines.py"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
