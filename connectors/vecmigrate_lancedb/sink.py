@@ -71,7 +71,7 @@ class LanceSink(StagedSink):
             mark = mark_of(table.schema) if table is not None else None
             if table is None or mark is None or not go_back(table, token):
                 raise MismatchError(
-                    f"the checkpoint {token!r} of {self._place.uri} is not there",
+                    f"the checkpoint {token} of {self._place.uri} is not there any more",
                     remedy="Start over with --restart.",
                 )
         self._table, self._rows = table, RowWriter(self._place, table.schema, mark)

@@ -479,7 +479,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, words: str) -> None:
     for limit in (staged // 2, staged + 500):
         with (
             file_size_limit(limit),
-            pytest.raises(WriteError, match=r"too large.*Nothing was published"),
+            pytest.raises(WriteError, match="too large"),
         ):
             write(f"faiss:{tmp_path}/new.faiss", batch, spec=spec)
         assert names(tmp_path) == {"old.faiss"}
