@@ -42,7 +42,7 @@ def writing(
     return told_as(
         WriteError,
         f"{what} cannot be written",
-        "Free disk space or mend the permissions, and run again.",
+        "Run it again after you free disk space or mend the permissions.",
         (OSError, *failures),
         reason,
     )
