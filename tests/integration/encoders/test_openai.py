@@ -8,16 +8,18 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vecmigrate.encoders import open_encoder
+from vecmigrate.encoders import Budget, EmbeddingStore, Meter, MeteredEncoder, open_encoder
 from vecmigrate.errors import (
     BadVectorError,
     InputError,
@@ -300,6 +302,31 @@ def test_requests_are_spaced(server: EmbeddingServer) -> None:
     assert len(server.seen) == 4
     # By the client's clock: a busy machine may take a request long after it was sent.
     assert time.monotonic() - begun >= 3 * 60 / 300
+
+
+def test_threads_share_an_endpoint_its_pace_and_a_budget(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    encoder = open_encoder(server.name("&requests_per_minute=600&batch_size=2"))
+    begun = time.monotonic()
+    store = EmbeddingStore(tmp_path, encoder.identity, "document")
+    metered = MeteredEncoder(encoder, Meter(Budget(texts=11)), store)
+    batches = [[f"{batch}.{i}" for i in range(2)] for batch in range(8)]
+
+    def ask(texts: list[str]) -> list[str]:
+        vectors = metered.encode(texts, ids=texts, partly=True)
+        np.testing.assert_array_equal(vectors, vectors_of(*texts)[: len(vectors)])
+        return texts[: len(vectors)]
+
+    with ThreadPoolExecutor(len(batches)) as pool:
+        embedded = [text for texts in pool.map(ask, batches) for text in texts]
+    assert len(embedded) == metered.meter.texts == metered.meter.encoded == 11
+    assert time.monotonic() - begun >= 5 * 60 / 600
+    sent = [text for seen in server.seen[1:] for text in seen.body["input"]]
+    assert sorted(sent) == sorted(embedded)
+    again = MeteredEncoder(encoder, store=EmbeddingStore(tmp_path, encoder.identity, "document"))
+    np.testing.assert_array_equal(again.encode(embedded, ids=embedded), vectors_of(*embedded))
+    assert again.meter.reused == 11
 
 
 @pytest.mark.parametrize(
