@@ -10,7 +10,7 @@ import typer
 
 from vecmigrate.anchors import AnchorOptions, draw_anchors
 from vecmigrate.cli.model_options import takes
-from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
+from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import open_encoder
@@ -30,13 +30,9 @@ Interrupted, the same command continues where it stopped.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("anchors", epilog=EXAMPLES)(run)
-
-
 @takes(AnchorOptions)
 def run(
+    out: Output,
     source: SourceArgument,
     encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
     out_path: Annotated[Path, typer.Option("--out", help="Anchor file to write.")],
@@ -45,11 +41,9 @@ def run(
         Path | None,
         typer.Option(help="(n, d) .npy of logged queries under the old encoder."),
     ] = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Choose a sample in one pass and re-embed its texts with the new encoder."""
-    with Output(as_json=json_, quiet=quiet) as out, open_source(source) as opened:
+    with open_source(source) as opened:
         description = opened.describe()
         model = open_encoder(encoder)
         queries = None

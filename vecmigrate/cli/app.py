@@ -57,7 +57,8 @@ for command in (
     run,
     history,
 ):
-    command.register(app)
+    name = command.__name__.rpartition(".")[2].replace("_", "-")
+    app.command(name, epilog=command.EXAMPLES)(command.run)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import TargetExistsError
 from vecmigrate.report.comparison import (
@@ -36,12 +35,8 @@ Figures of different sources are not comparable: the command says so and shows t
 _LONGEST_NAME = 40
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("compare", epilog=EXAMPLES)(run)
-
-
 def run(
+    out: Output,
     reports: Annotated[
         list[Path],
         typer.Argument(
@@ -51,23 +46,20 @@ def run(
     out_file: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.html", help="Page to write.")
     ] = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Put the reports of several dry runs side by side: encoders, methods, dates."""
-    with Output(as_json=json_, quiet=quiet) as out:
-        if out_file is not None and out_file.exists():
-            raise TargetExistsError(
-                f"{out_file} exists already", remedy="Remove it, or name another with --out."
-            )
-        comparison = compare_reports(reports)
-        for doubt in comparison.warnings:
-            warnings.warn(doubt, NotComparableWarning, stacklevel=2)
-        _show(out, comparison)
-        if out_file is not None:
-            write_comparison(comparison, out_file)
-            out.say(f"wrote {out_file}")
-        out.result(comparison.model_dump(mode="json"))
+    if out_file is not None and out_file.exists():
+        raise TargetExistsError(
+            f"{out_file} exists already", remedy="Remove it, or name another with --out."
+        )
+    comparison = compare_reports(reports)
+    for doubt in comparison.warnings:
+        warnings.warn(doubt, NotComparableWarning, stacklevel=2)
+    _show(out, comparison)
+    if out_file is not None:
+        write_comparison(comparison, out_file)
+        out.say(f"wrote {out_file}")
+    out.result(comparison.model_dump(mode="json"))
 
 
 def _show(out: Output, comparison: Comparison) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import JsonFlag, NameArgument, QuietFlag, StateOption
+from vecmigrate.cli.model_options import takes
+from vecmigrate.cli.options import NameArgument, StateOption
 from vecmigrate.cli.output import Output
 from vecmigrate.cutover import Move, ReaderView
+from vecmigrate.cutover.options import CutoverOptions
 
 EXAMPLES = """
 **Examples**
@@ -20,23 +21,13 @@ EXAMPLES = """
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("cutover", epilog=EXAMPLES)(run)
-
-
+@takes(CutoverOptions)
 def run(
+    out: Output,
     name: NameArgument,
     to: Annotated[str, typer.Option("--to", help="The verified collection they are to get.")],
-    unverified: Annotated[
-        bool, typer.Option("--unverified", help="Do without a passing `vecmigrate verify`.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what readers would get; change nothing.")
-    ] = False,
+    options: CutoverOptions,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Lead readers of a name to a new collection in one step; the old one is kept."""
     from vecmigrate.cli.recording import recorded
@@ -45,14 +36,13 @@ def run(
     from vecmigrate.state.file import open_records
 
     with (
-        Output(as_json=json_, quiet=quiet) as out,
-        nullcontext() if dry_run else recorded(state_path(state), "cutover", name, to),
+        recorded(state_path(state), "cutover", name, to, rehearsal=options.dry_run),
         open_records(state) as records,
     ):
-        move = cut_over(name, to, records, unverified=unverified, dry_run=dry_run)
+        move = cut_over(name, to, records, options)
         show_move(move, out)
         out.result(move.model_dump(mode="json"))
-        if dry_run:
+        if options.dry_run:
             out.say(f"Nothing was changed. Next: vecmigrate cutover '{move.name}' --to '{to}'")
         elif not move.done:
             out.say(f"Nothing was changed. Next: back with: vecmigrate rollback '{move.name}'")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import JsonFlag, NameArgument, QuietFlag, StateOption
+from vecmigrate.cli.model_options import takes
+from vecmigrate.cli.options import NameArgument, StateOption
 from vecmigrate.cli.output import Output
+from vecmigrate.cutover.options import DropOptions
 
 EXAMPLES = """
 **Examples**
@@ -21,13 +22,11 @@ If readers have a vector that was added in place, the old vector is removed, and
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("drop-source", epilog=EXAMPLES)(run)
-
-
+@takes(DropOptions)
 def run(
+    out: Output,
     name: NameArgument,
+    options: DropOptions,
     collection: Annotated[
         str | None,
         typer.Argument(
@@ -38,17 +37,7 @@ def run(
         bool,
         typer.Option("--yes", help="Delete it. Without --yes, only list what would be deleted."),
     ] = False,
-    target_changed: Annotated[
-        bool,
-        typer.Option(
-            "--target-changed",
-            help="Accept that what readers have changed since the cutover's verification, as it "
-            "does once applications write there.",
-        ),
-    ] = False,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Delete an old collection, or remove an old vector, once readers have a verified new one."""
     from vecmigrate.cli.recording import recorded
@@ -57,15 +46,12 @@ def run(
     from vecmigrate.state.file import open_records
 
     with (
-        Output(as_json=json_, quiet=quiet) as out,
-        recorded(state_path(state), "drop-source", collection or name, name)
-        if yes
-        else nullcontext(),
+        recorded(state_path(state), "drop-source", collection or name, name, rehearsal=not yes),
         open_records(state) as records,
     ):
         with out.progress("reading the old collection", None) as advance:
             plan = (drop_source if yes else plan_drop)(
-                name, collection, records, target_changed=target_changed, progress=advance
+                name, collection, records, options, progress=advance
             )
         verified = plan.verification.finished_at
         out.say(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vecmigrate.cli.model_options import takes
-from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
+from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.encoders.options import ENCODER_HELP
@@ -29,13 +29,9 @@ again pays for nothing twice: anchors and embeddings stay in the folder.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("dry-run", epilog=EXAMPLES)(run)
-
-
 @takes(DryRunOptions)
 def run(
+    out: Output,
     source: SourceArgument,
     encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
     out_path: Annotated[
@@ -49,8 +45,6 @@ def run(
         str | None,
         typer.Option(help="Encodes queries where --encoder is a file of documents' vectors."),
     ] = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Measure what a move would cost over the whole corpus, before anything is written."""
     from vecmigrate.cli.dry_run_summary import show
@@ -59,25 +53,24 @@ def run(
     from vecmigrate.report.file import save_report
     from vecmigrate.report.html import write_html
 
-    with Output(as_json=json_, quiet=quiet) as out:
-        report = dry_run(
-            source,
-            encoder,
-            out_path,
-            old_encoder=old_encoder,
-            query_encoder=query_encoder,
-            options=options,
-            stage=out.progress,
-            announce=out.say,
-        )
-        save_report(report, out_path)
-        page = write_html(report, out_path)
-        show(report, out)
-        out.say(_next_step(report, page, source))
-        out.result(report.model_dump(mode="json"))
-        code = EXIT_CODES[report.verdict.outcome]
-        if code:
-            raise typer.Exit(int(code))
+    report = dry_run(
+        source,
+        encoder,
+        out_path,
+        old_encoder=old_encoder,
+        query_encoder=query_encoder,
+        options=options,
+        stage=out.progress,
+        announce=out.say,
+    )
+    save_report(report, out_path)
+    page = write_html(report, out_path)
+    show(report, out)
+    out.say(_next_step(report, page, source))
+    out.result(report.model_dump(mode="json"))
+    code = EXIT_CODES[report.verdict.outcome]
+    if code:
+        raise typer.Exit(int(code))
 
 
 def _next_step(report: DryRunReport, page: Path, source: str) -> str:

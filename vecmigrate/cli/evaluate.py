@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from vecmigrate.cli.model_options import takes
-from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import Encoder, open_encoder
@@ -38,13 +37,9 @@ also be `{"12": 3, "80": 1}` with gains, or absent.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("evaluate", epilog=EXAMPLES)(run)
-
-
 @takes(EvaluateOptions)
 def run(
+    out: Output,
     target: Annotated[str, typer.Option(help="The translated collection.")],
     queries: Annotated[
         Path, typer.Option(help="JSONL of queries, with relevance labels if known.")
@@ -56,43 +51,38 @@ def run(
     reference: Annotated[
         str | None, typer.Option(help="The corpus fully re-embedded; recall is against it.")
     ] = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Compare the old, the translated and the fully re-embedded collection by exact search."""
-    with Output(as_json=json_, quiet=quiet) as out:
-        if (source is None) != (source_encoder is None):
-            raise UsageError(
-                "--source and --source-encoder belong together", remedy="Give both, or neither."
+    if (source is None) != (source_encoder is None):
+        raise UsageError(
+            "--source and --source-encoder belong together", remedy="Give both, or neither."
+        )
+    asked = read_queries(queries)
+    model = open_encoder(target_encoder)
+    total = 0
+    for uri in filter(None, (source, target, reference)):
+        with open_source(uri) as opened:
+            description = opened.describe()
+        total += description.count
+        recorded = description.provenance.encoder if description.provenance else None
+        if uri == target and recorded and not recorded.same_as(model.identity):
+            raise MismatchError(
+                f"{target} is in the space of {recorded}, not of {model.identity}",
+                remedy="Name that encoder with --target-encoder.",
             )
-        asked = read_queries(queries)
-        model = open_encoder(target_encoder)
-        total = 0
-        for uri in filter(None, (source, target, reference)):
-            with open_source(uri) as opened:
-                description = opened.describe()
-            total += description.count
-            recorded = description.provenance.encoder if description.provenance else None
-            if uri == target and recorded and not recorded.same_as(model.identity):
-                raise MismatchError(
-                    f"{target} is in the space of {recorded}, not of {model.identity}",
-                    remedy="Name that encoder with --target-encoder.",
-                )
-        with out.progress("searching", total) as advance:
-            evaluation = evaluate(
-                target=target,
-                target_queries=_encode(model, asked),
-                source=source,
-                source_queries=_encode(open_encoder(source_encoder), asked)
-                if source_encoder
-                else None,
-                reference=reference,
-                labels=[query.relevant for query in asked],
-                options=options,
-                progress=advance,
-            )
-        _show(out, evaluation)
-        out.result(evaluation.model_dump(mode="json"))
+    with out.progress("searching", total) as advance:
+        evaluation = evaluate(
+            target=target,
+            target_queries=_encode(model, asked),
+            source=source,
+            source_queries=_encode(open_encoder(source_encoder), asked) if source_encoder else None,
+            reference=reference,
+            labels=[query.relevant for query in asked],
+            options=options,
+            progress=advance,
+        )
+    _show(out, evaluation)
+    out.result(evaluation.model_dump(mode="json"))
 
 
 def _encode(encoder: Encoder, queries: list[Query]) -> Vectors:

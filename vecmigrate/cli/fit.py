@@ -11,7 +11,6 @@ import typer
 
 from vecmigrate.anchors import AnchorCard, load_anchors
 from vecmigrate.cli.model_options import takes
-from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import InputError, TargetExistsError, UsageError
@@ -33,11 +32,6 @@ EXAMPLES = """
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("fit", epilog=EXAMPLES)(run)
-
-
 @dataclass(frozen=True)
 class _Pairs:
     """Anchors, out of an anchor file or of two arrays, which have neither card nor texts."""
@@ -55,6 +49,7 @@ class _Pairs:
 
 @takes(FitOptions)
 def run(
+    out: Output,
     out_path: Annotated[Path, typer.Option("--out", help="Translator file to write.")],
     options: FitOptions,
     anchors: Annotated[
@@ -73,44 +68,39 @@ def run(
             help="Read the points' texts too, by this encoder's token table: best the new one's.",
         ),
     ] = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Fit a translator from the old encoder's space to the new one's."""
-    with Output(as_json=json_, quiet=quiet) as out:
-        if out_path.exists():
-            raise TargetExistsError(f"{out_path} exists", remedy="Name another file, or remove it.")
-        pairs = _read(anchors, source_vectors, target_vectors)
-        if options.direction is Direction.QUERY:
-            pairs = pairs.swapped()
-        if options.metric is None and pairs.card is not None:
-            options = options.model_copy(update={"metric": pairs.card.metric})
-        read = None if texts is None else _with_table(texts, pairs.texts, options.direction)
-        total = options.fits(with_texts=read is not None)
-        with out.progress("comparing", total, unit="fit") as advance:
-            translator, table = fit_translator(
-                pairs.X, pairs.Y, options, texts=read, progress=advance
-            )
-        written = _save(translator, out_path, pairs, options)
-        if table:
-            rows = [[score.name, f"{score.held_out_recall:.3f}"] for score in table]
-            out.table(["method", "recall@10 on held-out anchors"], rows)
-        out.say(
-            f"{written.method}, {written.source_dimension} to {written.target_dimension} "
-            f"dimensions{', reading texts too' if translator.text_dim_ else ''}, fitted on "
-            f"{written.anchors:,} anchors, is in {out_path}"
-        )
-        if options.direction is Direction.QUERY:
-            out.say(f"Next: load_translator('{out_path}').transform(query) before each search")
-        else:
-            out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {out_path}")
-        out.result(
-            {
-                "translator": str(out_path),
-                "candidates": [score.model_dump(mode="json") for score in table],
-                **written.model_dump(mode="json"),
-            }
-        )
+    if out_path.exists():
+        raise TargetExistsError(f"{out_path} exists", remedy="Name another file, or remove it.")
+    pairs = _read(anchors, source_vectors, target_vectors)
+    if options.direction is Direction.QUERY:
+        pairs = pairs.swapped()
+    if options.metric is None and pairs.card is not None:
+        options = options.model_copy(update={"metric": pairs.card.metric})
+    read = None if texts is None else _with_table(texts, pairs.texts, options.direction)
+    total = options.fits(with_texts=read is not None)
+    with out.progress("comparing", total, unit="fit") as advance:
+        translator, table = fit_translator(pairs.X, pairs.Y, options, texts=read, progress=advance)
+    written = _save(translator, out_path, pairs, options)
+    if table:
+        rows = [[score.name, f"{score.held_out_recall:.3f}"] for score in table]
+        out.table(["method", "recall@10 on held-out anchors"], rows)
+    out.say(
+        f"{written.method}, {written.source_dimension} to {written.target_dimension} "
+        f"dimensions{', reading texts too' if translator.text_dim_ else ''}, fitted on "
+        f"{written.anchors:,} anchors, is in {out_path}"
+    )
+    if options.direction is Direction.QUERY:
+        out.say(f"Next: load_translator('{out_path}').transform(query) before each search")
+    else:
+        out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {out_path}")
+    out.result(
+        {
+            "translator": str(out_path),
+            "candidates": [score.model_dump(mode="json") for score in table],
+            **written.model_dump(mode="json"),
+        }
+    )
 
 
 def _save(translator: Translator, path: Path, pairs: _Pairs, options: FitOptions) -> TranslatorCard:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from vecmigrate.cli.options import JsonFlag, QuietFlag, StateOption, state_again
+from vecmigrate.cli.options import StateOption, state_again
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import spelling_of
 from vecmigrate.errors import ExitCode, InputError
@@ -39,12 +39,8 @@ _REMEDIES = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("history", epilog=EXAMPLES)(run)
-
-
 def run(
+    out: Output,
     number: Annotated[
         int | None, typer.Argument(metavar="[RUN]", help="Number of a run to show whole.", min=1)
     ] = None,
@@ -56,33 +52,30 @@ def run(
         bool, typer.Option("--failed", help="Only runs that were killed or ended other than well.")
     ] = False,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Show what was run from this state file: when, how long, on what, and how it ended."""
     where = state_path(state)
-    with Output(as_json=json_, quiet=quiet) as out:
-        if not where.exists():
-            raise InputError(
-                f"there is no state file {where}: nothing was recorded",
-                remedy="Go to the directory where you migrated, or name its file with --state.",
-            )
-        with closing(open_state(where)) as connection:
-            log = RunLog(connection)
-            if number is not None:
-                _show_whole(_found(log, number, where), out)
-                return
-            runs = log.latest(
-                limit,
-                target=None if target is None else redacted(target),
-                target_spelled=None if target is None else spelling_of(target),
-                failed=failed,
-            )
-        rows = [[escape(cell) for cell in _row(run)] for run in runs]
-        if rows:
-            out.table(_COLUMNS, rows, texts=(1, 3, 4, 6), folded=(6,))
-        out.result({"runs": [_told(run) for run in runs]})
-        out.say(_next(runs, state))
+    if not where.exists():
+        raise InputError(
+            f"there is no state file {where}: nothing was recorded",
+            remedy="Go to the directory where you migrated, or name its file with --state.",
+        )
+    with closing(open_state(where)) as connection:
+        log = RunLog(connection)
+        if number is not None:
+            _show_whole(_found(log, number, where), out)
+            return
+        runs = log.latest(
+            limit,
+            target=None if target is None else redacted(target),
+            target_spelled=None if target is None else spelling_of(target),
+            failed=failed,
+        )
+    rows = [[escape(cell) for cell in _row(run)] for run in runs]
+    if rows:
+        out.table(_COLUMNS, rows, texts=(1, 3, 4, 6), folded=(6,))
+    out.result({"runs": [_told(run) for run in runs]})
+    out.say(_next(runs, state))
 
 
 def _found(log: RunLog, number: int, where: Path) -> Run:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from vecmigrate.cli.options import JsonFlag, QuietFlag, SourceArgument
+from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.errors import UsageError
@@ -35,12 +35,8 @@ EXAMPLES = """
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("inspect", epilog=EXAMPLES)(run)
-
-
 def run(
+    out: Output,
     source: SourceArgument,
     target: Annotated[
         str | None, typer.Argument(help="With --diff, the collection to compare it with.")
@@ -59,23 +55,20 @@ def run(
             help="Collection with the vectors as they were: measure what SOURCE's codes lost.",
         ),
     ] = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Show what a collection holds: index, ids, payload fields, text field, vector statistics.
 
     With --diff, compare it with TARGET instead: exit code 0, whether they differ or not.
     """
-    with Output(as_json=json_, quiet=quiet) as out:
-        if diff != (target is not None):
-            raise UsageError(
-                "--diff and a second collection belong together",
-                remedy="Write vecmigrate inspect --diff SOURCE TARGET.",
-            )
-        if target is not None:
-            show_differences(out, source, target)
-        else:
-            _show(out, source, limit, originals)
+    if diff != (target is not None):
+        raise UsageError(
+            "--diff and a second collection belong together",
+            remedy="Write vecmigrate inspect --diff SOURCE TARGET.",
+        )
+    if target is not None:
+        show_differences(out, source, target)
+    else:
+        _show(out, source, limit, originals)
 
 
 def _show(out: Output, source: str, limit: int | None, originals: str | None) -> None:

@@ -8,8 +8,6 @@ import typer
 
 from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import (
-    JsonFlag,
-    QuietFlag,
     SourceArgument,
     StateOption,
     TranslatorOption,
@@ -40,11 +38,6 @@ Killed, stopped or out of disk, the same command continues from the last durable
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("migrate", epilog=EXAMPLES)(run)
-
-
 def _rates(result: MigrationResult) -> str:
     told = f"{result.vectors_per_second:,.0f} vectors/s"
     if result.indexing_seconds < LEAST_INDEXING_SECONDS:
@@ -54,6 +47,7 @@ def _rates(result: MigrationResult) -> str:
 
 @takes(MigrateOptions)
 def run(
+    out: Output,
     source: SourceArgument,
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="Collection to make; nothing may be there yet.")
@@ -61,13 +55,10 @@ def run(
     translator: TranslatorOption,
     options: MigrateOptions,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Stream every vector through the translator into a new collection, and verify it."""
     where = state_path(state)
     with (
-        Output(as_json=json_, quiet=quiet) as out,
         recorded(where, "migrate", source, target) as counts,
         open_source(source) as opened,
         termination_asked() as stop,

@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from vecmigrate.cli.output import Output
-from vecmigrate.errors import UsageError
 from vecmigrate.runtime.options import OnLine, Options
 
 
@@ -43,21 +41,13 @@ def takes(model: type[Options]) -> Callable[[Callable[..., None]], Callable[...,
             for name, field in model.model_fields.items():
                 if (value := _taken(name, field, given)) is not None:
                     told[name] = value
-            run(options=_checked(model, told, given), **given)
+            run(options=model.checked(told), **given)
 
         command.__signature__ = signature.replace(parameters=[*required, *optional])  # type: ignore[attr-defined]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
         return command
 
     return decorate
-
-
-def _checked(model: type[Options], told: dict[str, Any], given: dict[str, Any]) -> Options:
-    try:
-        return model.checked(told)
-    except UsageError as error:
-        with Output(as_json=given["json_"], quiet=given["quiet"]):
-            raise error
 
 
 def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:

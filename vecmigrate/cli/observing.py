@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self
 import typer
 
 from vecmigrate.cli.logs import LogFormat, LogLevel, logging_to
+from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import metrics_to
 from vecmigrate.runtime.waiting import DEFAULT_WAIT, patience
@@ -33,6 +34,10 @@ _OPTIONS: dict[str, tuple[type, str, str]] = {
         "0, not at all.",
     ),
 }
+_PRINTED = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=flag)
+    for name, flag in (("json_", JsonFlag), ("quiet", QuietFlag))
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,11 @@ class Observed:
 
 
 class ObservedTyper(typer.Typer):
-    """An app whose commands all have the options of :class:`Observed`."""
+    """An app whose commands print to an :class:`Output` and have the options of :class:`Observed`.
+
+    A command has a parameter ``out`` for it, in place of which the command line has --json and
+    --quiet.
+    """
 
     def command(self, *args: Any, **options: Any) -> Callable[..., Any]:
         """As :meth:`typer.Typer.command`."""
@@ -78,12 +87,14 @@ def before_commands(callback: Callable[..., None]) -> Callable[..., None]:
 def _observed(run: Callable[..., None]) -> Callable[..., None]:
     def taking(context: typer.Context, given: dict[str, Any]) -> None:
         asked = Observed.taken_from(given).or_else(context.obj or Observed())
+        out = Output(as_json=given.pop("json_"), quiet=given.pop("quiet"))
         with ExitStack() as stack:
-            with Output(as_json=given.get("json_", False), quiet=given.get("quiet", False)):
+            with out:
                 stack.enter_context(logging_to(asked.log_format, asked.log_file, asked.log_level))
                 stack.enter_context(metrics_to(asked.metrics_file))
                 stack.enter_context(patience(asked.wait))
-            run(**given)
+            with out:
+                run(out=out, **given)
 
     return _with_options(run, taking, from_environment=False)
 
@@ -94,7 +105,7 @@ def _with_options(
     *,
     from_environment: bool,
 ) -> Callable[..., None]:
-    """Return a function of the same parameters and ours, as typer reads them."""
+    """Return a function of the same parameters but ``out``, and ours, as typer reads them."""
 
     @functools.wraps(function)
     def wrapped(typer_context: typer.Context, **given: Any) -> None:
@@ -104,7 +115,8 @@ def _with_options(
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("typer_context", keyword, annotation=typer.Context),
-        *(p.replace(kind=keyword) for p in own.parameters.values()),
+        *(p.replace(kind=keyword) for p in own.parameters.values() if p.name != "out"),
+        *(_PRINTED if "out" in own.parameters else ()),
         *(
             inspect.Parameter(
                 name,

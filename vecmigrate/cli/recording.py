@@ -36,8 +36,10 @@ from vecmigrate.telemetry.redaction import redacted
 
 
 @contextmanager
-def recorded(state: Path, command: str, source: str, target: str) -> Iterator[dict[str, int]]:
-    """Note that a command begins, and with which exit code it ends.
+def recorded(
+    state: Path, command: str, source: str, target: str, *, rehearsal: bool = False
+) -> Iterator[dict[str, int]]:
+    """Note that a command begins, and with which exit code it ends; nothing of a rehearsal.
 
     Yields the counts to note at its end: points, by what was done with them.
 
@@ -46,6 +48,9 @@ def recorded(state: Path, command: str, source: str, target: str) -> Iterator[di
     InputError, MismatchError, WriteError
         As :func:`open_state`.
     """
+    if rehearsal:
+        yield {}
+        return
     source, target = redacted(source), redacted(target)
     with closing(open_state(state)) as connection:
         number = RunLog(connection).begin(command, source, target, spelling_of(target))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Annotated
-
-import typer
-
-from vecmigrate.cli.options import JsonFlag, NameArgument, QuietFlag, StateOption
+from vecmigrate.cli.model_options import takes
+from vecmigrate.cli.options import NameArgument, StateOption
 from vecmigrate.cli.output import Output
+from vecmigrate.cutover.options import RollbackOptions
 
 EXAMPLES = """
 **Examples**
@@ -18,19 +15,12 @@ EXAMPLES = """
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("rollback", epilog=EXAMPLES)(run)
-
-
+@takes(RollbackOptions)
 def run(
+    out: Output,
     name: NameArgument,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what readers would get; change nothing.")
-    ] = False,
+    options: RollbackOptions,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Lead readers of a name back to what they had before the last cutover."""
     from vecmigrate.cli.cutover import show_move
@@ -40,14 +30,13 @@ def run(
     from vecmigrate.state.file import open_records
 
     with (
-        Output(as_json=json_, quiet=quiet) as out,
-        nullcontext() if dry_run else recorded(state_path(state), "rollback", name, name),
+        recorded(state_path(state), "rollback", name, name, rehearsal=options.dry_run),
         open_records(state) as records,
     ):
-        move = roll_back(name, records, dry_run=dry_run)
+        move = roll_back(name, records, options)
         show_move(move, out)
         out.result(move.model_dump(mode="json"))
-        if dry_run:
+        if options.dry_run:
             out.say(f"Nothing was changed. Next: vecmigrate rollback '{name}'")
         else:
             out.say(f"Next: vecmigrate cutover '{name}' --to '{move.kept}', once it is mended")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import JobArgument, JsonFlag, QuietFlag, StateOption, state_again
+from vecmigrate.cli.options import JobArgument, StateOption, state_again
 from vecmigrate.cli.output import Output, give_to_readers
 
 EXAMPLES = """
@@ -24,20 +24,14 @@ is not met, 6 where the verification fails.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("run", epilog=EXAMPLES)(run)
-
-
 def run(
+    out: Output,
     job: JobArgument = Path("vecmigrate.toml"),
     cutover: Annotated[
         bool,
         typer.Option("--cutover", help="Lead readers to the target once it is verified."),
     ] = False,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Do what is left to do of a job: measure, judge, migrate, keep in step, verify."""
     from vecmigrate.cli.recording import recorded, termination_asked
@@ -47,39 +41,38 @@ def run(
     from vecmigrate.jobs.steps.base import RunHooks
     from vecmigrate.state import state_path
 
-    with Output(as_json=json_, quiet=quiet) as out:
-        spec = load_job(job)
-        if cutover and spec.cutover is None:
-            raise UsageError(
-                f"{job} does not say what readers open",
-                remedy='Add [cutover] with name = "…", or leave --cutover out.',
-            )
-        where = state_path(state if state is None else state.absolute())
-        with chdir(job.parent), recorded(where, "run", spec.source.uri, spec.target.uri):
-            result = run_job(
-                spec,
-                where,
-                cutover=cutover,
-                around=RunHooks(
-                    announce=out.say,
-                    stage=out.progress,
-                    recorded=lambda *run: recorded(where, *run),
-                    stoppable=termination_asked,
-                ),
-            )
-            out.result(result.model_dump(mode="json"))
-            last = result.steps[-1]
-            if result.exit_code:
-                typer.echo(f"error: {job}: {last.step}: {last.look.reason}", err=True)
-                out.say(f"Next: {_MEND[last.step]}")
-                raise typer.Exit(result.exit_code)
-        again = f"vecmigrate run '{job}'"
-        if spec.cutover is not None and last.look.is_left:
-            out.say(f"Next: {again} --cutover{state_again(state)}")
-        elif spec.cutover is not None:
-            out.say(f"Next: {again} by a schedule keeps it in step (examples/schedules)")
-        else:
-            out.say(f"{give_to_readers(spec.target.uri, state)}; or {again} later")
+    spec = load_job(job)
+    if cutover and spec.cutover is None:
+        raise UsageError(
+            f"{job} does not say what readers open",
+            remedy='Add [cutover] with name = "…", or leave --cutover out.',
+        )
+    where = state_path(state if state is None else state.absolute())
+    with chdir(job.parent), recorded(where, "run", spec.source.uri, spec.target.uri):
+        result = run_job(
+            spec,
+            where,
+            cutover=cutover,
+            around=RunHooks(
+                announce=out.say,
+                stage=out.progress,
+                recorded=lambda *run: recorded(where, *run),
+                stoppable=termination_asked,
+            ),
+        )
+        out.result(result.model_dump(mode="json"))
+        last = result.steps[-1]
+        if result.exit_code:
+            typer.echo(f"error: {job}: {last.step}: {last.look.reason}", err=True)
+            out.say(f"Next: {_MEND[last.step]}")
+            raise typer.Exit(result.exit_code)
+    again = f"vecmigrate run '{job}'"
+    if spec.cutover is not None and last.look.is_left:
+        out.say(f"Next: {again} --cutover{state_again(state)}")
+    elif spec.cutover is not None:
+        out.say(f"Next: {again} by a schedule keeps it in step (examples/schedules)")
+    else:
+        out.say(f"{give_to_readers(spec.target.uri, state)}; or {again} later")
 
 
 _MEND = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vecmigrate.cli.options import JsonFlag, QuietFlag, StateOption
+from vecmigrate.cli.options import StateOption
 from vecmigrate.cli.output import Output
 
 if TYPE_CHECKING:
@@ -23,12 +23,8 @@ EXAMPLES = """
 _BAR = 40
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("status", epilog=EXAMPLES)(run)
-
-
 def run(
+    out: Output,
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="Translated collection, or a name of it.")
     ],
@@ -36,8 +32,6 @@ def run(
         str | None, typer.Option(help="The old collection: tells what is pending, by ids.")
     ] = None,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Show how much of a collection is translated, and whether it is in step."""
     from vecmigrate.state import state_path
@@ -46,7 +40,6 @@ def run(
 
     where = state_path(state)
     with (
-        Output(as_json=json_, quiet=quiet) as out,
         open_records(state) as records,
     ):
         found = status_of(target, where, records, source)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import (
-    JsonFlag,
-    QuietFlag,
     SourceArgument,
     StateOption,
     TranslatorOption,
@@ -34,13 +31,9 @@ Interrupted, the same command continues. With nothing to do it writes nothing.
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("sync", epilog=EXAMPLES)(run)
-
-
 @takes(SyncOptions)
 def run(
+    out: Output,
     source: SourceArgument,
     target: Annotated[
         str,
@@ -52,8 +45,6 @@ def run(
     translator: TranslatorOption,
     options: SyncOptions,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Bring a translated collection in step with its source, and re-embed some of it."""
     from vecmigrate.cli.recording import recorded, termination_asked
@@ -62,12 +53,7 @@ def run(
 
     where = state_path(state)
     with (
-        Output(as_json=json_, quiet=quiet) as out,
-        (
-            nullcontext(dict[str, int]())
-            if options.dry_run
-            else recorded(where, "sync", source, target)
-        ) as counts,
+        recorded(where, "sync", source, target, rehearsal=options.dry_run) as counts,
         termination_asked() as stop,
         out.progress("syncing", None) as advance,
     ):

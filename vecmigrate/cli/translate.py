@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.translators import load_translator
 from vecmigrate.translators.arrays import open_vectors, translate_file
@@ -20,12 +19,8 @@ EXAMPLES = """
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("translate", epilog=EXAMPLES)(run)
-
-
 def run(
+    out: Output,
     translator: Annotated[
         Path, typer.Argument(help="Translator file that `vecmigrate fit` wrote.")
     ],
@@ -35,17 +30,12 @@ def run(
         Path | None,
         typer.Option(help="Also write each vector's predictive variance here (.npy)."),
     ] = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Translate a plain array of vectors, memory-mapped."""
-    with Output(as_json=json_, quiet=quiet) as out:
-        loaded = load_translator(translator)
-        total = len(open_vectors(source))
-        with out.progress("translating", total, bytes_each=4 * loaded.target_dim_) as advance:
-            shape = translate_file(loaded, source, target, variance=variance, progress=advance)
-        out.say(f"{shape[0]:,} vectors of {shape[1]} dimensions are in {target}")
-        out.say(
-            "Next: load them into your store, or let vecmigrate migrate do it for FAISS, Qdrant."
-        )
-        out.result({"target": str(target), "count": shape[0], "dimension": shape[1]})
+    loaded = load_translator(translator)
+    total = len(open_vectors(source))
+    with out.progress("translating", total, bytes_each=4 * loaded.target_dim_) as advance:
+        shape = translate_file(loaded, source, target, variance=variance, progress=advance)
+    out.say(f"{shape[0]:,} vectors of {shape[1]} dimensions are in {target}")
+    out.say("Next: load them into your store, or let vecmigrate migrate do it for FAISS, Qdrant.")
+    out.result({"target": str(target), "count": shape[0], "dimension": shape[1]})

@@ -9,8 +9,6 @@ import typer
 
 from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import (
-    JsonFlag,
-    QuietFlag,
     SourceArgument,
     StateOption,
     TranslatorOption,
@@ -30,13 +28,9 @@ EXAMPLES = """
 """
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("verify", epilog=EXAMPLES)(run)
-
-
 @takes(VerifyOptions)
 def run(
+    out: Output,
     source: SourceArgument,
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="Collection that `vecmigrate migrate` wrote.")
@@ -44,8 +38,6 @@ def run(
     translator: TranslatorOption,
     options: VerifyOptions,
     state: StateOption = None,
-    json_: JsonFlag = False,
-    quiet: QuietFlag = False,
 ) -> None:
     """Compare a new collection with the old one, translated, and measure its index."""
     from vecmigrate.cli.recording import recorded
@@ -58,7 +50,6 @@ def run(
 
     where = state_path(state)
     with (
-        Output(as_json=json_, quiet=quiet) as out,
         recorded(where, "verify", source, target) as counts,
         ExitStack() as held,
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +11,7 @@ from vecmigrate.connector.addresses import collection_of, followed_uri
 from vecmigrate.connector.registry import require_switcher
 from vecmigrate.connector.uri import VECTOR, parse_uri
 from vecmigrate.cutover.move import ReaderView, view_of
+from vecmigrate.cutover.options import DropOptions
 from vecmigrate.cutover.readers import current_entry, same_store, seen_through, without_vector
 from vecmigrate.cutover.records import CutoverLog, CutoverRecord
 from vecmigrate.errors import MismatchError, NotVerifiedError
@@ -52,9 +54,10 @@ def plan_drop(
     name: str,
     collection: str | None,
     state: sqlite3.Connection,
+    options: DropOptions | None = None,
     *,
-    target_changed: bool = False,
     progress: Progress | None = None,
+    **given: Any,
 ) -> Dropping:
     """Tell what would be deleted, having made sure that nobody misses it.
 
@@ -72,9 +75,8 @@ def plan_drop(
         vector.
     state
         Where verifications and cutovers are recorded.
-    target_changed
-        Rest on the verification that the cutover rested on, though the target has changed since,
-        as it does once applications write there.
+    options, given
+        :class:`DropOptions`, or fields of it by name.
     progress
         Called with the number of points just read.
 
@@ -88,11 +90,12 @@ def plan_drop(
         collection is named, they have ``collection`` itself, or it is no collection of the record.
     InputError, UsageError, UnreachableError
     """
+    asked = DropOptions.given(options, given)
     name, log = without_vector(name), CutoverLog(state)
     entry = current_entry(log, name)
     verifications = VerificationLog(state)
     kept = None
-    if target_changed and entry.verification is not None:
+    if asked.target_changed and entry.verification is not None:
         kept = verifications.get(entry.verification)
     record = (kept or require_verified(verifications, entry.target)).verification
     chosen = collection or entry.previous or _source_in_place(entry, record, name)
@@ -128,12 +131,13 @@ def drop_source(
     name: str,
     collection: str | None,
     state: sqlite3.Connection,
+    options: DropOptions | None = None,
     *,
-    target_changed: bool = False,
     progress: Progress | None = None,
+    **given: Any,
 ) -> Dropping:
     """Delete the old collection; parameters and errors as :func:`plan_drop`."""
-    plan = plan_drop(name, collection, state, target_changed=target_changed, progress=progress)
+    plan = plan_drop(name, collection, state, options, progress=progress, **given)
     switcher, uri = require_switcher(plan.collection), parse_uri(plan.collection)
     if plan.vector is None:
         switcher.drop(uri)

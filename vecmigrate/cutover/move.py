@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +11,7 @@ from vecmigrate.connector.addresses import canonical_place, collection_of, follo
 from vecmigrate.connector.registry import open_source, require_switcher
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.uri import VECTOR, parse_uri
+from vecmigrate.cutover.options import CutoverOptions, RollbackOptions
 from vecmigrate.cutover.readers import (
     as_asked,
     current_entry,
@@ -71,9 +73,8 @@ def cut_over(
     name: str,
     target: str,
     state: sqlite3.Connection,
-    *,
-    unverified: bool = False,
-    dry_run: bool = False,
+    options: CutoverOptions | None = None,
+    **given: Any,
 ) -> Move:
     """Lead readers of ``name`` to ``target`` in one step; what they had is kept.
 
@@ -86,10 +87,8 @@ def cut_over(
         The URI that readers open, or its last part alone: then beside ``target``.
     state
         Where verifications and cutovers are recorded.
-    unverified
-        Do without a verification.
-    dry_run
-        Change nothing.
+    options, given
+        :class:`CutoverOptions`, or fields of it by name.
 
     Raises
     ------
@@ -98,6 +97,7 @@ def cut_over(
     UsageError, InputError, MismatchError, WriteError, UnreachableError
         From the store; readers see what they saw.
     """
+    asked = CutoverOptions.given(options, given)
     hint = parse_uri(name).options.get(VECTOR) if is_uri(name) else None
     name = name_uri(name, target)
     switcher = _switcher(name, target)
@@ -105,13 +105,13 @@ def cut_over(
     # Held open: embedded storage is loaded anew where nobody else has it open.
     with open_source(target) as opened:
         made = opened.describe().provenance
-        kept = None if unverified else require_verified(VerificationLog(state), target)
+        kept = None if asked.unverified else require_verified(VerificationLog(state), target)
         known = [kept.verification.source] if kept else [made.source] if made else []
         goal = followed_uri(target)
         have = readers_have(CutoverLog(state), name)
         current = None if have is None else as_asked(have, hint, known)
         move = _planned(switcher, name, current, goal, kept.verification if kept else None)
-        if dry_run or not move.done:
+        if asked.dry_run or not move.done:
             return move.model_copy(update={"done": False})
         return _led(switcher, move, goal, state, kept)
 
@@ -161,7 +161,9 @@ def _led(
     return move.model_copy(update={"after": after, "kept": previous})
 
 
-def roll_back(name: str, state: sqlite3.Connection, *, dry_run: bool = False) -> Move:
+def roll_back(
+    name: str, state: sqlite3.Connection, options: RollbackOptions | None = None, **given: Any
+) -> Move:
     """Lead readers of ``name`` back to what they had before the last cutover.
 
     Nothing is asked of the old collection but that it is there: going back must always be
@@ -175,6 +177,7 @@ def roll_back(name: str, state: sqlite3.Connection, *, dry_run: bool = False) ->
         Where the old collection is gone.
     UsageError, WriteError, UnreachableError
     """
+    dry_run = RollbackOptions.given(options, given).dry_run
     name = without_vector(name)
     switcher, uri = require_switcher(name), parse_uri(name)
     log, verifications = CutoverLog(state), VerificationLog(state)

@@ -135,11 +135,11 @@ class Ledger:
 
     def is_new(self) -> bool:
         """True where no point is known."""
-        return self._one("SELECT NOT EXISTS (SELECT 1 FROM points)") == 1
+        return self.count("(SELECT 1 FROM points LIMIT 1)") == 0
 
     def was_interrupted(self) -> bool:
         """True where an earlier run was writing when it ended."""
-        return self._one("SELECT EXISTS (SELECT 1 FROM writing)") == 1
+        return self.count("(SELECT 1 FROM writing LIMIT 1)") == 1
 
     def origins(self, where: str = "1") -> dict[Origin, int]:
         """Count the points of each origin."""
@@ -250,9 +250,32 @@ class Ledger:
             )
             return connection.execute(query, values).fetchall()
 
-    def _one(self, query: str) -> int:
-        (value,) = self.connection.execute(query).fetchone()
-        return int(value)
+    def count(self, what: str, *values: object) -> int:
+        """Count the rows of a table, of a condition on one, or of a query."""
+        query = f"SELECT count(*) FROM {what}"
+        (count,) = self.connection.execute(query, values).fetchone()
+        return int(count)
+
+    def make(self, table: str, columns: str = "(id PRIMARY KEY) WITHOUT ROWID") -> None:
+        """Make a temporary table, empty, in the place of an earlier one."""
+        with transaction(self.connection) as connection:
+            connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+            connection.execute(f"CREATE TEMP TABLE {table} {columns}")
+
+    def fill(self, table: str, rows: Iterable[tuple[object, ...]], *, keep: bool = False) -> None:
+        """Write rows to a temporary table; those with an id that is there replace it, or not."""
+        each = list(rows)
+        if each:
+            otherwise = "IGNORE" if keep else "REPLACE"
+            marks = ", ".join("?" * len(each[0]))
+            with transaction(self.connection) as connection:
+                connection.executemany(f"INSERT OR {otherwise} INTO {table} VALUES ({marks})", each)
+
+    def list_ids(self, table: str, query: str, *values: object) -> None:
+        """Make a temporary table of the ids that a query finds, in order; see :meth:`listed`."""
+        self.make(table, "(position INTEGER PRIMARY KEY, id)")
+        with transaction(self.connection) as connection:
+            connection.execute(f"INSERT INTO {table} (id) {query}", values)
 
 
 @contextmanager

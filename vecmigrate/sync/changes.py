@@ -15,18 +15,12 @@ from vecmigrate.points.batch import IdArray, PointId, VectorBatch
 from vecmigrate.points.checksums import content_hashes, id_hashes, signed, vector_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
-from vecmigrate.state import transaction
 from vecmigrate.state.ledger import Ledger, Origin, stored
 
 BY_HASH, BY_IDS = "hash", "ids"
 
-_SCANS = (
-    "DROP TABLE IF EXISTS temp.seen",
-    "DROP TABLE IF EXISTS temp.there",
-    "CREATE TEMP TABLE seen (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
-    "bare INTEGER DEFAULT 0) WITHOUT ROWID",
-    "CREATE TEMP TABLE there (id PRIMARY KEY, mark TEXT) WITHOUT ROWID",
-)
+_SEEN = "(id PRIMARY KEY, vector INTEGER, payload INTEGER, bare INTEGER) WITHOUT ROWID"
+_THERE = "(id PRIMARY KEY, mark TEXT) WITHOUT ROWID"
 
 _ARRIVING = "SELECT id FROM seen WHERE NOT bare AND id NOT IN (SELECT id FROM points)"
 _DIFFERS = """
@@ -106,24 +100,16 @@ def find_changes(
     UsageError
         If no point of the source has that field.
     """
-    connection = ledger.connection
-    with transaction(connection):
-        for statement in _SCANS:
-            connection.execute(statement)
+    ledger.make("seen", _SEEN)
+    ledger.make("there", _THERE)
     bare = target.holds_bare_points
     latest = _scan_source(source, ledger, changed_by, batch_size, bare=bare)
     _scan_target(target, ledger, batch_size)
-    with transaction(connection):
-        changed = _CHANGED + _LACKING if lacking else _CHANGED
-        queries = {"arriving": _ARRIVING, "changed": changed, "bare": _BARE, "gone": _VANISHED}
-        for name, query in queries.items():
-            connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
-            connection.execute(f"CREATE TEMP TABLE {name} (position INTEGER PRIMARY KEY, id)")
-            connection.execute(f"INSERT INTO {name} (id) {query}")
-
-    def count(query: str, *values: object) -> int:
-        return int(connection.execute(f"SELECT count(*) FROM {query}", values).fetchone()[0])
-
+    changed = _CHANGED + _LACKING if lacking else _CHANGED
+    queries = {"arriving": _ARRIVING, "changed": changed, "bare": _BARE, "gone": _VANISHED}
+    for name, query in queries.items():
+        ledger.list_ids(name, query)
+    count = ledger.count
     unknown = count("arriving WHERE id IN (SELECT id FROM there)")
     # Written where nothing is, each is an arrival to the run as well.
     lost = count("changed WHERE id NOT IN (SELECT id FROM there)")
@@ -239,18 +225,14 @@ def _having(field: str, batches: Iterator[VectorBatch], source: Source) -> Itera
 def _saw(
     ledger: Ledger, rows: list[tuple[Any, int | None, int | None]], *, bare: bool = False
 ) -> None:
-    with transaction(ledger.connection) as connection:
-        connection.executemany(f"INSERT OR REPLACE INTO seen VALUES (?, ?, ?, {int(bare)})", rows)
+    ledger.fill("seen", ((*row, bare) for row in rows))
 
 
 def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:
     """Note the target's ids; where the ledger is new, with the marks that show what is ours."""
     for ids, marks in _marked(target, ledger.is_new(), batch_size):
-        with transaction(ledger.connection) as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO there VALUES (?, ?)",
-                zip(map(stored, ids.tolist()), marks or [None] * len(ids), strict=True),
-            )
+        keys = map(stored, ids.tolist())
+        ledger.fill("there", zip(keys, marks or [None] * len(ids), strict=True), keep=True)
 
 
 def _marked(

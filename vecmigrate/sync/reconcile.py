@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +47,7 @@ class Judged:
     foreign: int
 
 
-class _Draft:
+class Draft:
     """A batch that is being judged: each point is to be written until it is settled.
 
     Attributes
@@ -64,14 +63,12 @@ class _Draft:
     def __init__(
         self,
         batch: VectorBatch,
-        texts: Sequence[str | None],
         vectors: Vectors,
         fields: list[Payload],
         entries: list[LedgerRow],
         known: list[LedgerRow | None],
     ) -> None:
-        self.batch, self.texts = batch, texts
-        self.vectors, self.fields = vectors, fields
+        self.batch, self.vectors, self.fields = batch, vectors, fields
         self.entries, self.known = entries, known
         self.there = self.foreign = 0
         self._settled: list[LedgerRow] = []
@@ -83,6 +80,12 @@ class _Draft:
         self.entries[row].target = target
         self._settled.append(self.entries[row])
         self._write[row] = False
+
+    def leave(self, row: int, target: int) -> None:
+        """Leave another's point as it is."""
+        self.entries[row].origin = Origin.FOREIGN
+        self.foreign += 1
+        self.settle(row, target)
 
     def keep(self, row: int, vector: Vectors, payload: Payload) -> None:
         """Keep the true vector that the target has for a point."""
@@ -154,7 +157,7 @@ class Judge:
             self._compare(draft, found, interrupted)
         return draft.judged()
 
-    def _draft(self, batch: VectorBatch) -> _Draft:
+    def _draft(self, batch: VectorBatch) -> Draft:
         """Return the points as a target that has none of them would get them."""
         expected, variances = self._expected(batch)
         vectors, payloads = hashes_of(batch)
@@ -167,9 +170,9 @@ class Judge:
             )
         ]
         known = self._ledger.entries(batch.ids)
-        return _Draft(batch, texts, expected.vectors, fields, entries, known)
+        return Draft(batch, expected.vectors, fields, entries, known)
 
-    def _compare(self, draft: _Draft, found: VectorBatch, interrupted: set[PointId]) -> None:
+    def _compare(self, draft: Draft, found: VectorBatch, interrupted: set[PointId]) -> None:
         """Compare points that the target holds with what it should hold."""
         rows = rows_by_id(draft.batch, found.ids)
         draft.there += len(found)
@@ -177,33 +180,27 @@ class Judge:
         allowed = allowed_of(self._target, expected, cosine=self._cosine)
         same = distances(expected, found.vectors, cosine=self._cosine) <= allowed
         hashes, holds = target_hashes(found), _payload_hashes(found)
-        texts = found.texts(self._text_field) or [None] * len(found)
+        texts = draft.batch.texts(self._text_field) or [None] * len(draft.batch)
+        texts_there = found.texts(self._text_field) or [None] * len(found)
         payloads, given = found.each_payload(), draft.batch.each_payload()
-        extras = draft.batch.extras
         for at, row in enumerate(rows.tolist()):
             entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
             was_cut = entry.id in interrupted
             ours = self._ours(before, hashes[at], bool(same[at]), mark_of(payload), was_cut)
             if ours is None:
-                entry.origin = Origin.FOREIGN
-                draft.foreign += 1
-                draft.settle(row, hashes[at])
+                draft.leave(row, hashes[at])
                 continue
             kept = (
                 ours is Origin.ENCODED
                 and not self._in_place
-                and _same_text(draft.texts[row], texts[at], entry, before)
+                and _same_text(texts[row], texts_there[at], entry, before)
             )
             if kept:
                 draft.keep(row, found.vectors[at], given[row])
-            # A target that has none has no place for them.
-            same_extras = (
-                extras is None or found.extras is None or alike(extras[row], found.extras[at])
-            )
             same_fields = holds[at] == entry.payload or same_payload(
                 given[row], payload, self._ulps
             )
-            if (kept or same[at]) and same_fields and same_extras:
+            if (kept or same[at]) and same_fields and same_extras(draft.batch, row, found, at):
                 draft.settle(row, hashes[at])
 
     def _expected(self, batch: VectorBatch) -> tuple[VectorBatch, list[float | None]]:
@@ -236,6 +233,14 @@ class Judge:
         if same or interrupted or (before is None and (mark is not None or self._adopt)):
             return _origin(mark)
         return None
+
+
+def same_extras(batch: VectorBatch, row: int, found: VectorBatch, at: int) -> bool:
+    """Tell whether two points have the same beside their vector, if both stores know of that."""
+    # A target that has none has no place for them.
+    return (
+        batch.extras is None or found.extras is None or alike(batch.extras[row], found.extras[at])
+    )
 
 
 def note_payloads(writes: VectorBatch, entries: list[LedgerRow]) -> None:

@@ -17,7 +17,6 @@ from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors, id_array
 from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
-from vecmigrate.state import transaction
 from vecmigrate.state.ledger import Ledger, LedgerRow, Origin, stored
 from vecmigrate.sync.reconcile import note_payloads
 from vecmigrate.translators import TranslatorCard
@@ -67,20 +66,18 @@ def choose(ledger: Ledger, target: Source, queries: Vectors | None, *, needs_tex
     if queries is not None:
         for ids in _nearest(target, queries):
             hits.update(map(stored, ids.tolist()))
-    with transaction(ledger.connection) as connection:
-        for table in ("hits", "chosen"):
-            connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
-        connection.execute("CREATE TEMP TABLE hits (id PRIMARY KEY, n INTEGER) WITHOUT ROWID")
-        connection.execute("CREATE TEMP TABLE chosen (position INTEGER PRIMARY KEY, id)")
-        connection.executemany("INSERT INTO hits VALUES (?, ?)", hits.items())
-        connection.execute(
-            "INSERT INTO chosen (id) SELECT points.id FROM points LEFT JOIN hits USING (id) "
-            "WHERE origin = ? AND (has_text OR NOT ?) "
-            "AND points.id NOT IN (SELECT id FROM writing) "
-            "ORDER BY coalesce(variance, 1) * (1 + coalesce(n, 0)) DESC, vector",
-            (Origin.TRANSLATED, needs_texts),
-        )
-        return int(connection.execute("SELECT count(*) FROM chosen").fetchone()[0])
+    ledger.make("hits", "(id PRIMARY KEY, n INTEGER) WITHOUT ROWID")
+    ledger.fill("hits", hits.items())
+    ledger.list_ids(
+        "chosen",
+        "SELECT points.id FROM points LEFT JOIN hits USING (id) "
+        "WHERE origin = ? AND (has_text OR NOT ?) "
+        "AND points.id NOT IN (SELECT id FROM writing) "
+        "ORDER BY coalesce(variance, 1) * (1 + coalesce(n, 0)) DESC, vector",
+        Origin.TRANSLATED,
+        needs_texts,
+    )
+    return ledger.count("chosen")
 
 
 def reembedded(

@@ -33,12 +33,11 @@ from vecmigrate.state.ledger import Ledger, Origin, ledger_key, ledger_path, ope
 from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.changes import BY_HASH, BY_IDS, Changes, find_changes, mark_of
-from vecmigrate.sync.known_vectors import KnownVectors
 from vecmigrate.sync.options import SyncOptions, SyncResult
-from vecmigrate.sync.own_points import OwnPoints
 from vecmigrate.sync.ownership import check_belongs
 from vecmigrate.sync.reconcile import Judge, Judged
 from vecmigrate.sync.reembed import check_encoder, choose, query_vectors, reembedded
+from vecmigrate.sync.views import KnownVectors, OwnPoints
 from vecmigrate.sync.write import TargetChanges
 from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator

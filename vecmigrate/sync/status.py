@@ -14,10 +14,9 @@ from vecmigrate.connector.source import Source
 from vecmigrate.cutover.readers import readers_have
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.points.collection import ENCODED, TRANSLATED, EncoderIdentity
-from vecmigrate.state import transaction
 from vecmigrate.state.ledger import Ledger, Origin, ledger_path, open_ledger, stored
 from vecmigrate.sync.changes import mark_of
-from vecmigrate.sync.own_points import OwnPoints
+from vecmigrate.sync.views import OwnPoints
 from vecmigrate.verification.records import VerificationLog
 
 
@@ -117,8 +116,7 @@ def status_of(
         translated, encoded, other = _by_ledger(opened, ledger) if known else _by_marks(opened)
         removed = 0
         if known:
-            removed = _count(
-                ledger,
+            removed = ledger.count(
                 "points WHERE origin != ? AND id NOT IN (SELECT id FROM there)",
                 Origin.FOREIGN,
             )
@@ -162,8 +160,8 @@ _BATCH = 8192
 def _by_ledger(target: Source, ledger: Ledger) -> tuple[int, int, int]:
     _list_ids(ledger, "there", target)
     here = ledger.origins("id IN (SELECT id FROM there)")
-    other = _count(
-        ledger, "there WHERE id NOT IN (SELECT id FROM points WHERE origin != ?)", Origin.FOREIGN
+    other = ledger.count(
+        "there WHERE id NOT IN (SELECT id FROM points WHERE origin != ?)", Origin.FOREIGN
     )
     return here[Origin.TRANSLATED], here[Origin.ENCODED], other
 
@@ -185,7 +183,7 @@ def _pending(source: Source, target: Source, ledger: Ledger, known: bool) -> Pen
     gone = f"{ours} WHERE id NOT IN (SELECT id FROM seen)"
     if known:
         gone += f" AND origin != {Origin.FOREIGN:d} AND id IN (SELECT id FROM there)"
-    return Pending(arrived=_count(ledger, lacking), vanished=_count(ledger, gone) if known else 0)
+    return Pending(arrived=ledger.count(lacking), vanished=ledger.count(gone) if known else 0)
 
 
 def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending:
@@ -194,9 +192,8 @@ def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending
     _list_ids(ledger, "there", target)
     ours = "SELECT id FROM points WHERE origin != ?"
     return Pending(
-        arrived=_count(ledger, "seen WHERE id NOT IN (SELECT id FROM there)"),
-        vanished=_count(
-            ledger,
+        arrived=ledger.count("seen WHERE id NOT IN (SELECT id FROM there)"),
+        vanished=ledger.count(
             f"there WHERE id NOT IN (SELECT id FROM seen) AND id IN ({ours})",
             Origin.FOREIGN,
         ),
@@ -204,20 +201,9 @@ def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending
 
 
 def _list_ids(ledger: Ledger, table: str, source: Source) -> None:
-    with transaction(ledger.connection) as connection:
-        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
-        connection.execute(f"CREATE TEMP TABLE {table} (id PRIMARY KEY) WITHOUT ROWID")
+    ledger.make(table)
     for ids in source.ids(_BATCH):
-        with transaction(ledger.connection) as connection:
-            connection.executemany(
-                f"INSERT OR REPLACE INTO {table} VALUES (?)",
-                [(stored(i),) for i in ids.tolist()],
-            )
-
-
-def _count(ledger: Ledger, what: str, *values: object) -> int:
-    (count,) = ledger.connection.execute(f"SELECT count(*) FROM {what}", values).fetchone()
-    return int(count)
+        ledger.fill(table, ((stored(i),) for i in ids.tolist()))
 
 
 def _readers(target: str, records: sqlite3.Connection) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.state.ledger import ledger_path, open_ledger
 from vecmigrate.sync import SyncOptions, SyncResult, sync
 from vecmigrate.sync.changes import find_changes
-from vecmigrate.sync.own_points import OwnPoints
+from vecmigrate.sync.views import OwnPoints
 from vecmigrate.verification import VerifyOptions, verify
 
 FIELD = "n"
