@@ -18,9 +18,7 @@ from vecmigrate.report.comparison import (
     Comparison,
     NotComparableWarning,
     compare_reports,
-    other_rows,
-    recall_rows,
-    what_rows,
+    comparison_rows,
 )
 from vecmigrate.report.html import write_comparison
 
@@ -64,9 +62,6 @@ def run(
 
 def _show(out: Output, comparison: Comparison) -> None:
     compared = comparison.reports
-    for columns, rows in (
-        (WHAT, what_rows(compared, longest=_LONGEST_NAME)),
-        (RECALL, recall_rows(compared)),
-        (OTHERS, other_rows(compared)),
-    ):
+    for columns in (WHAT, RECALL, OTHERS):
+        rows = comparison_rows(columns, compared, longest=_LONGEST_NAME)
         out.table(columns, [[escape(cell) for cell in row] for row in rows])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +12,6 @@ from vecmigrate.errors import UsageError
 from vecmigrate.points.ids import name_some
 from vecmigrate.report.file import REPORT_JSON, load_report
 from vecmigrate.report.formatting import (
-    ABSENT,
     OUTCOME_NAMES,
     count,
     counted,
@@ -149,66 +148,42 @@ def _labelled_ndcg_change(report: DryRunReport) -> PairedDifference | None:
 
 CUTOFFS = (1, 10, 100)
 
-ALL = [
-    *("no.", "new encoder", "method", "anchors"),
-    *(f"recall@{k}" for k in CUTOFFS),
-    *("nDCG@10", "labelled nDCG@10, translated - old", "verdict"),
-    *("texts embedded", "money", "date", "source"),
-]
+
+def _recall_at(k: int) -> Callable[[ComparedReport, int], str]:
+    return lambda report, _: estimate(report.recall.get(k))
+
+
+_CELLS: dict[str, Callable[[ComparedReport, int], str]] = {
+    "source": lambda report, longest: trimmed(report.source, longest),
+    "new encoder": lambda report, longest: trimmed(report.new_encoder, longest),
+    "method": lambda report, longest: trimmed(report.method, longest),
+    "anchors": lambda report, _: count(report.anchors),
+    **{f"recall@{k}": _recall_at(k) for k in CUTOFFS},
+    "nDCG@10": lambda report, _: estimate(report.ndcg_at_10),
+    "labelled nDCG@10, translated - old": lambda report, _: paired(report.labelled_ndcg_change),
+    "verdict": lambda report, _: OUTCOME_NAMES[report.verdict],
+    "texts embedded": lambda report, _: count(report.texts_embedded),
+    "money": lambda report, _: money(report.money),
+    "date": lambda report, _: moment(report.created_at),
+}
+ALL = ["no.", *(column for column in _CELLS if column != "source"), "source"]
+"""Figures before what is the same for all as a rule."""
 WHAT = ["no.", "source", "new encoder", "method", "anchors", "date", "verdict"]
 RECALL = ["no.", *(f"recall@{k}" for k in CUTOFFS)]
 OTHERS = ["no.", "nDCG@10", "labelled nDCG@10, translated - old", "texts embedded", "money"]
 
 
-def all_rows(reports: Sequence[ComparedReport]) -> list[list[str]]:
-    """A row of :data:`ALL` for each: figures before what is the same for all as a rule."""
-    tables = (
-        (WHAT, what_rows(reports, longest=60)),
-        (RECALL, recall_rows(reports)),
-        (OTHERS, other_rows(reports)),
-    )
-    rows = []
-    for position in range(len(reports)):
-        cells: dict[str, str] = {}
-        for columns, of_table in tables:
-            cells.update(zip(columns, of_table[position], strict=True))
-        rows.append([cells[column] for column in ALL])
-    return rows
+def comparison_rows(
+    columns: Sequence[str], reports: Sequence[ComparedReport], *, longest: int
+) -> list[list[str]]:
+    """Return a row of cells for each report, the first its number.
 
-
-def what_rows(reports: Sequence[ComparedReport], *, longest: int) -> list[list[str]]:
-    """A row of :data:`WHAT` for each; names are cut to ``longest`` characters."""
+    Parameters
+    ----------
+    longest
+        Characters that names are cut to.
+    """
     return [
-        [
-            str(number),
-            trimmed(report.source, longest),
-            trimmed(report.new_encoder, longest),
-            trimmed(report.method, longest),
-            count(report.anchors),
-            moment(report.created_at),
-            OUTCOME_NAMES[report.verdict],
-        ]
-        for number, report in enumerate(reports, start=1)
-    ]
-
-
-def recall_rows(reports: Sequence[ComparedReport]) -> list[list[str]]:
-    """A row of :data:`RECALL` for each, with intervals."""
-    return [
-        [str(number), *(estimate(report.recall.get(k)) for k in CUTOFFS)]
-        for number, report in enumerate(reports, start=1)
-    ]
-
-
-def other_rows(reports: Sequence[ComparedReport]) -> list[list[str]]:
-    """A row of :data:`OTHERS` for each."""
-    return [
-        [
-            str(number),
-            estimate(report.ndcg_at_10),
-            paired(report.labelled_ndcg_change),
-            count(report.texts_embedded),
-            money(report.money) if report.money is not None else ABSENT,
-        ]
+        [str(number), *(_CELLS[column](report, longest) for column in columns[1:])]
         for number, report in enumerate(reports, start=1)
     ]

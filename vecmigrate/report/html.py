@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import getmembers, isfunction
 from pathlib import Path
 from typing import Any
 
 from vecmigrate.io.atomic import published
 from vecmigrate.report import formatting
-from vecmigrate.report.comparison import ALL, Comparison, all_rows
+from vecmigrate.report.comparison import ALL, Comparison, comparison_rows
 from vecmigrate.report.plots import Plot
 from vecmigrate.report.plots.calibration import cosine_histogram, decile_plot, score_plot
 from vecmigrate.report.plots.comparison import curves_plot, recall_at_10_plot
@@ -21,6 +22,7 @@ REPORT_HTML = "report.html"
 MOST_TEXTS = 10
 MOST_WORST = 20
 MOST_CONTRASTS = 12
+LONGEST_NAME = 60
 
 
 def write_html(report: DryRunReport, folder: Path) -> Path:
@@ -84,7 +86,7 @@ def write_comparison(comparison: Comparison, path: Path) -> Path:
         {
             "comparison": comparison,
             "columns": ALL,
-            "rows": all_rows(reports),
+            "rows": comparison_rows(ALL, reports, longest=LONGEST_NAME),
             "plots": [recall_at_10_plot(reports), curves_plot(reports)],
         },
     )
@@ -111,22 +113,7 @@ def write_page(path: Path, template: str, facts: dict[str, Any]) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in (
-        "cost",
-        "count",
-        "counted",
-        "duration",
-        "estimate",
-        "moment",
-        "money",
-        "p_value",
-        "paired",
-        "percent",
-        "signed",
-        "trimmed",
-        "unbroken",
-    ):
-        pages.filters[name] = getattr(formatting, name)
+    pages.filters.update(getmembers(formatting, isfunction))
     text = pages.get_template(template).render(
         **facts,
         styles=_STYLES.read_text(encoding="utf-8"),

@@ -36,6 +36,10 @@ class StepStatus(StrEnum):
     LEFT = "left to you"
     NOTHING = "nothing to do"
 
+    def because(self, reason: str, *, exit_code: int = 0) -> StepState:
+        """Return that a step stands so, and why."""
+        return StepState(standing=self, reason=reason, exit_code=exit_code)
+
 
 class StepState(BaseModel):
     """How a step stands, and why.

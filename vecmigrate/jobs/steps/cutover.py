@@ -32,17 +32,12 @@ class CutoverStep:
         have = readers_have(CutoverLog(self._moving.records), self._readers)
         there = have is not None and canonical_place(have) == followed_place(target)
         if self._moving.published() and there:
-            return StepState(
-                standing=StepStatus.DONE, reason=f"readers of {self._readers} have {target}"
-            )
+            return StepStatus.DONE.because(f"readers of {self._readers} have {target}")
         if not self._asked:
-            return StepState(
-                standing=StepStatus.LEFT,
-                reason=f"leads readers of {self._readers} to {target}; done with --cutover alone",
+            return StepStatus.LEFT.because(
+                f"leads readers of {self._readers} to {target}; done with --cutover alone"
             )
-        return StepState(
-            standing=StepStatus.DUE, reason=f"leads readers of {self._readers} to {target}"
-        )
+        return StepStatus.DUE.because(f"leads readers of {self._readers} to {target}")
 
     def do(self, around: RunHooks) -> StepState:
         target = self._moving.target
@@ -55,8 +50,7 @@ class CutoverStep:
         if move.kept is not None:
             around.announce(f"{move.kept} is kept; back with: vecmigrate rollback '{move.name}'")
         encoder = move.after.encoder or "the encoder of that collection"
-        return StepState(
-            standing=StepStatus.DONE,
-            reason=f"readers of {move.name} have {target}, and must ask it with {encoder}"
-            + (f", using={move.after.vector!r}" if move.after.vector else ""),
+        return StepStatus.DONE.because(
+            f"readers of {move.name} have {target}, and must ask it with {encoder}"
+            + (f", using={move.after.vector!r}" if move.after.vector else "")
         )

@@ -58,7 +58,7 @@ class DryRunStep:
                     f"{self._moving.target} was migrated before this job was",
                     remedy="Keep it in step with `vecmigrate sync`, or name another target.",
                 )
-            return StepState(standing=StepStatus.DUE, reason="not done yet")
+            return StepStatus.DUE.because("not done yet")
         other = changed(record.inputs, now, _MAP)
         if job is not None:
             # Its map is in use: a source that grew, or other gates, are no reason to change it.
@@ -68,14 +68,12 @@ class DryRunStep:
                     remedy="Name another target in the job for a new migration, or change it back.",
                 )
             self._moving.check_made_by(job)
-            return StepState(
-                standing=StepStatus.DONE, reason=f"{self._moving.target} was made by its translator"
-            )
+            return StepStatus.DONE.because(f"{self._moving.target} was made by its translator")
         other = changed(record.inputs, now, {**_MAP, **_MEASURED})
         if not other and files_digests(map(Path, record.outputs)) != record.outputs:
             other = f"files in {self._spec.dry_run.out} are gone or other ones"
         if other:
-            return StepState(standing=StepStatus.DUE, reason=other)
+            return StepStatus.DUE.because(other)
         return self._ended(record)
 
     def do(self, around: RunHooks) -> StepState:
@@ -144,8 +142,6 @@ class DryRunStep:
         code = ExitCode(record.exit_code)
         gates = "" if self._spec.gates else ", no gates given"
         page = self._spec.dry_run.out / REPORT_HTML
-        return StepState(
-            standing=StepStatus.DONE if code is ExitCode.OK else StepStatus.FAILED,
-            reason=f"{_WORDS[code]}{gates} ({record.finished_at:%Y-%m-%d %H:%M} UTC, {page})",
-            exit_code=code,
-        )
+        standing = StepStatus.DONE if code is ExitCode.OK else StepStatus.FAILED
+        ended = f"{record.finished_at:%Y-%m-%d %H:%M} UTC"
+        return standing.because(f"{_WORDS[code]}{gates} ({ended}, {page})", exit_code=code)

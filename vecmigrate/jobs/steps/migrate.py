@@ -20,14 +20,13 @@ class MigrateStep:
         job = self._moving.published()
         if job is not None:
             reason = f"{job.written:,} points were written ({job.provenance.created_at[:16]})"
-            return StepState(standing=StepStatus.DONE, reason=reason)
+            return StepStatus.DONE.because(reason)
         begun = self._moving.migration()
         if begun is not None and begun.written:
-            return StepState(
-                standing=StepStatus.CONTINUES,
-                reason=f"{begun.written:,} points are written of an unfinished target",
+            return StepStatus.CONTINUES.because(
+                f"{begun.written:,} points are written of an unfinished target"
             )
-        return StepState(standing=StepStatus.DUE, reason=f"nothing is at {self._moving.target}")
+        return StepStatus.DUE.because(f"nothing is at {self._moving.target}")
 
     def do(self, around: RunHooks) -> StepState:
         moving, spec = self._moving, self._moving.spec
@@ -54,4 +53,4 @@ class MigrateStep:
         if result.quarantined_ids:
             refused = name_some(result.quarantined_ids)
             around.announce(f"refused by the store: ids {refused}, see {result.dead_letters}")
-        return StepState(standing=StepStatus.DONE, reason=f"{result.written:,} points were written")
+        return StepStatus.DONE.because(f"{result.written:,} points were written")

@@ -22,23 +22,21 @@ class SyncStep:
     def look(self) -> StepState:
         job = self._moving.published()
         if job is None:
-            return StepState(standing=StepStatus.NOTHING, reason="migrate writes all of the source")
+            return StepStatus.NOTHING.because("migrate writes all of the source")
         self._moving.check_made_by(job)
         if self._asked.reembed_budget is not None:
-            return StepState(
-                standing=StepStatus.DUE,
-                reason=f"re-embeds up to {self._asked.budget}, and what the source changed",
+            return StepStatus.DUE.because(
+                f"re-embeds up to {self._asked.budget}, and what the source changed"
             )
         with open_source(self._moving.source) as source:
             now, tells_all = source.fingerprint(), source.fingerprint_tells_all
         if now != self._read_before(job):
-            return StepState(standing=StepStatus.DUE, reason="the source has changed")
+            return StepStatus.DUE.because("the source has changed")
         if not tells_all and not self._moving.just_migrated:
-            return StepState(
-                standing=StepStatus.DUE,
-                reason="the source's store does not tell what was changed in its place",
+            return StepStatus.DUE.because(
+                "the source's store does not tell what was changed in its place"
             )
-        return StepState(standing=StepStatus.DONE, reason="the source is as it was read")
+        return StepStatus.DONE.because("the source is as it was read")
 
     def do(self, around: RunHooks) -> StepState:
         moving = self._moving
@@ -71,7 +69,7 @@ class SyncStep:
                 self.name,
                 StepRecord(inputs={"source": before, "migration": job.provenance.run()}),
             )
-        return StepState(standing=StepStatus.DONE, reason=_told(result))
+        return StepStatus.DONE.because(_told(result))
 
     def _read_before(self, job: MigrationRecord) -> str:
         record = self._moving.find(self.name)

@@ -40,21 +40,20 @@ class VerifyStep:
 
     def look(self) -> StepState:
         if self._moving.published() is None:
-            return StepState(standing=StepStatus.DUE, reason="after the migration")
+            return StepStatus.DUE.because("after the migration")
         record = self._moving.find(self.name)
         if record is None:
-            return StepState(standing=StepStatus.DUE, reason="not done yet")
+            return StepStatus.DUE.because("not done yet")
         if record.exit_code:
-            return StepState(standing=StepStatus.DUE, reason="it failed the last time")
+            return StepStatus.DUE.because("it failed the last time")
         other = changed(record.inputs, self._inputs(), _INPUTS)
         if other:
-            return StepState(standing=StepStatus.DUE, reason=other)
+            return StepStatus.DUE.because(other)
         passed = VerificationLog(self._moving.records).latest(followed_place(self._moving.target))
         if passed is None or not passed.verification.passed:
-            return StepState(standing=StepStatus.DUE, reason="a later verification did not pass")
-        return StepState(
-            standing=StepStatus.DONE,
-            reason=f"passed, and nothing has changed ({passed.verification.finished_at[:16]})",
+            return StepStatus.DUE.because("a later verification did not pass")
+        return StepStatus.DONE.because(
+            f"passed, and nothing has changed ({passed.verification.finished_at[:16]})"
         )
 
     def do(self, around: RunHooks) -> StepState:
@@ -126,10 +125,6 @@ class VerifyStep:
 def _told(found: Verification) -> StepState:
     if not found.passed:
         failed = ", ".join(check.name for check in found.failures)
-        return StepState(
-            standing=StepStatus.FAILED, reason=f"failed: {failed}", exit_code=ExitCode.VERIFICATION
-        )
+        return StepStatus.FAILED.because(f"failed: {failed}", exit_code=ExitCode.VERIFICATION)
     warned = any(check.outcome is CheckResult.WARNING for check in found.checks)
-    return StepState(
-        standing=StepStatus.DONE, reason="passed, with a warning above" if warned else "passed"
-    )
+    return StepStatus.DONE.because("passed, with a warning above" if warned else "passed")
