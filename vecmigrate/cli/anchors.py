@@ -9,13 +9,12 @@ import numpy as np
 import typer
 
 from vecmigrate.anchors import AnchorOptions, draw_anchors
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import open_encoder
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.translators.arrays import open_vectors
+from vecmigrate.io.vector_files import open_vectors
 
 EXAMPLES = """
 **Examples**
@@ -30,7 +29,6 @@ Interrupted, the same command continues where it stopped.
 """
 
 
-@takes(AnchorOptions)
 def run(
     out: Output,
     source: SourceArgument,

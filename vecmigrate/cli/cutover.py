@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import NameArgument, StateOption
 from vecmigrate.cli.output import Output
 from vecmigrate.cutover import Move, ReaderView
@@ -21,7 +20,6 @@ EXAMPLES = """
 """
 
 
-@takes(CutoverOptions)
 def run(
     out: Output,
     name: NameArgument,

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import NameArgument, StateOption
 from vecmigrate.cli.output import Output
 from vecmigrate.cutover.options import DropOptions
@@ -22,11 +21,9 @@ If readers have a vector that was added in place, the old vector is removed, and
 """
 
 
-@takes(DropOptions)
 def run(
     out: Output,
     name: NameArgument,
-    options: DropOptions,
     collection: Annotated[
         str | None,
         typer.Argument(
@@ -37,6 +34,8 @@ def run(
         bool,
         typer.Option("--yes", help="Delete it. Without --yes, only list what would be deleted."),
     ] = False,
+    *,
+    options: DropOptions,
     state: StateOption = None,
 ) -> None:
     """Delete an old collection, or remove an old vector, once readers have a verified new one."""

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
@@ -29,7 +28,6 @@ again pays for nothing twice: anchors and embeddings stay in the folder.
 """
 
 
-@takes(DryRunOptions)
 def run(
     out: Output,
     source: SourceArgument,

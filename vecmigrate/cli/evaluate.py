@@ -7,21 +7,18 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
-from vecmigrate.encoders import Encoder, open_encoder
+from vecmigrate.encoders import encode_queries, open_encoder
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.evaluation import (
     EvaluateOptions,
     Evaluation,
     Metrics,
-    Query,
     evaluate,
     read_queries,
 )
-from vecmigrate.points.batch import Vectors, id_array
 from vecmigrate.points.ids import name_some
 
 EXAMPLES = """
@@ -37,7 +34,6 @@ also be `{"12": 3, "80": 1}` with gains, or absent.
 """
 
 
-@takes(EvaluateOptions)
 def run(
     out: Output,
     target: Annotated[str, typer.Option(help="The translated collection.")],
@@ -73,9 +69,11 @@ def run(
     with out.progress("searching", total) as advance:
         evaluation = evaluate(
             target=target,
-            target_queries=_encode(model, asked),
+            target_queries=encode_queries(model, asked),
             source=source,
-            source_queries=_encode(open_encoder(source_encoder), asked) if source_encoder else None,
+            source_queries=encode_queries(open_encoder(source_encoder), asked)
+            if source_encoder
+            else None,
             reference=reference,
             labels=[query.relevant for query in asked],
             options=options,
@@ -83,16 +81,6 @@ def run(
         )
     _show(out, evaluation)
     out.result(evaluation.model_dump(mode="json"))
-
-
-def _encode(encoder: Encoder, queries: list[Query]) -> Vectors:
-    texts = [query.text for query in queries if query.text]
-    if encoder.needs_texts and len(texts) < len(queries):
-        missing = next(query.id for query in queries if not query.text)
-        raise InputError(
-            f"query {missing} has no text", remedy="Give it one, or ready-made query vectors."
-        )
-    return encoder.encode(texts, ids=id_array(query.id for query in queries), role="query")
 
 
 def _show(out: Output, evaluation: Evaluation) -> None:

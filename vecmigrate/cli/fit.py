@@ -10,14 +10,13 @@ from typing import Annotated
 import typer
 
 from vecmigrate.anchors import AnchorCard, load_anchors
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.output import Output
 from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import InputError, TargetExistsError, UsageError
+from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import Vectors
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.translators import Direction, Translator, TranslatorCard, save_translator
-from vecmigrate.translators.arrays import open_vectors
 from vecmigrate.translators.fit import AnchorTexts, FitOptions, fair_scale, fit_translator
 from vecmigrate.translators.token_features import HasTokenTable
 
@@ -47,11 +46,9 @@ class _Pairs:
         return replace(self, X=self.Y, Y=self.X, encoders=self.encoders[::-1])
 
 
-@takes(FitOptions)
 def run(
     out: Output,
     out_path: Annotated[Path, typer.Option("--out", help="Translator file to write.")],
-    options: FitOptions,
     anchors: Annotated[
         Path | None, typer.Option(help="Anchor file that `vecmigrate anchors` wrote.")
     ] = None,
@@ -68,6 +65,8 @@ def run(
             help="Read the points' texts too, by this encoder's token table: best the new one's.",
         ),
     ] = None,
+    *,
+    options: FitOptions,
 ) -> None:
     """Fit a translator from the old encoder's space to the new one's."""
     if out_path.exists():

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
@@ -45,7 +44,6 @@ def _rates(result: MigrationResult) -> str:
     return f"{told}, then {result.indexing_seconds:,.0f} s until they were indexed"
 
 
-@takes(MigrateOptions)
 def run(
     out: Output,
     source: SourceArgument,

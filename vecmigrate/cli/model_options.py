@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import Enum
-from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,37 +16,21 @@ from pydantic.fields import FieldInfo
 from vecmigrate.runtime.options import OnLine, Options
 
 
-def takes(model: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each field of a model, in place of its parameter ``options``.
+def parameters_of(model: type[Options]) -> list[inspect.Parameter]:
+    """Return an option, as typer reads it, for each field of a model."""
+    return [each for field in model.model_fields.items() for each in _parameters(*field)]
 
-    The command is called with the model, which has checked what no option by itself can.
+
+def take(model: type[Options], given: dict[str, Any]) -> Options:
+    """Take a model's options out of what typer gives to a command.
+
+    Raises
+    ------
+    UsageError
+        If the model finds what no option by itself can.
     """
-
-    def decorate(run: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(run, eval_str=True)
-        parameters: list[inspect.Parameter] = []
-        for parameter in signature.parameters.values():
-            parameters += (
-                [each for field in model.model_fields.items() for each in _parameters(*field)]
-                if parameter.name == "options"
-                else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-            )
-        required = [each for each in parameters if each.default is inspect.Parameter.empty]
-        optional = [each for each in parameters if each.default is not inspect.Parameter.empty]
-
-        @wraps(run)
-        def command(**given: Any) -> None:
-            told = {}
-            for name, field in model.model_fields.items():
-                if (value := _taken(name, field, given)) is not None:
-                    told[name] = value
-            run(options=model.checked(told), **given)
-
-        command.__signature__ = signature.replace(parameters=[*required, *optional])  # type: ignore[attr-defined]
-        command.__annotations__ = {each.name: each.annotation for each in parameters}
-        return command
-
-    return decorate
+    told = {name: _taken(name, field, given) for name, field in model.model_fields.items()}
+    return model.checked({name: value for name, value in told.items() if value is not None})
 
 
 def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:

@@ -16,9 +16,11 @@ from typing import Annotated, Any, Self
 import typer
 
 from vecmigrate.cli.logs import LogFormat, LogLevel, logging_to
+from vecmigrate.cli.model_options import parameters_of, take
 from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import metrics_to
+from vecmigrate.runtime.options import Options
 from vecmigrate.runtime.waiting import DEFAULT_WAIT, patience
 
 _LOGS, _SERVERS = "Logs and metrics", "Servers"
@@ -64,8 +66,8 @@ class Observed:
 class ObservedTyper(typer.Typer):
     """An app whose commands print to an :class:`Output` and have the options of :class:`Observed`.
 
-    A command has a parameter ``out`` for it, in place of which the command line has --json and
-    --quiet.
+    In place of a command's parameter ``out`` the command line has --json and --quiet, in place of
+    one that is a model an option for each of its fields.
     """
 
     def command(self, *args: Any, **options: Any) -> Callable[..., Any]:
@@ -94,8 +96,15 @@ def _observed(run: Callable[..., None]) -> Callable[..., None]:
                 stack.enter_context(metrics_to(asked.metrics_file))
                 stack.enter_context(patience(asked.wait))
             with out:
+                for name, model in models.items():
+                    given[name] = take(model, given)
                 run(out=out, **given)
 
+    models = {
+        parameter.name: parameter.annotation
+        for parameter in inspect.signature(run, eval_str=True).parameters.values()
+        if _is_model(parameter)
+    }
     return _with_options(run, taking, from_environment=False)
 
 
@@ -105,7 +114,7 @@ def _with_options(
     *,
     from_environment: bool,
 ) -> Callable[..., None]:
-    """Return a function of the same parameters but ``out``, and ours, as typer reads them."""
+    """Return a function of the same parameters and ours, as typer reads them."""
 
     @functools.wraps(function)
     def wrapped(typer_context: typer.Context, **given: Any) -> None:
@@ -115,7 +124,7 @@ def _with_options(
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("typer_context", keyword, annotation=typer.Context),
-        *(p.replace(kind=keyword) for p in own.parameters.values() if p.name != "out"),
+        *(each for p in own.parameters.values() if p.name != "out" for each in _on_line(p)),
         *(_PRINTED if "out" in own.parameters else ()),
         *(
             inspect.Parameter(
@@ -130,6 +139,17 @@ def _with_options(
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
+
+
+def _is_model(parameter: inspect.Parameter) -> bool:
+    kind = parameter.annotation
+    return isinstance(kind, type) and issubclass(kind, Options)
+
+
+def _on_line(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    if _is_model(parameter):
+        return parameters_of(parameter.annotation)
+    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
 
 
 def _option(name: str, panel: str, said: str, from_environment: bool) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import NameArgument, StateOption
 from vecmigrate.cli.output import Output
 from vecmigrate.cutover.options import RollbackOptions
@@ -15,7 +14,6 @@ EXAMPLES = """
 """
 
 
-@takes(RollbackOptions)
 def run(
     out: Output,
     name: NameArgument,

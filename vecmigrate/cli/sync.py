@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
@@ -31,7 +30,6 @@ Interrupted, the same command continues. With nothing to do it writes nothing.
 """
 
 
-@takes(SyncOptions)
 def run(
     out: Output,
     source: SourceArgument,

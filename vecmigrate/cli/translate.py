@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from vecmigrate.cli.output import Output
+from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.translators import load_translator
-from vecmigrate.translators.arrays import open_vectors, translate_file
+from vecmigrate.translators.arrays import translate_file
 
 EXAMPLES = """
 **Examples**

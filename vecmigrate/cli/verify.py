@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.model_options import takes
 from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
@@ -28,7 +27,6 @@ EXAMPLES = """
 """
 
 
-@takes(VerifyOptions)
 def run(
     out: Output,
     source: SourceArgument,

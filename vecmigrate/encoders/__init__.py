@@ -3,7 +3,14 @@
 An encoder is named ``kind:name?option=value``; without a kind it is a sentence-transformers model.
 """
 
-from vecmigrate.encoders.base import Encoder, EncoderRole, EncoderSpec, open_encoder, parse_encoder
+from vecmigrate.encoders.base import (
+    Encoder,
+    EncoderRole,
+    EncoderSpec,
+    encode_queries,
+    open_encoder,
+    parse_encoder,
+)
 from vecmigrate.encoders.metered import (
     Budget,
     BudgetSpentError,
@@ -21,6 +28,7 @@ __all__ = [
     "EncoderSpec",
     "Meter",
     "MeteredEncoder",
+    "encode_queries",
     "open_encoder",
     "parse_encoder",
 ]

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from vecmigrate.connector.registry import load_plugin, plugin_names
 from vecmigrate.connector.uri import check_options, parse_options
 from vecmigrate.errors import BadVectorError, InputError, UsageError
-from vecmigrate.points.batch import IdArray, PointId, Vectors, normalize_rows, row_norms
+from vecmigrate.evaluation.queries import Query
+from vecmigrate.points.batch import (
+    IdArray,
+    PointId,
+    Vectors,
+    id_array,
+    normalize_rows,
+    row_norms,
+)
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import name_some, point_name
 
@@ -106,6 +114,25 @@ def open_encoder(text: str) -> Encoder:
     """
     spec = parse_encoder(text)
     return cast(Encoder, load_plugin(ENCODERS, spec.kind)(spec))
+
+
+def encode_queries(encoder: Encoder, queries: Sequence[Query]) -> Vectors:
+    """Return the ``(n, d)`` vectors of queries, by their texts or, if ready-made, by their ids.
+
+    Raises
+    ------
+    InputError
+        If the encoder needs texts and a query has none.
+    UnreachableError
+        From the encoder.
+    """
+    texts = [query.text for query in queries if query.text]
+    if encoder.needs_texts and len(texts) < len(queries):
+        missing = next(query.id for query in queries if not query.text)
+        raise InputError(
+            f"query {missing} has no text", remedy="Give it one, or ready-made query vectors."
+        )
+    return encoder.encode(texts, ids=id_array(query.id for query in queries), role="query")
 
 
 class BaseEncoder(ABC):

@@ -28,6 +28,35 @@ _MALFORMED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, pa.
 _FLOATS = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64))
 
 
+def open_vectors(path: str | Path) -> NDArray[np.floating]:
+    """Memory-map a ``.npy`` file of ``(n, d)`` floats.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, is not ``.npy`` or holds something else. Pickles are refused.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist", remedy="Give a .npy file.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{path} is not a readable .npy file ({str(error).splitlines()[0]})",
+            remedy="Save it with numpy.save, as floats.",
+        ) from error
+    if (
+        not isinstance(array, np.ndarray)
+        or array.ndim != 2
+        or not np.issubdtype(array.dtype, np.floating)
+    ):
+        raise InputError(
+            f"{path} does not hold (n, d) floats",
+            remedy="Save a 2-D float array, one row a vector.",
+        )
+    return array
+
+
 @dataclass(frozen=True, slots=True)
 class VectorFile:
     """Vectors and where each id's is.

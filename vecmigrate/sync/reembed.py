@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_existing
-from vecmigrate.encoders import Encoder, MeteredEncoder
+from vecmigrate.encoders import Encoder, MeteredEncoder, encode_queries
 from vecmigrate.encoders.metered import BATCH
-from vecmigrate.errors import InputError, MismatchError
-from vecmigrate.evaluation import read_queries as read_texts
+from vecmigrate.errors import MismatchError
+from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.points.batch import IdArray, VectorBatch, Vectors, id_array
+from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
 from vecmigrate.state.ledger import Ledger, LedgerRow, Origin, stored
@@ -47,11 +47,7 @@ def query_vectors(path: Path, encoder: Encoder, target: CollectionDescription) -
     """
     if path.suffix == ".npy":
         return read_query_vectors(path, target).vectors
-    asked = read_texts(path)
-    texts = [query.text for query in asked if query.text]
-    if encoder.needs_texts and len(texts) < len(asked):
-        raise InputError(f"{path} has a query without text", remedy="Give each one its text.")
-    return encoder.encode(texts, ids=id_array(query.id for query in asked), role="query")
+    return encode_queries(encoder, read_queries(path))
 
 
 def choose(ledger: Ledger, target: Source, queries: Vectors | None, *, needs_texts: bool) -> int:

@@ -9,43 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vecmigrate.errors import InputError, TargetExistsError
 from vecmigrate.io.atomic import published
+from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import row_norms
 from vecmigrate.translators import Translator
 
 BATCH_SIZE = 8192
-
-
-def open_vectors(path: str | Path) -> NDArray[np.floating]:
-    """Memory-map a ``.npy`` file of ``(n, d)`` floats.
-
-    Raises
-    ------
-    InputError
-        Where the file is missing, is not ``.npy`` or holds something else. Pickles are refused.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist", remedy="Give a .npy file.") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path} is not a readable .npy file ({str(error).splitlines()[0]})",
-            remedy="Save it with numpy.save, as floats.",
-        ) from error
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 2
-        or not np.issubdtype(array.dtype, np.floating)
-    ):
-        raise InputError(
-            f"{path} does not hold (n, d) floats",
-            remedy="Save a 2-D float array, one row a vector.",
-        )
-    return array
 
 
 def translate_file(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation.search import exact_search, score_matrix
+from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import (
     IdArray,
     PointId,
@@ -73,18 +74,9 @@ def read_query_vectors(path: Path, collection: CollectionDescription) -> IndexQu
     MismatchError
         Where its dimension is not the collection's.
     """
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a readable .npy file ({error})",
-            remedy="Write the query vectors with numpy.save.",
-        ) from error
-    if vectors.ndim != 2 or not len(vectors) or not np.issubdtype(vectors.dtype, np.floating):
-        raise InputError(
-            f"{path} holds {vectors.dtype} of shape {vectors.shape}",
-            remedy="Give an (n, d) array of floats, one row a query.",
-        )
+    vectors = open_vectors(path)
+    if not len(vectors):
+        raise InputError(f"{path} holds no query", remedy="Give one row a query.")
     if vectors.shape[1] != collection.dimension:
         raise MismatchError(
             f"the queries in {path} have {vectors.shape[1]} dimensions and {collection.uri} has "
