@@ -44,7 +44,10 @@ Method: TypeAlias = Annotated[
     str,
     AfterValidator(_known),
     OnLine(choices=methods),
-    Field(description="auto chooses by recall on held-out anchors."),
+    Field(
+        description="auto chooses by recall on held-out anchors.",
+        json_schema_extra=lambda schema: schema.update(enum=list(methods())),
+    ),
 ]
 
 
