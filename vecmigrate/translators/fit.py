@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
 from vecmigrate.evaluation.metrics import recall_against
 from vecmigrate.evaluation.search import exact_search
@@ -31,7 +32,8 @@ AUTO = "auto"
 
 def _known(method: str) -> str:
     if method not in methods():
-        raise ValueError(f"{method!r} is none of {', '.join(methods())}")
+        names = ", ".join(map(repr, methods()))
+        raise PydanticCustomError("method", "Input should be {names}", {"names": names})
     return method
 
 
