@@ -9,58 +9,47 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
+from pydantic import Field
 
 from vecmigrate.cli.logs import LogFormat, LogLevel, logging_to
 from vecmigrate.cli.model_options import parameters_of, take
 from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.recording import metrics_to
-from vecmigrate.runtime.options import Options
+from vecmigrate.runtime.options import OnLine, Options
 from vecmigrate.runtime.waiting import DEFAULT_WAIT, patience
 
-_LOGS, _SERVERS = "Logs and metrics", "Servers"
-_OPTIONS: dict[str, tuple[type, str, str]] = {
-    "log_format": (LogFormat, _LOGS, "Log, one line for each event."),
-    "log_file": (Path, _LOGS, "File to append logs to; default: standard error."),
-    "log_level": (LogLevel, _LOGS, "What to log, at least; default: info."),
-    "metrics_file": (Path, _LOGS, "File of figures for Prometheus's textfile collector."),
-    "wait": (
-        str,
-        _SERVERS,
-        f"How long to wait for a server that went away, as 30s or 1h; default: {DEFAULT_WAIT}; "
-        "0, not at all.",
-    ),
-}
+_LOGS = "Logs and metrics"
 _PRINTED = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=flag)
     for name, flag in (("json_", JsonFlag), ("quiet", QuietFlag))
 ]
 
 
-@dataclass(frozen=True)
-class Observed:
+class Observed(Options):
     """What was asked for."""
 
-    log_format: LogFormat | None = None
-    log_file: Path | None = None
-    log_level: LogLevel | None = None
-    metrics_file: Path | None = None
-    wait: str | None = None
-
-    @classmethod
-    def taken_from(cls, given: dict[str, Any]) -> Self:
-        """Take the options out of what typer gives to a command."""
-        return cls(**{option.name: given.pop(option.name) for option in fields(cls)})
-
-    def or_else(self, before: Self) -> Self:
-        """Return these, and what was said before where nothing was."""
-        named = {o.name: getattr(self, o.name) or getattr(before, o.name) for o in fields(self)}
-        return type(self)(**named)
+    log_format: Annotated[LogFormat | None, OnLine(panel=_LOGS)] = Field(
+        default=None, description="Log, one line for each event."
+    )
+    log_file: Annotated[Path | None, OnLine(panel=_LOGS)] = Field(
+        default=None, description="File to append logs to; default: standard error."
+    )
+    log_level: Annotated[LogLevel | None, OnLine(panel=_LOGS)] = Field(
+        default=None, description="What to log, at least; default: info."
+    )
+    metrics_file: Annotated[Path | None, OnLine(panel=_LOGS)] = Field(
+        default=None, description="File of figures for Prometheus's textfile collector."
+    )
+    wait: Annotated[str | None, OnLine(panel="Servers")] = Field(
+        default=None,
+        description="How long to wait for a server that went away, as 30s or 1h; default: "
+        f"{DEFAULT_WAIT}; 0, not at all.",
+    )
 
 
 class ObservedTyper(typer.Typer):
@@ -80,7 +69,7 @@ def before_commands(callback: Callable[..., None]) -> Callable[..., None]:
     """Add the options to an app's callback; they are found in the environment too."""
 
     def taking(context: typer.Context, given: dict[str, Any]) -> None:
-        context.obj = Observed.taken_from(given)
+        context.obj = take(Observed, given)
         callback(**given)
 
     return _with_options(callback, taking, from_environment=True)
@@ -88,7 +77,7 @@ def before_commands(callback: Callable[..., None]) -> Callable[..., None]:
 
 def _observed(run: Callable[..., None]) -> Callable[..., None]:
     def taking(context: typer.Context, given: dict[str, Any]) -> None:
-        asked = Observed.taken_from(given).or_else(context.obj or Observed())
+        asked = Observed.given(context.obj, take(Observed, given).told())
         out = Output(as_json=given.pop("json_"), quiet=given.pop("quiet"))
         with ExitStack() as stack:
             with out:
@@ -126,15 +115,7 @@ def _with_options(
         inspect.Parameter("typer_context", keyword, annotation=typer.Context),
         *(each for p in own.parameters.values() if p.name != "out" for each in _on_line(p)),
         *(_PRINTED if "out" in own.parameters else ()),
-        *(
-            inspect.Parameter(
-                name,
-                keyword,
-                default=None,
-                annotation=Annotated[kind | None, _option(name, panel, said, from_environment)],
-            )
-            for name, (kind, panel, said) in _OPTIONS.items()
-        ),
+        *_observed_parameters(from_environment),
     ]
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -152,12 +133,14 @@ def _on_line(parameter: inspect.Parameter) -> list[inspect.Parameter]:
     return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
 
 
-def _option(name: str, panel: str, said: str, from_environment: bool) -> Any:
-    variable = f"VECMIGRATE_{name.upper()}"
-    return typer.Option(
-        f"--{name.replace('_', '-')}",
-        envvar=variable if from_environment else None,
-        help=said if from_environment else f"{said} Or {variable}.",
-        show_default=False,
-        rich_help_panel=panel,
-    )
+def _observed_parameters(from_environment: bool) -> list[inspect.Parameter]:
+    """Return our options; before the command they are found in the environment, too."""
+    parameters = parameters_of(Observed)
+    for parameter in parameters:
+        [option] = parameter.annotation.__metadata__
+        variable = f"VECMIGRATE_{parameter.name.upper()}"
+        if from_environment:
+            option.envvar = variable
+        else:
+            option.help = f"{option.help} Or {variable}."
+    return parameters

@@ -57,10 +57,11 @@ class Options(BaseModel):
         UsageError
             If a keyword is not known, or its value out of bounds.
         """
-        begun = (
-            {name: getattr(options, name) for name in options.model_fields_set} if options else {}
-        )
-        return cls.checked({**begun, **keywords})
+        return cls.checked({**(options.told() if options else {}), **keywords})
+
+    def told(self) -> dict[str, Any]:
+        """Return the values that were given, by name; no defaults."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
