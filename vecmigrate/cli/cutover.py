@@ -30,11 +30,10 @@ def run(
     """Lead readers of a name to a new collection in one step; the old one is kept."""
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import cut_over
-    from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
 
     with (
-        recorded(state_path(state), "cutover", name, to, rehearsal=options.dry_run),
+        recorded(state, "cutover", name, to, rehearsal=options.dry_run),
         open_records(state) as records,
     ):
         move = cut_over(name, to, records, options)

@@ -41,11 +41,10 @@ def run(
     """Delete an old collection, or remove an old vector, once readers have a verified new one."""
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import drop_source, plan_drop
-    from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
 
     with (
-        recorded(state_path(state), "drop-source", collection or name, name, rehearsal=not yes),
+        recorded(state, "drop-source", collection or name, name, rehearsal=not yes),
         open_records(state) as records,
     ):
         with out.progress("reading the old collection", None) as advance:

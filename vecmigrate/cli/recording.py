@@ -17,7 +17,7 @@ from vecmigrate.cli.output import ending_of
 from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.errors import ExitCode, TerminatedError, VecmigrateError
 from vecmigrate.runtime.waiting import unwanted_when
-from vecmigrate.state import open_state
+from vecmigrate.state import open_state, state_path
 from vecmigrate.state.runs import RunLog
 from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
 from vecmigrate.telemetry.metrics_file import (
@@ -37,11 +37,16 @@ from vecmigrate.telemetry.redaction import redacted
 
 @contextmanager
 def recorded(
-    state: Path, command: str, source: str, target: str, *, rehearsal: bool = False
+    given: Path | None, command: str, source: str, target: str, *, rehearsal: bool = False
 ) -> Iterator[dict[str, int]]:
     """Note that a command begins, and with which exit code it ends; nothing of a rehearsal.
 
     Yields the counts to note at its end: points, by what was done with them.
+
+    Parameters
+    ----------
+    given
+        The state file, as :func:`state_path` takes it.
 
     Raises
     ------
@@ -51,6 +56,7 @@ def recorded(
     if rehearsal:
         yield {}
         return
+    state = state_path(given)
     source, target = redacted(source), redacted(target)
     with closing(open_state(state)) as connection:
         number = RunLog(connection).begin(command, source, target, spelling_of(target))

@@ -24,11 +24,10 @@ def run(
     from vecmigrate.cli.cutover import show_move
     from vecmigrate.cli.recording import recorded
     from vecmigrate.cutover import roll_back
-    from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
 
     with (
-        recorded(state_path(state), "rollback", name, name, rehearsal=options.dry_run),
+        recorded(state, "rollback", name, name, rehearsal=options.dry_run),
         open_records(state) as records,
     ):
         move = roll_back(name, records, options)

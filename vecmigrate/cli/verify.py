@@ -41,14 +41,12 @@ def run(
     from vecmigrate.cli.recording import recorded
     from vecmigrate.connector.addresses import followed_place
     from vecmigrate.connector.registry import open_source
-    from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
     from vecmigrate.verification import CheckResult, verify
     from vecmigrate.verification.records import VerificationLog
 
-    where = state_path(state)
     with (
-        recorded(where, "verify", source, target) as counts,
+        recorded(state, "verify", source, target) as counts,
         ExitStack() as held,
     ):
         # Held open: embedded storage is loaded anew where nobody else has it open.
