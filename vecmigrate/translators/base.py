@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.connector.registry import load_plugin, plugin_names
+from vecmigrate.errors import InputError, MismatchError, UsageError, reason_of
 from vecmigrate.points.batch import Vectors, normalize_rows
 from vecmigrate.translators.token_features import TokenFeatures
 
@@ -19,11 +22,20 @@ FITTING_ROWS = 4096
 """Rows converted to float64 at a time, so that fitting does not hold the anchors a second time."""
 
 
+TRANSLATORS = "vecmigrate.translators"
+"""The entry-point group of third parties' translators."""
+
+
+class TranslatorPluginWarning(UserWarning):
+    """A third party's translator that is installed and cannot be loaded."""
+
+
 class Translator(ABC):
     """A map from a source encoder's space to a target encoder's.
 
     A subclass that names a ``method`` is registered under that name: ``fit --method`` offers it,
-    ``auto`` compares its :meth:`candidates`, and its files are read.
+    ``auto`` compares its :meth:`candidates`, and its files are read. A third party's class is found
+    by the entry-point group ``vecmigrate.translators``.
 
     Attributes
     ----------
@@ -77,8 +89,12 @@ class Translator(ABC):
     text_features_: TokenFeatures | None = None
 
     def __init_subclass__(cls) -> None:
-        if "method" in vars(cls):
-            REGISTER[cls.method] = cls
+        if "method" not in vars(cls):
+            return
+        other = REGISTER.setdefault(cls.method, cls)
+        if other.__module__ != cls.__module__:
+            raise TypeError(f"{other.__module__} registers the method {cls.method!r} already")
+        REGISTER[cls.method] = cls
 
     @classmethod
     def candidates(cls, text_dim: int) -> dict[str, Self]:
@@ -96,9 +112,10 @@ class Translator(ABC):
         """Return one with default parameters that uses ``text_dim`` features of texts."""
         if not text_dim:
             return cls()
+        readers = [name for name, kind in registered().items() if kind.reads_texts]
         raise UsageError(
             f"the method {cls.method} reads no texts",
-            remedy="Leave --texts out, or take --method auto or kernel-ridge.",
+            remedy=f"Leave --texts out, or take --method auto or {' or '.join(readers)}.",
         )
 
     def arranged(self, seed: int, landmarks: int | None) -> Self:
@@ -234,8 +251,22 @@ REGISTER: dict[str, type[Translator]] = {}
 
 
 def registered() -> dict[str, type[Translator]]:
-    """Return the methods by name, the simplest first."""
+    """Return the methods by name, the simplest first, those of installed plug-ins too."""
+    _load_plugins()
     return dict(sorted(REGISTER.items(), key=lambda each: each[1].rank))
+
+
+@cache
+def _load_plugins() -> None:
+    for name in plugin_names(TRANSLATORS):
+        try:
+            load_plugin(TRANSLATORS, name)
+        except Exception as error:  # a stranger's code, without which all else works
+            warnings.warn(
+                f"the translator plug-in {name} cannot be loaded: {reason_of(error)}",
+                TranslatorPluginWarning,
+                stacklevel=2,
+            )
 
 
 def check_anchors(
@@ -292,7 +323,10 @@ class AffineTranslator(Translator):
     offset_ : (target_dim,) float32
     """
 
-    arrays = {"weights": ("source", "target"), "offset": ("target",)}  # noqa: RUF012
+    arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "weights": ("source", "target"),
+        "offset": ("target",),
+    }
 
     weights_: NDArray[np.float32]
     offset_: NDArray[np.float32]

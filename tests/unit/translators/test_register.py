@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -74,6 +77,39 @@ def test_it_is_fitted_saved_and_read(tmp_path: Path) -> None:
     assert type(again) is made
     rows = X.astype(np.float32)
     np.testing.assert_array_equal(again.transform(rows), translator.transform(rows))
+
+
+def test_another_module_s_method_is_not_replaced() -> None:
+    with pytest.raises(TypeError):
+        type("Other", (base.AffineTranslator,), {"method": "ridge"})
+    assert registered()["ridge"].__module__ == "vecmigrate.translators.ridge"
+
+
+PLUGIN = """
+from vecmigrate import Procrustes
+class Rotation(Procrustes):
+    method = "rotation"
+"""
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_third_party_s_is_found_by_its_entry_point(breaks: bool, tmp_path: Path) -> None:
+    (tmp_path / "their_map.py").write_text("import gone" if breaks else PLUGIN)
+    facts = tmp_path / "their_map-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: their-map\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[vecmigrate.translators]\nrotation = their_map\n")
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = subprocess.run(
+        [sys.executable, "-c", "from vecmigrate.translators.fit import methods; print(methods())"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("'rotation'" in found.stdout) is not breaks
+    assert "'ridge'" in found.stdout
+    assert ("TranslatorPluginWarning" in found.stderr) is breaks
 
 
 def test_auto_takes_it_where_it_is_best() -> None:
