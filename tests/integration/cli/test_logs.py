@@ -346,7 +346,7 @@ def test_the_page_s_tables_name_every_event_and_attribute() -> None:
     }
     other_names = {
         "vecmigrate.run", "vecmigrate.qdrant", "vecmigrate.connectors", "vecmigrate.encoders",
-        "vecmigrate.toml", "vecmigrate.json",
+        "vecmigrate.translators", "vecmigrate.toml", "vecmigrate.json",
     }  # fmt: skip
     named = {
         name
