@@ -301,7 +301,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("[gates]\n'min-recal@10' = 0.5", "did you mean gates.min-recall@10?"),
     ("[gates]\n'min-recall@10' = 9", "gates.min-recall@10: input should be less than or equal"),
     ("[dry_run]\nanchors = 1", "dry_run.anchors: input should be greater than or equal to 2"),
-    ("[dry_run]\nmethod = 'magic'", "'magic' is none of auto, procrustes"),
+    ("[dry_run]\nmethod = 'magic'", "dry_run.method: input should be 'auto'"),
     ("[cutover]\n", "cutover.name is missing"),
     ("[migrate]\nbatch_size = 'x'", "migrate.batch_size: input should be a valid integer"),
     ("[source\n", "is not TOML"),
