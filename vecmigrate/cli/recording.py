@@ -66,7 +66,7 @@ def recorded(
     attributes = {
         "vecmigrate.run_id": number,
         "vecmigrate.command": command,
-        "vecmigrate.connector.source": source,
+        "vecmigrate.source": source,
         "vecmigrate.target": target,
     }
     ending = ending_of(None)
