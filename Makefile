@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint wheel lock clean
+.PHONY: demo test lint docs reference wheel lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/python benchmarks/demo/main_job.py
@@ -18,6 +18,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=connectors $(BIN)/lint-imports --no-cache
+
+# The site, in build/site.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The pages, tables and schemas that are made from the code and from the tests.
+reference: $(VENV)/installed
+	PYTHONPATH=docs:tests $(BIN)/python -m tools.generate
 
 wheel: $(VENV)/installed
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
+from support.command_line import taken
 
-from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
 from vecmigrate.jobs import load_job
 from vecmigrate.migration.engines import EngineName
@@ -97,15 +96,6 @@ def test_the_command_line_takes_each_command(commands: Any, count: int) -> None:
 def test_a_command_that_is_not_taken_would_be_told() -> None:
     with pytest.raises(Exception, match="No such option"):
         taken(["run", "job.toml", "--cut-over"])
-
-
-def taken(arguments: list[str]) -> None:
-    """Parse as the command line does, without running anything."""
-    group: Any = typer.main.get_command(app)
-    name, command, rest = group.resolve_command(
-        group.make_context("vecmigrate", [*arguments]), arguments
-    )
-    command.make_context(name, rest)
 
 
 def test_kubernetes_gives_up_where_another_try_would_end_the_same() -> None:

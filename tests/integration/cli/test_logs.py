@@ -25,7 +25,7 @@ from vecmigrate.errors import ExitCode
 from vecmigrate.telemetry.redaction import redacted
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "how-to" / "observe.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "logs-and-metrics.md").read_text()
 SECRET = "sk-very-secret/0815+x"
 OPTIONS = ("--log-format", "--log-file", "--log-level", "--metrics-file", "--wait")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -74,7 +74,7 @@ def test_a_run_as_json(job: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         attributes = record["attributes"]
         assert attributes["vecmigrate.run_id"] == 1
         assert attributes["vecmigrate.command"] == "migrate"
-        assert attributes["vecmigrate.connector.source"] == job[1]
+        assert attributes["vecmigrate.source"] == job[1]
         assert attributes["vecmigrate.target"] == job[2]
     reached = [
         r["attributes"]["vecmigrate.points"] for r in told if "checkpoint" in r["event_name"]
@@ -133,7 +133,7 @@ def test_text_is_one_line_for_each_event(job: list[str]) -> None:
         assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO  \w", line)
     assert lines[0].endswith(
         f"Z INFO  migrate started vecmigrate.run_id=1 vecmigrate.command=migrate "
-        f"vecmigrate.connector.source={job[1]} vecmigrate.target=faiss:new.faiss"
+        f"vecmigrate.source={job[1]} vecmigrate.target=faiss:new.faiss"
     )
     _, err = run("history", "7", "--log-format", "text", code=ExitCode.BAD_INPUT)
     assert "there is no run 7 in .vecmigrate/state.sqlite" in err.splitlines()[0]

@@ -20,7 +20,7 @@ from vecmigrate.cli import app
 from vecmigrate.errors import ExitCode
 from vecmigrate.telemetry.metrics_file import HELP, LABELS, POINTS_TOTAL, RUN, MetricsFile
 
-PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "observe.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
 FILE = Path("vecmigrate.prom")
 
 
@@ -222,7 +222,8 @@ def test_the_page_s_table_is_complete(job: list[str]) -> None:
     run(*job)
     run("verify", *job[1:])
     written = {name for own in MetricsFile(FILE).read().values() for name in own}
-    rows = [line for line in PAGE.splitlines() if line.startswith("| `vecmigrate_")]
+    page = (DOCS / "reference" / "logs-and-metrics.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `vecmigrate_")]
     named = {name for row in rows for name in re.findall(r"`(vecmigrate_\w+)`", row)}
     assert named == written
     assert set(HELP) <= named
@@ -232,7 +233,8 @@ def test_the_page_s_alerts_are_rules_on_what_is_there(job: list[str]) -> None:
     run(*job)
     run("verify", *job[1:])
     written = {name for own in MetricsFile(FILE).read().values() for name in own}
-    [block] = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    page = (DOCS / "how-to" / "observe.md").read_text()
+    [block] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     [group] = yaml.safe_load(block)["groups"]
     assert len(group["rules"]) == 4
     for rule in group["rules"]:

@@ -22,7 +22,6 @@ from support.faiss.cases import (
     sparse_ids,
 )
 from support.faiss.indexes import save
-from support.faiss.table import PAGE, page_with_tables
 
 from vecmigrate import open_sink, open_source, open_updater
 from vecmigrate.connector import (
@@ -210,11 +209,6 @@ def test_kinds_that_cannot_be_made_anew_are_refused_by_name(tmp_path: Path, word
     with pytest.raises(InputError, match=REFUSED[words]) as caught:
         open_source(uri)
     assert str(tmp_path / "a.faiss") in str(caught.value)
-
-
-def test_the_page_says_what_is_tested() -> None:
-    again = "make it again: cd tests && ../.venv/bin/python -m support.faiss.table"
-    assert page_with_tables(PAGE.read_text()) == PAGE.read_text(), again
 
 
 def _keeps_ids(words: str) -> bool:

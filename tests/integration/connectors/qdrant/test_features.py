@@ -11,7 +11,6 @@ from support.qdrant.cases import CASES, COUNT, FEW, OTHERS, Case
 from support.qdrant.migrating import Reversal, compare, make, records, settings
 from support.qdrant.places import SERVER, Place, open_place
 from support.qdrant.recording import WIRES
-from support.qdrant.table import PAGE, page_with_table
 
 from vecmigrate import migrate
 
@@ -56,10 +55,3 @@ def test_a_feature_arrives(case: Case, place: Place) -> None:
 def test_each_other_row_has_its_test() -> None:
     rules = Path(__file__).with_name("test_feature_rules.py").read_text()
     assert [row.test for row in OTHERS if f"\ndef {row.test}(" not in rules] == []
-
-
-def test_the_table_is_of_these_tests() -> None:
-    """Written anew by ``python -m support.qdrant.table``."""
-    page = PAGE.read_text()
-    assert page == page_with_table(page)
-    assert all(case.feature in page for case in CASES)

@@ -1,20 +1,11 @@
-"""The table of docs/reference/job.md, from the model.
-
-To write it anew, in tests/: ``python -m support.job_table``.
-"""
+"""The schema of a job's file, and the table of its keys in docs/reference/job.md."""
 
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 from typing import Any
 
 from vecmigrate.jobs import JobSpec
-
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "job.md"
-SCHEMA = PAGE.with_name("job.schema.json")
-_TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
 
 def schema() -> dict[str, Any]:
@@ -36,10 +27,6 @@ def table() -> str:
             for key, value in inner["properties"].items()
         ]
     return "\n".join(lines) + "\n"
-
-
-def page_with_table(text: str) -> str:
-    return _TABLE.sub(lambda _: table(), text)
 
 
 def _section(field: dict[str, Any]) -> str | None:
@@ -66,8 +53,3 @@ def _choices(field: dict[str, Any]) -> list[str]:
         if found := kind.get("enum") or named.get("enum"):
             return list(found)
     return []
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page_with_table(PAGE.read_text()))
-    SCHEMA.write_text(json.dumps(schema(), indent=1) + "\n")

@@ -1,20 +1,14 @@
-"""The table of docs/reference/qdrant.md.
+"""The table of docs/reference/qdrant.md, from the cases that are tested.
 
-To write it anew, in tests/: ``python -m support.qdrant.table``. The column of a
-real server is what recording.py, beside this file, kept of a run there.
+The column of a real server is what support/qdrant/recording.py kept of a run there.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 from support.qdrant.cases import CASES, KEPT, OTHERS
 from support.qdrant.recording import WIRES, place_of, recorded
-
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "qdrant.md"
-_TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
 
 def table() -> str:
@@ -46,11 +40,3 @@ def _ended(run: dict[str, Any], test: str, beginning: str = "") -> str:
     return (
         ", ".join(f"{wire}{words[found[wire]]}" for wire in WIRES.values() if wire in found) or "-"
     )
-
-
-def page_with_table(text: str) -> str:
-    return _TABLE.sub(lambda _: table(), text)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page_with_table(PAGE.read_text()))
