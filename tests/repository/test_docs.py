@@ -240,8 +240,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_are_named_are_there(page: Path) -> None:
     named = r"`(?:python )?((?:benchmarks|tests|docs|examples|deploy)/[\w./-]+\.\w+)"
+    made = [each.before for each in blocks(page, "python")] if page.name == "contribute.md" else []
     for path in re.findall(named, page.read_text(encoding="utf-8")):
-        assert (ROOT / path).exists(), path
+        assert (ROOT / path).exists() or any(path in before for before in made), path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
