@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "contribute.md"
 COPIED = ("vecmigrate", "connectors", "tests", "docs")
 NEW = re.compile(r"[Nn]ew file\s+`([\w/.]+)`:\s*$")
-INTO = re.compile(r"[Ii]n `([\w/.]+)`,\s+(above|below)\s+`([^`]+)`:\s*$")
+INTO = re.compile(r"[Ii]n\s+`([\w/.]+)`,\s+(above|below)\s+`([^`]+)`:\s*$")
 # The copy has no environment of its own.
 STAND_INS = {
     ".venv/bin/pytest": "python -m pytest -p no:cacheprovider",
@@ -60,9 +60,9 @@ def write(block: Block, root: Path) -> None:
 
 def test_the_page_is_followed_to_the_letter(copy: Path) -> None:
     variables = {"PYTHONPATH": f"{copy}:{copy / 'connectors'}", "COLUMNS": "200"}
-    for block in blocks(PAGE, "python", "bash", "console"):
+    for block in blocks(PAGE, "python", "text", "bash", "console"):
         assert block.reason is None
-        if block.language == "python":
+        if block.language in ("python", "text"):
             write(block, copy)
             continue
         for command, expected in steps(block):
@@ -73,3 +73,4 @@ def test_the_page_is_followed_to_the_letter(copy: Path) -> None:
     page = (copy / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     assert "`--max-skipped <int range>`" in page
     assert "least-squares" in page
+    assert "`--min-mrr@10 <float range>`" in page
