@@ -33,9 +33,18 @@ def _section(title: str, facts: dict[str, Any]) -> str:
     lines = [f"## {title}", "", *([_plain(said), ""] if said else [])]
     lines += ["| key | type | what |", "|---|---|---|"]
     for key, field in facts["properties"].items():
-        meaning = field.get("description") or meanings.get(key, "")
+        meaning = field.get("description") or meanings.get(key) or _kind_s(field)
         lines.append(f"| `{key}` | {_type(field)} | {_plain(meaning)} |")
     return "\n".join(lines) + "\n"
+
+
+def _kind_s(field: dict[str, Any]) -> str:
+    """Return the first sentence on a field's object, if the field is one or may be one."""
+    for kind in (field, field.get("items", {}), *field.get("anyOf", ())):
+        found = schema()["$defs"].get(kind.get("$ref", "").rpartition("/")[2], {})
+        if "properties" in found and "description" in found:
+            return str(found["description"]).partition("\n\n")[0]
+    return ""
 
 
 def _type(field: dict[str, Any]) -> str:
