@@ -8,9 +8,11 @@ import typer
 
 from vecmigrate.anchors import AnchorOptions
 from vecmigrate.cli import app
+from vecmigrate.cutover.options import CutoverOptions, DropOptions, RollbackOptions
 from vecmigrate.dry_run import DryRunOptions
 from vecmigrate.dry_run.options import GATES
 from vecmigrate.errors import UsageError
+from vecmigrate.evaluation import EvaluateOptions
 from vecmigrate.migration import MigrateOptions
 from vecmigrate.runtime.options import Options
 from vecmigrate.sync import SyncOptions
@@ -19,9 +21,13 @@ from vecmigrate.verification import VerifyOptions
 
 MODELS = {
     "anchors": AnchorOptions,
+    "cutover": CutoverOptions,
+    "drop-source": DropOptions,
     "dry-run": DryRunOptions,
+    "evaluate": EvaluateOptions,
     "fit": FitOptions,
     "migrate": MigrateOptions,
+    "rollback": RollbackOptions,
     "sync": SyncOptions,
     "verify": VerifyOptions,
 }
@@ -55,6 +61,9 @@ def test_the_command_line_has_every_field_with_its_help_and_default(command: str
         (DryRunOptions, {"anchors": "1"}),
         (DryRunOptions, {"method": "magic"}),
         (FitOptions, {"method": "magic"}),
+        (EvaluateOptions, {"k": [10, 0]}),
+        (EvaluateOptions, {"k": []}),
+        (CutoverOptions, {"dry_run": "perhaps"}),
         (DryRunOptions, {"gates": {"min-recall@10": 2}}),
         (DryRunOptions, {"gates": {"min-recall@11": 0.5}}),
     ],
