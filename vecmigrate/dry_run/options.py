@@ -24,6 +24,12 @@ DEFAULT_MEASURING = 4500
 
 MIN_ANCHORS = 50
 
+Price: TypeAlias = Annotated[float, Field(ge=0)]
+Order: TypeAlias = Literal["best", "uncertainty", "traffic", "random"]
+
+COST, QUERIES = "Cost of re-embedding", "Queries"
+"""Groups of options in the help."""
+
 
 class Stage(Protocol):
     """Shows progress: a context that yields a function to call with units just done."""
@@ -69,7 +75,7 @@ class MeasureOptions(Options):
         description="How many to draw (default: 4,000, at most a fifth of the corpus), or a file "
         "that `anchors` wrote.",
     )
-    budget: Annotated[int | str | None, OnLine(metavar="N [texts|tokens]")] = Field(
+    budget: Annotated[int | str | None, OnLine(metavar="N [texts|tokens]", panel=COST)] = Field(
         default=None,
         description="Bound on all that is re-embedded, drawn anchors included, as `8500` or "
         "`200000 tokens`; default: the anchors and 4,500 texts, at most half of the corpus.",
@@ -82,21 +88,21 @@ class MeasureOptions(Options):
     strategy: Literal[Strategy.KMEANS, Strategy.UNIFORM] = Field(
         default=Strategy.KMEANS, description="How anchors are chosen."
     )
-    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="Price of a million tokens, in any currency."
-    )
-    target_recall: Share | None = Field(
+    price_per_million_tokens: Annotated[
+        Annotated[float, Field(ge=0)] | None, OnLine(panel=COST)
+    ] = Field(default=None, description="Price of a million tokens, in any currency.")
+    target_recall: Annotated[Share | None, OnLine(panel=COST)] = Field(
         default=None, description="Name the cheapest re-embedding with this recall@10."
     )
-    order: Literal["best", "uncertainty", "traffic", "random"] = Field(
-        default="best", description="In which order more of the corpus would be re-embedded."
+    order: Annotated[Literal["best", "uncertainty", "traffic", "random"], OnLine(panel=COST)] = (
+        Field(default="best", description="In which order more of the corpus would be re-embedded.")
     )
     seed: Seed = 0
-    queries: Path | None = Field(
+    queries: Annotated[Path | None, OnLine(panel=QUERIES)] = Field(
         default=None,
         description="JSONL query log; without one, held-out documents are the queries.",
     )
-    labels: Path | None = Field(
+    labels: Annotated[Path | None, OnLine(panel=QUERIES)] = Field(
         default=None, description="Relevant documents by query: JSONL, or TREC's qrels."
     )
 

@@ -12,53 +12,55 @@ from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import Engine, EngineName, open_engine
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
-from vecmigrate.runtime.options import Options
+from vecmigrate.runtime.options import OnLine, Options
 
 BATCH_SIZE = 4096
 CHECKPOINT_SECONDS = 5.0
+SAFETY, SPEED, RAY = "Safety", "Speed", "Ray"
+"""Groups of options in the help."""
 
 
 class WriteOptions(Options):
     """How a target is written, as a job's file may say it too."""
 
-    batch_size: Annotated[int, Field(ge=1)] = Field(
+    batch_size: Annotated[Annotated[int, Field(ge=1)], OnLine(panel=SPEED)] = Field(
         default=BATCH_SIZE, description="Vectors held at a time."
     )
-    on_bad_point: OnBadPoint = Field(
+    on_bad_point: Annotated[OnBadPoint, OnLine(panel=SAFETY)] = Field(
         default=OnBadPoint.FAIL,
         description="A point that the target's store refuses: stop and name it, or set it aside.",
     )
-    dead_letters: Path | None = Field(
+    dead_letters: Annotated[Path | None, OnLine(panel=SAFETY)] = Field(
         default=None,
         description="Where refused points go, as JSON lines; default: next to the state file.",
     )
-    max_dead_letters: Annotated[int, Field(ge=1)] = Field(
+    max_dead_letters: Annotated[Annotated[int, Field(ge=1)], OnLine(panel=SAFETY)] = Field(
         default=MAX_DEAD_LETTERS, description="Stop if the store refuses more points than this."
     )
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+    checkpoint_seconds: Annotated[Annotated[float, Field(ge=0)], OnLine(panel=SPEED)] = Field(
         default=CHECKPOINT_SECONDS,
         description="How often to make durable what was written, at most.",
     )
-    max_rate: Annotated[float, Field(ge=1)] | None = Field(
+    max_rate: Annotated[Annotated[float, Field(ge=1)] | None, OnLine(panel=SPEED)] = Field(
         default=None,
         description="Points a second to write at most, for a server with readers.",
     )
-    engine: EngineName | InstanceOf[Engine] = Field(
+    engine: Annotated[EngineName | InstanceOf[Engine], OnLine(panel=RAY)] = Field(
         default=EngineName.LOCAL, description="Where translating is done: here, or by Ray workers."
     )
-    workers: Annotated[int, Field(ge=1)] | None = Field(
+    workers: Annotated[Annotated[int, Field(ge=1)] | None, OnLine(panel=SPEED)] = Field(
         default=None,
         description="Threads that translate, or Ray tasks; default: one a processor.",
     )
-    device: str | None = Field(
+    device: Annotated[str | None, OnLine(panel=SPEED)] = Field(
         default=None,
         description="cpu, or a device of torch such as cuda:1; default: a GPU if there is one.",
     )
-    ray_address: str | None = Field(
+    ray_address: Annotated[str | None, OnLine(panel=RAY)] = Field(
         default=None,
         description="Ray cluster to use; default: RAY_ADDRESS, or one started here.",
     )
-    parts: Path | None = Field(
+    parts: Annotated[Path | None, OnLine(panel=RAY)] = Field(
         default=None,
         description="Folder that all Ray workers see; default: next to the state file.",
     )
@@ -67,7 +69,7 @@ class WriteOptions(Options):
         description="Write ids as KEY/ID if the target's store does not know the source's shard "
         "keys, within which alone the ids are unique; without this such a target is refused.",
     )
-    keep_limits: bool = Field(
+    keep_limits: Annotated[bool, OnLine(panel=SAFETY)] = Field(
         default=False,
         description="Refuse a target for which the source's size limits are too small; default: "
         "raise them with the dimension.",
@@ -100,11 +102,11 @@ class MigrateOptions(WriteOptions):
         description="Anchor file: keep its true vectors instead of their translations, and record "
         "each point's origin in its payload.",
     )
-    source_encoder: str | EncoderIdentity | None = Field(
+    source_encoder: Annotated[str | EncoderIdentity | None, OnLine(panel=SAFETY)] = Field(
         default=None,
         description="Name of the encoder that made the source; refused if not the translator's.",
     )
-    on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
+    on_bad_vector: Annotated[BadVectorPolicy, OnLine(panel=SAFETY)] = OnBadVector.FAIL
     restart: bool = Field(
         default=False, description="Throw away an earlier, unfinished run's target."
     )
