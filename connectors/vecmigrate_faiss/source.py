@@ -14,9 +14,9 @@ from vecmigrate.connector import (
     InputError,
     Metric,
     MissingIdsError,
-    PartitionedSource,
     Payload,
     PointId,
+    RowSource,
     StoreURI,
     UsageError,
     VectorBatch,
@@ -25,9 +25,6 @@ from vecmigrate.connector import (
     detect_text_field,
     id_array,
     name_some,
-    partition_tokens,
-    read_cursor,
-    read_token,
     steps,
 )
 from vecmigrate_faiss.companion import Companion, read_companion
@@ -44,19 +41,18 @@ _BATCHES_AHEAD = 4
 """What a disk is asked for beyond the batch in hand."""
 
 
-class FaissSource(PartitionedSource):
+class FaissSource(RowSource):
     """A FAISS index file, memory-mapped, its rows in storage order.
 
-    A cursor is the number of the next row, a partition's token the JSON of two. Ids that an index
-    has more than once are yielded as they are by :meth:`batches`, which does not look for them;
-    :meth:`fetch` refuses such an index.
+    Ids that an index has more than once are yielded as they are by :meth:`batches`, which does not
+    look for them; :meth:`fetch` refuses such an index.
     """
 
     fingerprint_tells_all = True
 
     def __init__(self, uri: StoreURI, location: Location) -> None:
         self._uri = uri
-        self._path = location.index
+        self.where = self._path = location.index
         self._sidecar: Sidecar | None = None
         while True:
             before = edition(location)
@@ -88,32 +84,14 @@ class FaissSource(PartitionedSource):
     def describe(self) -> CollectionDescription:
         return self._description
 
-    def batches(
-        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
-    ) -> Iterator[VectorBatch]:
-        count = self._rows.count
-        return self._batches(read_cursor(cursor, count, self._path), count, batch_size, payloads)
+    def row_count(self) -> int:
+        return self._rows.count
 
-    def partitions(
-        self, batch_size: int, *, batches: int, cursor: str | None = None
-    ) -> Iterator[str]:
-        count = self._rows.count
-        first = read_cursor(cursor, count, self._path)
-        return partition_tokens(first, count, batches * batch_size)
-
-    def partition_batches(
-        self, token: str, batch_size: int, *, payloads: bool = True
-    ) -> Iterator[VectorBatch]:
-        start, stop = read_token(token, self._rows.count, self._path)
-        return self._batches(start, stop, batch_size, payloads)
-
-    def _batches(
-        self, first: int, last: int, batch_size: int, payloads: bool
-    ) -> Iterator[VectorBatch]:
+    def rows(self, first: int, last: int, size: int, *, payloads: bool) -> Iterator[VectorBatch]:
         announced = first
-        for start, stop in steps(first, last, batch_size):
+        for start, stop in steps(first, last, size):
             with reading(self._path):
-                ahead = min(stop + _BATCHES_AHEAD * batch_size, last)
+                ahead = min(stop + _BATCHES_AHEAD * size, last)
                 self._rows.soon(announced, ahead)
                 announced = ahead
                 faiss_ids = self._rows.ids(start, stop)

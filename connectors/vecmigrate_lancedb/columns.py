@@ -12,12 +12,10 @@ from pydantic import Field, JsonValue
 
 from vecmigrate.connector import (
     IdArray,
-    InputError,
     Payload,
     PointId,
     Vectors,
     arrow,
-    name_some,
 )
 from vecmigrate_lancedb.index import VectorIndex
 from vecmigrate_lancedb.marks import Mark
@@ -44,42 +42,23 @@ def columns_of(place: Place, schema: Any, mark: Mark | None) -> Columns:
         Where there is none, several could be meant, or one has a type that cannot be.
     """
     id_name = place.option("id") or (mark.id if mark else "id")
-    vector = place.option("vector") or (mark.vector if mark else _only_vector(place, schema))
-    for option, name in (("id", id_name), ("vector", vector)):
-        if name not in schema.names:
-            raise InputError(
-                f"{place.uri} has no column {name!r}",
-                remedy=f"Name the {option} column, as ?{option}=COLUMN; "
-                f"there are {name_some(schema.names)}.",
-            )
-    id_type, vector_type = schema.field(id_name).type, schema.field(vector).type
-    if not (pa.types.is_integer(id_type) or arrow.is_text(id_type)):
-        raise InputError(
-            f"{place.uri}: the id column {id_name!r} holds {id_type}",
-            remedy="Name one of integers or strings, as ?id=COLUMN.",
-        )
-    if not is_vector(vector_type):
-        raise InputError(
-            f"{place.uri}: the column {vector!r} holds {vector_type}, not vectors of one length",
-            remedy="Name a column of fixed-size lists of floats, as ?vector=COLUMN.",
-        )
-    return Columns(id_name, vector, vector_type.list_size)
+    vector = place.option("vector") or (
+        mark.vector if mark else arrow.vector_name(place.uri, schema, is_vector)
+    )
+    arrow.check_column(place.uri, schema, id_name, "id", _is_id, "integers or strings")
+    arrow.check_column(
+        place.uri, schema, vector, "vector", is_vector, "vectors, fixed-size lists of floats"
+    )
+    return Columns(id_name, vector, schema.field(vector).type.list_size)
+
+
+def _is_id(type_: Any) -> bool:
+    return bool(pa.types.is_integer(type_)) or arrow.is_text(type_)
 
 
 def is_vector(type_: Any) -> bool:
     """True for a fixed-size list of floats."""
     return arrow.is_vector(type_) and arrow.fixed_size(type_) is not None
-
-
-def _only_vector(place: Place, schema: Any) -> str:
-    found = [field.name for field in schema if is_vector(field.type)]
-    if len(found) != 1:
-        raise InputError(
-            f"{place.uri} has {len(found)} vector columns"
-            + (f": {name_some(found)}" if found else ""),
-            remedy="Name the one to migrate, as ?vector=COLUMN.",
-        )
-    return str(found[0])
 
 
 def ids_in(column: Any, what: object) -> IdArray:

@@ -16,7 +16,7 @@ from vecmigrate.connector import (
     Metric,
     MissingIdsError,
     PointId,
-    Source,
+    RowSource,
     StoreURI,
     UsageError,
     VectorBatch,
@@ -26,6 +26,7 @@ from vecmigrate.connector import (
     detect_text_field,
     id_array,
     name_some,
+    steps,
 )
 from vecmigrate_lancedb.columns import (
     Columns,
@@ -46,12 +47,13 @@ from vecmigrate_lancedb.place import Place
 _PROBES = 20  # LanceDB's, where a reader asks for no other
 
 
-class LanceSource(Source):
+class LanceSource(RowSource):
     """A table as it was when opened: what is written to it meanwhile is not seen."""
 
     fingerprint_tells_all: ClassVar[bool] = True
 
     def __init__(self, uri: StoreURI) -> None:
+        self.where = uri
         self._place = Place.parse(uri)
         self._place.metric()
         self._table = open_pinned(self._place)
@@ -77,19 +79,20 @@ class LanceSource(Source):
                 self._place, self._table, self._columns, self._payloads, self._mark
             )
 
-    def batches(
-        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
-    ) -> Iterator[VectorBatch]:
-        offset = self._offset(cursor)
-        self._check_ids()
+    def row_count(self) -> int:
+        with reading(self._place.uri):
+            return int(self._table.count_rows())
+
+    def rows(self, first: int, last: int, size: int, *, payloads: bool) -> Iterator[VectorBatch]:
         columns = [self._columns.id, self._columns.vector]
-        for table in self._scan(columns + self._payloads.columns * payloads, batch_size, offset):
-            offset += table.num_rows
-            yield self._batch(table, payloads=payloads, cursor=str(offset))
+        done = first
+        for table in self._scan(columns + self._payloads.columns * payloads, size, first, last):
+            done += table.num_rows
+            yield self._batch(table, payloads=payloads, cursor=str(done))
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
-        self._check_ids()
-        for table in self._scan([self._columns.id], batch_size, 0):
+        self.check_rows()
+        for table in self._scan([self._columns.id], batch_size, 0, self.row_count()):
             yield ids_in(table[self._columns.id], self._place.uri)
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
@@ -148,14 +151,13 @@ class LanceSource(Source):
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _scan(self, columns: list[str], size: int, offset: int) -> Iterator[Any]:
+    def _scan(self, columns: list[str], size: int, first: int, last: int) -> Iterator[Any]:
         """Yield rows in the table's order as Arrow tables of ``size`` rows, the last one fewer."""
         # One query a batch: a scan of all reads ahead as far as 2 GB, however small its batches.
         with reading(self._place.uri):
-            count = self._table.count_rows()
-            for start in range(offset, count, size):
+            for start, stop in steps(first, last, size):
                 query = self._table.search().select(columns).offset(start)
-                yield query.limit(min(size, count - start)).to_arrow()
+                yield query.limit(stop - start).to_arrow()
 
     def _batch(self, table: Any, *, payloads: bool, cursor: str | None) -> VectorBatch:
         ids = ids_in(table[self._columns.id], self._place.uri)
@@ -164,14 +166,7 @@ class LanceSource(Source):
         )
         return VectorBatch(ids, vectors, self._payloads.read(table) if payloads else None, cursor)
 
-    def _offset(self, cursor: str | None) -> int:
-        if cursor is None:
-            return 0
-        if not (cursor.isascii() and cursor.isdecimal()):
-            raise UsageError(f"{cursor!r} is no cursor of {self._place.uri}", remedy="Start anew.")
-        return int(cursor)
-
-    def _check_ids(self) -> None:
+    def check_rows(self) -> None:
         """Refuse ids that come twice, which LanceDB does not mind and a migration would lose."""
         if self._checked:
             return

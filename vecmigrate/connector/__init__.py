@@ -20,10 +20,8 @@ from vecmigrate.connector.sink import BegunSink, Sink, check_dimension
 from vecmigrate.connector.source import (
     PartitionedSource,
     RowRange,
+    RowSource,
     Source,
-    partition_tokens,
-    read_cursor,
-    read_token,
     steps,
 )
 from vecmigrate.connector.staging import StagedSink, Staging
@@ -106,6 +104,7 @@ __all__ = [
     "RefusedError",
     "ResumableConnector",
     "RowRange",
+    "RowSource",
     "Sink",
     "Source",
     "StagedSink",
@@ -140,11 +139,8 @@ __all__ = [
     "name_some",
     "parse_duration",
     "parse_uri",
-    "partition_tokens",
     "patience_seconds",
     "payload_json",
-    "read_cursor",
-    "read_token",
     "steps",
     "sync_path",
     "take_lock",

@@ -38,6 +38,7 @@ from vecmigrate.connector.sink import check_dimension
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.points.batch import IdArray, Payload, VectorBatch, Vectors, id_array
 from vecmigrate.points.canonical import iso_time, payload_json
+from vecmigrate.points.ids import name_some
 
 REST = "vecmigrate_payload"
 """The column, of what vecmigrate wrote, with the fields that fit into no other one, as JSON."""
@@ -114,6 +115,69 @@ def fixed_size(type_: Any) -> int | None:
     """Return the length that the type gives to all lists; None if it gives none."""
     type_ = _stored(type_)
     return int(type_.list_size) if pa.types.is_fixed_size_list(type_) else None
+
+
+def check_column(
+    where: object,
+    schema: Any,
+    name: str,
+    option: str,
+    fits: Callable[[Any], bool],
+    wanted: str,
+    *,
+    instead: str = "",
+) -> None:
+    """Refuse a column that a URI's option names, or would have to name, if it cannot be that.
+
+    Parameters
+    ----------
+    option
+        ``id`` or ``vector``.
+    fits
+        True for a type that can be.
+    wanted
+        What is wanted, in words.
+    instead
+        What to do without such a column, in words.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or of another type.
+    """
+    if name not in schema.names:
+        raise InputError(
+            f"{where} has no column {name!r}",
+            remedy=f"Name the {option} column, as ?{option}=COLUMN, of: {name_some(schema.names)}"
+            + (f"; or {instead}." if instead else "."),
+        )
+    type_ = schema.field(name).type
+    if not fits(type_):
+        raise InputError(
+            f"{where}: the {option} column {name!r} holds {type_}, not {wanted}",
+            remedy=f"Name a column of {wanted}, as ?{option}=COLUMN.",
+        )
+
+
+def vector_name(
+    where: object, schema: Any, fits: Callable[[Any], bool], usual: Sequence[str] = ()
+) -> str:
+    """Return the column of vectors: the first of the usual names, else the only one.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several could be meant.
+    """
+    found = [field.name for field in schema if fits(field.type)]
+    names = [name for name in usual if name in found] or found
+    if not names or (names is found and len(found) > 1):
+        raise InputError(
+            f"{where} has {len(found)} columns of vectors"
+            + (f": {name_some(found)}" if found else ""),
+            remedy=f"Name the one to migrate, as ?vector=COLUMN, of: {name_some(schema.names)}.",
+        )
+    return str(names[0])
 
 
 def _stored(type_: Any) -> Any:

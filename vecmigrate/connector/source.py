@@ -302,6 +302,51 @@ def read_token(token: str, count: int, where: object) -> RowRange:
     return start, stop
 
 
+class RowSource(PartitionedSource):
+    """A source whose rows have numbers: a cursor is that of the next row, a token has two.
+
+    Attributes
+    ----------
+    where : object
+        Names the collection in messages.
+    """
+
+    where: object
+
+    @abstractmethod
+    def row_count(self) -> int:
+        """Return how many rows there are."""
+
+    @abstractmethod
+    def rows(self, first: int, last: int, size: int, *, payloads: bool) -> Iterator[VectorBatch]:
+        """Yield the rows from ``first`` to before ``last`` by ``size``, each with its cursor."""
+
+    def check_rows(self) -> None:
+        """Raise :class:`InputError` if the rows are no points, since ids come twice."""
+
+    def batches(
+        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        count = self.row_count()
+        first = read_cursor(cursor, count, self.where)
+        self.check_rows()
+        return self.rows(first, count, batch_size, payloads=payloads)
+
+    def partitions(
+        self, batch_size: int, *, batches: int, cursor: str | None = None
+    ) -> Iterator[str]:
+        count = self.row_count()
+        first = read_cursor(cursor, count, self.where)
+        self.check_rows()
+        return partition_tokens(first, count, batches * batch_size)
+
+    def partition_batches(
+        self, token: str, batch_size: int, *, payloads: bool = True
+    ) -> Iterator[VectorBatch]:
+        first, last = read_token(token, self.row_count(), self.where)
+        return self.rows(first, last, batch_size, payloads=payloads)
+
+
 def fetch_there(source: Source, ids: IdArray) -> list[VectorBatch]:
     """Return points by id, without those that are gone since they were listed."""
     if not len(ids):

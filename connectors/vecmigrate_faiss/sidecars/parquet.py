@@ -45,16 +45,9 @@ class ParquetSidecar(Sidecar):
         with self._reading():
             self._file = pq.ParquetFile(path)
         schema = self._file.schema_arrow
-        if self._key not in schema.names:
-            raise InputError(
-                f"{path} has no column {self._key!r}",
-                remedy=f"Name the one that holds the id as ?id=, of: {', '.join(schema.names)}.",
-            )
-        if not pa.types.is_integer(schema.field(self._key).type):
-            raise InputError(
-                f"{path}: the column {self._key!r} holds {schema.field(self._key).type}",
-                remedy="FAISS ids are 64-bit integers; name the column that holds them as ?id=.",
-            )
+        arrow.check_column(
+            path, schema, self._key, "id", pa.types.is_integer, "64-bit integers, as FAISS ids are"
+        )
         for field in schema:
             if arrow.json_type(field.type) is None:
                 raise InputError(

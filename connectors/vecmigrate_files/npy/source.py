@@ -13,17 +13,14 @@ from vecmigrate.connector import (
     InputError,
     Metric,
     MissingIdsError,
-    PartitionedSource,
     PointId,
+    RowSource,
     StoreURI,
     VectorBatch,
     detect_id_kind,
     detect_text_field,
     id_array,
     name_some,
-    partition_tokens,
-    read_cursor,
-    read_token,
     steps,
 )
 from vecmigrate_files.ids import IdColumn, RowNumbers
@@ -35,10 +32,11 @@ from vecmigrate_files.place import Place, fingerprint_of
 _SAMPLE = 100
 
 
-class NpySource(PartitionedSource):
+class NpySource(RowSource):
     """Rows of a mapped array; those of float32 are handed out as they lie on the disk."""
 
     def __init__(self, uri: StoreURI) -> None:
+        self.where = uri
         self._place = Place.parse(uri, OPTIONS)
         self._place.metric()
         self._place.refuse_unfinished()
@@ -78,33 +76,12 @@ class NpySource(PartitionedSource):
             provenance=mark.provenance if mark else None,
         )
 
-    def batches(
-        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
-    ) -> Iterator[VectorBatch]:
-        count = len(self._vectors)
-        first = read_cursor(cursor, count, self._place.uri)
-        self._check()
-        return self._batches(first, count, batch_size, payloads)
+    def row_count(self) -> int:
+        return len(self._vectors)
 
-    def partitions(
-        self, batch_size: int, *, batches: int, cursor: str | None = None
-    ) -> Iterator[str]:
-        count = len(self._vectors)
-        first = read_cursor(cursor, count, self._place.uri)
-        self._check()
-        return partition_tokens(first, count, batches * batch_size)
-
-    def partition_batches(
-        self, token: str, batch_size: int, *, payloads: bool = True
-    ) -> Iterator[VectorBatch]:
-        first, last = read_token(token, len(self._vectors), self._place.uri)
-        return self._batches(first, last, batch_size, payloads)
-
-    def _batches(
-        self, first: int, last: int, batch_size: int, payloads: bool
-    ) -> Iterator[VectorBatch]:
-        read = self._payloads.batches(batch_size, first) if payloads and self._payloads else None
-        for start, stop in steps(first, last, batch_size):
+    def rows(self, first: int, last: int, size: int, *, payloads: bool) -> Iterator[VectorBatch]:
+        read = self._payloads.batches(size, first) if payloads and self._payloads else None
+        for start, stop in steps(first, last, size):
             found = None if read is None else next(read)
             yield VectorBatch(
                 self._ids.slice(start, stop - start),
@@ -114,12 +91,12 @@ class NpySource(PartitionedSource):
             )
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
-        self._check()
+        self.check_rows()
         for first in range(0, len(self._vectors), batch_size):
             yield self._ids.slice(first, batch_size)
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
-        self._check()
+        self.check_rows()
         wanted = id_array(ids)
         rows = self._ids.rows(wanted.tolist())
         missing = [i for i, row in zip(wanted.tolist(), rows.tolist(), strict=True) if row < 0]
@@ -149,7 +126,7 @@ class NpySource(PartitionedSource):
             return RowNumbers(len(self._vectors))
         return open_ids(self._place.uri, self._ids_path, len(self._vectors))
 
-    def _check(self) -> None:
+    def check_rows(self) -> None:
         """Refuse ids that come twice, and payloads that cannot be told whose they are."""
         if self._problem is not None:
             raise InputError(self._problem[0], remedy=self._problem[1])

@@ -9,14 +9,12 @@ from typing import Any
 import pyarrow as pa
 from pydantic import JsonValue
 
-from vecmigrate.connector import InputError, TableMark, arrow, name_some
+from vecmigrate.connector import InputError, TableMark, arrow
 from vecmigrate_files.parquet.data_file import DataFile
 from vecmigrate_files.place import Place
 
 ROW_NUMBERS = "row"
 """The value of ``?id=`` that makes row numbers the ids."""
-
-_VECTOR_NAMES = ("vector", "embedding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,19 @@ def columns_of(place: Place, files: Sequence[DataFile], mark: TableMark | None) 
     id_name: str | None = asked or (mark.id if mark else "id")
     if asked == ROW_NUMBERS and ROW_NUMBERS not in schema.names:
         id_name = None
-    vector = place.option("vector") or (mark.vector if mark else _vector_name(place, schema))
+    vector = place.option("vector") or (
+        mark.vector
+        if mark
+        else arrow.vector_name(place.uri, schema, arrow.is_vector, ("vector", "embedding"))
+    )
     for file in files:
+        where = f"{place.uri}: {file.path}"
         if id_name is not None:
-            _check_id(place, file, id_name)
-        _check_vector(place, file, vector)
+            arrow.check_column(
+                where, file.schema, id_name, "id", arrow.is_id, "integers or text",
+                instead=f"number the rows by ?id={ROW_NUMBERS}",
+            )  # fmt: skip
+        arrow.check_column(where, file.schema, vector, "vector", arrow.is_vector, "lists of floats")
     sizes = {
         size: file for file in files if (size := arrow.fixed_size(file.schema.field(vector).type))
     }
@@ -76,51 +82,6 @@ def columns_of(place: Place, files: Sequence[DataFile], mark: TableMark | None) 
 def payload_reader(columns: Columns, mark: TableMark | None) -> arrow.PayloadReader:
     """Make the reader of the payload columns, those by folders left to the source."""
     return arrow.PayloadReader(columns.payload, rest=arrow.REST if mark else None)
-
-
-def _check_id(place: Place, file: DataFile, name: str) -> None:
-    names = file.schema.names
-    if name not in names:
-        raise InputError(
-            f"{place.uri}: {file.path} has no column {name!r} for the ids",
-            remedy=f"Name it, as ?id=COLUMN, of: {name_some(names)}; or number the rows by "
-            f"?id={ROW_NUMBERS}.",
-        )
-    if not arrow.is_id(file.schema.field(name).type):
-        raise InputError(
-            f"{place.uri}: the id column {name!r} of {file.path} holds "
-            f"{file.schema.field(name).type}",
-            remedy="Name one of integers or text, as ?id=COLUMN.",
-        )
-
-
-def _check_vector(place: Place, file: DataFile, name: str) -> None:
-    names = file.schema.names
-    if name not in names:
-        raise InputError(
-            f"{place.uri}: {file.path} has no column {name!r} for the vectors",
-            remedy=f"Name it, as ?vector=COLUMN, of: {name_some(names)}.",
-        )
-    if not arrow.is_vector(file.schema.field(name).type):
-        raise InputError(
-            f"{place.uri}: the column {name!r} of {file.path} holds "
-            f"{file.schema.field(name).type}, no lists of floats",
-            remedy="Name a column of vectors, as ?vector=COLUMN.",
-        )
-
-
-def _vector_name(place: Place, schema: Any) -> str:
-    found = [field.name for field in schema if arrow.is_vector(field.type)]
-    for name in _VECTOR_NAMES:
-        if name in found:
-            return name
-    if len(found) != 1:
-        raise InputError(
-            f"{place.uri} has {len(found)} columns of vectors, lists of floats"
-            + (f": {name_some(found)}" if found else ""),
-            remedy=f"Name the one to migrate, as ?vector=COLUMN, of: {name_some(schema.names)}.",
-        )
-    return str(found[0])
 
 
 def _payload_fields(files: Sequence[DataFile], taken: set[str | None]) -> tuple[Any, ...]:

@@ -16,9 +16,9 @@ from vecmigrate.connector import (
     InputError,
     Metric,
     MissingIdsError,
-    PartitionedSource,
     Payload,
     PointId,
+    RowSource,
     StoreURI,
     TableMark,
     VectorBatch,
@@ -27,9 +27,6 @@ from vecmigrate.connector import (
     detect_text_field,
     id_array,
     name_some,
-    partition_tokens,
-    read_cursor,
-    read_token,
 )
 from vecmigrate_files.ids import IdColumn, RowNumbers
 from vecmigrate_files.parquet.columns import (
@@ -48,10 +45,11 @@ _SAMPLE = 100
 _IDS_A_STEP = 1 << 16
 
 
-class ParquetSource(PartitionedSource):
+class ParquetSource(RowSource):
     """The rows of one file after another, a batch at a time."""
 
     def __init__(self, uri: StoreURI) -> None:
+        self.where = uri
         self._place = Place.parse(uri, OPTIONS)
         self._place.metric()
         self._place.refuse_unfinished()
@@ -85,42 +83,22 @@ class ParquetSource(PartitionedSource):
             sample=sample,
         )
 
-    def batches(
-        self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
-    ) -> Iterator[VectorBatch]:
-        count = self._files.count
-        first = read_cursor(cursor, count, self._place.uri)
-        self._check_ids()
-        return self._batches(first, count, batch_size, payloads)
+    def row_count(self) -> int:
+        return self._files.count
 
-    def partitions(
-        self, batch_size: int, *, batches: int, cursor: str | None = None
-    ) -> Iterator[str]:
-        first = read_cursor(cursor, self._files.count, self._place.uri)
-        self._check_ids()
-        return partition_tokens(first, self._files.count, batches * batch_size)
-
-    def partition_batches(
-        self, token: str, batch_size: int, *, payloads: bool = True
-    ) -> Iterator[VectorBatch]:
-        first, last = read_token(token, self._files.count, self._place.uri)
-        return self._batches(first, last, batch_size, payloads)
-
-    def _batches(
-        self, first: int, last: int, batch_size: int, payloads: bool
-    ) -> Iterator[VectorBatch]:
+    def rows(self, first: int, last: int, size: int, *, payloads: bool) -> Iterator[VectorBatch]:
         columns, done = self._all_columns(payloads=payloads), first
-        for pieces in self._files.steps(columns, batch_size, first, last):
+        for pieces in self._files.steps(columns, size, first, last):
             done += sum(map(len, pieces))
             yield self._batch(pieces, payloads=payloads, cursor=str(done))
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
-        self._check_ids()
+        self.check_rows()
         for start in range(0, self._files.count, batch_size):
             yield self._id_column.slice(start, batch_size)
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
-        self._check_ids()
+        self.check_rows()
         wanted = id_array(ids).tolist()
         rows = self.rows_of(wanted)
         missing = [i for i, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
@@ -236,7 +214,7 @@ class ParquetSource(PartitionedSource):
             )
         return IdColumn(pa.chunked_array(parts, next(iter(kinds), pa.int64())))
 
-    def _check_ids(self) -> None:
+    def check_rows(self) -> None:
         """Refuse ids that come twice, which a migration would lose."""
         if self._repeated is None:
             return

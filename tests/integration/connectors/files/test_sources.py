@@ -308,7 +308,7 @@ BAD: dict[str, tuple[pa.Table, str]] = {
     "negative id": (bad_table(id=[0, 1, 2, -3]), "bad.parquet row 3 has the negative id -3"),
     "id twice": (bad_table(id=[0, 7, 2, 7]), "id 7 twice: in .*bad.parquet row 1 and .* row 3"),
     "text twice": (bad_table(id=["a", "b", "a", "c"]), "id a twice: in .* row 0 and .* row 2"),
-    "float ids": (bad_table(id=[0.5, 1.0, 2.0, 3.0]), "id column 'id' .* holds double"),
+    "float ids": (bad_table(id=[0.5, 1.0, 2.0, 3.0]), "'id' holds double"),
     "null vector": (
         bad_table(vector=pa.array([[1.0], None, None, [2.0]], pa.list_(pa.float32(), 1))),
         r"bad.parquet row 1 \(id 1\) has no vector",
@@ -325,7 +325,7 @@ BAD: dict[str, tuple[pa.Table, str]] = {
     "integers": (bad_table(vector=[[1]] * 4), "0 columns of vectors"),
     "two vectors": (
         pa.table({"id": [1], "a": lists(unit_vectors(1)), "b": lists(unit_vectors(1))}),
-        "2 columns of vectors, lists of floats: a, b",
+        "2 columns of vectors: a, b",
     ),
 }
 

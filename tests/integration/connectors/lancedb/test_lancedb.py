@@ -427,7 +427,7 @@ def test_other_floats_other_vectors_and_the_metric_by_hand(tmp_path: Path) -> No
     vectors = unit_vectors(4).astype(np.float16)
     more = pa.FixedSizeListArray.from_arrays(pa.array(unit_vectors(4).ravel()), DIM)
     make_table(tmp_path, table=arrow(vectors, id=[3, 1, 2, 0], image=more, raw=[b"x"] * 4))
-    with pytest.raises(InputError, match="2 vector columns: vector, image"):
+    with pytest.raises(InputError, match="2 columns of vectors: vector, image"):
         open_source(uri(tmp_path, "docs", ""))
     with open_source(uri(tmp_path, "docs", "vector=vector&metric=cosine")) as source:
         described = source.describe()
