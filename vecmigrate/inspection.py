@@ -27,7 +27,7 @@ class VectorStatistics(BaseModel):
     read
         Vectors read; the shares are of these.
     norm_mean, norm_std, norm_min, norm_max
-        Of the lengths of finite vectors; None where there are none.
+        Of the lengths of finite vectors; None if there are none.
     unit_share, zero_share, nan_share
         Vectors of length 1 (within float16's rounding), of length 0, and not finite.
     duplicate_share
@@ -148,7 +148,7 @@ def reconstruction_error(
     Raises
     ------
     MismatchError
-        Where the collections differ in dimension, or none of the points is in both.
+        If the collections differ in dimension, or none of the points is in both.
     """
     ours, theirs = source.describe(), originals.describe()
     if ours.dimension != theirs.dimension:
@@ -200,9 +200,9 @@ class Difference(BaseModel):
     setting
         Its name; parts of a nested one are joined by dots.
     source, target
-        Its values; None where there is none.
+        Its values; None if there is none.
     expected
-        Why a translation makes it differ; None where it does not.
+        Why a translation makes it differ; None if it does not.
     """
 
     setting: str
@@ -219,7 +219,7 @@ class Comparison(BaseModel):
     alike
         How many settings are the same.
     settings_compared
-        False where the stores differ, whose settings have nothing in common.
+        False if the stores differ, whose settings have nothing in common.
     """
 
     source: str

@@ -32,7 +32,7 @@ class AnchorCard(BaseModel):
     seed, strategy
         Of the choice.
     source_encoder
-        The old encoder, None where not told.
+        The old encoder, None if not told.
     target_encoder
         The new one.
     metric
@@ -64,7 +64,7 @@ class AnchorSet:
     card
         Where they come from.
     texts
-        ``n`` of them; None where the source has none.
+        ``n`` of them; None if the source has none.
     """
 
     ids: IdArray
@@ -108,7 +108,7 @@ def load_anchors(path: str | Path) -> AnchorSet:
     Raises
     ------
     InputError
-        Where the file is missing or is no anchor file.
+        If the file is missing or is no anchor file.
     """
     columns, header = read_table(Path(path), ANCHOR_FILE)
     try:

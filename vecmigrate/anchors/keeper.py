@@ -40,7 +40,7 @@ class AnchorKeeper:
     Raises
     ------
     MismatchError
-        Where the anchors are of another target encoder or dimension than the translator.
+        If the anchors are of another target encoder or dimension than the translator.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ def choose_anchors(
     Returns
     -------
     VectorBatch or None
-        At most ``size`` points; None where there were none.
+        At most ``size`` points; None if there were none.
     """
     if strategy is Strategy.UNIFORM:
         return sample_uniform(batches, size, seed)

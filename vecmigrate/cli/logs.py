@@ -64,14 +64,14 @@ _current = _Current()
 def logging_to(
     format_: LogFormat | None, path: Path | None, level: LogLevel | None
 ) -> Iterator[None]:
-    """Log as asked, to standard error where no file is named; nothing where all are None.
+    """Log as asked, to standard error if no file is named; nothing if all are None.
 
     What the library warns of is shown to a person all the same.
 
     Raises
     ------
     WriteError
-        Where the file cannot be opened.
+        If the file cannot be opened.
     """
     asked = any(said is not None for said in (format_, path, level))
     least = (level or LogLevel.INFO).number
@@ -242,7 +242,7 @@ class JsonLines(LineFormatter):
 
 
 class TextLines(LineFormatter):
-    """Time, severity, body and ``name=value`` pairs; quoted where there are spaces."""
+    """Time, severity, body and ``name=value`` pairs; quoted if there are spaces."""
 
     def format(self, record: logging.LogRecord) -> str:
         body, attributes = self.told(record)
@@ -267,7 +267,7 @@ def _spelled(value: object) -> str:
 
 
 def _trace(parent: str) -> dict[str, object]:
-    """Read a W3C ``traceparent``; nothing where it is not one."""
+    """Read a W3C ``traceparent``; nothing if it is not one."""
     match = _TRACE_PARENT.fullmatch(parent.strip())
     if match is None:
         return {}

@@ -35,7 +35,7 @@ StateOption: TypeAlias = Annotated[
 
 
 def state_again(state: Path | None) -> str:
-    """Return the option to add to a following command; "" where it finds the same file itself."""
+    """Return the option to add to a following command; "" if it finds the same file itself."""
     named_here = state is not None and str(state) != os.environ.get(STATE_VARIABLE)
     return f" --state '{state}'" if named_here else ""
 

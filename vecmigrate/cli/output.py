@@ -71,7 +71,7 @@ class Output:
                 self._bar = before
 
     def _show_wait(self, line: str | None) -> None:
-        """Show in the progress line what is waited for; once and by itself where there is none."""
+        """Show in the progress line what is waited for; once and by itself if there is none."""
         if self._bar is not None:
             self._bar.set_postfix_str(line or "")
         elif line is not None and not self._waits and not self.quiet:
@@ -197,7 +197,7 @@ class Ending:
     Attributes
     ----------
     message, remedy
-        Of its error, without a full stop and with one; None where there is none.
+        Of its error, without a full stop and with one; None if there is none.
     """
 
     code: int

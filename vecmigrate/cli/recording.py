@@ -132,12 +132,12 @@ _asked: ContextVar[MetricsFile | None] = ContextVar("metrics_file", default=None
 
 @contextmanager
 def metrics_to(path: Path | None) -> Iterator[None]:
-    """Have runs write their figures to this file meanwhile; to none where it is None.
+    """Have runs write their figures to this file meanwhile; to none if it is None.
 
     Raises
     ------
     InputError, WriteError
-        Where the file holds anything else, or its folder is not there.
+        If the file holds anything else, or its folder is not there.
     """
     file = None if path is None else MetricsFile(path)
     if file is not None:
@@ -150,7 +150,7 @@ def metrics_to(path: Path | None) -> Iterator[None]:
 
 
 class RunMetrics:
-    """One run's figures; does nothing where no file was asked for."""
+    """One run's figures; does nothing if no file was asked for."""
 
     def __init__(self, command: str, source: str, target: str) -> None:
         self._labels = (command, source, target)
@@ -206,7 +206,7 @@ def termination_raises() -> Iterator[None]:
     Raises
     ------
     TerminatedError
-        Where it has come.
+        If it has come.
     """
 
     def stop(*_: object) -> None:

@@ -19,8 +19,8 @@ EXAMPLES = """
     vecmigrate run jobs/articles.toml --cutover
 
 Steps: dry-run and gates, migrate (later: sync), verify, cutover. One whose result still holds is
-passed over; killed, the same command continues. Exit codes are those of the steps: 10 where a gate
-is not met, 6 where the verification fails.
+passed over; killed, the same command continues. Exit codes are those of the steps: 10 if a gate
+is not met, 6 if the verification fails.
 """
 
 

@@ -49,7 +49,7 @@ def run(
         recorded(state, "verify", source, target) as counts,
         ExitStack() as held,
     ):
-        # Held open: embedded storage is loaded anew where nobody else has it open.
+        # Held open: embedded storage is loaded anew if nobody else has it open.
         opened = [held.enter_context(open_source(uri)) for uri in (source, target)]
         total = sum(collection.describe().count for collection in opened)
         with out.progress("verifying", total) as advance:

@@ -83,10 +83,10 @@ def plan_drop(
     Raises
     ------
     NotVerifiedError
-        Where what readers have now has no passing verification of its present state; or
+        If what readers have now has no passing verification of its present state; or
         ``collection`` is not, as it is now, the source of one that passed.
     MismatchError
-        Where no cutover led readers to what they have, they had nothing before it and no
+        If no cutover led readers to what they have, they had nothing before it and no
         collection is named, they have ``collection`` itself, or it is no collection of the record.
     InputError, UsageError, UnreachableError
     """

@@ -44,13 +44,13 @@ class Move(BaseModel):
     name
         What readers open.
     before, after
-        What they get; ``before`` is None where they got nothing.
+        What they get; ``before`` is None if they got nothing.
     kept
-        URI of what they had before; None where that was nothing.
+        URI of what they had before; None if that was nothing.
     done
-        False where nothing was changed: a dry run, or they had it already.
+        False if nothing was changed: a dry run, or they had it already.
     verification
-        What the target's verification found, None where there is none.
+        What the target's verification found, None if there is none.
     notes
         What else a user should know.
     writers
@@ -93,7 +93,7 @@ def cut_over(
     Raises
     ------
     NotVerifiedError
-        Where the target's verification is missing, failed or out of date.
+        If the target's verification is missing, failed or out of date.
     UsageError, InputError, MismatchError, WriteError, UnreachableError
         From the store; readers see what they saw.
     """
@@ -102,7 +102,7 @@ def cut_over(
     name = name_uri(name, target)
     switcher = _switcher(name, target)
     switcher.check(parse_uri(name), parse_uri(target))
-    # Held open: embedded storage is loaded anew where nobody else has it open.
+    # Held open: embedded storage is loaded anew if nobody else has it open.
     with open_source(target) as opened:
         made = opened.describe().provenance
         kept = None if asked.unverified else require_verified(VerificationLog(state), target)
@@ -172,9 +172,9 @@ def roll_back(
     Raises
     ------
     MismatchError
-        Where no recorded cutover led to what readers have now, or there was nothing before it.
+        If no recorded cutover led to what readers have now, or there was nothing before it.
     InputError
-        Where the old collection is gone.
+        If the old collection is gone.
     UsageError, WriteError, UnreachableError
     """
     dry_run = RollbackOptions.given(options, given).dry_run
@@ -302,7 +302,7 @@ class ReaderView(BaseModel):
     count, dimension, metric, index_type
         None if the collection has several vectors and nobody recorded which one they ask for.
     encoder
-        Whose query vectors it answers; None where nobody recorded that.
+        Whose query vectors it answers; None if nobody recorded that.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -322,7 +322,7 @@ def view_of(collection: str, encoder: EncoderIdentity | None = None) -> ReaderVi
     Parameters
     ----------
     encoder
-        What a verification says of it, where the collection itself does not.
+        What a verification says of it, if the collection itself does not.
 
     Raises
     ------

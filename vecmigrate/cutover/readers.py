@@ -33,7 +33,7 @@ def current_entry(log: CutoverLog, name: str) -> CutoverRecord:
     Raises
     ------
     MismatchError
-        Where none did.
+        If none did.
     """
     current = require_switcher(name).current(parse_uri(without_vector(name)))
     entry = None if current is None else _entry_of(log, name, current)
@@ -83,7 +83,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9-]*(\+[a-z0-9]+)?:")
 
 
 def name_uri(name: str, target: str) -> str:
-    """Return a name as a URI; where it is a last part alone, it is taken to be beside ``target``.
+    """Return a name as a URI; if it is a last part alone, it is taken to be beside ``target``.
 
     Parameters
     ----------

@@ -17,11 +17,11 @@ class CutoverRecord(BaseModel):
     name
         What readers open, in its one spelling.
     previous
-        What they had before, by a URI that still leads there; None where they had nothing.
+        What they had before, by a URI that still leads there; None if they had nothing.
     target, target_spelled
         What they were led to, as given and in its one spelling.
     verification
-        Number of the verification it rested on, None where it went without.
+        Number of the verification it rested on, None if it went without.
     begun_at, done_at, rolled_back_at, dropped_at
         ISO 8601, UTC. An entry is written before readers are led over, so that the way back is
         known whatever happens; ``dropped_at`` is when ``previous`` was deleted, or what ``target``

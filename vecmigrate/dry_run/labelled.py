@@ -39,7 +39,7 @@ class RelevantScores:
     gain
         ``(pairs,)``.
     scores
-        ``(draws, pairs)``; ``-inf`` where neither known nor a candidate.
+        ``(draws, pairs)``; ``-inf`` if neither known nor a candidate.
     """
 
     probe: NDArray[np.intp]

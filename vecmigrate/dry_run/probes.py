@@ -55,7 +55,7 @@ class Probes:
     queries
         ``(n, d)`` under the new encoder.
     old_queries
-        ``(n, d)`` under the old encoder; None where it was not given.
+        ``(n, d)`` under the old encoder; None if it was not given.
     """
 
     asked: list[Asked]

@@ -52,7 +52,7 @@ class Resampler:
         Parameters
         ----------
         refits
-            ``(g, probes)``: the same values under each refit; None where anchors play no part.
+            ``(g, probes)``: the same values under each refit; None if anchors play no part.
         """
         each = values.mean(axis=0)
         means = self._weights @ each
@@ -114,7 +114,7 @@ DOUBT = 2.0
 """The number of unseen points is known within this factor."""
 
 PerDraw = NDArray[np.float64]
-"""``(draws, probes)``; one draw where nothing was imputed."""
+"""``(draws, probes)``; one draw if nothing was imputed."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Truth:
         Parameters
         ----------
         order
-            ``(probes, >= k)`` candidates by rank; the translated collection's own where None.
+            ``(probes, >= k)`` candidates by rank; the translated collection's own if None.
 
         Returns
         -------

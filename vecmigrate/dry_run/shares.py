@@ -31,7 +31,7 @@ DOCUMENTS_PER_PROBE = 15
 """About what a probe takes, its documents shared with other probes not counted twice."""
 
 OLD_DOCUMENTS_PER_PROBE = 5
-"""And so many more where the old collection's nearest are re-embedded too."""
+"""And so many more if the old collection's nearest are re-embedded too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Shares:
     main, labelled, documents
         Probes of each role.
     sure
-        Main probes that are covered even where they share no document.
+        Main probes that are covered even if they share no document.
     """
 
     uniform: int

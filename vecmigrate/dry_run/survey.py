@@ -153,7 +153,7 @@ class Candidates:
     ids
         ``(probes, m)`` with m at most ``depth``.
     scores
-        ``(probes, m)`` float32; ``-inf`` where there is no candidate.
+        ``(probes, m)`` float32; ``-inf`` if there is no candidate.
     columns
         Further ``(probes, m)`` numbers by name.
     """
@@ -173,7 +173,7 @@ class Candidates:
         scores
             ``(probes, b)``; ``-inf`` for a point that is no candidate of a probe.
         columns
-            The same names each time; ``(b,)``, or ``(probes, b)`` where they differ by probe.
+            The same names each time; ``(b,)``, or ``(probes, b)`` if they differ by probe.
         """
         shape = scores.shape
         fresh = {name: np.broadcast_to(values, shape) for name, values in columns.items()}

@@ -46,7 +46,7 @@ class Known:
         return lookup_of(self.ids)
 
     def rows_of(self, ids: IdArray) -> NDArray[np.intp]:
-        """Rows of ids of any shape, -1 where not known."""
+        """Rows of ids of any shape, -1 if not known."""
         return self._lookup.rows(id_array(ids.ravel())).reshape(ids.shape)
 
 
@@ -59,12 +59,12 @@ class TrueScores:
     all
         ``(probes, k)`` of every known document.
     candidates
-        ``(probes, m)``, NaN where not known.
+        ``(probes, m)``, NaN if not known.
     anchors
         ``(probes, m)``: which candidates are anchors.
     beyond, beyond_rows
         ``(probes, e)``: the best known ones that are no candidates, and their rows in ``all``;
-        scores are ``-inf`` where there are fewer.
+        scores are ``-inf`` if there are fewer.
     """
 
     all: Column
@@ -191,7 +191,7 @@ def impute(
     translated
         ``(probes, m)`` scores, best first.
     true
-        ``(probes, m)`` true scores, NaN where unknown.
+        ``(probes, m)`` true scores, NaN if unknown.
     shown
         ``(probes, m)``: which known ones are like the unknown ones at their rank. Anchors are not,
         nor what was bought for another reason than its rank.
@@ -225,7 +225,7 @@ def _stretches(depth: int) -> list[slice]:
 
 
 def _standards(differences: Column) -> tuple[Column, Column]:
-    """Levels and spreads of ``(probes, m)`` differences, NaN where not shown.
+    """Levels and spreads of ``(probes, m)`` differences, NaN if not shown.
 
     The level is that of the rank. Some probes are translated worse than others: their differences
     spread wider, by a factor that is shrunk towards 1 by what chance explains (empirical Bayes).

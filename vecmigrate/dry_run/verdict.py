@@ -35,7 +35,7 @@ def check_gates(thresholds: Mapping[str, float], *, comparable: bool) -> None:
     Parameters
     ----------
     comparable
-        True where there are labels and the old encoder.
+        True if there are labels and the old encoder.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def decide(
     Raises
     ------
     UsageError
-        Where a gate needs labels or the old encoder and they were not given, or its k was not
+        If a gate needs labels or the old encoder and they were not given, or its k was not
         measured.
     """
     gates = []

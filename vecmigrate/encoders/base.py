@@ -41,7 +41,7 @@ class Encoder(Protocol):
     identity
         Known once the encoder is open.
     needs_texts
-        False where vectors are looked up by id and texts may be None.
+        False if vectors are looked up by id and texts may be None.
     """
 
     @property
@@ -62,9 +62,9 @@ class Encoder(Protocol):
         Raises
         ------
         InputError
-            Where an id has no vector, or the model's answer is not usable.
+            If an id has no vector, or the model's answer is not usable.
         UnreachableError
-            Where an encoding server does not answer after retries.
+            If an encoding server does not answer after retries.
         """
         ...
 
@@ -79,7 +79,7 @@ class EncoderSpec:
     text: str = ""
 
     def check_options(self, known: Iterable[str]) -> None:
-        """Raise :class:`UsageError` where an option is not among ``known``."""
+        """Raise :class:`UsageError` if an option is not among ``known``."""
         check_options(self.text, self.options, known)
 
 
@@ -89,7 +89,7 @@ def parse_encoder(text: str) -> EncoderSpec:
     Raises
     ------
     UsageError
-        Where the name is empty or an option is given twice.
+        If the name is empty or an option is given twice.
     """
     kind, colon, rest = text.partition(":")
     if not colon or kind not in plugin_names(ENCODERS):
@@ -106,11 +106,11 @@ def open_encoder(text: str) -> Encoder:
     Raises
     ------
     UsageError
-        Where the name or an option is not understood.
+        If the name or an option is not understood.
     MissingDependencyError
-        Where the packages it needs are not installed.
+        If the packages it needs are not installed.
     InputError, UnreachableError
-        Where the model, file or server is not there.
+        If the model, file or server is not there.
     """
     spec = parse_encoder(text)
     return cast(Encoder, load_plugin(ENCODERS, spec.kind)(spec))

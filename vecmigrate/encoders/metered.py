@@ -90,7 +90,7 @@ def count_tokens(encoder: Encoder, texts: Sequence[str | None]) -> list[int]:
 class Cost(BaseModel):
     """What embedding some texts takes.
 
-    Hours are None where no speed was measured, money where no price was given.
+    Hours are None if no speed was measured, money if no price was given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

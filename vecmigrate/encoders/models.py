@@ -32,7 +32,7 @@ def require_libraries() -> None:
     Raises
     ------
     MissingDependencyError
-        Where it is not installed.
+        If it is not installed.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -72,7 +72,7 @@ def load_folder(folder: Path, device: str | None) -> Any:
     Raises
     ------
     InputError
-        Where it is none that can be loaded.
+        If it is none that can be loaded.
     """
     return _load(str(folder), None, device, offline=True)
 
@@ -83,9 +83,9 @@ def load_from_hub(repository: str, revision: str | None, device: str | None) -> 
     Raises
     ------
     InputError
-        Where the hub has no such model or revision, or it cannot be loaded.
+        If the hub has no such model or revision, or it cannot be loaded.
     UnreachableError
-        Where it is not in the cache and the hub cannot be asked.
+        If it is not in the cache and the hub cannot be asked.
     """
     commit = _cached_commit(repository, revision)
     if commit is None:
@@ -167,11 +167,11 @@ def packaged_model(package: str) -> Path:
     Raises
     ------
     UsageError
-        Where ``package`` is not a package's import name.
+        If ``package`` is not a package's import name.
     MissingDependencyError
-        Where it is not installed.
+        If it is not installed.
     InputError
-        Where it has no such folder.
+        If it has no such folder.
     """
     if not package.isidentifier():
         raise UsageError(
@@ -194,12 +194,12 @@ def packaged_model(package: str) -> Path:
 
 
 def local_model(name: str) -> Path | None:
-    """Return the directory that ``name`` names; None where it is a hub's name.
+    """Return the directory that ``name`` names; None if it is a hub's name.
 
     Raises
     ------
     InputError
-        Where ``name`` is a path, and no directory is there.
+        If ``name`` is a path, and no directory is there.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -221,7 +221,7 @@ def weights_sha256(folder: Path) -> str:
     Raises
     ------
     InputError
-        Where there are none.
+        If there are none.
     """
     safetensors = list(folder.rglob("*.safetensors"))
     folders = {file.parent for file in safetensors}

@@ -112,11 +112,11 @@ class EmbeddingsEndpoint:
         Raises
         ------
         TextsRefusedError
-            Where the server refuses the texts.
+            If the server refuses the texts.
         InputError
-            Where it refuses the key or the model, or its answer is not one vector for each text.
+            If it refuses the key or the model, or its answer is not one vector for each text.
         UnreachableError
-            Where it does not answer, or not usefully, after all retries.
+            If it does not answer, or not usefully, after all retries.
         """
         retrying = Retrying(
             retry=retry_if_exception_type(_PassingError),
@@ -328,13 +328,13 @@ def open_encoder(spec: EncoderSpec) -> EndpointEncoder:
     Raises
     ------
     UsageError
-        Where an option is not understood.
+        If an option is not understood.
     MismatchError
-        Where the server does not keep to ``dimensions``.
+        If the server does not keep to ``dimensions``.
     InputError
-        Where it refuses the key or the model, or its answer is not usable.
+        If it refuses the key or the model, or its answer is not usable.
     UnreachableError
-        Where it does not answer after retries.
+        If it does not answer after retries.
     """
     return EndpointEncoder(spec)
 

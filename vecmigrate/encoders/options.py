@@ -23,7 +23,7 @@ def read_flag(spec: EncoderSpec, name: str, default: bool) -> bool:
     Raises
     ------
     UsageError
-        Where it is written otherwise.
+        If it is written otherwise.
     """
     value = spec.options.get(name)
     if value is None:
@@ -41,7 +41,7 @@ def read_count(
     Raises
     ------
     UsageError
-        Where it is anything else.
+        If it is anything else.
     """
     value = spec.options.get(name)
     if value is None:
@@ -57,7 +57,7 @@ def read_number(spec: EncoderSpec, name: str, default: _Default) -> float | _Def
     Raises
     ------
     UsageError
-        Where it is anything else.
+        If it is anything else.
     """
     value = spec.options.get(name)
     if value is None:
@@ -73,7 +73,7 @@ def read_number(spec: EncoderSpec, name: str, default: _Default) -> float | _Def
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What is set before each text, by the role it is embedded in; "" where nothing is."""
+    """What is set before each text, by the role it is embedded in; "" if nothing is."""
 
     document: str
     query: str

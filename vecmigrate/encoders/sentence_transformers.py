@@ -67,13 +67,13 @@ def open_encoder(spec: EncoderSpec) -> SentenceTransformersEncoder:
     Raises
     ------
     UsageError
-        Where an option is not understood.
+        If an option is not understood.
     MissingDependencyError
-        Where sentence-transformers, or the package with the weights, is not installed.
+        If sentence-transformers, or the package with the weights, is not installed.
     InputError
-        Where there is no such model, or it cannot be loaded.
+        If there is no such model, or it cannot be loaded.
     UnreachableError
-        Where it has to come from the hub, and that does not answer.
+        If it has to come from the hub, and that does not answer.
     """
     spec.check_options(_OPTIONS)
     batch_size = read_count(spec, "batch_size", 32)
@@ -132,7 +132,7 @@ class SentenceTransformersEncoder(BaseEncoder):
         Raises
         ------
         InputError
-            Where the model has no table of tokens, as one for pictures.
+            If the model has no table of tokens, as one for pictures.
         """
         try:
             transformer = self._model[0]

@@ -40,9 +40,9 @@ def open_encoder(spec: EncoderSpec) -> FileEncoder:
     Raises
     ------
     UsageError
-        Where an option is not understood.
+        If an option is not understood.
     InputError
-        Where the file cannot be read or holds no vectors.
+        If the file cannot be read or holds no vectors.
     """
     spec.check_options(_OPTIONS)
     path = Path(spec.name).expanduser()

@@ -28,7 +28,7 @@ READ_BATCH = 8192
 
 
 class Metrics(BaseModel):
-    """Means over queries at one cut-off; None where there is nothing to compare with.
+    """Means over queries at one cut-off; None if there is nothing to compare with.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Evaluation(BaseModel):
     rows: list[EvaluationRow]
 
     def row(self, role: str) -> EvaluationRow:
-        """The row of that role; KeyError where it was not part of the comparison."""
+        """The row of that role; KeyError if it was not part of the comparison."""
         for row in self.rows:
             if row.role == role:
                 return row
@@ -125,9 +125,9 @@ def evaluate(
     Raises
     ------
     InputError
-        Where query counts differ or there are no queries.
+        If query counts differ or there are no queries.
     MismatchError
-        Where queries do not have a collection's dimension.
+        If queries do not have a collection's dimension.
     """
     cutoffs = sorted(set(EvaluateOptions.given(options, given).k))
     if (source is None) != (source_queries is None):

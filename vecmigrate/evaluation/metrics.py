@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecmigrate.points.batch import IdArray, PointId
 
 Labels: TypeAlias = Sequence[Mapping[PointId, float]]
-"""For each query, the gain of each relevant id; an empty mapping where it has no labels."""
+"""For each query, the gain of each relevant id; an empty mapping if it has no labels."""
 
 
 def recall_against(found: IdArray, truth: IdArray, k: int) -> NDArray[np.float64]:
@@ -20,7 +20,7 @@ def recall_against(found: IdArray, truth: IdArray, k: int) -> NDArray[np.float64
     Parameters
     ----------
     found, truth
-        ``(n, >= k)`` ids, best first; fewer columns where the collection is smaller.
+        ``(n, >= k)`` ids, best first; fewer columns if the collection is smaller.
     """
     return np.array(
         [

@@ -21,9 +21,9 @@ class Query(BaseModel):
     id
         Names the query, also in a file of ready-made query vectors.
     text
-        None where vectors are ready-made.
+        None if vectors are ready-made.
     relevant
-        Gain by document id: a list of ids in the file means a gain of 1 each. Empty where the
+        Gain by document id: a list of ids in the file means a gain of 1 each. Empty if the
         query has no labels.
     """
 
@@ -50,7 +50,7 @@ def read_queries(path: str | Path) -> list[Query]:
     Raises
     ------
     InputError
-        Where the file is missing, empty, malformed (the line is named) or repeats an id.
+        If the file is missing, empty, malformed (the line is named) or repeats an id.
     """
     queries: list[Query] = []
     seen: set[PointId] = set()
@@ -103,7 +103,7 @@ def read_labels(path: str | Path) -> dict[PointId, dict[PointId, float]]:
     Raises
     ------
     InputError
-        Where the file is missing, malformed (the line is named) or holds no labels.
+        If the file is missing, malformed (the line is named) or holds no labels.
     """
     labels: dict[PointId, dict[PointId, float]] = {}
     for number, line in _lines(path, "a file of labels"):

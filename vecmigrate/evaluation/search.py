@@ -49,7 +49,7 @@ def greatest(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
 
 
 MOST_IDS = 1 << 20
-"""Ids held at a time, where the results do not need more."""
+"""Ids held at a time, if the results do not need more."""
 
 
 def exact_search(

@@ -20,7 +20,7 @@ def published(path: Path) -> Iterator[Path]:
     Raises
     ------
     WriteError
-        Where the disk refuses; nothing is left behind.
+        If the disk refuses; nothing is left behind.
     """
     remedy = "Check the folder and its free space."
     with _replacing(path, path.with_name(f".{path.name}.partial"), remedy) as partial:
@@ -70,7 +70,7 @@ def sync_path(path: Path) -> None:
 
 
 def take_lock(path: Path, taken: VecmigrateError) -> FileIO:
-    """Lock a file, made where it is not there, until it is closed; the process's end closes it.
+    """Lock a file, made if it is not there, until it is closed; the process's end closes it.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def part_file(path: Path) -> Iterator[IO[bytes]]:
     Raises
     ------
     WriteError
-        Where the disk refuses; nothing is left behind.
+        If the disk refuses; nothing is left behind.
     """
     unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with _replacing(path, unfinished, _PARTS_REMEDY), unfinished.open("wb") as file:

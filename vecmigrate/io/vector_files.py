@@ -34,7 +34,7 @@ def open_vectors(path: str | Path) -> NDArray[np.floating]:
     Raises
     ------
     InputError
-        Where the file is missing, is not ``.npy`` or holds something else. Pickles are refused.
+        If the file is missing, is not ``.npy`` or holds something else. Pickles are refused.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -79,7 +79,7 @@ def read_vector_file(path: Path, *, id_column: str, vector_column: str) -> Vecto
     Raises
     ------
     InputError
-        Where there is no such file, or what it holds are not vectors with an id each.
+        If there is no such file, or what it holds are not vectors with an id each.
     """
     if not path.is_file():
         raise InputError(f"there is no file {path}", remedy="Check the path after vectors:.")

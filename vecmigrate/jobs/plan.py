@@ -63,7 +63,7 @@ class Plan(BaseModel):
     Attributes
     ----------
     points
-        Of the source; None where nothing was measured.
+        Of the source; None if nothing was measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,13 +82,13 @@ def plan_job(
     Parameters
     ----------
     measure
-        Read the source for a second and encode 64 texts, where a step is due that takes long;
+        Read the source for a second and encode 64 texts, if a step is due that takes long;
         without it nothing is said of tokens and times.
 
     Raises
     ------
     MismatchError, TargetExistsError
-        Where a run could not end well.
+        If a run could not end well.
     VecmigrateError
         From the source, the target and the encoder.
     """

@@ -25,7 +25,7 @@ class StepOutcome(BaseModel):
     Attributes
     ----------
     done_now
-        False where an earlier result holds, or nothing was to be done.
+        False if an earlier result holds, or nothing was to be done.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,9 +74,9 @@ def run_job(
     cutover: bool = False,
     around: RunHooks | None = None,
 ) -> JobResult:
-    """Measure, judge, migrate, keep in step, verify and, where asked for, cut over.
+    """Measure, judge, migrate, keep in step, verify and, if asked for, cut over.
 
-    Each step is passed over where its result still holds. A run that was killed is continued by the
+    Each step is passed over if its result still holds. A run that was killed is continued by the
     same call. Paths are seen from the working directory.
 
     Parameters
@@ -91,9 +91,9 @@ def run_job(
     Raises
     ------
     LockedError
-        Where another run has the job.
+        If another run has the job.
     MismatchError, TargetExistsError
-        Where the target was made otherwise than the job says, or by somebody else.
+        If the target was made otherwise than the job says, or by somebody else.
     VecmigrateError
         From the steps.
     """

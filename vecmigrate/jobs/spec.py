@@ -47,7 +47,7 @@ class TargetSection(Options):
     uri: str = Field(description="Collection to make; nothing may be there yet.")
     encoder: str = Field(description="New encoder.")
     query_encoder: str | None = Field(
-        default=None, description="Encodes queries where `encoder` is a file of documents' vectors."
+        default=None, description="Encodes queries if `encoder` is a file of documents' vectors."
     )
 
 
@@ -124,9 +124,9 @@ def load_job(path: str | Path = JOB_FILE) -> JobSpec:
     Raises
     ------
     InputError
-        Where it cannot be read.
+        If it cannot be read.
     UsageError
-        Where it is not TOML, says what is not known, or holds a secret; names file and key.
+        If it is not TOML, says what is not known, or holds a secret; names file and key.
     """
     path = Path(path)
     try:

@@ -44,7 +44,7 @@ class DeadLetters:
     Raises
     ------
     InputError
-        Where the file is there and holds something else.
+        If the file is there and holds something else.
     """
 
     def __init__(self, path: Path, run: str) -> None:
@@ -132,7 +132,7 @@ class PointWriter:
 
     @property
     def fails(self) -> bool:
-        """True where no point is set aside: a refused one is an error, and none was before."""
+        """True if no point is set aside: a refused one is an error, and none was before."""
         return self._policy is OnBadPoint.FAIL and not self._letters.ids
 
     def write(self, batch: VectorBatch) -> VectorBatch:
@@ -141,9 +141,9 @@ class PointWriter:
         Raises
         ------
         RefusedError
-            Where a point is refused and the policy is ``fail``, or too many are.
+            If a point is refused and the policy is ``fail``, or too many are.
         WriteError, MismatchError, UnreachableError
-            From the sink, and where the letter cannot be written.
+            From the sink, and if the letter cannot be written.
         """
         letters = self._letters
         wanted = letters.outside(batch)

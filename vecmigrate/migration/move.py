@@ -364,7 +364,7 @@ def _left_behind(source: CollectionDescription, sink: Sink, target: str) -> tupl
     Raises
     ------
     MismatchError
-        Where that is too much.
+        If that is too much.
     """
     if sink.whole_points:
         return ()

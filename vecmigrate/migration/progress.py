@@ -39,7 +39,7 @@ class Progress(Protocol):
     Attributes
     ----------
     job
-        The record; None where nothing is kept.
+        The record; None if nothing is kept.
     written
         Ids written so far, by earlier runs too.
     kept_anchors
@@ -51,7 +51,7 @@ class Progress(Protocol):
     kept_anchors: int
 
     def is_published(self) -> bool:
-        """True where an earlier run of this job has published the target already."""
+        """True if an earlier run of this job has published the target already."""
         ...
 
     def tidy(self, target: str, spec: TargetSpec) -> None:
@@ -71,7 +71,7 @@ class Progress(Protocol):
         ...
 
     def suspending(self, sink: Sink) -> AbstractContextManager[None]:
-        """A context whose failure leaves the target to be continued, where it can be."""
+        """A context whose failure leaves the target to be continued, if it can be."""
         ...
 
     def publishing(self, sink: Sink) -> None:
@@ -80,7 +80,7 @@ class Progress(Protocol):
         Raises
         ------
         VerificationError
-            Where the source is not what it was at the start.
+            If the source is not what it was at the start.
         """
         ...
 
@@ -265,9 +265,9 @@ def keep_progress(
     Raises
     ------
     LockedError
-        Where another run has it.
+        If another run has it.
     MismatchError
-        Where the job was begun with other things, and ``restart`` is False.
+        If the job was begun with other things, and ``restart`` is False.
     """
     with (
         job_lock(state.parent / "locks", job.key, f"{job.source} to {job.target}"),
@@ -284,7 +284,7 @@ def _continued(found: MigrationRecord, job: MigrationRecord) -> MigrationRecord:
     Raises
     ------
     MismatchError
-        Where the earlier run is unfinished and was begun with other things.
+        If the earlier run is unfinished and was begun with other things.
     """
     changed = found.differences(job.belongings)
     # The same collections may be named from another directory now.
@@ -308,7 +308,7 @@ def _continued(found: MigrationRecord, job: MigrationRecord) -> MigrationRecord:
 
 
 def _is_there(job: MigrationRecord) -> bool:
-    """True where the target is the one that this job published."""
+    """True if the target is the one that this job published."""
     try:
         with open_source(job.target) as reader:
             return reader.describe().provenance == job.provenance

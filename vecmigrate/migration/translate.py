@@ -22,14 +22,14 @@ T = TypeVar("T")
 class StageSeconds(BaseModel):
     """Seconds in which each stage was at work; waiting for another one is not counted.
 
-    Stages overlap: where the sum exceeds the time of the run, that is by how much they did.
+    Stages overlap: if the sum exceeds the time of the run, that is by how much they did.
 
     Attributes
     ----------
     reading
         From the source, and looking for bad vectors.
     translating
-        While at least one thread did; 0 where another engine does it.
+        While at least one thread did; 0 if another engine does it.
     writing
         To the target, until its last point; what its store does after that is not counted.
     """

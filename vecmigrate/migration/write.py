@@ -77,7 +77,7 @@ class Writing:
     Attributes
     ----------
     paced
-        True where the rate is bounded, so that one process has to write all.
+        True if the rate is bounded, so that one process has to write all.
     stages
         Gathers the time that writing takes in this process.
     """
@@ -91,7 +91,7 @@ class Writing:
     stages: StageSeconds = field(default_factory=StageSeconds)
 
     def joint(self) -> bool:
-        """True where several processes may write, each what it has translated."""
+        """True if several processes may write, each what it has translated."""
         return self.sink.concurrent and not self.paced and self.writer.fails
 
     def write(self, batches: Iterator[VectorBatch]) -> Iterator[Written]:

@@ -16,7 +16,7 @@ PointId: TypeAlias = int | str
 """A non-negative 64-bit integer or a string (a UUID in Qdrant)."""
 
 IdArray: TypeAlias = NDArray[Any]
-"""``(n,)`` ids: dtype int64 where all are integers that fit, else dtype object of int and str."""
+"""``(n,)`` ids: dtype int64 if all are integers that fit, else dtype object of int and str."""
 
 Payload: TypeAlias = Mapping[str, Any]
 """A point's JSON-like fields."""
@@ -28,7 +28,7 @@ _INT64_MAX = np.iinfo(np.int64).max
 
 
 def id_array(ids: Iterable[PointId]) -> IdArray:
-    """Return ids as an :data:`IdArray`: int64 where possible, else object."""
+    """Return ids as an :data:`IdArray`: int64 if possible, else object."""
     if isinstance(ids, np.ndarray):
         if ids.dtype == np.int64 or ids.dtype == object:
             return ids
@@ -52,7 +52,7 @@ class VectorBatch:
     vectors
         ``(n, d)`` float32, C-contiguous. May be a read-only view of the store's memory.
     payloads
-        ``n`` mappings, or None where the store holds none or none were asked for.
+        ``n`` mappings, or None if the store holds none or none were asked for.
     cursor
         Where :meth:`Source.batches` continues after this batch; None from :meth:`Source.fetch`.
     extras
@@ -60,13 +60,13 @@ class VectorBatch:
         point, or None. A sink that does not know them leaves them out.
     counts
         ``(n,)`` numbers of vectors that each point has, in the order of the points: ``vectors``
-        then is ``(sum(counts), d)``. None where each has one, as it does unless
+        then is ``(sum(counts), d)``. None if each has one, as it does unless
         :meth:`Source.whole_batches` says otherwise.
 
     Raises
     ------
     ValueError
-        Where the parts differ in length, or vectors are not float32, 2-D and C-contiguous.
+        If the parts differ in length, or vectors are not float32, 2-D and C-contiguous.
     """
 
     ids: IdArray
@@ -126,7 +126,7 @@ class VectorBatch:
         Raises
         ------
         ValueError
-            Where a point has several.
+            If a point has several.
         """
         if self.counts is None:
             return self
@@ -135,13 +135,13 @@ class VectorBatch:
         return replace(self.take(self.counts == 1), counts=None)
 
     def each_payload(self) -> Sequence[Payload]:
-        """Return one payload a point, empty ones where there are none."""
+        """Return one payload a point, empty ones if there are none."""
         return [{}] * len(self) if self.payloads is None else self.payloads
 
     def texts(self, field: str | None) -> list[str | None] | None:
         """Return each point's text, None for one that is missing or blank.
 
-        None where there are no payloads, or ``field``, the one that holds the text, is not known.
+        None if there are no payloads, or ``field``, the one that holds the text, is not known.
         """
         if self.payloads is None or field is None:
             return None
@@ -202,9 +202,9 @@ UNIT_TOLERANCE = 2e-3
 
 
 def row_norms(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the ``(n,)`` Euclidean lengths of ``(n, d)`` vectors; not finite where a row is not.
+    """Return the ``(n,)`` Euclidean lengths of ``(n, d)`` vectors; not finite if a row is not.
 
-    Summed in float32, or float64 where the vectors are.
+    Summed in float32, or float64 if the vectors are.
     """
     dtype = np.result_type(vectors.dtype, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):

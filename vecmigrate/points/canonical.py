@@ -71,7 +71,7 @@ def iso_time(text: str) -> str:
     """Return a time of day or a timestamp, as Arrow spells it, in ISO 8601 as Python spells it.
 
     ``2026-01-02 03:04:05.250000000+0100`` becomes ``2026-01-02T03:04:05.250000+01:00``. No
-    fraction is left where it is zero, nine digits where six lose some. Other text stays as it is.
+    fraction is left if it is zero, nine digits if six lose some. Other text stays as it is.
     """
     found = _ARROW_TIME.fullmatch(text)
     if found is None:

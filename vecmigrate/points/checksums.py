@@ -70,7 +70,7 @@ class Tally:
     """The sums of the 64-bit hashes of ids, and of payloads with their ids, in 65,536 buckets.
 
     A point's bucket goes by its id. Two streams with the same points in any order have equal
-    sums; where they differ, the buckets that do hold the points to look at, so that a second pass
+    sums; if they differ, the buckets that do hold the points to look at, so that a second pass
     need keep only those.
 
     Attributes
@@ -88,7 +88,7 @@ class Tally:
         self.contents = np.zeros(BUCKETS, np.uint64)
 
     def add(self, batch: VectorBatch) -> None:
-        """Take in points; where there are no payloads, they count as empty."""
+        """Take in points; if there are no payloads, they count as empty."""
         hashes = id_hashes(batch.ids)
         buckets = bucket_of(hashes)
         self.count += len(batch)
@@ -98,7 +98,7 @@ class Tally:
         self._vectors = (self._vectors + int(rows.sum(dtype=np.uint64))) & _MASK
 
     def digest(self) -> str:
-        """Return a text that two collections share only where all their points are equal."""
+        """Return a text that two collections share only if all their points are equal."""
         sums = (int(part.sum(dtype=np.uint64)) for part in (self.ids, self.contents))
         return "-".join(f"{n:016x}" for n in (self.count, *sums, self._vectors))
 

@@ -46,20 +46,20 @@ class IdKind(StrEnum):
 
 
 class EncoderIdentity(BaseModel):
-    """Which encoder made a vector; two vectors are comparable only where these agree.
+    """Which encoder made a vector; two vectors are comparable only if these agree.
 
     Attributes
     ----------
     name
         The model's name, as on its hub or server.
     revision
-        A commit, or the hash of the weights; None where the provider tells none.
+        A commit, or the hash of the weights; None if the provider tells none.
     dimension
         Length of its vectors.
     prompt
-        Text set before each document; None where there is none.
+        Text set before each document; None if there is none.
     normalized
-        True where each vector has unit length, None where not told.
+        True if each vector has unit length, None if not told.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,7 +97,7 @@ class Provenance(BaseModel):
     Attributes
     ----------
     updated_at
-        When it was last brought in step with its source; None where it never was.
+        When it was last brought in step with its source; None if it never was.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,7 +110,7 @@ class Provenance(BaseModel):
     updated_at: str | None = None
 
     def run(self) -> str:
-        """Name the run that this is of; two have the same where all is, the date included."""
+        """Name the run that this is of; two have the same if all is, the date included."""
         return hashlib.blake2b(
             self.model_dump_json(exclude={"updated_at"}).encode(), digest_size=16
         ).hexdigest()
@@ -143,7 +143,7 @@ class CollectionDescription(BaseModel):
     without_vector
         How many of the points do not have the vector that is migrated.
     lossy
-        True where vectors are stored as codes, from which they come back changed.
+        True if vectors are stored as codes, from which they come back changed.
     settings
         What a sink of the same store needs to make a collection alike; JSON.
     notes
@@ -151,11 +151,11 @@ class CollectionDescription(BaseModel):
     provenance
         What vecmigrate left there when it wrote the collection, else None.
     multivector
-        True where each point has any number of vectors.
+        True if each point has any number of vectors.
     other_vectors
         Names of the points' other vectors; :meth:`Source.whole_batches` gives them as extras.
     in_place
-        True where its vectors were added to the source's own points.
+        True if its vectors were added to the source's own points.
     keyed_ids
         True if an id of the store is unique within a key only, and ids are spelled ``KEY/ID``.
     vector
@@ -249,7 +249,7 @@ def detect_text_field(payloads: Iterable[Payload]) -> str | None:
     """Name the field that most likely holds the embedded text, or None.
 
     A field of :data:`TEXT_FIELDS` that holds text wins; else the string field that is longest on
-    average, where that is at least three words long.
+    average, if that is at least three words long.
     """
     texts: dict[str, list[str]] = {}
     for payload in payloads:

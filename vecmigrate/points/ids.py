@@ -14,7 +14,7 @@ _NAMED_AT_MOST = 10
 
 
 Rows = NDArray[np.intp]
-"""``(n,)`` row numbers, -1 where an id is not there."""
+"""``(n,)`` row numbers, -1 if an id is not there."""
 
 
 class IdLookup(Protocol):
@@ -91,5 +91,5 @@ def name_some(names: Iterable[object]) -> str:
 
 
 def point_name(ids: Sequence[PointId] | IdArray | None, row: int) -> str:
-    """Name a point to a user: by its id, or by its position where ids are not known."""
+    """Name a point to a user: by its id, or by its position if ids are not known."""
     return f"text {row}" if ids is None else f"id {ids[row]}"

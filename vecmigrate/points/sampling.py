@@ -20,7 +20,7 @@ def sample_uniform(batches: Iterable[VectorBatch], size: int, seed: int) -> Vect
     Returns
     -------
     VectorBatch or None
-        At most ``size`` points without payloads; None where there were no points.
+        At most ``size`` points without payloads; None if there were no points.
     """
     rng = np.random.default_rng(seed)
     kept: VectorBatch | None = None

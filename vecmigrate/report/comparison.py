@@ -104,9 +104,9 @@ def compare_reports(paths: Sequence[str | Path]) -> Comparison:
     Raises
     ------
     UsageError
-        Where a report is given twice, or none is.
+        If a report is given twice, or none is.
     InputError
-        Where one cannot be read.
+        If one cannot be read.
     """
     if not paths:
         raise UsageError("no report was given", remedy="Name the reports to compare.")

@@ -33,7 +33,7 @@ def load_report(path: str | Path) -> DryRunReport:
     Raises
     ------
     InputError
-        Where there is none, or it is of another version or damaged.
+        If there is none, or it is of another version or damaged.
     """
     path = Path(path)
     if path.is_dir():

@@ -78,7 +78,7 @@ def money(amount: float | None) -> str:
 
 
 def cost(what: Cost) -> str:
-    """Texts, tokens, and time and money where they are known."""
+    """Texts, tokens, and time and money if they are known."""
     parts = [counted(what.texts, "text"), counted(what.tokens, "token")]
     if what.hours is not None:
         parts.append(duration(what.hours))

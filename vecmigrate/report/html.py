@@ -57,7 +57,7 @@ def _facts(report: DryRunReport) -> dict[str, Any]:
 
 
 def _plots(report: DryRunReport) -> dict[str, Plot | None]:
-    """Every plot that there are facts for; None where there are none."""
+    """Every plot that there are facts for; None if there are none."""
     calibration, losses = report.calibration, report.probe_losses
     has_curve = any(line.points for line in report.curve.lines)
     return {

@@ -43,13 +43,13 @@ class Spending(_Facts):
     reused
         Of these, already paid for by an earlier run in the same folder or an anchor file.
     budget_texts, budget_tokens
-        The bound given; None where it was not given in that unit.
+        The bound given; None if it was not given in that unit.
     spent, everything
         This run, and re-embedding the whole corpus.
     texts_per_second
-        Measured on this run; None where all vectors were ready-made.
+        Measured on this run; None if all vectors were ready-made.
     tokens_counted
-        False where the encoder has no tokenizer here and four characters count as one token.
+        False if the encoder has no tokenizer here and four characters count as one token.
     """
 
     anchors: int
@@ -112,7 +112,7 @@ class RecallFigures(_Facts):
     in_sample_at_10
         The figure that a comparison within the anchors gives, which overstates.
     documents_at_10
-        recall@10 with documents as queries, where a query log was used for ``at``.
+        recall@10 with documents as queries, if a query log was used for ``at``.
     documents_easier_by
         ``documents_at_10`` less ``at[10]``.
     """
@@ -211,7 +211,7 @@ class CostCurve(_Facts):
     target_recall
         What was aimed at, if anything.
     cheapest
-        The least share of ``chosen`` whose interval's lower end meets it; None where none does.
+        The least share of ``chosen`` whose interval's lower end meets it; None if none does.
     """
 
     chosen: str
@@ -257,7 +257,7 @@ class Calibration(_Facts):
     score_pairs
         (translated score, true score) of probe and candidate pairs, a sample.
     deciles
-        Least uncertain first; empty where the translator tells no variance.
+        Least uncertain first; empty if the translator tells no variance.
     """
 
     cosines: list[float]
@@ -277,7 +277,7 @@ class Gate(_Facts):
     figure
         What it is compared with; for ``max-`` gates a loss.
     outcome
-        ``go`` where the whole interval is on the right side, ``no-go`` where none of it is, else
+        ``go`` if the whole interval is on the right side, ``no-go`` if none of it is, else
         ``too-small``.
     more_probes
         About how many more would tell, for ``too-small``.
@@ -291,7 +291,7 @@ class Gate(_Facts):
 
 
 class Outcome(StrEnum):
-    """What gates decide; ``measured`` where none was given."""
+    """What gates decide; ``measured`` if none was given."""
 
     GO = "go"
     NO_GO = "no-go"
@@ -309,7 +309,7 @@ class Verdict(_Facts):
 class TranslatorChoice(_Facts):
     """The map that was measured; ``file`` is beside the report.
 
-    ``reads_texts`` is True where it reads the points' texts beside their vectors.
+    ``reads_texts`` is True if it reads the points' texts beside their vectors.
     """
 
     method: str

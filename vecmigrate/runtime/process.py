@@ -34,7 +34,7 @@ class Process(BaseModel):
     ----------
     started
         When it began, in the system's own terms, so that a later process of the same number is not
-        taken for it; None where the system does not tell.
+        taken for it; None if the system does not tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,7 +50,7 @@ class Process(BaseModel):
         return cls(pid=pid, host=socket.gethostname(), started=_started(pid))
 
     def is_there(self) -> bool | None:
-        """Tell whether it still runs; None where it is another machine's."""
+        """Tell whether it still runs; None if it is another machine's."""
         if self.host != socket.gethostname():
             return None
         if self.started is not None:

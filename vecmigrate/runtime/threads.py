@@ -106,7 +106,7 @@ def _ahead(
 def blas_threads() -> int:
     """Return how many threads a product takes: the processors, or as OPENBLAS_NUM_THREADS says.
 
-    A container's share of them is heeded, which BLAS does not know. 1 where the library is not one
+    A container's share of them is heeded, which BLAS does not know. 1 if the library is not one
     whose threads can be set.
     """
     from joblib import cpu_count

@@ -8,7 +8,7 @@ from pathlib import Path
 from vecmigrate.errors import MissingDependencyError, UsageError, reason_of
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""There where the driver of an Nvidia GPU, of WSL's, or of an AMD one is loaded."""
+"""There if the driver of an Nvidia GPU, of WSL's, or of an AMD one is loaded."""
 
 
 def find_gpu() -> str | None:
@@ -26,9 +26,9 @@ def require_device(device: str) -> None:
     Raises
     ------
     MissingDependencyError
-        Where there is no torch.
+        If there is no torch.
     UsageError
-        Where it does not.
+        If it does not.
     """
     try:
         import torch

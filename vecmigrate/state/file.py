@@ -31,18 +31,18 @@ def state_path(given: str | Path | None = None) -> Path:
 
 
 def open_state(path: str | Path) -> sqlite3.Connection:
-    """Open the state file, made where it is not there yet.
+    """Open the state file, made if it is not there yet.
 
     A transaction that has returned is on the disk; see :func:`transaction`.
 
     Raises
     ------
     InputError
-        Where the file is not a state file.
+        If the file is not a state file.
     MismatchError
-        Where a newer vecmigrate made it.
+        If a newer vecmigrate made it.
     WriteError
-        Where it cannot be made or written.
+        If it cannot be made or written.
     """
     path = Path(path)
     try:
@@ -93,7 +93,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     Raises
     ------
     WriteError
-        Where the file cannot be written: a full disk, no permission, damage.
+        If the file cannot be written: a full disk, no permission, damage.
     """
     try:
         with connection:
@@ -113,7 +113,7 @@ def _not_ours(path: Path) -> InputError:
 
 
 class StateTable:
-    """A table of the state file, made where it is not there yet.
+    """A table of the state file, made if it is not there yet.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class StateTable:
     Raises
     ------
     WriteError
-        Here and from each method: where the file cannot be written.
+        Here and from each method: if the file cannot be written.
     """
 
     name: ClassVar[str]
@@ -173,9 +173,9 @@ def job_lock(folder: Path, key: str, what: str) -> Iterator[None]:
     Raises
     ------
     LockedError
-        Where another run holds it, naming its process, machine and start.
+        If another run holds it, naming its process, machine and start.
     WriteError
-        Where the lock's file cannot be made, or locked.
+        If the lock's file cannot be made, or locked.
     """
     path = folder / f"{key}.lock"
     holder = {

@@ -92,7 +92,7 @@ def ledger_key(target: str) -> str:
 
 @contextmanager
 def open_ledger(path: Path, *, keep: bool = True) -> Iterator[Ledger]:
-    """Open a ledger, made where it is not there; with ``keep`` False in memory then.
+    """Open a ledger, made if it is not there; with ``keep`` False in memory then.
 
     Raises
     ------
@@ -134,11 +134,11 @@ class Ledger:
             )
 
     def is_new(self) -> bool:
-        """True where no point is known."""
+        """True if no point is known."""
         return self.count("(SELECT 1 FROM points LIMIT 1)") == 0
 
     def was_interrupted(self) -> bool:
-        """True where an earlier run was writing when it ended."""
+        """True if an earlier run was writing when it ended."""
         return self.count("(SELECT 1 FROM writing LIMIT 1)") == 1
 
     def origins(self, where: str = "1") -> dict[Origin, int]:

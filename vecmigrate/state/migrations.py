@@ -120,12 +120,12 @@ class MigrationTable(StateTable):
     )
 
     def find(self, source: str, target: str) -> MigrationRecord | None:
-        """Return the job, or None where it was never begun.
+        """Return the job, or None if it was never begun.
 
         Raises
         ------
         MismatchError
-            Where another version of vecmigrate wrote it.
+            If another version of vecmigrate wrote it.
         """
         key, former = (job_key(source, target, by) for by in (canonical_uri, former_uri))
         rows = self._rows("job", "key = ?", key) or self._rows("job", "key = ?", former)

@@ -31,7 +31,7 @@ class Run(BaseModel):
     Attributes
     ----------
     ended_at, exit_code
-        None while it is at work, and for good where it was killed.
+        None while it is at work, and for good if it was killed.
     message, remedy
         Its error and what to do, else None.
     process
@@ -54,7 +54,7 @@ class Run(BaseModel):
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None where it has not ended."""
+        """How long it took; None if it has not ended."""
         return None if self.ended_at is None else (self.ended_at - self.begun_at).total_seconds()
 
     def outcome(self) -> str:

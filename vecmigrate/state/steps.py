@@ -38,7 +38,7 @@ class StepTable(StateTable):
     columns = "job TEXT NOT NULL, step TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (job, step)"
 
     def find(self, job: str, step: str) -> StepRecord | None:
-        """Return a step's record; None where it has not ended, or another version wrote it."""
+        """Return a step's record; None if it has not ended, or another version wrote it."""
         for (record,) in self._rows("record", "job = ? AND step = ?", job, step):
             with suppress(ValidationError):
                 return StepRecord.model_validate_json(record)

@@ -60,7 +60,7 @@ class Changes(BaseModel):
     marked
         True where points at the target say where their vectors come from.
     encoded_marks
-        True where the ledger is new and some say that the new encoder made theirs.
+        True if the ledger is new and some say that the new encoder made theirs.
     """
 
     arrived: int
@@ -84,7 +84,7 @@ def find_changes(
 ) -> Changes:
     """Read the source, and the target's ids, and compare both with the ledger.
 
-    The ids wait in temporary tables of SQLite's, on disk where they are many.
+    The ids wait in temporary tables of SQLite's, on disk if they are many.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def find_changes(
     Raises
     ------
     InputError
-        Where that field holds no time.
+        If that field holds no time.
     UsageError
         If no point of the source has that field.
     """
@@ -229,7 +229,7 @@ def _saw(
 
 
 def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:
-    """Note the target's ids; where the ledger is new, with the marks that show what is ours."""
+    """Note the target's ids; if the ledger is new, with the marks that show what is ours."""
     for ids, marks in _marked(target, ledger.is_new(), batch_size):
         keys = map(stored, ids.tolist())
         ledger.fill("there", zip(keys, marks or [None] * len(ids), strict=True), keep=True)
@@ -238,7 +238,7 @@ def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:
 def _marked(
     target: Source, marks: bool, batch_size: int
 ) -> Iterator[tuple[IdArray, list[str | None] | None]]:
-    """Yield ids with their marks, without where these are not wanted, or there can be none.
+    """Yield ids with their marks, without if these are not wanted, or there can be none.
 
     Points without a vector come last, among ids that have come before.
     """

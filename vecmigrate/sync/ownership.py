@@ -61,7 +61,7 @@ def check_belongs(
     ):
         raise MismatchError(
             f"{target.uri} was written from {found.source}, not from {source}",
-            remedy="Name that source; where it is the same collection under another name, add "
+            remedy="Name that source; if it is the same collection under another name, add "
             "--source-moved.",
         )
     kept = job.belongings.kept_anchors if mine and job else ledger.fact("anchors")

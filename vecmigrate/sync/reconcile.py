@@ -115,7 +115,7 @@ class Judge:
     Parameters
     ----------
     keeper
-        Puts translated vectors on the scale of true ones, where the migration did.
+        Puts translated vectors on the scale of true ones, if the migration did.
     marks
         True where points are to say where their vectors come from.
     adopt
@@ -204,7 +204,7 @@ class Judge:
                 draft.settle(row, hashes[at])
 
     def _expected(self, batch: VectorBatch) -> tuple[VectorBatch, list[float | None]]:
-        """Return the points as they should be at the target, and their variances where told."""
+        """Return the points as they should be at the target, and their variances if told."""
         inputs = self._translator.inputs(batch.vectors, batch.texts(self._text_field))
         variances: list[float | None] = [None] * len(batch)
         if self._translator.tells_variance:

@@ -59,7 +59,7 @@ def sync(
     progress: Callable[[int], None] = lambda count: None,
     **given: Any,
 ) -> SyncResult:
-    """Bring ``target`` in step with ``source``, and re-embed some of it where asked to.
+    """Bring ``target`` in step with ``source``, and re-embed some of it if asked to.
 
     What arrived or changed is translated and written, what vanished is deleted; points that
     somebody else wrote at the target are left alone. Nothing to do writes nothing. Memory is that
@@ -81,23 +81,23 @@ def sync(
     Raises
     ------
     LockedError
-        Where another run is at work on these.
+        If another run is at work on these.
     MismatchError
-        Where the target was not written from this source by this translator, or more vanished
+        If the target was not written from this source by this translator, or more vanished
         than ``max_vanished``; nothing was changed.
     BadVectorError
-        Where a vector is not usable and ``on_bad_vector`` is ``fail``.
+        If a vector is not usable and ``on_bad_vector`` is ``fail``.
     TerminatedError
-        Where ``stop`` said so.
+        If ``stop`` said so.
     VerificationError
-        Where the target does not hold what was written.
+        If the target does not hold what was written.
     InputError, UsageError, UnreachableError, WriteError
         From the stores and the encoder.
     """
     asked, state = SyncOptions.given(options, given), Path(state)
     callbacks = Callbacks(stop, announce, progress)
     with ExitStack() as stack:
-        # Held open: embedded storage is loaded anew where nobody else has it open.
+        # Held open: embedded storage is loaded anew if nobody else has it open.
         stack.enter_context(open_source(target))
         place = followed_uri(target)
         locks = state.parent / "locks"

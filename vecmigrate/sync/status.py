@@ -47,7 +47,7 @@ class Status(BaseModel):
     translated, encoded
         Points of ours: mapped from old vectors; with the new encoder's own ones.
     other
-        Points of others, or (where no sync was run) without a mark: they may be either.
+        Points of others, or (if no sync was run) without a mark: they may be either.
     removed
         Points that a sync knows and somebody else has deleted at the target; in place, or has
         taken the vector from.
@@ -56,7 +56,7 @@ class Status(BaseModel):
     in_place
         True if the vectors are on the source's own points.
     last_sync
-        What the last sync did, as it printed it; None where there was none.
+        What the last sync did, as it printed it; None if there was none.
     readers
         Names that lead here by cutovers.
     source_dropped
@@ -82,7 +82,7 @@ class Status(BaseModel):
 
     @property
     def is_native(self) -> bool:
-        """True where there are vectors and none is a translated one, and that is known."""
+        """True if there are vectors and none is a translated one, and that is known."""
         known = self.encoded > 0 or self.last_sync is not None
         return known and self.translated == 0 and self.has_vectors
 
@@ -100,7 +100,7 @@ def status_of(
     Parameters
     ----------
     source
-        Where given, its ids are compared.
+        If it is given, its ids are compared.
 
     Raises
     ------

@@ -64,12 +64,12 @@ class TargetChanges:
             self._settle()
 
     def finish(self) -> CollectionDescription | None:
-        """Make everything durable and known; None where nothing was written.
+        """Make everything durable and known; None if nothing was written.
 
         Raises
         ------
         VerificationError
-            Where the target does not hold what was written.
+            If the target does not hold what was written.
         """
         if self._updater is None:
             return None

@@ -34,7 +34,7 @@ def log_event(
     event
         Its name, as ``vecmigrate.checkpoint``.
     error
-        Where given, its traceback is told too.
+        If it is given, its traceback is told too.
     """
     told = {name: value for name, value in attributes.items() if value is not None}
     extra = {"event": event, "attributes": told}

@@ -28,7 +28,7 @@ LAST_EXIT_CODE = f"{RUN}last_exit_code"
 DURATION = f"{RUN}duration_seconds"
 
 HELP = {
-    IN_PROGRESS: "1 from a run's begin to its end; stays 1 where it is killed.",
+    IN_PROGRESS: "1 from a run's begin to its end; stays 1 if it is killed.",
     LAST_START: "When the last run began.",
     LAST_UPDATE: "Time of the last start, checkpoint or end of the run.",
     LAST_END: "When a run last ended, killed ones left out.",
@@ -63,7 +63,7 @@ class MetricsFile:
         Raises
         ------
         InputError
-            Where the file is there and holds anything else.
+            If the file is there and holds anything else.
         WriteError
         """
         from prometheus_client import CollectorRegistry, write_to_textfile
@@ -80,7 +80,7 @@ class MetricsFile:
             write_to_textfile(str(self._path), registry)
 
     def read(self) -> dict[Labels, Figures]:
-        """Return what the file holds, nothing where it is not there.
+        """Return what the file holds, nothing if it is not there.
 
         Raises
         ------

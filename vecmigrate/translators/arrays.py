@@ -43,7 +43,7 @@ def translate_file(
     Raises
     ------
     InputError
-        Where a row is not finite; nothing is left at ``target`` or ``variance``.
+        If a row is not finite; nothing is left at ``target`` or ``variance``.
     TargetExistsError, MismatchError, WriteError
     """
     vectors = open_vectors(source)

@@ -65,9 +65,9 @@ class Translator(ABC):
     n_anchors_ : int
         Pairs that the map was fitted on.
     normalize_output_ : bool
-        True where translated vectors are scaled to unit length.
+        True if translated vectors are scaled to unit length.
     held_out_ : (n_anchors, target_dim) float32 or None
-        Each anchor as a map without it translates it, where the method gives that for free; not
+        Each anchor as a map without it translates it, if the method gives that for free; not
         kept in a file.
     """
 
@@ -141,7 +141,7 @@ class Translator(ABC):
         Raises
         ------
         InputError
-            Where the shapes do not fit, a value is not finite or there are too few anchors.
+            If the shapes do not fit, a value is not finite or there are too few anchors.
         """
 
     def cross_predict(
@@ -170,12 +170,12 @@ class Translator(ABC):
         vectors
             ``(n, source_dim)`` of the old encoder.
         texts
-            Of the same points; read only where ``text_features_`` is there.
+            Of the same points; read only if ``text_features_`` is there.
 
         Raises
         ------
         MismatchError
-            Where texts are needed and None is given.
+            If texts are needed and None is given.
         """
         if self.text_features_ is None:
             return vectors
@@ -190,7 +190,7 @@ class Translator(ABC):
     def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
         """Return the ``(n, target_dim)`` float32 C-contiguous translations of ``(n, source_dim)``.
 
-        Where ``text_dim_`` is not 0, X is what :meth:`inputs` returns.
+        If ``text_dim_`` is not 0, X is what :meth:`inputs` returns.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class Translator(ABC):
         Raises
         ------
         MismatchError
-            Where the dimension of ``X`` is not the map's.
+            If the dimension of ``X`` is not the map's.
         """
 
     def transform_with_variance(self, X: Vectors) -> tuple[Vectors, NDArray[np.float32]]:
@@ -209,7 +209,7 @@ class Translator(ABC):
         Raises
         ------
         MismatchError
-            Where the method tells none, as all but kernel ridge.
+            If the method tells none, as all but kernel ridge.
         """
         raise MismatchError(
             f"a translator of method {self.method} tells no variance",
@@ -272,7 +272,7 @@ def _load_plugins() -> None:
 def check_anchors(
     X: ArrayLike, Y: ArrayLike, *, at_least: int = 2
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Validate the arguments of ``fit`` and return them as arrays, not copied where they are.
+    """Validate the arguments of ``fit`` and return them as arrays, not copied if they are.
 
     Raises
     ------
@@ -354,7 +354,7 @@ class PairMoments:
     """Means and centred co-moments of pairs ``(x, y)``, in float64.
 
     Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979), which does not
-    cancel where means are large against spreads.
+    cancel if means are large against spreads.
 
     Attributes
     ----------

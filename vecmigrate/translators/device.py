@@ -35,12 +35,12 @@ def open_device(asked: str | None) -> str | None:
     Parameters
     ----------
     asked
-        ``cpu`` for NumPy, a device of torch, or None for a GPU where there is one.
+        ``cpu`` for NumPy, a device of torch, or None for a GPU if there is one.
 
     Raises
     ------
     UsageError, MissingDependencyError
-        Where torch has no such device, or is not installed.
+        If torch has no such device, or is not installed.
     """
     if asked is None:
         return find_gpu()

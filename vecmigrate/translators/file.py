@@ -1,4 +1,4 @@
-"""Translator files: safetensors with a JSON card, refused where they do not add up."""
+"""Translator files: safetensors with a JSON card, refused if they do not add up."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class TranslatorCard(BaseModel):
         ``document`` maps the old collection's vectors into the new space, ``query`` new queries
         into the old one.
     anchors, seed
-        Pairs fitted on, and the seed that drew them (None where the arrays were given).
+        Pairs fitted on, and the seed that drew them (None if the arrays were given).
     source_encoder, target_encoder
-        Whose spaces these are, None where not told.
+        Whose spaces these are, None if not told.
     parameters
         The method's own, beside the tensors.
     mixing_scale
-        See :func:`mixing_scale`; None where the population is not known.
+        See :func:`mixing_scale`; None if the population is not known.
     versions
         Of vecmigrate and numpy, when fitted.
     """
@@ -90,11 +90,11 @@ def save_translator(
     Raises
     ------
     TargetExistsError
-        Where ``path`` exists and ``overwrite`` is not given.
+        If ``path`` exists and ``overwrite`` is not given.
     MismatchError
-        Where an encoder's dimension is not the translator's.
+        If an encoder's dimension is not the translator's.
     WriteError
-        Where the file cannot be written; nothing is left behind.
+        If the file cannot be written; nothing is left behind.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -139,9 +139,9 @@ def read_card(path: str | Path) -> TranslatorCard:
     Raises
     ------
     InputError
-        Where the file is missing or is no translator.
+        If the file is missing or is no translator.
     MismatchError
-        Where its format is newer than this version knows.
+        If its format is newer than this version knows.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -220,7 +220,7 @@ def check_translator(
 ) -> None:
     """Raise :class:`MismatchError` unless the translator is for this collection.
 
-    Compared are the dimension and, where both sides are known, the encoder: that given as
+    Compared are the dimension and, if both sides are known, the encoder: that given as
     ``source_encoder``, or that which vecmigrate recorded when it wrote the collection.
     """
     if translator.source_dim_ != source.dimension:

@@ -146,7 +146,7 @@ class KernelRidge(Translator):
         return replace(self, seed=seed, landmarks=landmarks)
 
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
-        """See :meth:`Translator.fit`. Warns where anchors are fewer than dimensions."""
+        """See :meth:`Translator.fit`. Warns if anchors are fewer than dimensions."""
         x, y = check_anchors(X, Y)
         self.n_anchors_, self.source_dim_ = len(x), x.shape[1] - self.text_dim
         self.text_dim_ = self.text_dim
@@ -239,7 +239,7 @@ class KernelRidge(Translator):
     def transform_with_variance(self, X: Vectors) -> tuple[Vectors, NDArray[np.float32]]:
         r"""Return translations and their ``(n,)`` float32 predictive variances.
 
-        Target vectors have mean squared length :math:`\overline{|y|^2}` (1 where they are unit
+        Target vectors have mean squared length :math:`\overline{|y|^2}` (1 if they are unit
         vectors), which the posterior splits into that of its mean and its variance over all
         directions: :math:`\overline{|y|^2} - |f(x)|^2`, at least 0. It tells more than the
         kernel's own variance, which depends on where anchors lie and not on what they said.

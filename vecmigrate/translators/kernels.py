@@ -60,7 +60,7 @@ class Kernel:
     gamma
         For vectors scaled as the points are.
     text_dim
-        Components of a row that are features of its text; 0 where there are none.
+        Components of a row that are features of its text; 0 if there are none.
     """
 
     gamma: float

@@ -30,7 +30,7 @@ class Procrustes(AffineTranslator):
     (Schönemann 1966 for square R; Gower and Dijksterhuis 2004 for the scale; Maiorca et al. 2023
     for latent spaces of encoders).
 
-    Where the dimensions differ, R is the semi-orthogonal factor above: with ``d_x <= d_y`` its rows
+    If the dimensions differ, R is the semi-orthogonal factor above: with ``d_x <= d_y`` its rows
     are orthonormal, with ``d_x > d_y`` its columns. That is the solution of the square problem
     after padding the smaller space with zeros, as Maiorca et al. do, cut back to ``d_y`` columns;
     it maximises :math:`\operatorname{tr}(R^T X^T Y)` among semi-orthogonal matrices.
@@ -42,7 +42,7 @@ class Procrustes(AffineTranslator):
     scale : bool
         Fit s by least squares; False keeps s = 1.
     normalize : bool or None
-        Scale translated vectors to unit length. None does so where all target anchors have it.
+        Scale translated vectors to unit length. None does so if all target anchors have it.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Procrustes(AffineTranslator):
     _moments: PairMoments | None = field(default=None, init=False, repr=False)
 
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
-        """See :meth:`Translator.fit`. Warns where anchors are fewer than dimensions."""
+        """See :meth:`Translator.fit`. Warns if anchors are fewer than dimensions."""
         self._moments = None
         return self.partial_fit(X, Y)
 

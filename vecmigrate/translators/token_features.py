@@ -47,7 +47,7 @@ class TokenTable:
 
 @runtime_checkable
 class HasTokenTable(Protocol):
-    """What an encoder offers beyond :class:`Encoder` where its first layer is at hand."""
+    """What an encoder offers beyond :class:`Encoder` if its first layer is at hand."""
 
     def token_table(self) -> TokenTable:
         """Return the table."""
@@ -109,7 +109,7 @@ class TokenFeatures:
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
-        """Rebuild; ValueError or KeyError where the tensors are no state."""
+        """Rebuild; ValueError or KeyError if the tensors are no state."""
         features = cls(bytes(tensors["tokenizer"]).decode())
         features.table_, features.mean_ = tensors["table"], tensors["mean"]
         if features.table_.ndim != 2 or features.mean_.shape != (features.dimension,):

@@ -19,7 +19,7 @@ def require_verified(log: VerificationLog, collection: str) -> StoredVerificatio
     Raises
     ------
     NotVerifiedError
-        Where there is none, the last one failed, or the collection changed since.
+        If there is none, the last one failed, or the collection changed since.
     """
     kept = log.latest(followed_place(collection))
     if kept is None:

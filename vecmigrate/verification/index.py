@@ -39,7 +39,7 @@ class IndexQueries:
     vectors
         ``(n, d)`` float32, in the new collection's space.
     own
-        Where the probes are points of the collection, their ids: a point finds itself, which says
+        If the probes are points of the collection, their ids: a point finds itself, which says
         nothing, and is left out of what it finds.
     """
 
@@ -70,9 +70,9 @@ def read_query_vectors(path: Path, collection: CollectionDescription) -> IndexQu
     Raises
     ------
     InputError
-        Where the file cannot be read, is no such array or holds a row that is not finite.
+        If the file cannot be read, is no such array or holds a row that is not finite.
     MismatchError
-        Where its dimension is not the collection's.
+        If its dimension is not the collection's.
     """
     vectors = open_vectors(path)
     if not len(vectors):

@@ -55,7 +55,7 @@ def check_counts(source: Tally, target: Tally, left_out: int, refused: int = 0) 
 
 
 def check_ids(source: Tally, target: Tally, old: Again, new: Again) -> Check:
-    """Compare the ids; where they differ, read both collections again to name those that do."""
+    """Compare the ids; if they differ, read both collections again to name those that do."""
     if np.array_equal(source.ids, target.ids) and source.count == target.count:
         return Check(name="ids", outcome=CheckResult.PASSED, summary="the ids are the source's")
     suspects = Suspects(source.ids != target.ids)
@@ -84,7 +84,7 @@ def check_ids(source: Tally, target: Tally, old: Again, new: Again) -> Check:
 def check_payloads(
     source: Tally, target: Tally, old: Again, new: Again, *, ulps: int, fetch: Fetch
 ) -> Check:
-    """Compare payloads by hashes; where they differ, read again to name the points.
+    """Compare payloads by hashes; if they differ, read again to name the points.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _first(ids: list[PointId]) -> list[JsonValue]:
 
 
 MOST_BUCKETS = 32
-"""Buckets looked into: of ten million ids some 5,000, and all that differ where they are few."""
+"""Buckets looked into: of ten million ids some 5,000, and all that differ if they are few."""
 
 
 class Suspects:
@@ -180,7 +180,7 @@ class Suspects:
     Attributes
     ----------
     all_buckets
-        True where there are no more such buckets, so that what is found is all there is.
+        True if there are no more such buckets, so that what is found is all there is.
     chosen
         ``(65536,)`` mask of the buckets looked into.
     """

@@ -100,7 +100,7 @@ def usable_again(
 def _draw(count: int, asked: VerifyOptions) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
     """Return sorted positions of the sample (None for all) and of the probes among them.
 
-    Where the sample is all of ``count``, or more, it is None as well: it may be counted too few.
+    If the sample is all of ``count``, or more, it is None as well: it may be counted too few.
     """
     rng = np.random.default_rng(asked.seed)
     size = min(count, asked.drawn or PROBES)
@@ -125,7 +125,7 @@ def _usable(vectors: Vectors, own: list[PointId]) -> IndexQueries:
 def read_points(
     source: Source, batch_size: int, *, payloads: bool = True, extras: bool = False
 ) -> Iterator[VectorBatch]:
-    """Yield a collection's points that have a vector; all, where points have several each.
+    """Yield a collection's points that have a vector; all, if points have several each.
 
     Parameters
     ----------

@@ -100,9 +100,9 @@ class Verification(BaseModel):
     translator_sha256
         The translator file that the target was compared with.
     source_encoder, target_encoder
-        Whose queries either one answers, None where that is not known.
+        Whose queries either one answers, None if that is not known.
     full
-        True where every vector was compared, not a sample.
+        True if every vector was compared, not a sample.
     finished_at
         ISO 8601, UTC.
     """
@@ -127,7 +127,7 @@ class Verification(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
-        """True where no check failed."""
+        """True if no check failed."""
         return not self.failures
 
     @property

@@ -54,7 +54,7 @@ def verify(
 ) -> Verification:
     """Compare ``target`` with ``source`` translated, and measure its index.
 
-    Either collection is read once; where their points differ, once more to name those that do.
+    Either collection is read once; if their points differ, once more to name those that do.
     Memory is that of some batches and of the sample, whatever the collections' size, beyond what
     a store needs to find points by id.
 
@@ -70,9 +70,9 @@ def verify(
     Raises
     ------
     MismatchError
-        Where translator, anchors or queries are not for these collections.
+        If translator, anchors or queries are not for these collections.
     BadVectorError
-        Where a vector of the source is unusable and ``on_bad_vector`` is ``fail``.
+        If a vector of the source is unusable and ``on_bad_vector`` is ``fail``.
     InputError, UsageError, UnreachableError
         From the stores.
     """
@@ -204,7 +204,7 @@ def _check_dimension(target: CollectionDescription, fitted: Translator) -> None:
 def _check_multivectors(
     source: CollectionDescription, target: CollectionDescription, asked: VerifyOptions
 ) -> None:
-    """Raise where the points of one alone have several vectors each, or where queries have one."""
+    """Raise if the points of one alone have several vectors each, or if queries have one."""
     if source.multivector != target.multivector:
         several, one = (source, target) if source.multivector else (target, source)
         raise MismatchError(

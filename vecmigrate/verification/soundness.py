@@ -51,7 +51,7 @@ class Soundness:
         Parameters
         ----------
         unit
-            True where every vector is to have unit length.
+            True if every vector is to have unit length.
         """
         unusable = self.not_finite + self.zero
         summary = "no NaN, infinite or zero vector"

@@ -47,7 +47,7 @@ class Retranslation:
     expect
         Translates, and puts kept anchors in.
     keeps_anchors
-        True where it does the latter.
+        True if it does the latter.
 
     Attributes
     ----------
@@ -190,7 +190,7 @@ def tolerance_of(target: Source) -> float:
 def allowed_of(target: Source, vectors: Vectors, *, cosine: bool) -> NDArray[np.floating]:
     """Return how far ``target`` may hold each of ``(n, d)`` vectors from itself, relatively.
 
-    Where its store encodes vectors, as far as it would do so now: of codes that are equally near
+    If its store encodes vectors, as far as it would do so now: of codes that are equally near
     it may have chosen another one before.
     """
     allowed = np.full(len(vectors), tolerance_of(target))
@@ -215,7 +215,7 @@ class OtherVectors:
     Attributes
     ----------
     wanted
-        True where there are some to compare, and both stores know them.
+        True if there are some to compare, and both stores know them.
     """
 
     def __init__(self, source: CollectionDescription, target: CollectionDescription) -> None:
@@ -239,7 +239,7 @@ class OtherVectors:
                 self._wrong.append(point)
 
     def checks(self) -> list[Check]:
-        """Return what was found; nothing where the old collection has no other vectors."""
+        """Return what was found; nothing if the old collection has no other vectors."""
         if not self._names and not self._unknown:
             return []
         names = ", ".join(map(repr, self._names))

@@ -60,12 +60,12 @@ class StepState(BaseModel):
 
     @property
     def is_due(self) -> bool:
-        """True where the step is to be done by a run."""
+        """True if the step is to be done by a run."""
         return self.standing in (StepStatus.DUE, StepStatus.CONTINUES)
 
     @property
     def is_left(self) -> bool:
-        """True where the step waits for a person to ask for it."""
+        """True if the step waits for a person to ask for it."""
         return self.standing is StepStatus.LEFT
 
 
@@ -113,7 +113,7 @@ class Step(Protocol):
         Raises
         ------
         VecmigrateError
-            Where doing it could not end well.
+            If doing it could not end well.
         """
         ...
 
@@ -160,7 +160,7 @@ class JobContext:
 
     @property
     def anchors(self) -> Path | None:
-        """The anchors whose true vectors are kept; None where none are."""
+        """The anchors whose true vectors are kept; None if none are."""
         if not self.spec.migrate.keep_anchors:
             return None
         given = self.spec.dry_run.anchors
@@ -180,16 +180,16 @@ class JobContext:
             return source.fingerprint()
 
     def migration(self) -> MigrationRecord | None:
-        """Return the migration's record; None where it was not begun."""
+        """Return the migration's record; None if it was not begun."""
         return MigrationTable(self.records).find(self.source, self.target)
 
     def published(self) -> MigrationRecord | None:
-        """Return the migration's record where its target is there.
+        """Return the migration's record if its target is there.
 
         Raises
         ------
         TargetExistsError
-            Where another collection is.
+            If another collection is.
         """
         job = self.migration()
         if job is not None and job.status is not MigrationStatus.DONE:
@@ -238,5 +238,5 @@ def facts_digest(facts: Mapping[str, object]) -> str:
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str], names: Mapping[str, str]) -> str:
-    """Say which inputs differ, as ``names`` has them; "" where none does."""
+    """Say which inputs differ, as ``names`` has them; "" if none does."""
     return ", ".join(said for name, said in names.items() if before.get(name) != now.get(name))

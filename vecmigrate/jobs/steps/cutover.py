@@ -1,4 +1,4 @@
-"""Leads readers to the target, where the user says so."""
+"""Leads readers to the target, if the user says so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CutoverStep:
     name
         What readers open.
     asked
-        True where this run is to do it.
+        True if this run is to do it.
     """
 
     name = "cutover"

@@ -11,7 +11,7 @@ from vecmigrate.sync.run import sync
 
 
 class SyncStep:
-    """The sync; due where the source may have changed since it was last read."""
+    """The sync; due if the source may have changed since it was last read."""
 
     name = "sync"
 

@@ -62,7 +62,7 @@ class VerifyStep:
         letters = None if job is None else self._dead_letters(job.key)
         with (
             around.recorded(self.name, moving.source, moving.target) as counts,
-            # Held open: embedded storage is loaded anew where nobody else has it open.
+            # Held open: embedded storage is loaded anew if nobody else has it open.
             open_source(moving.source) as source,
             open_source(moving.target) as target,
             around.stage("verifying", source.describe().count + target.describe().count) as advance,

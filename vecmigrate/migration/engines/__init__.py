@@ -32,7 +32,7 @@ def open_engine(
     Raises
     ------
     UsageError
-        Where something is said that the engine has no use for.
+        If something is said that the engine has no use for.
     """
     name = EngineName(name)
     unused: dict[str, str | Path | None] = {"a device": device}

@@ -28,7 +28,7 @@ class Conversion:
     skipped
         Gathers the bad vectors left out.
     folder
-        The job's own, for what a later run of it may use; None where nothing is kept.
+        The job's own, for what a later run of it may use; None if nothing is kept.
     identity
         Tells what is converted, and by what: what was kept is of use to the same alone.
     restart
@@ -67,11 +67,11 @@ class Engine(ABC):
         Raises
         ------
         MissingDependencyError
-            Where the engine's package is not installed.
+            If the engine's package is not installed.
         UsageError
-            Where the source is not one that it can read.
+            If the source is not one that it can read.
         UnreachableError
-            Where its cluster does not answer.
+            If its cluster does not answer.
         """
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Engine(ABC):
         Raises
         ------
         BadVectorError
-            Where a vector is not usable and ``work.on_bad_vector`` is ``fail``.
+            If a vector is not usable and ``work.on_bad_vector`` is ``fail``.
         InputError, UnreachableError, WriteError
         """
 

@@ -25,7 +25,7 @@ class LocalEngine(Engine):
         keeps its own threads.
     device
         Where products are made: ``cpu``, by NumPy; a device of torch, as ``cuda:1`` or ``mps``;
-        None for an Nvidia or AMD GPU where there is one that torch can use.
+        None for an Nvidia or AMD GPU if there is one that torch can use.
     """
 
     def __init__(self, *, workers: int | None = None, device: str | None = None) -> None:

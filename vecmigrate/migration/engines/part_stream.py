@@ -32,7 +32,7 @@ class _Part:
     token: str
     path: Path
     task: tuple[Any, Permit] | None
-    """None where the part is there."""
+    """None if the part is there."""
 
 
 class PartStream(Generic[T]):

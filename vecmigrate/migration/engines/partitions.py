@@ -42,7 +42,7 @@ class Receipt(BaseModel):
     written, id_total
         The fingerprint of their ids.
     cursor
-        The last batch's; None where there was none.
+        The last batch's; None if there was none.
     skipped_ids
         Points left out for a bad vector.
     """
@@ -56,7 +56,7 @@ class Receipt(BaseModel):
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
-    """Write a receipt; raises :class:`WriteError` where the disk refuses."""
+    """Write a receipt; raises :class:`WriteError` if the disk refuses."""
     with part_file(path) as file:
         file.write(receipt.model_dump_json().encode())
 
@@ -92,9 +92,9 @@ def write_part(
     Raises
     ------
     WriteError
-        Where the disk refuses.
+        If the disk refuses.
     MismatchError
-        Where a payload is not JSON.
+        If a payload is not JSON.
     """
     told = 0
     with part_file(path) as file, pa.ipc.new_file(file, _schema(dimension)) as writer:
@@ -229,14 +229,14 @@ def partitioned(source: Source) -> PartitionedSource:
 def translate_partition(
     work: PartitionWork, converter: Converter, token: str, path: Path, permit: Permit
 ) -> bool:
-    """Translate one partition into the part file ``path``; nothing where that is there already.
+    """Translate one partition into the part file ``path``; nothing if that is there already.
 
     Returns False, and leaves no file, if the permit is taken back meanwhile.
 
     Raises
     ------
     InputError
-        Where the source cannot be read, or is not what the driver has open.
+        If the source cannot be read, or is not what the driver has open.
     BadVectorError, UnreachableError, WriteError
     """
     if path.exists():
@@ -275,7 +275,7 @@ def move_partition(
     path: Path,
     permit: Permit,
 ) -> bool:
-    """Write one partition to the target, then its receipt; nothing where that is there already.
+    """Write one partition to the target, then its receipt; nothing if that is there already.
 
     Returns False, and leaves no receipt, if the permit is taken back meanwhile; the batch that is
     being written then is the last.

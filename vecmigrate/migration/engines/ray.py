@@ -143,7 +143,7 @@ class RayEngine(Engine):
 
     @contextmanager
     def _folder(self, work: Conversion, identity: str) -> Iterator[Path]:
-        """A folder for parts; the job's own is left for its next run where this one fails.
+        """A folder for parts; the job's own is left for its next run if this one fails.
 
         Raises
         ------
@@ -272,7 +272,7 @@ def joined_cluster(address: str | None, workers: int | None) -> Iterator[Callabl
     Raises
     ------
     UnreachableError
-        Where no cluster answers or none can be started.
+        If no cluster answers or none can be started.
     """
     ray = import_ray()
     if ray.is_initialized():

@@ -66,7 +66,7 @@ def themed(markup: str) -> str:
 
 
 # 360 units: on a phone a unit is about a pixel, so that text keeps its size there; page.css makes
-# it smaller where the page is wide.
+# it smaller if the page is wide.
 WIDTH_INCHES = 5.0
 HEIGHT_INCHES = 3.6
 
@@ -176,7 +176,7 @@ class Plot:
     caption
         How to read it.
     columns, rows
-        The numbers drawn, or a summary of them where they are many.
+        The numbers drawn, or a summary of them if they are many.
     """
 
     name: str
