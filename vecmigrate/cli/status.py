@@ -48,7 +48,7 @@ def run(
 
 
 def _show(found: Status, out: Output) -> None:
-    other = "somebody's own" if found.last_sync else "without a mark"
+    other = "written by others" if found.last_sync else "without a mark"
     shares = {
         "translated": found.translated,
         "new encoder's own": found.encoded,

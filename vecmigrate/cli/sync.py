@@ -94,7 +94,7 @@ def _told(result: SyncResult) -> Iterator[str]:
         yield f"{result.adopted:,} were at the target already, as they should be"
     if result.left_alone:
         yield (
-            f"{result.left_alone:,} at the target are somebody's own and were left alone "
+            f"{result.left_alone:,} at the target were written by others and were left alone "
             "(--adopt takes those without a mark for older translations)"
         )
     if result.passed_over:

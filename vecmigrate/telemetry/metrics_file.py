@@ -39,7 +39,7 @@ HELP = {
 
 
 class MetricsFileWarning(UserWarning):
-    """A metrics file that could not be written; the run itself is not the worse for it."""
+    """A metrics file that could not be written; the run itself goes on."""
 
 
 class MetricsFile:
