@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from vecmigrate.connector import (
@@ -15,6 +15,7 @@ from vecmigrate.connector import (
     UsageError,
     WriteError,
     sync_path,
+    told_as,
 )
 from vecmigrate_faiss.companion import read_companion
 from vecmigrate_faiss.generations import Generations, canonical
@@ -35,7 +36,7 @@ class FaissSwitcher(Switcher):
         if not os.path.lexists(location.index):
             return None
         _, question, options = str(name).partition("?")
-        return _uri(found) + question + options
+        return replace(name, location=str(found.index)).canonical() + question + options
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
         location, collection = Location.parse(name, ()), self._collection(target)
@@ -131,11 +132,6 @@ class FaissSwitcher(Switcher):
         return files
 
 
-def _uri(location: Location) -> str:
-    path = str(location.index).replace("%", "%25").replace("?", "%3F")
-    return f"faiss:{path}"
-
-
 def _is_current(folder: Path) -> bool:
     try:
         return folder.samefile(folder.parent / CURRENT)
@@ -143,13 +139,11 @@ def _is_current(folder: Path) -> bool:
         return False
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(
-            f"the links or files of {path} cannot be changed: {error.strerror or error}",
-            remedy="Check the directory's permissions, free space, and that its file system has "
-            "symbolic and hard links; then run this again.",
-        ) from error
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return told_as(
+        WriteError,
+        f"the links or files of {path} cannot be changed",
+        "Check the directory's permissions, free space, and that its file system has symbolic and "
+        "hard links; then run this again.",
+        (OSError,),
+    )

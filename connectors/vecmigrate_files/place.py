@@ -14,7 +14,6 @@ import pyarrow as pa
 from vecmigrate.connector import (
     InputError,
     LocalPlace,
-    name_some,
     told_as,
 )
 from vecmigrate.connector import writing as writing_to
@@ -22,22 +21,6 @@ from vecmigrate.connector import writing as writing_to
 
 class Place(LocalPlace):
     """A URI of this package, taken apart."""
-
-    def text_field(self, noted: str | None, fields: Iterable[str]) -> str | None:
-        """Return the field that holds the text, as the URI says, else as noted.
-
-        Raises
-        ------
-        InputError
-            Where the URI names none of ``fields``.
-        """
-        asked, known = self.option("text"), list(fields)
-        if asked is not None and asked not in known:
-            raise InputError(
-                f"{self.uri} has no payload field {asked!r}",
-                remedy=f"There are: {name_some(known) or 'none'}.",
-            )
-        return asked or noted
 
 
 def fingerprint_of(paths: Iterable[Path]) -> str:

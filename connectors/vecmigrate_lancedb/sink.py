@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +20,6 @@ from vecmigrate.connector import (
     VectorBatch,
     arrow,
     check_dimension,
-    sync_path,
 )
 from vecmigrate_lancedb.columns import Settings, infer_fields
 from vecmigrate_lancedb.engine import load, open_table, writing
@@ -41,17 +39,12 @@ class LanceSink(StagedSink):
 
     def __init__(self, place: Place, spec: TargetSpec) -> None:
         load()
-        if spec.metric not in DISTANCES:
-            raise MismatchError(
-                f"LanceDB compares no vectors by {spec.metric}", remedy="Choose another store."
-            )
         place.check_metric(spec.metric)
         self._place, self._spec = place, spec
         given = spec.settings if spec.store == "lancedb" else {}
         self._settings = Settings.parse(given, "the LanceDB table")
         self._index = index_for(place, self._settings.index)
         self.staging = Staging(place.uri, place.path, spec, folder=place.staging)
-        self._synced: set[Path] = set()
         self._table: Any = None
         self._rows: RowWriter | None = None
 
@@ -87,7 +80,7 @@ class LanceSink(StagedSink):
     def checkpoint(self) -> str:
         if self._table is None:
             return _NO_TABLE
-        self._sync()
+        self.staging.sync()
         return str(self._table.version)
 
     def finish(self) -> CollectionDescription:
@@ -102,7 +95,7 @@ class LanceSink(StagedSink):
                     distance = DISTANCES[self._spec.metric]
                     make_index(self._table, mark.vector, self._index, distance, self._place)
                 self._table.create_index(mark.id, config=load("lancedb.index").BTree())
-        self._sync()
+        self.staging.sync()
         self.staging.publish(self._made)
         return LanceSource(self._place.uri).describe()
 
@@ -110,18 +103,6 @@ class LanceSink(StagedSink):
     def _made(self) -> Path:
         """The folder of the table until it has its name."""
         return self.staging.path / self._place.path.name
-
-    def _sync(self) -> None:
-        """Bring to the disk all that is not there yet.
-
-        LanceDB never changes a file that it has made, but for a hint which it can do without.
-        """
-        with writing(self._place.uri):
-            for folder, folders, names in os.walk(self.staging.path):
-                new = {Path(folder, name) for name in (*folders, *names)} - self._synced
-                for path in [*new, Path(folder)] if new else ():
-                    sync_path(path)
-                self._synced |= new
 
     def _mark(self) -> Mark:
         return Mark(

@@ -62,12 +62,8 @@ class LanceSource(RowSource):
         self._columns = columns_of(self._place, schema, self._mark)
         self._payloads = payload_reader(schema, self._columns, self._mark)
         self._checked = False
-        text = self._place.option("text")
-        if text is not None and text not in self.describe().payload_fields:
-            raise InputError(
-                f"{uri} has no payload field {text!r}",
-                remedy=f"There are {name_some(self.describe().payload_fields)}.",
-            )
+        if self._place.option("text"):
+            self.describe()
 
     def describe(self) -> CollectionDescription:
         return self._description
@@ -236,6 +232,7 @@ def describe_table(
     """
     head = table.search().select([columns.id, *payloads.columns]).limit(_SAMPLE).to_arrow()
     sample = payloads.read(head)
+    fields = dict.fromkeys([*payloads.fields, *(name for each in sample for name in each)])
     index, distance = read_index(table, columns.vector, columns.dimension) or (None, None)
     return CollectionDescription(
         uri=str(place.uri),
@@ -245,11 +242,8 @@ def describe_table(
         dimension=columns.dimension,
         metric=_metric(place, distance, mark),
         id_kind=detect_id_kind(ids_in(head[columns.id], place.uri).tolist()),
-        payload_fields=tuple(
-            dict.fromkeys([*payloads.fields, *(name for payload in sample for name in payload)])
-        ),
-        text_field=place.option("text")
-        or (mark.text if mark else None)
+        payload_fields=tuple(fields),
+        text_field=place.text_field(mark.text if mark else None, fields)
         or detect_text_field(sample),
         settings=settings_of(table.schema, columns, payloads, index),
         notes=tuple(_notes(place, payloads, mark, indexed=index is not None)),

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from vecmigrate.connector.staging import staging_folder
 from vecmigrate.connector.uri import StoreURI
-from vecmigrate.errors import InputError, UsageError
+from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.points.collection import Metric
 from vecmigrate.points.ids import name_some
 
@@ -82,9 +82,37 @@ class LocalPlace:
         return None if given is None else Metric(given)
 
     def check_metric(self, metric: Metric) -> None:
-        """Raise :class:`UsageError` if the URI of a target asks for another metric."""
+        """Refuse a target by a metric that the URI, or the store, does not have.
+
+        Raises
+        ------
+        UsageError
+            If the URI asks for another one.
+        MismatchError
+            If it is not among :attr:`metrics`.
+        """
+        if metric not in self.metrics:
+            raise MismatchError(
+                f"{self.uri} cannot compare vectors by {metric}", remedy="Choose another store."
+            )
         if self.metric() not in (None, metric):
             raise UsageError(
                 f"{self.uri}: the collection's metric is {metric}",
                 remedy="Take metric= out: a migration does not change it.",
             )
+
+    def text_field(self, noted: str | None, fields: Iterable[str]) -> str | None:
+        """Return the field that holds the text, as the URI says, else as noted.
+
+        Raises
+        ------
+        InputError
+            If the URI names none of ``fields``.
+        """
+        asked, known = self.option("text"), list(fields)
+        if asked is not None and asked not in known:
+            raise InputError(
+                f"{self.uri} has no payload field {asked!r}",
+                remedy=f"There are: {name_some(known) or 'none'}.",
+            )
+        return asked or noted

@@ -57,6 +57,7 @@ class Staging:
         self._what, self._target, self._beside = what, target, list(beside)
         self._name = spec.provenance.run() if spec.provenance else ""
         self._lock: IO[bytes] | None = None
+        self._synced: set[Path] = set()
 
     def begin(self, *, restart: bool) -> None:
         """Make the folder. What another run left there stays, unless ``restart``.
@@ -141,6 +142,22 @@ class Staging:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+    def sync(self) -> None:
+        """Bring to the disk what was put into the folder since the last call.
+
+        For a store that changes no file that it has made.
+
+        Raises
+        ------
+        WriteError
+        """
+        with writing(self._what):
+            for folder, folders, names in os.walk(self.path):
+                new = {Path(folder, name) for name in (*folders, *names)} - self._synced
+                for path in [*new, Path(folder)] if new else ():
+                    sync_path(path)
+                self._synced |= new
 
     def publish(self, made: Path, beside: Iterable[tuple[Path, Path]] = ()) -> None:
         """Give the target its name, in one step, and remove the folder.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import SEEK_END
 from pathlib import Path
 
 import faiss
 
-from vecmigrate.connector import InputError, Metric
+from vecmigrate.connector import InputError, Metric, told_as
 from vecmigrate_faiss.index.base import FaissIndex, UnknownKindError, faiss_reason
 from vecmigrate_faiss.index.coded_rows import rows_of
 from vecmigrate_faiss.index.kinds import READABLE, IndexSettings, notes_on, settings_of
@@ -46,16 +45,15 @@ def open_layout(path: Path) -> Layout:
         return _walk(path, index)
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> AbstractContextManager[None]:
     """Turn what FAISS says of a damaged file into an :class:`InputError`."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        raise InputError(
-            f"{path} cannot be read as a FAISS index: {faiss_reason(error)}",
-            remedy="Check that faiss.write_index wrote it and that it was copied whole.",
-        ) from error
+    return told_as(
+        InputError,
+        f"{path} cannot be read as a FAISS index",
+        "Check that faiss.write_index wrote it and that it was copied whole.",
+        (RuntimeError, MemoryError),
+        faiss_reason,
+    )
 
 
 def read_index(path: Path) -> FaissIndex:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vecmigrate.connector import InputError, WriteError, arrow
+from vecmigrate.connector import InputError, WriteError, arrow, told_as
 from vecmigrate_faiss.lookup import IdTable, Int64s
 from vecmigrate_faiss.sidecars.base import DEFAULT_KEY, Record, Sidecar
 
@@ -101,15 +101,13 @@ class ParquetSidecar(Sidecar):
     def _payloads(self, batches: Sequence[Any]) -> list[dict[str, Any]]:
         return [payload for batch in batches for payload in self._payload_reader.read(batch)]
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise InputError(
-                f"{self.path} cannot be read as Parquet: {' '.join(str(error).split())}",
-                remedy="Check that the file is whole and that its values have a form in JSON.",
-            ) from error
+    def _reading(self) -> AbstractContextManager[None]:
+        return told_as(
+            InputError,
+            f"{self.path} cannot be read as Parquet",
+            "Check that the file is whole and that its values have a form in JSON.",
+            (pa.ArrowException, OSError, ValueError),
+        )
 
 
 _BATCH_ROWS = 4096

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vecmigrate.connector import InputError, UsageError
+from vecmigrate.connector import InputError, UsageError, told_as
 from vecmigrate_faiss.lookup import IdTable, Int64s
 from vecmigrate_faiss.sidecars.base import DEFAULT_KEY, Record, Sidecar
 
@@ -147,16 +147,14 @@ class SqliteSidecar(Sidecar):
                 payload[name] = json.loads(value) if is_json and isinstance(value, str) else value
         return Record(faiss_id, faiss_id, payload)
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, ValueError) as error:
-            raise InputError(
-                f"{self.path} cannot be read as SQLite: {error}",
-                remedy="Check that the file is whole, that its table has row ids, and that its "
-                "columns declared JSON hold JSON.",
-            ) from error
+    def _reading(self) -> AbstractContextManager[None]:
+        return told_as(
+            InputError,
+            f"{self.path} cannot be read as SQLite",
+            "Check that the file is whole, that its table has row ids, and that its columns "
+            "declared JSON hold JSON.",
+            (sqlite3.Error, ValueError),
+        )
 
 
 def _quoted(name: str) -> str:
