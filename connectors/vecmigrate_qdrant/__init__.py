@@ -12,6 +12,8 @@ or false; tried where offered by default), ``grpc_port``, ``timeout`` (seconds f
 from __future__ import annotations
 
 from vecmigrate.connector import (
+    BaseConnector,
+    BegunSink,
     Connector,
     Provenance,
     Sink,
@@ -29,7 +31,7 @@ from vecmigrate_qdrant.location import REACHING, is_in_place, parse_location
 __all__ = ["connector", "edge_connector", "snapshot_connector"]
 
 
-class _QdrantConnector(SwitchingConnector):
+class _QdrantConnector(BaseConnector, SwitchingConnector):
     """Collections on a server, or in embedded storage."""
 
     reaching = frozenset(REACHING)
@@ -43,19 +45,11 @@ class _QdrantConnector(SwitchingConnector):
 
         return QdrantSource(uri)
 
-    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+    def sink(self, uri: StoreURI, spec: TargetSpec) -> BegunSink:
         from vecmigrate_qdrant.in_place import InPlaceSink
         from vecmigrate_qdrant.sink import QdrantSink
 
-        kind = InPlaceSink if is_in_place(uri) else QdrantSink
-        return kind(uri, spec, restart=restart)
-
-    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
-        from vecmigrate_qdrant.in_place import InPlaceSink
-        from vecmigrate_qdrant.sink import QdrantSink
-
-        kind = InPlaceSink if is_in_place(uri) else QdrantSink
-        return kind(uri, spec, token=token)
+        return (InPlaceSink if is_in_place(uri) else QdrantSink)(uri, spec)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
         from vecmigrate_qdrant.own_points import OwnPointsUpdater
@@ -69,21 +63,16 @@ class _QdrantConnector(SwitchingConnector):
         return QdrantSwitcher()
 
 
-class _EdgeConnector(Connector):
+class _EdgeConnector(BaseConnector):
     """Directories of Qdrant's own engine; nothing leads their readers elsewhere."""
 
     open_source = _QdrantConnector.open_source
     open_updater = _QdrantConnector.open_updater
 
-    def open_sink(self, uri: StoreURI, spec: TargetSpec, *, restart: bool = False) -> Sink:
+    def sink(self, uri: StoreURI, spec: TargetSpec) -> BegunSink:
         from vecmigrate_qdrant.sink import QdrantSink
 
-        return QdrantSink(uri, spec, restart=restart)
-
-    def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
-        from vecmigrate_qdrant.sink import QdrantSink
-
-        return QdrantSink(uri, spec, token=token)
+        return QdrantSink(uri, spec)
 
 
 class _SnapshotConnector(Connector):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,10 @@ from qdrant_client import models
 
 from vecmigrate.connector import (
     Absent,
+    BegunSink,
     CollectionDescription,
     InputError,
     MismatchError,
-    Sink,
     StoreURI,
     TargetExistsError,
     TargetSpec,
@@ -46,7 +47,7 @@ _TUNED = ("hnsw_config", "quantization_config", "on_disk")
 _log = logging.getLogger("vecmigrate.qdrant")
 
 
-class InPlaceSink(Sink):
+class InPlaceSink(BegunSink):
     """The translated vectors beside the old ones, under a name of their own.
 
     Points that are deleted while it is written are passed over.
@@ -75,54 +76,60 @@ class InPlaceSink(Sink):
     absent = Absent.PASSED_OVER
     in_place = True
 
-    def __init__(
-        self,
-        uri: StoreURI,
-        spec: TargetSpec,
-        *,
-        restart: bool = False,
-        token: str | None = None,
-    ) -> None:
-        location = parse_location(uri)
+    def __init__(self, uri: StoreURI, spec: TargetSpec) -> None:
+        self._location = parse_location(uri)
         name = uri.options.get("vector")
         if not name:
             raise UsageError(
                 f"'{uri}' does not name the vector to add", remedy="Name it by ?vector=NAME."
             )
-        settings = spec.settings if spec.store == "qdrant" else {}
-        several = is_multivector(settings)
+        self._settings = spec.settings if spec.store == "qdrant" else {}
         self._uri, self._spec, self._name = uri, spec, name
-        self._collection = location.collection
-        self._run = token or (spec.provenance.run() if spec.provenance else uuid.uuid4().hex)
+        self._collection = self._location.collection
+
+    def begin(self, *, restart: bool) -> None:
+        """Add the vector to the collection."""
+        provenance = self._spec.provenance
+        with self._opened(provenance.run() if provenance else uuid.uuid4().hex, anew=True):
+            self._make_way(restart)
+            self._create(self._settings.get("vector_params") or {})
+
+    def resume(self, token: str) -> None:
+        """Go on with the vector that the token's run added."""
+        with self._opened(token, anew=False):
+            mark = self._mark()
+            if mark is None or (mark.state, mark.run) != (State.WRITING, token):
+                raise MismatchError(
+                    f"nothing is left of the unfinished {self._where}",
+                    remedy="Start over with --restart.",
+                )
+            self._lease.claim()
+
+    @contextmanager
+    def _opened(self, run: str, *, anew: bool) -> Iterator[None]:
+        """Open the store for a run, and begin to write once the vector is there."""
+        self._run = run
         self._open, self._created = True, False
-        self._access = open_access(location, refusal=WriteError)
-        self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
-        self._lease = Lease(self._access, self._collection, self._where, name)
+        self._access = open_access(self._location, refusal=WriteError)
+        self._where = f"the vector {self._name!r} of {self._access.place}/{self._collection}"
+        self._lease = Lease(self._access, self._collection, self._where, self._name)
+        shape = Shape(self._name, self._spec.dimension, is_multivector(self._settings))
         try:
             info = self._info()
             self.keyed_ids = is_sharded_by_key(info.config.params)
             self._destination = Destination(
-                self._access.points(self._collection, Shape(name, spec.dimension, several)),
+                self._access.points(self._collection, shape),
                 self._where,
                 keyed=self.keyed_ids,
                 bounded=not self._access.embedded,
                 vectors_only=True,
                 limits=Limits.of(info),
             )
-            if token is None:
-                self._make_way(restart)
-                self._create(settings.get("vector_params") or {})
-            elif (mark := self._mark()) is None or (mark.state, mark.run) != (State.WRITING, token):
-                raise MismatchError(
-                    f"nothing is left of the unfinished {self._where}",
-                    remedy="Start over with --restart.",
-                )
-            else:
-                self._lease.claim()
+            yield
             self._created = True
             self._access.begin_writes(self._collection)
         except BaseException:
-            self._created &= token is None
+            self._created &= anew
             self.abort()
             raise
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import JsonValue
@@ -12,9 +13,9 @@ from qdrant_client import models
 
 from vecmigrate.connector import (
     Absent,
+    BegunSink,
     CollectionDescription,
     MismatchError,
-    Sink,
     StoreURI,
     TargetExistsError,
     TargetSpec,
@@ -23,6 +24,7 @@ from vecmigrate.connector import (
     WriteError,
     check_dimension,
 )
+from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.access.places import parse_place
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe
@@ -49,7 +51,7 @@ SHARED = "/"
 _log = logging.getLogger("vecmigrate.qdrant")
 
 
-class QdrantSink(Sink):
+class QdrantSink(BegunSink):
     """A new Qdrant collection; marked in its metadata as unfinished until :meth:`finish`.
 
     A checkpoint's token is the run that the mark names; points are written again by id. To other
@@ -72,65 +74,75 @@ class QdrantSink(Sink):
 
     whole_points = True
     absent = Absent.WRITTEN
+    _access: Access
+    _mark: Mark
 
-    def __init__(
-        self,
-        uri: StoreURI,
-        spec: TargetSpec,
-        *,
-        restart: bool = False,
-        token: str | None = None,
-    ) -> None:
-        location = parse_place(uri)
-        settings = spec.settings if spec.store == "qdrant" else {}
+    def __init__(self, uri: StoreURI, spec: TargetSpec) -> None:
+        self._location = parse_place(uri)
+        self._settings = settings = spec.settings if spec.store == "qdrant" else {}
         self._uri = uri
         self._spec = spec
-        self._collection = location.collection
+        self._collection = self._location.collection
         self._vector = uri.options.get("vector", str(settings.get("vector", UNNAMED)))
         self._strict_mode, notes = strict_mode(settings, spec)
-        self._description: CollectionDescription | None = None
-        token, _, self._shared = (token or "").partition(SHARED)
-        self._run = token or (spec.provenance.run() if spec.provenance else uuid.uuid4().hex)
-        self._created = False
-        self._mark = Mark(State.WRITING, self._run, vector=self._vector, work=spec.work)
-        arguments, self._notes = creation_arguments(
+        self._arguments, self._notes = creation_arguments(
             settings, self._vector, spec.dimension, spec.metric
         )
-        indexes, keys, fan = payload_indexes(settings), shard_keys(settings), fan_out(settings)
-        self._access = open_access(location, refusal=WriteError)
+        self._notes += notes
+        self._description: CollectionDescription | None = None
+        self._shared = ""
+        self._created = False
+
+    def begin(self, *, restart: bool) -> None:
+        """Make the collection."""
+        provenance, settings = self._spec.provenance, self._settings
+        with self._opened(provenance.run() if provenance else uuid.uuid4().hex, anew=True):
+            self._make_way(restart)
+            self._create(self._arguments, settings)
+            if not self._access.embedded:
+                create_shard_keys(self._access, self._collection, shard_keys(settings))
+                fan = fan_out(settings)
+                if fan is not None:
+                    self._access.run(
+                        lambda client: client.update_collection(
+                            self._collection, collection_params=fan
+                        )
+                    )
+            self._index_payloads(payload_indexes(settings))
+            self._tell_if_never_indexed()
+            self._mark = put_off_indexing(self._access, self._collection, self._mark)
+
+    def resume(self, token: str) -> None:
+        """Go on with the collection that the token's run made."""
+        run, _, self._shared = token.partition(SHARED)
+        with self._opened(run, anew=False):
+            self._mark = self._find_own()
+
+    @contextmanager
+    def _opened(self, run: str, *, anew: bool) -> Iterator[None]:
+        """Open the store for a run, and begin to write once the collection is there."""
+        settings, dimension = self._settings, self._spec.dimension
+        self._run = run
+        self._mark = Mark(State.WRITING, run, vector=self._vector, work=self._spec.work)
+        self._access = open_access(self._location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
         self._lease = Lease(self._access, self._collection, self._where)
-        shape = Shape(self._vector, spec.dimension, is_multivector(settings), others(settings))
-        self.keyed_ids = bool(keys) and not self._access.embedded
+        shape = Shape(self._vector, dimension, is_multivector(settings), others(settings))
+        self.keyed_ids = bool(shard_keys(settings)) and not self._access.embedded
         self._destination = Destination(
             self._access.points(self._collection, shape),
             self._where,
             keyed=self.keyed_ids,
             bounded=not self._access.embedded,
         )
-        self._notes += notes + self._not_kept(settings)
+        self._notes += self._not_kept(settings)
         self.concurrent = not self._access.embedded
         try:
-            if not token:
-                self._make_way(restart)
-                self._create(arguments, settings)
-                if not self._access.embedded:
-                    create_shard_keys(self._access, self._collection, keys)
-                    if fan is not None:
-                        self._access.run(
-                            lambda client: client.update_collection(
-                                self._collection, collection_params=fan
-                            )
-                        )
-                self._index_payloads(indexes)
-                self._tell_if_never_indexed()
-                self._mark = put_off_indexing(self._access, self._collection, self._mark)
-            else:
-                self._mark = self._find_own()
+            yield
             self._access.begin_writes(self._collection)
         except BaseException:
             # What a resumed run finds is not this sink's to remove.
-            self._created &= not token
+            self._created &= anew
             self.abort()
             raise
 
@@ -197,6 +209,12 @@ class QdrantSink(Sink):
                 remedy="Start over with --restart.",
             )
         mark = read_mark(self._access.info(name))
+        provenance = self._spec.provenance
+        if mark and provenance and mark.run == provenance.run() != self._run:
+            raise MismatchError(
+                f"{self._run!r} is no checkpoint of {self._where}",
+                remedy="Start over with --restart.",
+            )
         if mark is None or mark.run != self._run or mark.state is State.COMPLETE:
             self._lease.await_free()
             raise TargetExistsError(

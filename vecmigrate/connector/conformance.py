@@ -457,6 +457,21 @@ class ConnectorConformance:
             sink.finish()
         assert len(_ids(self._read(uri))) == 3
 
+    def test_a_foreign_checkpoint_is_refused(self, uri: str, batch: VectorBatch) -> None:
+        """Where sinks give checkpoints: what is there can still be continued by its own."""
+        made = Provenance(vecmigrate_version="0", source="faiss:old", created_at="2026-01-01")
+        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE, provenance=made)
+        with open_sink(uri, spec) as sink:
+            sink.write(batch)
+            token = sink.checkpoint()
+            if token is None:
+                pytest.skip("this store's sinks give no checkpoints")
+            sink.suspend()
+        with pytest.raises(MismatchError):
+            resume_sink(uri, spec, "not a checkpoint of mine")
+        with resume_sink(uri, spec, token) as sink:
+            assert sink.finish().count == len(batch)
+
     def test_a_finished_target_is_never_replaced(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
         spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
