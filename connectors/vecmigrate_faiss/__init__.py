@@ -36,9 +36,9 @@ class FaissConnector(BaseConnector, SwitchingConnector):
         Raises
         ------
         UsageError
-            Where an option is not understood.
+            If an option is not understood.
         InputError
-            Where the index or its sidecar is not there, cannot be read or is of an unknown kind.
+            If the index or its sidecar is not there, cannot be read or is of an unknown kind.
         """
         return FaissSource(uri, followed(Location.parse(uri, SOURCE_OPTIONS).in_folder()))
 
@@ -48,9 +48,9 @@ class FaissConnector(BaseConnector, SwitchingConnector):
         Raises
         ------
         UsageError
-            Where an option is not understood, or ``?index=`` names no index that FAISS has.
+            If an option is not understood, or ``?index=`` names no index that FAISS has.
         MismatchError
-            Where FAISS has no index of that kind and metric.
+            If FAISS has no index of that kind and metric.
         """
         return FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec)
 

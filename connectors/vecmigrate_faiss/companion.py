@@ -21,7 +21,7 @@ class Companion(BaseModel):
     dimension
         That of the index, by which a companion of another index is told.
     cosine
-        True where the rows were given unit length so that the inner product is the cosine.
+        True if the rows were given unit length so that the inner product is the cosine.
     sidecar
         True where a sidecar belongs to the index, at the place where a sink writes it.
     """
@@ -38,12 +38,12 @@ class Companion(BaseModel):
 
 
 def read_companion(location: Location) -> Companion | None:
-    """Return the companion of an index, or None where it has none.
+    """Return the companion of an index, or None if it has none.
 
     Raises
     ------
     InputError
-        Where it cannot be read or was written by a later version.
+        If it cannot be read or was written by a later version.
     """
     _, path = belonging(location)
     try:

@@ -39,7 +39,7 @@ def exchange(location: Location, made: Spool) -> None:
 
 
 def complete(location: Location) -> None:
-    """Move what belongs to the index now; nothing to do where no exchange was begun."""
+    """Move what belongs to the index now; nothing to do if no exchange was begun."""
     if not is_exchanged(location):
         return
     staged = new_files(location)
@@ -70,7 +70,7 @@ def belonging(location: Location) -> tuple[Path, Path]:
 def edition(location: Location) -> tuple[int, int, Path, Path] | None:
     """Return what changes when another index gets the name, or its files get theirs.
 
-    None where there is no index.
+    None if there is no index.
     """
     try:
         stat = location.index.stat()

@@ -3,7 +3,7 @@
 Beside ``NAME`` lies ``NAME.generations/`` with a directory for each generation, ``1``, ``2`` and so
 on, and a link ``current`` to one of them. A generation holds the index, its companion and its
 sidecar under the names that readers know: links to a collection elsewhere, or the files
-themselves where they were readers' own before the first cutover. The names that readers open are
+themselves if they were readers' own before the first cutover. The names that readers open are
 links through ``current``, so that one renaming moves all of them at once.
 """
 
@@ -40,7 +40,7 @@ class Generations:
         Raises
         ------
         WriteError
-            Where one is at work.
+            If one is at work.
         """
         self._directory.mkdir(exist_ok=True)
         taken = WriteError(
@@ -123,7 +123,7 @@ class Generations:
         return there if self._matches(there, folder, links) else here
 
     def _matches(self, there: Location, folder: Path, links: dict[str, str | None]) -> bool:
-        """True where all links lead to files that belong to the collection at ``there``."""
+        """True if all links lead to files that belong to the collection at ``there``."""
         belong = set(there.files())
         return all(
             text is not None and canonical(Location(folder / text)).index in belong
@@ -195,7 +195,7 @@ def canonical(location: Location) -> Location:
 
 
 def _links(folder: Path) -> dict[str, str | None]:
-    """Return the text of each link in a generation, None where a name is a file itself."""
+    """Return the text of each link in a generation, None if a name is a file itself."""
     return {path.name: _text(path) for path in folder.iterdir()}
 
 
@@ -207,7 +207,7 @@ def _link_text(path: Path, folder: Path) -> str:
 
 
 def _text(path: Path) -> str | None:
-    """Return the text of a link, or None where ``path`` is none."""
+    """Return the text of a link, or None if ``path`` is none."""
     try:
         return os.readlink(path)  # noqa: PTH115 - the text as it is
     except OSError:

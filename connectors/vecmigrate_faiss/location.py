@@ -31,7 +31,7 @@ class Location:
         Raises
         ------
         UsageError
-            Where they are not, or the scheme names a transport.
+            If they are not, or the scheme names a transport.
         """
         uri.check_options(options)
         if uri.transport:
@@ -47,12 +47,12 @@ class Location:
         return cls(Path(uri.location))
 
     def in_folder(self) -> Location:
-        """Find the index where the path is a folder that LangChain or LlamaIndex saved.
+        """Find the index if the path is a folder that LangChain or LlamaIndex saved.
 
         Raises
         ------
         InputError
-            Where there is none in it, or several.
+            If there is none in it, or several.
         """
         if not self.index.is_dir():
             return self
@@ -84,12 +84,12 @@ class Location:
 
     @property
     def link_text(self) -> str:
-        """What the index's name holds where cutovers move it."""
+        """What the index's name holds if cutovers move it."""
         return f"{self.generations.name}/{CURRENT}/{self.index.name}"
 
     @property
     def is_switched(self) -> bool:
-        """True where the index's name is one that cutovers move."""
+        """True if the index's name is one that cutovers move."""
         return _link_of(self.index) == self.link_text
 
     def resolved(self) -> Location:

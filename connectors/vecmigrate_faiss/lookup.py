@@ -11,7 +11,7 @@ Int64s = NDArray[np.int64]
 class IdTable:
     """Maps int64 ids to int64 values: row numbers, or byte offsets.
 
-    Holds 16 bytes an id at most, 8 where ids ascend, and none but the values where each id is one
+    Holds 16 bytes an id at most, 8 if ids ascend, and none but the values if each id is one
     more than that before it.
 
     Parameters

@@ -25,7 +25,7 @@ class FaissSink(StagedSink):
     """A new index file, built from staged points when it is finished.
 
     The index is the one that ``?index=`` names in FAISS's factory language, else of the source's
-    kind where that is FAISS, else Flat with IDMap2. Ids that are not
+    kind if that is FAISS, else Flat with IDMap2. Ids that are not
     int64 go to the sidecar, the index then numbering the points. With the metric cosine, rows are
     stored with unit length under the inner product.
     """

@@ -123,7 +123,7 @@ class FaissSource(RowSource):
         MissingIdsError
             Names the ids that are not there, up to ten.
         InputError
-            Where the index has an id more than once.
+            If the index has an id more than once.
         """
         wanted = id_array(ids)
         rows, records = self._find(wanted)
@@ -160,7 +160,7 @@ class FaissSource(RowSource):
             self._sidecar.close()
 
     def _find(self, wanted: IdArray) -> tuple[Int64s, Sequence[Record | None] | None]:
-        """Return row numbers and, where there is a sidecar, records of points, all there."""
+        """Return row numbers and, if there is a sidecar, records of points, all there."""
         records: Sequence[Record | None] | None = None
         if self._sidecar and self._sidecar.numbered:
             records = self._sidecar.lookup_originals(wanted.tolist())
@@ -272,12 +272,12 @@ _MOST_QUERIES = 1024
 
 
 def search_index(path: Path, queries: Vectors, k: int, metric: Metric) -> list[Int64s]:
-    """Return the FAISS ids of each query's ``k`` nearest, fewer where the index finds no more.
+    """Return the FAISS ids of each query's ``k`` nearest, fewer if the index finds no more.
 
     Raises
     ------
     InputError
-        Where the file cannot be read, or the queries are not of its dimension.
+        If the file cannot be read, or the queries are not of its dimension.
     """
     queries = scaled_for(metric, queries)
     index = read_index(path)

@@ -50,12 +50,12 @@ class Spool:
     count
         Rows, an id written again counting again.
     named
-        True where an id is not int64.
+        True if an id is not int64.
 
     Parameters
     ----------
     head
-        What the index will hold before its vectors, where these are all else that it holds or come
+        What the index will hold before its vectors, if these are all else that it holds or come
         first: see :meth:`turn_into_index`.
     """
 
@@ -75,7 +75,7 @@ class Spool:
         Raises
         ------
         MismatchError
-            Where what ``token`` tells of is not there any more.
+            If what ``token`` tells of is not there any more.
         """
         try:
             marked = _Checkpoint.model_validate_json(token)
@@ -98,7 +98,7 @@ class Spool:
         return marked.sizes
 
     def _turn_back(self, marked: _Checkpoint) -> None:
-        """Undo :meth:`turn_into_index`, where a kill came between it and the publication."""
+        """Undo :meth:`turn_into_index`, if a kill came between it and the publication."""
         size = marked.sizes.get(self._vectors.name)
         if size is None:
             return
@@ -127,7 +127,7 @@ class Spool:
 
     @property
     def has_payloads(self) -> bool:
-        """True where a batch had payloads."""
+        """True if a batch had payloads."""
         return self._payloads in self._files
 
     @property
@@ -141,7 +141,7 @@ class Spool:
         Raises
         ------
         MismatchError
-            Where an id is neither an integer nor a string, or a payload is not JSON.
+            If an id is neither an integer nor a string, or a payload is not JSON.
         """
         if not len(batch):
             return
@@ -197,7 +197,7 @@ class Spool:
         self._vectors.rename(self.index)
 
     def ids(self) -> Int64s:
-        """Return ``(count,)`` int64, mapped; only where not ``named``."""
+        """Return ``(count,)`` int64, mapped; only if not ``named``."""
         if not self.count:
             return np.empty(0, dtype=np.int64)
         return np.memmap(self._integers, dtype=np.int64, mode="r", shape=(self.count,))
@@ -221,7 +221,7 @@ class Spool:
             yield from (line[:-1] for line in file)
 
     def kept(self) -> NDArray[np.bool_] | None:
-        """Return a mask of the rows to keep, the last of each id; None where that is all."""
+        """Return a mask of the rows to keep, the last of each id; None if that is all."""
         keys: NDArray[Any]
         if self.named:
             # Any two of 2**40 ids share a digest of this length with a chance of 2**-49.

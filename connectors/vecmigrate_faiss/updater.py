@@ -67,7 +67,7 @@ class FaissUpdater(Updater):
         self._settings = IndexSettings.model_validate(self._description.settings)
         if not can_carry(self._settings.index):
             raise MismatchError(
-                f"{location.index} is of the kind {self._settings.words}: where points change, the "
+                f"{location.index} is of the kind {self._settings.words}: if points change, the "
                 "vectors of others would too",
                 remedy="Migrate to a new target instead, or choose another kind with ?index=.",
             )
@@ -145,7 +145,7 @@ class FaissUpdater(Updater):
             return
         self._changes.discard()
         with suppress(OSError):
-            # Last and only where it is empty otherwise: an exchange that failed is to be completed.
+            # Last and only if it is empty otherwise: an exchange that failed is to be completed.
             if [path.name for path in self._location.update.iterdir()] == ["lock"]:
                 (self._location.update / "lock").unlink()
                 self._location.update.rmdir()
@@ -187,13 +187,13 @@ class Changes:
         """Yield the batches with changed points in their places, and new ones at the end.
 
         With each comes ``(n,)`` int64: the number that a point has among all of ``batches``, -1
-        where it has a new vector.
+        if it has a new vector.
         """
         self._spool.sync()
         vectors, payloads = self._spool.vectors(), _Lines(self._spool)
         hashed = any(ids.dtype != np.int64 for ids in self._ids)
         table = self._table(hashed)
-        # An index has ids of one kind; where its own are no integers, those of changes are hashed.
+        # An index has ids of one kind; if its own are no integers, those of changes are hashed.
         left = np.ones(self._spool.count + 1, dtype=bool)
         read = 0
         for batch in batches:

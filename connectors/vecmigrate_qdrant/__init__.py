@@ -4,7 +4,7 @@
 ``qdrant+https://HOST[:PORT]/COLLECTION`` a server behind TLS. Options of every URI: ``vector``
 (which named vector), ``text`` (which payload field holds the text), and of a target ``in_place``
 (true adds the vector to the collection that is there). Of a server's: ``grpc`` (true
-or false; tried where offered by default), ``grpc_port``, ``timeout`` (seconds for one request),
+or false; tried if offered by default), ``grpc_port``, ``timeout`` (seconds for one request),
 ``retries`` (of a request that met a passing fault), ``readers`` (pages to read at once),
 ``api_key_env`` (the environment variable with the key).
 """

@@ -13,9 +13,9 @@ def open_access(location: Location, *, refusal: Refusal) -> Access:
     Raises
     ------
     InputError, WriteError
-        Where embedded storage is missing, broken or in use.
+        If embedded storage is missing, broken or in use.
     UsageError
-        Where the environment variable that is to hold the API key is not set.
+        If the environment variable that is to hold the API key is not set.
     MissingDependencyError
         If Qdrant's engine is to be run in this process and is not installed.
     """

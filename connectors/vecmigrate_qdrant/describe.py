@@ -41,7 +41,7 @@ def existing_collection(access: Access, name: str) -> models.CollectionInfo:
     Raises
     ------
     InputError
-        Where it is not there, naming those that are.
+        If it is not there, naming those that are.
     """
     if access.exists(name):
         return access.info(name)

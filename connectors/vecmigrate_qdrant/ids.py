@@ -28,7 +28,7 @@ def canonical_id(point_id: PointId) -> PointId | None:
 
 
 def id_of_json(value: object) -> PointId | None:
-    """Return an id that was read from JSON as Qdrant spells it, or None where it is none."""
+    """Return an id that was read from JSON as Qdrant spells it, or None if it is none."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     return canonical_id(value)
@@ -45,7 +45,7 @@ def storable_ids(ids: IdArray, target: str) -> list[PointId]:
     Raises
     ------
     MismatchError
-        Where Qdrant cannot hold one, naming it.
+        If Qdrant cannot hold one, naming it.
     """
     if ids.dtype == np.int64 and (ids >= 0).all():
         plain: list[PointId] = ids.tolist()

@@ -58,18 +58,18 @@ class InPlaceSink(BegunSink):
     Raises
     ------
     UsageError
-        Where the URI does not name the vector.
+        If the URI does not name the vector.
     InputError
-        Where the collection is not there.
+        If the collection is not there.
     TargetExistsError
-        Where it has a vector of this name, unless an earlier run left it unfinished and
+        If it has a vector of this name, unless an earlier run left it unfinished and
         ``restart`` is given or that was the same run, or did the same work.
     LockedError
         If another run writes it now, or, from any method, took it over.
     MismatchError
-        Where the server is older than Qdrant 1.18.
+        If the server is older than Qdrant 1.18.
     WriteError, UnreachableError
-        Where Qdrant refuses or is not to be reached.
+        If Qdrant refuses or is not to be reached.
     """
 
     whole_points = True

@@ -72,7 +72,7 @@ _NEVER = 0
 def put_off_indexing(access: Access, collection: str, mark: Mark) -> Mark:
     """Switch indexing off and note in the collection's mark what to set again; return the mark.
 
-    Nothing is done where indexing is off anyway, or Qdrant does not tell from when on it indexes.
+    Nothing is done if indexing is off anyway, or Qdrant does not tell from when on it indexes.
     """
     info = access.run(lambda client: client.get_collection(collection))
     threshold = info.config.optimizer_config.indexing_threshold

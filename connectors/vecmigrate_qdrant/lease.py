@@ -122,7 +122,7 @@ class Lease:
 
     Parameters
     ----------
-    where
+    if
         The target's name, for a person.
     vector
         The vector that is added to a collection; None for a collection of the run's own.
@@ -163,7 +163,7 @@ class Lease:
         return {self._key: None} if self._needed else {}
 
     def is_in(self, info: models.CollectionInfo) -> bool:
-        """Tell whether a collection has this lease; any has where none is needed."""
+        """Tell whether a collection has this lease; any has if none is needed."""
         found = self._found_in(info)
         return not self._needed or (found is not None and found.id == self.id)
 

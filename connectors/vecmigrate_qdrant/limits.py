@@ -14,7 +14,7 @@ from qdrant_client import models
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a collection's strict mode allows; None, or True, where it does not limit.
+    """What a collection's strict mode allows; None, or True, if it does not limit.
 
     Only what requests are cut to: none names a time-out, ``hnsw_ef`` or oversampling of its own.
 

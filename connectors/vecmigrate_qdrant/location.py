@@ -42,9 +42,9 @@ class ServerLocation:
     prefix
         Path before Qdrant's own, percent-encoded, as ``/search/eu``; or "".
     grpc
-        True or False as asked for; None to use it where the server offers it.
+        True or False as asked for; None to use it if the server offers it.
     grpc_port
-        None where the URI names none.
+        None if the URI names none.
     timeout
         Seconds for one request.
     retries
@@ -78,7 +78,7 @@ def parse_location(uri: StoreURI) -> EmbeddedLocation | ServerLocation:
     Raises
     ------
     UsageError
-        Where the URI or one of its options is not understood, or holds a secret.
+        If the URI or one of its options is not understood, or holds a secret.
     """
     for name in uri.options:
         if name.lower() in _SECRET_OPTIONS:
@@ -106,7 +106,7 @@ def is_in_place(uri: StoreURI) -> bool:
     Raises
     ------
     UsageError
-        Where the option is neither true nor false.
+        If the option is neither true nor false.
     """
     return bool(_boolean(uri, IN_PLACE))
 

@@ -32,12 +32,12 @@ class Mark:
     ----------
     run
         Tells a run's own collection from another one's of that name: :meth:`Provenance.run`, or
-        random where nothing is known of it.
+        random if nothing is known of it.
     vector
-        The name of the vector that it writes, by which the collection is opened where its URI
+        The name of the vector that it writes, by which the collection is opened if its URI
         names none; None in collections of earlier versions.
     indexing_threshold
-        What was set in the collection before indexing was put off; None where it was not.
+        What was set in the collection before indexing was put off; None if it was not.
     work
         The :attr:`TargetSpec.work` of an unfinished one; None if it is not known.
     """
@@ -68,7 +68,7 @@ class Mark:
 
 
 def read_mark(info: models.CollectionInfo) -> Mark | None:
-    """Return the mark of a collection, or None where vecmigrate did not write it."""
+    """Return the mark of a collection, or None if vecmigrate did not write it."""
     return _read((info.config.metadata or {}).get(METADATA_KEY))
 
 

@@ -43,7 +43,7 @@ class Reader:
     ----------
     keys
         The shard keys in their order, None without custom sharding.
-    where
+    if
         The collection, for messages.
     embedded
         True if each scroll is a pass over all points.

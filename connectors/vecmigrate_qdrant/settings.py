@@ -88,9 +88,9 @@ def creation_arguments(
     Raises
     ------
     MismatchError
-        Where the settings are none that :func:`read_settings` gives.
+        If the settings are none that :func:`read_settings` gives.
     UsageError
-        Where ``vector`` is the name of another one that is to be copied.
+        If ``vector`` is the name of another one that is to be copied.
     """
     stored = settings.get("vector_params") or {}
     notes: tuple[str, ...] = ()

@@ -153,7 +153,7 @@ def shard_keys(settings: Mapping[str, JsonValue]) -> list[KeyedShards]:
     Raises
     ------
     MismatchError
-        Where the settings are none that :func:`read_shard_keys` gives.
+        If the settings are none that :func:`read_shard_keys` gives.
     """
     try:
         return _KEYS.validate_python(settings.get("shard_keys") or [])
@@ -183,7 +183,7 @@ def create_shard_keys(access: Access, collection: str, keys: list[KeyedShards]) 
                     remedy="Name a server in cluster mode, or have a target of another store take "
                     "ids as KEY/ID by --id-with-key.",
                 ) from refused
-            # A retry is refused where the first try came through and only its answer was lost.
+            # A retry is refused if the first try came through and only its answer was lost.
             if wanted.model_dump() not in read_shard_keys(access, collection):
                 raise
 

@@ -60,16 +60,16 @@ class QdrantSink(BegunSink):
     Raises
     ------
     UsageError
-        Where the URI is not understood.
+        If the URI is not understood.
     TargetExistsError
-        Where a collection or an alias of this name is there, unless it is what an earlier run left
+        If a collection or an alias of this name is there, unless it is what an earlier run left
         unfinished and ``restart`` is given or that was the same run, or did the same work.
     LockedError
         If another run writes it now, or, from any method, took it over.
     MismatchError
-        Where the settings are not Qdrant's, or the server is too old to keep the mark.
+        If the settings are not Qdrant's, or the server is too old to keep the mark.
     WriteError, UnreachableError
-        Where Qdrant refuses the collection or is not to be reached.
+        If Qdrant refuses the collection or is not to be reached.
     """
 
     whole_points = True
@@ -270,7 +270,7 @@ class QdrantSink(BegunSink):
                 )
             )
         except WriteError:
-            # A retry is refused where the first try came through and only its answer was lost.
+            # A retry is refused if the first try came through and only its answer was lost.
             if not self._exists():
                 raise
             if not self._owns():
@@ -316,7 +316,7 @@ class QdrantSink(BegunSink):
         return self._access.exists(self._collection)
 
     def _owns(self) -> bool:
-        """True where the collection is the one that this sink made."""
+        """True if the collection is the one that this sink made."""
         info = self._access.info(self._collection)
         mark = read_mark(info)
         return mark is not None and mark.run == self._run and self._lease.is_in(info)

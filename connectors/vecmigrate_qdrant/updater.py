@@ -107,12 +107,12 @@ class QdrantUpdater(MarkedUpdater):
     Raises
     ------
     InputError
-        Where the collection is not there.
+        If the collection is not there.
     MismatchError
-        Where it is unfinished or not vecmigrate's; on an upsert, where it has other vectors, which
+        If it is unfinished or not vecmigrate's; on an upsert, where it has other vectors, which
         points without them would lose.
     WriteError, UnreachableError
-        Where Qdrant refuses or is not to be reached.
+        If Qdrant refuses or is not to be reached.
     """
 
     def __init__(self, uri: StoreURI, provenance: Provenance) -> None:

@@ -28,7 +28,7 @@ class Destination:
 
     Attributes
     ----------
-    where
+    if
         What is written, for messages.
     keyed
         True if each point is under a shard key, and ids are spelled ``KEY/ID``.

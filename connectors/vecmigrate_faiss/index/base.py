@@ -40,42 +40,42 @@ class IndexKind(BaseModel, ABC):
 
     @property
     def keeps_ids(self) -> bool:
-        """True where such an index stores any ids given to it, without an IDMap."""
+        """True if such an index stores any ids given to it, without an IDMap."""
         return False
 
     @property
     def lossy(self) -> bool:
-        """True where vectors come back from such an index changed."""
+        """True if vectors come back from such an index changed."""
         return False
 
     @property
     def normalizes(self) -> bool:
-        """True where such an index itself scales vectors and queries to unit length."""
+        """True if such an index itself scales vectors and queries to unit length."""
         return False
 
     @property
     def copies_codes(self) -> bool:
-        """True where codes can go from one such index to another as they are."""
+        """True if codes can go from one such index to another as they are."""
         return False
 
     @property
     def encodes_again_alike(self) -> bool:
-        """True where a vector that was read back is stored exactly as it was before."""
+        """True if a vector that was read back is stored exactly as it was before."""
         return True
 
     @property
     def adds_at_once(self) -> bool:
-        """True where all vectors must be added in one call."""
+        """True if all vectors must be added in one call."""
         return False
 
     @property
     def parts(self) -> int | None:
-        """Into how many parts a product quantizer cuts vectors, None where there is none."""
+        """Into how many parts a product quantizer cuts vectors, None if there is none."""
         return None
 
     @property
     def search_parameter(self) -> str | None:
-        """Name what raises the recall of a search, with its value; None where it is exact."""
+        """Name what raises the recall of a search, with its value; None if it is exact."""
         return None
 
     @abstractmethod
@@ -92,7 +92,7 @@ class IndexKind(BaseModel, ABC):
 
     @property
     def training_rows(self) -> int:
-        """How many vectors training uses; 0 where there is none."""
+        """How many vectors training uses; 0 if there is none."""
         return 0
 
     def complete(self, index: FaissIndex) -> None:

@@ -67,7 +67,7 @@ class Points:
             yield vectors, ids
 
     def id_chunks(self) -> Iterator[Int64s]:
-        """Yield the ids alone, in order, where all rows are kept."""
+        """Yield the ids alone, in order, if all rows are kept."""
         for start in range(0, self.count, _ID_ROWS):
             stop = min(start + _ID_ROWS, self.count)
             if self.ids is None:
@@ -76,14 +76,14 @@ class Points:
                 yield np.ascontiguousarray(self.ids[start:stop])
 
     def sample(self, size: int) -> Vectors:
-        """Draw rows uniformly, always the same ones; all of them where there are fewer."""
+        """Draw rows uniformly, always the same ones; all of them if there are fewer."""
         rows = np.arange(len(self.vectors)) if self.kept is None else np.flatnonzero(self.kept)
         if size < len(rows):
             rows = np.sort(np.random.default_rng(_SEED).choice(rows, size, replace=False))
         return np.ascontiguousarray(self.vectors[rows])
 
     def are_numbered(self) -> bool:
-        """True where the ids are 0, 1, 2 and so on in order."""
+        """True if the ids are 0, 1, 2 and so on in order."""
         if self.ids is None:
             return True
         ids = self.ids if self.kept is None else self.ids[self.kept]
@@ -110,7 +110,7 @@ def build_index(
     Raises
     ------
     OSError, WriteError
-        Where the file cannot be written, or FAISS cannot build the index.
+        If the file cannot be written, or FAISS cannot build the index.
     """
     if isinstance(settings.index, FlatKind) or (carried and not carried.is_trained()):
         carried = None
@@ -133,7 +133,7 @@ def build_index(
 
 
 def empty_flat(settings: IndexSettings, dimension: int, metric: Metric) -> FaissIndex | None:
-    """Return the empty index where it is Flat, whose file can be written as vectors come."""
+    """Return the empty index if it is Flat, whose file can be written as vectors come."""
     if not isinstance(settings.index, FlatKind):
         return None
     index = settings.index.make(dimension, metric)
@@ -253,7 +253,7 @@ def can_carry(kind: IndexKind) -> bool:
 class Carried:
     """An index in training and codes, for one that replaces it.
 
-    Encoding a vector that was decoded may give another code, or put it into another list: where
+    Encoding a vector that was decoded may give another code, or put it into another list: if
     codes can be copied, they are.
 
     Parameters
@@ -261,7 +261,7 @@ class Carried:
     path
         The index file.
     origins
-        ``(n,)`` int64: for each point of the new index its row in the old one, -1 where it has a
+        ``(n,)`` int64: for each point of the new index its row in the old one, -1 if it has a
         new vector.
     """
 
@@ -274,7 +274,7 @@ class Carried:
         self._names: list[Int64s] = []
 
     def is_trained(self) -> bool:
-        """True where there is a training to take over."""
+        """True if there is a training to take over."""
         return bool(self._rows.count)
 
     def emptied(self) -> FaissIndex:

@@ -187,12 +187,12 @@ def rows_of(index: FaissIndex, owner: FaissIndex | None = None) -> Rows:
     Parameters
     ----------
     owner
-        What keeps the memory of ``index``, where it is a part of another one.
+        What keeps the memory of ``index``, if it is a part of another one.
 
     Raises
     ------
     RuntimeError
-        Where its parts do not agree.
+        If its parts do not agree.
     """
     owner = index if owner is None else owner
     if isinstance(index, faiss.IndexIDMap):

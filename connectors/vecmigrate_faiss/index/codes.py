@@ -77,7 +77,7 @@ class PqCodes(_Codes):
     Parameters
     ----------
     fast_scan
-        True where codes lie in blocks for FAISS's SIMD search.
+        True if codes lie in blocks for FAISS's SIMD search.
     search_type, polysemous_ht
         How a plain index searches.
     """
@@ -145,7 +145,7 @@ class ResidualCodes(_Codes):
         return _ROWS_PER_CENTROID << max(self.nbits)
 
     def scaled(self, dimension: int) -> Self:
-        """Keep the codebooks of a part, and the components per part where there are several."""
+        """Keep the codebooks of a part, and the components per part if there are several."""
         splits = 1 if self.splits == 1 else nearest_divisor(dimension, dimension / self.width)
         nbits = self.nbits[: len(self.nbits) // self.splits] * splits
         return self.model_copy(
@@ -198,7 +198,7 @@ def codes_of(index: FaissIndex) -> SqCodes | PqCodes | ResidualCodes | TwoLevelC
     Raises
     ------
     UnknownKindError
-        Where such codes cannot be made anew.
+        If such codes cannot be made anew.
     """
     if isinstance(index, faiss.Index2Layer):
         return TwoLevelCodes(nlist=index.q1.nlist, m=index.pq.M, width=index.pq.dsub)
@@ -244,7 +244,7 @@ def _residual_codes(index: FaissIndex) -> ResidualCodes:
     splits = quantizer.nsplits if hasattr(index, "prq") else 1
     norm = _NORMS.get(quantizer.search_type)
     if index.metric_type == faiss.METRIC_INNER_PRODUCT and norm == "_Nnone":
-        # What FAISS takes where nothing is said.
+        # What FAISS takes if nothing is said.
         norm = ""
     if norm is None:
         raise UnknownKindError(f"has the additive search type {quantizer.search_type}")

@@ -68,7 +68,7 @@ def settings_of(index: FaissIndex) -> IndexSettings:
     Raises
     ------
     UnknownKindError
-        Where it is of a kind that cannot be read or made anew.
+        If it is of a kind that cannot be read or made anew.
     """
     id_map = _ID_MAPS.get(type(index).__name__)
     inner = faiss.downcast_index(index.index) if id_map else index
@@ -158,7 +158,7 @@ class IndexSettings(BaseModel):
         Raises
         ------
         MismatchError
-            Where the settings are not of this connector, or FAISS has no such index.
+            If the settings are not of this connector, or FAISS has no such index.
         """
         if spec.store != "faiss" or not spec.settings:
             return cls(index=FlatKind(), id_map="IDMap2")
@@ -185,7 +185,7 @@ class IndexSettings(BaseModel):
         Raises
         ------
         UsageError
-            Where FAISS has no such index for the dimension and metric, or it cannot be read back.
+            If FAISS has no such index for the dimension and metric, or it cannot be read back.
         """
         remedy = f"Write it as faiss.index_factory takes it. {READABLE}."
         try:

@@ -38,7 +38,7 @@ def open_layout(path: Path) -> Layout:
     Raises
     ------
     InputError
-        Where it is not there, not a whole FAISS index, or of a kind or metric that cannot be read.
+        If it is not there, not a whole FAISS index, or of a kind or metric that cannot be read.
     """
     index = read_index(path)
     with reading(path):

@@ -24,7 +24,7 @@ class Rows(ABC):
     """The points of an index by row, 0 to ``count`` - 1."""
 
     numbered: bool = False
-    """True where ids are the row numbers."""
+    """True if ids are the row numbers."""
 
     def __init__(self, count: int, dimension: int) -> None:
         self.count = count
@@ -36,7 +36,7 @@ class Rows(ABC):
 
     @abstractmethod
     def vectors(self, start: int, stop: int) -> Vectors:
-        """Return ``(stop - start, d)`` float32, a read-only view of the index where it can be."""
+        """Return ``(stop - start, d)`` float32, a read-only view of the index if it can be."""
 
     @abstractmethod
     def soon(self, start: int, stop: int) -> None:
@@ -56,12 +56,12 @@ class Rows(ABC):
         Raises
         ------
         NotImplementedError
-            Where ``copies_codes`` of the kind says no.
+            If ``copies_codes`` of the kind says no.
         """
         raise NotImplementedError
 
     def last_stored_id(self) -> int | None:
-        """Return the id whose eight bytes end the file; None where it ends with something else."""
+        """Return the id whose eight bytes end the file; None if it ends with something else."""
         return None
 
 
@@ -244,7 +244,7 @@ def view(pointer: Callable[[], Any], count: int, owner: FaissIndex) -> NDArray[A
 
 
 def aligned(part: NDArray[Any]) -> NDArray[Any]:
-    """Return ``part``, or a copy where the file's header put it off a four-byte boundary.
+    """Return ``part``, or a copy if the file's header put it off a four-byte boundary.
 
     NumPy would make that copy in every operation, and other libraries do not look.
     """
@@ -261,7 +261,7 @@ def will_need(part: NDArray[Any]) -> None:
     """Have the system read a part of a mapped file, without waiting for it.
 
     FAISS maps files for random access: without this, a disk is asked for each page by itself, which
-    is ten times slower. Of no effect where memory is no file's, or where a system cannot do it.
+    is ten times slower. Of no effect if memory is no file's, or if a system cannot do it.
     """
     if _advise is None or not part.nbytes:
         return

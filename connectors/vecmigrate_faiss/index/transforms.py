@@ -34,7 +34,7 @@ class _Transform(BaseModel, ABC):
 
     @property
     def lossy(self) -> bool:
-        """True where vectors come back changed."""
+        """True if vectors come back changed."""
         return self.d_out < self.d_in
 
 
@@ -92,7 +92,7 @@ class Opq(_Transform):
 
     def make(self) -> FaissIndex:
         matrix = faiss.OPQMatrix(self.d_in, self.m, self.d_out)
-        # The one that it would make itself, but for its warnings where there are few vectors.
+        # The one that it would make itself, but for its warnings if there are few vectors.
         quantizer = faiss.ProductQuantizer(self.d_out, self.m, 8)
         quantizer.cp.min_points_per_centroid = 1
         matrix.pq = quantizer
@@ -136,7 +136,7 @@ def transform_of(
     Raises
     ------
     UnknownKindError
-        Where it cannot be trained anew.
+        If it cannot be trained anew.
     """
     found = faiss.downcast_VectorTransform(transform)
     d_in, d_out = found.d_in, found.d_out

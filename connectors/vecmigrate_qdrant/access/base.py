@@ -59,9 +59,9 @@ class Access(ABC):
         Raises
         ------
         InputError, WriteError
-            Where Qdrant refuses it; which of the two was said on opening.
+            If Qdrant refuses it; which of the two was said on opening.
         UnreachableError
-            Where a server does not answer, even after retries.
+            If a server does not answer, even after retries.
         """
 
     def run_once(self, request: Callable[[QdrantBase], T]) -> T:

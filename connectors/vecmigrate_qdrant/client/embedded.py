@@ -70,7 +70,7 @@ class EmbeddedAccess(Access):
     Raises
     ------
     InputError, WriteError
-        Where the directory is no Qdrant storage, cannot be used, or another client holds it.
+        If the directory is no Qdrant storage, cannot be used, or another client holds it.
     """
 
     embedded = True

@@ -185,7 +185,7 @@ class ClientPoints(Points):
             )
         # By columns each point would need each vector.
         return [
-            # Checked where it was read; doing so again for each number takes most of the time.
+            # Checked if it was read; doing so again for each number takes most of the time.
             models.PointStruct.model_construct(
                 id=point_id, vector=named, payload=None if payloads is None else payloads[row]
             )

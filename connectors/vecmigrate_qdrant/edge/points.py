@@ -52,7 +52,7 @@ class Place:
 
     Attributes
     ----------
-    where
+    if
         The collection, for messages.
     refusal
         What a request that the engine refuses is raised as.

@@ -1,4 +1,4 @@
-"""Qdrant on a server: gRPC where it is offered, REST elsewhere, retries for passing faults."""
+"""Qdrant on a server: gRPC if it is offered, REST elsewhere, retries for passing faults."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ServerAccess(Access):
     Raises
     ------
     UsageError
-        Where the environment variable that is to hold the API key is not set.
+        If the environment variable that is to hold the API key is not set.
     """
 
     embedded = False
@@ -150,7 +150,7 @@ def _client(location: ServerLocation, grpc_port: int | None, key: str | None) ->
             prefix=location.prefix or None,
             api_key=key,
             timeout=location.timeout,
-            # It warns from a thread of its own, even where the server is merely down.
+            # It warns from a thread of its own, even if the server is merely down.
             check_compatibility=False,
             # Reading the certificates of all authorities is most of what opening takes, and
             # plain HTTP has no use for them.
@@ -164,7 +164,7 @@ def api_key(location: ServerLocation) -> str | None:
     Raises
     ------
     UsageError
-        Where the URI names a variable that is not set.
+        If the URI names a variable that is not set.
     """
     if location.api_key_env is not None:
         key = os.environ.get(location.api_key_env)
@@ -192,7 +192,7 @@ def key_hint(location: ServerLocation) -> str:
             "or name another one by ?api_key_env=NAME."
         )
     return (
-        f"Over plain HTTP a key is sent only where the URI names its environment variable: set "
+        f"Over plain HTTP a key is sent only if the URI names its environment variable: set "
         f"{DEFAULT_KEY_VARIABLE} and add ?api_key_env={DEFAULT_KEY_VARIABLE}, or use qdrant+https."
     )
 

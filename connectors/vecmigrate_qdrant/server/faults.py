@@ -88,7 +88,7 @@ DENIED_GRPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIE
 
 
 def is_passing(error: BaseException) -> bool:
-    """True where the same request may succeed later."""
+    """True if the same request may succeed later."""
     if is_tls_fault(error) or limit_behind(reason(error)) is not None:
         return False
     if isinstance(error, ResponseHandlingException):
@@ -108,7 +108,7 @@ def _passes(error: Exception) -> bool:
 
 
 def is_rate_limit(error: BaseException) -> bool:
-    """True where a server that answers asks to be asked again later.
+    """True if a server that answers asks to be asked again later.
 
     A busy proxy that does not say when is a fault that passes, or does not.
     """
@@ -119,12 +119,12 @@ def is_rate_limit(error: BaseException) -> bool:
 
 
 def is_tls_fault(error: BaseException) -> bool:
-    """True where no secure connection can be made, however often it is tried."""
+    """True if no secure connection can be made, however often it is tried."""
     return is_certificate_fault(error) or _speaks_no_tls(error)
 
 
 def is_certificate_fault(error: BaseException) -> bool:
-    """True where one side does not accept the other's certificate."""
+    """True if one side does not accept the other's certificate."""
     return any(text in _said_of_connecting(error) for text in _CERTIFICATE_TEXTS)
 
 
@@ -145,7 +145,7 @@ def _said_of_connecting(error: BaseException) -> str:
 
 
 def asked_pause(error: BaseException | None) -> float:
-    """Seconds that the server asked to wait before the next try; 0 where it did not say."""
+    """Seconds that the server asked to wait before the next try; 0 if it did not say."""
     if isinstance(error, ResourceExhaustedResponse):
         return float(error.retry_after_s)
     if isinstance(error, UnexpectedResponse):
@@ -184,7 +184,7 @@ def explain(error: Exception, server: str, key_hint: str, refusal: Refusal) -> V
 
 
 def _is_foreign(error: Exception) -> bool:
-    """True where the answer is none that Qdrant gives, as a page of a web server.
+    """True if the answer is none that Qdrant gives, as a page of a web server.
 
     What a proxy refuses for its content, as too large, is Qdrant's all the same.
     """
@@ -214,7 +214,7 @@ def _explain_tls(error: Exception, server: str) -> UnreachableError:
 
 
 def _is_for_its_content(error: Exception) -> bool:
-    """True where other points in the request's place may be taken."""
+    """True if other points in the request's place may be taken."""
     if isinstance(error, UnexpectedResponse):
         return error.status_code in _FOR_CONTENT_HTTP
     if isinstance(error, grpc.RpcError):

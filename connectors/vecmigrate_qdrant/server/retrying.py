@@ -240,7 +240,7 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """True where the server is to be left alone."""
+        """True if the server is to be left alone."""
         return self._left <= 0
 
     def succeeded(self) -> None:

@@ -1,7 +1,7 @@
 """Qdrant's gRPC messages in which a vector, and a field of a payload, is one piece of bytes.
 
 They are the same on the wire: numbers that are packed, and an entry of a map, are bytes with a
-length. Protobuf then copies them whole, where it would make an object of each number and value.
+length. Protobuf then copies them whole, if it would make an object of each number and value.
 """
 
 from __future__ import annotations
