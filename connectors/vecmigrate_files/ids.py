@@ -14,7 +14,7 @@ from vecmigrate.connector import IdArray, PointId, arrow
 
 
 def last_rows(ids: Any) -> NDArray[np.bool_] | None:
-    """Return a mask of each id's last row; None where no id comes twice.
+    """Return a mask of each id's last row; None if no id comes twice.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class IdColumn:
         return arrow.ids_of(self._ids.slice(start, length))
 
     def first_repeated(self) -> tuple[PointId, int, int] | None:
-        """Return an id that comes twice, and two of its rows; None where none does."""
+        """Return an id that comes twice, and two of its rows; None if none does."""
         mask = last_rows(self._ids)
         if mask is None:
             return None
@@ -60,7 +60,7 @@ class IdColumn:
         return found, first, int(rows[1])
 
     def rows(self, wanted: Sequence[PointId]) -> NDArray[np.int64]:
-        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
+        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 if it is not there."""
         type_ = self._ids.type
         top = 2**63 if type_ == pa.int64() else 2**64
         possible = {
@@ -99,7 +99,7 @@ class RowNumbers:
         """There is none."""
 
     def rows(self, wanted: Sequence[PointId]) -> NDArray[np.int64]:
-        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
+        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 if it is not there."""
         there = (i if isinstance(i, int) and 0 <= i < self._count else -1 for i in wanted)
         return np.fromiter(there, np.int64, len(wanted))
 

@@ -50,7 +50,7 @@ def parquet_paths(what: object, path: Path) -> list[Path]:
     Raises
     ------
     InputError
-        Where there is none.
+        If there is none.
     """
     if path.is_file():
         return [path]
@@ -78,7 +78,7 @@ def parquet_paths(what: object, path: Path) -> list[Path]:
 def partitions_of(root: Path, paths: Sequence[Path]) -> list[Partition]:
     """Return what the ``name=value`` folders below ``root`` say of each file.
 
-    A field is an integer where its values are integers in all files, else text.
+    A field is an integer if its values are integers in all files, else text.
     """
     texts: list[dict[str, str]] = []
     for path in paths:
@@ -93,7 +93,7 @@ def partitions_of(root: Path, paths: Sequence[Path]) -> list[Partition]:
 
 
 def _is_integer(text: str) -> bool:
-    """True where nothing is lost; ``007`` is a text, and so is what int64 cannot hold."""
+    """True if nothing is lost; ``007`` is a text, and so is what int64 cannot hold."""
     return len(text) < 19 and text.lstrip("-").isdecimal() and str(int(text)) == text
 
 

@@ -1,4 +1,4 @@
-"""Rows on the disk in the order of writing, to be cut off where a checkpoint was."""
+"""Rows on the disk in the order of writing, to be cut off if a checkpoint was."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Spool:
         Raises
         ------
         MismatchError
-            Where there are not as many.
+            If there are not as many.
         """
         if not path.exists() or path.stat().st_size < size:
             raise MismatchError(
@@ -89,7 +89,7 @@ class Checkpoint(BaseModel):
     parts
         Files that are whole.
     rows, size
-        Rows, and bytes, of the spool of those that are in none yet; no bytes where there is none.
+        Rows, and bytes, of the spool of those that are in none yet; no bytes if there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,7 +105,7 @@ class Checkpoint(BaseModel):
         Raises
         ------
         MismatchError
-            Where it is none.
+            If it is none.
         """
         try:
             return cls.model_validate_json(token)

@@ -39,7 +39,7 @@ def columns_of(place: Place, schema: Any, mark: Mark | None) -> Columns:
     Raises
     ------
     InputError
-        Where there is none, several could be meant, or one has a type that cannot be.
+        If there is none, several could be meant, or one has a type that cannot be.
     """
     id_name = place.option("id") or (mark.id if mark else "id")
     vector = place.option("vector") or (
@@ -99,7 +99,7 @@ def parts(ids: list[PointId]) -> Iterator[list[PointId]]:
 
 
 def first_duplicate(column: Any) -> PointId | None:
-    """Return an id that two rows have; None where there is none."""
+    """Return an id that two rows have; None if there is none."""
     if pc.count_distinct(column).as_py() == len(column) - column.null_count:
         return None
     counted = pc.value_counts(column)

@@ -24,7 +24,7 @@ def load(module: str = "lancedb") -> Any:
     Raises
     ------
     MissingDependencyError
-        Where it is not installed.
+        If it is not installed.
     """
     # Else Lance asks, on stderr, whether its statistics are to hold an index's centroids.
     os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")

@@ -37,9 +37,9 @@ class VectorIndex(BaseModel):
     type
         In LanceDB's words, as ``IVF_PQ``.
     m, ef_construction
-        Of the HNSW graphs, where there are any.
+        Of the HNSW graphs, if there are any.
     num_sub_vectors, num_bits
-        Of the code, where vectors are coded.
+        Of the code, if vectors are coded.
     dimension
         Of the vectors that ``num_sub_vectors`` was chosen for.
     """
@@ -65,7 +65,7 @@ def find_index(table: Any, column: str) -> Any | None:
 
 
 def read_index(table: Any, column: str, dimension: int) -> tuple[VectorIndex, str] | None:
-    """Return the index on a column and its distance; None where it has none."""
+    """Return the index on a column and its distance; None if it has none."""
     entry = find_index(table, column)
     if entry is None:
         return None
@@ -106,7 +106,7 @@ def index_for(place: Place, alike: VectorIndex | None) -> VectorIndex | None:
     Raises
     ------
     UsageError
-        Where LanceDB has no such index.
+        If LanceDB has no such index.
     """
     asked = place.option("index")
     if asked is None:
@@ -127,7 +127,7 @@ def make_index(table: Any, column: str, index: VectorIndex, distance: str, place
     Raises
     ------
     MismatchError
-        Where LanceDB cannot make it of these vectors.
+        If LanceDB cannot make it of these vectors.
     """
     dimension = table.schema.field(column).type.list_size
     given = index.model_dump(exclude={"type", "dimension"}, exclude_none=True)

@@ -115,7 +115,7 @@ class LanceSink(StagedSink):
         )
 
     def _writer(self, batch: VectorBatch) -> RowWriter:
-        """Make the table, where it is not there yet, for points like these."""
+        """Make the table, if it is not there yet, for points like these."""
         if self._rows is None:
             mark = self._mark()
             taken = {mark.id, mark.vector, mark.rest}
@@ -169,7 +169,7 @@ def compact(table: Any) -> None:
 
 
 def go_back(table: Any, checkpoint: str) -> bool:
-    """Make an older version of a table the latest one; False where it has never been.
+    """Make an older version of a table the latest one; False if it has never been.
 
     A version that :func:`compact` has deleted was followed by one with all of its points, which
     stays as it is: what is written again supersedes what is there.

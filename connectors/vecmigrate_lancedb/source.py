@@ -44,7 +44,7 @@ from vecmigrate_lancedb.index import read_index
 from vecmigrate_lancedb.marks import Mark, mark_of
 from vecmigrate_lancedb.place import Place
 
-_PROBES = 20  # LanceDB's, where a reader asks for no other
+_PROBES = 20  # LanceDB's, if a reader asks for no other
 
 
 class LanceSource(RowSource):
@@ -183,7 +183,7 @@ def open_pinned(place: Place) -> Any:
     Raises
     ------
     InputError
-        Where it is not there, or is unfinished.
+        If it is not there, or is unfinished.
     """
     place.refuse_unfinished()
     if not place.path.is_dir():
@@ -226,9 +226,9 @@ def describe_table(
     Raises
     ------
     InputError
-        Where its index is by a distance that no collection of vecmigrate has.
+        If its index is by a distance that no collection of vecmigrate has.
     UsageError
-        Where the URI names another metric than the index has.
+        If the URI names another metric than the index has.
     """
     head = table.search().select([columns.id, *payloads.columns]).limit(_SAMPLE).to_arrow()
     sample = payloads.read(head)

@@ -30,7 +30,7 @@ class LanceUpdater(Updater):
     Raises
     ------
     MismatchError
-        Where vecmigrate did not write the table, or an update would empty a column.
+        If vecmigrate did not write the table, or an update would empty a column.
     """
 
     def __init__(self, place: Place, provenance: Provenance) -> None:

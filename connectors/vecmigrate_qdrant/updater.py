@@ -109,7 +109,7 @@ class QdrantUpdater(MarkedUpdater):
     InputError
         If the collection is not there.
     MismatchError
-        If it is unfinished or not vecmigrate's; on an upsert, where it has other vectors, which
+        If it is unfinished or not vecmigrate's; on an upsert, if it has other vectors, which
         points without them would lose.
     WriteError, UnreachableError
         If Qdrant refuses or is not to be reached.

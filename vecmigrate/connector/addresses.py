@@ -11,7 +11,7 @@ from vecmigrate.connector.uri import VECTOR, StoreURI, parse_uri
 def followed_uri(collection: str) -> str:
     """Return a URI that leads to the same collection from any directory, options kept.
 
-    Where it is a name that readers open, it is followed to what they get now. Of a store whose
+    If it is a name that readers open, it is followed to what they get now. Of a store whose
     connector tells none it is the URI as it is.
     """
     switcher, uri = find_switcher(collection), parse_uri(collection)

@@ -10,7 +10,7 @@ read from:
 booleans, integers, text    as they are
 floats                      as they are: NaN and the infinities are floats of a payload, too
 dates, times, timestamps    text as :meth:`datetime.datetime.isoformat` has it: ``T`` before the
-                            time, no fraction where it is zero, else six digits (nine where six
+                            time, no fraction if it is zero, else six digits (nine if six
                             lose some), the zone as ``+01:00``, UTC as ``+00:00``
 decimals, UUIDs             text
 dictionaries                their values

@@ -80,7 +80,7 @@ STRANGE: dict[str, dict[str, Any]] = {
 
 
 class ConnectorConformance:
-    """Subclass it, name the class ``Test…``, and say where a collection can be made."""
+    """Subclass it, name the class ``Test…``, and say if a collection can be made."""
 
     id_kinds: tuple[str, ...] = ("integer", "uuid")
     """Kinds of ids that the store keeps."""
@@ -483,7 +483,7 @@ class ConnectorConformance:
     def test_a_collection_has_one_name_from_any_directory(
         self, tmp_path: Path, uri: str, batch: VectorBatch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By it jobs, locks and records are found again; where locations are paths."""
+        """By it jobs, locks and records are found again; if locations are paths."""
         self._write(uri, batch)
         name, key = collection_of(uri), canonical_uri(uri)
         assert collection_of(name) == name

@@ -15,7 +15,7 @@ from vecmigrate.points.collection import Provenance, TargetSpec
 
 @runtime_checkable
 class ResumableConnector(Protocol):
-    """What a connector offers beyond :class:`Connector` where its sinks can be continued."""
+    """What a connector offers beyond :class:`Connector` if its sinks can be continued."""
 
     def resume_sink(self, uri: StoreURI, spec: TargetSpec, token: str) -> Sink:
         """Continue the collection that a sink left behind, as of its checkpoint ``token``.
@@ -26,11 +26,11 @@ class ResumableConnector(Protocol):
         Raises
         ------
         TargetExistsError
-            Where the target is there, finished, or is another run's.
+            If the target is there, finished, or is another run's.
         LockedError
             If another run writes it now.
         MismatchError
-            Where nothing of that checkpoint is left.
+            If nothing of that checkpoint is left.
         UsageError, UnreachableError, WriteError
         """
         ...
@@ -38,7 +38,7 @@ class ResumableConnector(Protocol):
 
 @runtime_checkable
 class UpdatableConnector(Protocol):
-    """What a connector offers beyond :class:`Connector` where finished collections can change."""
+    """What a connector offers beyond :class:`Connector` if finished collections can change."""
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
         """Open a finished collection that vecmigrate wrote, to change points of it.
@@ -54,9 +54,9 @@ class UpdatableConnector(Protocol):
         Raises
         ------
         InputError
-            Where the collection is not there.
+            If the collection is not there.
         MismatchError
-            Where it is unfinished, or cannot be changed without losing something.
+            If it is unfinished, or cannot be changed without losing something.
         UsageError, UnreachableError, WriteError
         """
         ...
@@ -97,11 +97,11 @@ class Connector(Protocol):
         Raises
         ------
         UsageError
-            Where the URI is not understood.
+            If the URI is not understood.
         InputError
-            Where the collection is not there or cannot be read.
+            If the collection is not there or cannot be read.
         UnreachableError
-            Where its server does not answer.
+            If its server does not answer.
         """
         ...
 
@@ -121,7 +121,7 @@ class Connector(Protocol):
         Raises
         ------
         TargetExistsError
-            Where the target is there: finished, or (without ``restart``) unfinished.
+            If the target is there: finished, or (without ``restart``) unfinished.
         LockedError
             If another run writes it now, ``restart`` or not.
         UsageError, MismatchError, UnreachableError, WriteError

@@ -35,7 +35,7 @@ def load_plugin(group: str, name: str) -> Any:
     Raises
     ------
     UsageError
-        Where nothing is, naming what is.
+        If nothing is, naming what is.
     """
     found = list(entry_points(group=group, name=name))
     if not found:
@@ -65,7 +65,7 @@ def resume_sink(uri: str, spec: TargetSpec, token: str) -> Sink:
     Raises
     ------
     MismatchError
-        Where the store's connector cannot.
+        If the store's connector cannot.
     """
     parsed = parse_uri(uri)
     connector = load_plugin(CONNECTORS, parsed.scheme)
@@ -83,7 +83,7 @@ def open_updater(uri: str, provenance: Provenance) -> Updater:
     Raises
     ------
     UsageError
-        Where the store's connector cannot change a finished collection.
+        If the store's connector cannot change a finished collection.
     """
     parsed = parse_uri(uri)
     connector = load_plugin(CONNECTORS, parsed.scheme)
@@ -103,7 +103,7 @@ def origin(uri: str) -> str | None:
 
 
 def find_switcher(uri: str) -> Switcher | None:
-    """Return what moves readers of the store that ``uri`` is of; None where nothing does."""
+    """Return what moves readers of the store that ``uri`` is of; None if nothing does."""
     parsed = parse_uri(uri)
     connector = load_plugin(CONNECTORS, parsed.scheme)
     if not hasattr(connector, "switcher"):
@@ -117,7 +117,7 @@ def require_switcher(uri: str) -> Switcher:
     Raises
     ------
     UsageError
-        Where its connector offers nothing.
+        If its connector offers nothing.
     """
     switcher = find_switcher(uri)
     if switcher is None:

@@ -21,7 +21,7 @@ class Sink(ABC):
     Attributes
     ----------
     whole_points
-        True where it writes a batch's extras, and points of several vectors. Any other one gets
+        True if it writes a batch's extras, and points of several vectors. Any other one gets
         points of one vector each.
     absent
         What a point without a vector is to it.
@@ -34,7 +34,7 @@ class Sink(ABC):
         True if it writes to points that are the source's own: what becomes of them meanwhile is
         nobody's error, and for the next sync.
     concurrent
-        True where several processes may write at once, each through a sink that
+        True if several processes may write at once, each through a sink that
         :meth:`ResumableConnector.resume_sink` makes of what :meth:`share` returned and that it
         suspends at its end.
     """
@@ -53,12 +53,12 @@ class Sink(ABC):
         Raises
         ------
         MismatchError
-            Where the vectors' dimension is not the collection's, or the store cannot hold an id.
+            If the vectors' dimension is not the collection's, or the store cannot hold an id.
         RefusedError
-            Where the store refuses some of the points for what they hold; the same points in
+            If the store refuses some of the points for what they hold; the same points in
             smaller batches then show which.
         WriteError, UnreachableError
-            Where the disk is full or the server refuses or is gone.
+            If the disk is full or the server refuses or is gone.
         """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Sink(ABC):
     def checkpoint(self) -> str | None:
         """Make all that was written durable and return a token to continue from.
 
-        :meth:`ResumableConnector.resume_sink` takes it, in this process or a later one, also where
+        :meth:`ResumableConnector.resume_sink` takes it, in this process or a later one, also if
         more was written after it. None from a sink that cannot be continued.
         """
         return None
@@ -119,7 +119,7 @@ class BegunSink(Sink):
 
 
 def check_dimension(batch: VectorBatch, dimension: int, where: object) -> None:
-    """Raise :class:`MismatchError` where vectors are not of the target's dimension."""
+    """Raise :class:`MismatchError` if vectors are not of the target's dimension."""
     if batch.vectors.shape[1] != dimension:
         raise MismatchError(
             f"vectors of {batch.vectors.shape[1]} dimensions for {where}, which has {dimension}",

@@ -52,15 +52,15 @@ class Source(ABC):
         Raises
         ------
         InputError
-            Where stored data cannot be read.
+            If stored data cannot be read.
         UsageError
-            Where the cursor is not one of this source's, or points have several vectors each.
+            If the cursor is not one of this source's, or points have several vectors each.
         """
 
     def whole_batches(self, batch_size: int, *, cursor: str | None = None) -> Iterator[VectorBatch]:
         """Yield all points with all that the store keeps of them, as a copy is to have it.
 
-        As :meth:`batches` with payloads; override where the store keeps extras of a point, or
+        As :meth:`batches` with payloads; override if the store keeps extras of a point, or
         points with several vectors or none (which :meth:`batches` passes over).
         """
         return self.batches(batch_size, cursor=cursor)
@@ -80,7 +80,7 @@ class Source(ABC):
         """Release files and connections; may be called again."""
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
-        """Yield all ids. Override where ids can be read without the vectors."""
+        """Yield all ids. Override if ids can be read without the vectors."""
         return self.ids_with_vector(batch_size)
 
     def ids_with_vector(self, batch_size: int) -> Iterator[IdArray]:
@@ -94,7 +94,7 @@ class Source(ABC):
         """Yield the points whose payload field is not before a value, as a copy is to have them.
 
         Others may come too. None if the store cannot tell without reading all of its points, or
-        for some of them not at all; override where it has indexes of payload fields.
+        for some of them not at all; override if it has indexes of payload fields.
 
         Parameters
         ----------
@@ -108,18 +108,18 @@ class Source(ABC):
         """Return a text that changes when the collection does, as far as can be told cheaply.
 
         By default of the description without the URI and the notes, which depend on how it is
-        reached, so that a changed count is noticed. Override where the store tells more, as a
+        reached, so that a changed count is noticed. Override if the store tells more, as a
         file's size and time.
         """
         return self.describe().fingerprint()
 
     def texts(self, ids: Sequence[PointId] | IdArray) -> list[str | None]:
-        """Return the embedded text of each id, None where a point has none.
+        """Return the embedded text of each id, None if a point has none.
 
         Raises
         ------
         InputError
-            Where no payload field is known to hold the text.
+            If no payload field is known to hold the text.
         """
         description = self.describe()
         field = description.text_field
@@ -133,7 +133,7 @@ class Source(ABC):
     def search(self, queries: Vectors, k: int) -> list[IdArray] | None:
         """Return each query's nearest points as the store's own index finds them, best first.
 
-        Override where the store searches, so that what its index loses can be measured; None says
+        Override if the store searches, so that what its index loses can be measured; None says
         that it does not. The search is a reader's: with the parameters that the collection has.
 
         Parameters
@@ -170,21 +170,21 @@ class Source(ABC):
     def rounding(self) -> float:
         """Tell how far a stored vector may lie from what was written, relative to its length.
 
-        0 where the store keeps float32; override where it keeps less.
+        0 if the store keeps float32; override if it keeps less.
         """
         return 0.0
 
     def payload_ulps(self) -> int:
         """Tell how many units in the last place a payload's float may be off what was written.
 
-        0 where the store keeps doubles to the bit; override where it changes them.
+        0 if the store keeps doubles to the bit; override if it changes them.
         """
         return 0
 
     def as_stored(self, vectors: Vectors) -> Vectors:
         """Return ``(n, d)`` vectors as they would come back if they were written here.
 
-        Themselves where the store keeps float32; override where it encodes them, so that what its
+        Themselves if the store keeps float32; override if it encodes them, so that what its
         own encoding loses is not taken for a wrong vector.
         """
         return vectors
@@ -228,7 +228,7 @@ class PartitionedSource(Source):
         Raises
         ------
         UsageError
-            Where only one process can have this collection open, or the cursor is not one of its.
+            If only one process can have this collection open, or the cursor is not one of its.
         """
 
     @abstractmethod
@@ -240,9 +240,9 @@ class PartitionedSource(Source):
         Raises
         ------
         UsageError
-            Where the token is not one of this source's.
+            If the token is not one of this source's.
         InputError
-            Where stored data cannot be read.
+            If stored data cannot be read.
         """
 
 

@@ -17,7 +17,7 @@ class Switcher(ABC):
 
     @abstractmethod
     def current(self, name: StoreURI) -> str | None:
-        """Return the URI of the collection that a reader of ``name`` gets; None where none is.
+        """Return the URI of the collection that a reader of ``name`` gets; None if none is.
 
         A collection's own URI leads to itself. The same collection has the same URI here, but for
         options, whichever name was asked about. Those are kept; if ``vector`` names a vector that
@@ -35,11 +35,11 @@ class Switcher(ABC):
         Raises
         ------
         UsageError
-            Where one of the URIs is not understood, or the two are not in one place.
+            If one of the URIs is not understood, or the two are not in one place.
         InputError
-            Where ``target`` is not a whole collection.
+            If ``target`` is not a whole collection.
         MismatchError
-            Where ``name`` cannot be moved in one step.
+            If ``name`` cannot be moved in one step.
 
         If ``target`` was added in place, ``name`` may be the collection itself.
         """
@@ -49,7 +49,7 @@ class Switcher(ABC):
         """Give what readers of ``name`` get a URI of its own, and return that; None for nothing.
 
         It holds after a switch, to go back by. Readers notice nothing. Done before :meth:`switch`
-        so that the way back is known before it is needed; a store where collections have names of
+        so that the way back is known before it is needed; a store if collections have names of
         their own has nothing to do but to return :meth:`current`.
 
         Raises
@@ -59,7 +59,7 @@ class Switcher(ABC):
 
     @abstractmethod
     def switch(self, name: StoreURI, target: StoreURI) -> None:
-        """Lead readers of ``name`` to ``target`` in one step; made where it is not there yet.
+        """Lead readers of ``name`` to ``target`` in one step; made if it is not there yet.
 
         A reader that opens ``name`` while this runs, or after it was killed, gets all of the old
         collection or all of the new one. What readers had before is kept.
@@ -69,7 +69,7 @@ class Switcher(ABC):
         UsageError, InputError, MismatchError
             As :meth:`check`.
         WriteError, UnreachableError
-            Where the store refuses; readers see what they saw.
+            If the store refuses; readers see what they saw.
         """
 
     @abstractmethod
@@ -83,9 +83,9 @@ class Switcher(ABC):
         Raises
         ------
         MismatchError
-            Where it is a name, or a name that the store knows of leads to it.
+            If it is a name, or a name that the store knows of leads to it.
         InputError
-            Where it is not there.
+            If it is not there.
         WriteError, UnreachableError
         """
 

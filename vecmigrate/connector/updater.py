@@ -24,7 +24,7 @@ class Updater(ABC):
         Raises
         ------
         MismatchError
-            Where the vectors' dimension is not the collection's, or the store cannot hold an id.
+            If the vectors' dimension is not the collection's, or the store cannot hold an id.
         WriteError, UnreachableError
         """
 
@@ -33,7 +33,7 @@ class Updater(ABC):
         """Delete points; ids that are not there are passed over."""
 
     def flush(self) -> bool:
-        """Make what was given so far durable and visible, where the store can before the end.
+        """Make what was given so far durable and visible, if the store can before the end.
 
         False says that readers get it at :meth:`finish` alone, all at once.
         """

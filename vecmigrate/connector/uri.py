@@ -79,7 +79,7 @@ class StoreURI:
         return parse_uri(f"{place}?{query}" if query else place)
 
     def check_options(self, known: Iterable[str]) -> None:
-        """Raise :class:`UsageError` where an option is not among ``known``."""
+        """Raise :class:`UsageError` if an option is not among ``known``."""
         check_options(self.text, self.options, known)
 
 
@@ -89,7 +89,7 @@ def parse_options(text: str, query: str) -> dict[str, str]:
     Raises
     ------
     UsageError
-        Where an option is given twice.
+        If an option is given twice.
     """
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -100,7 +100,7 @@ def parse_options(text: str, query: str) -> dict[str, str]:
 
 
 def check_options(text: str, options: Iterable[str], known: Iterable[str]) -> None:
-    """Raise :class:`UsageError` where one of ``text``'s options is not among ``known``."""
+    """Raise :class:`UsageError` if one of ``text``'s options is not among ``known``."""
     for name in options:
         if name not in known:
             raise UsageError(
@@ -115,7 +115,7 @@ def parse_uri(text: str) -> StoreURI:
     Raises
     ------
     UsageError
-        Where there is no scheme or no location, an option is given twice, or the URI holds a
+        If there is no scheme or no location, an option is given twice, or the URI holds a
         password.
     """
     match = _SCHEME.fullmatch(text)

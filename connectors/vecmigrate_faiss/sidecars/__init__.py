@@ -24,9 +24,9 @@ def open_sidecar(uri: StoreURI, location: Location, companion: Companion | None)
     Raises
     ------
     UsageError
-        Where there are several and none is named, or an option does not fit.
+        If there are several and none is named, or an option does not fit.
     InputError
-        Where it cannot be read.
+        If it cannot be read.
     """
     path = _path_of(uri, location, companion)
     if path is None:

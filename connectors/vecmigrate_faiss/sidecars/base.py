@@ -35,7 +35,7 @@ class Sidecar(ABC):
     Attributes
     ----------
     numbered
-        True where the points' ids are no int64: the index then has numbers, and the sidecar says
+        True if the points' ids are no int64: the index then has numbers, and the sidecar says
         which number is which id.
     """
 
@@ -50,16 +50,16 @@ class Sidecar(ABC):
 
     @abstractmethod
     def lookup(self, faiss_ids: Int64s) -> Sequence[Record | None]:
-        """Return the record of each FAISS id, None where there is none.
+        """Return the record of each FAISS id, None if there is none.
 
         Raises
         ------
         InputError
-            Where the file is malformed or gives an id twice.
+            If the file is malformed or gives an id twice.
         """
 
     def lookup_originals(self, ids: Sequence[PointId]) -> Sequence[Record | None]:
-        """Return the record of each point id of a numbered sidecar, None where there is none."""
+        """Return the record of each point id of a numbered sidecar, None if there is none."""
         raise NotImplementedError(f"{self.path} is not numbered")
 
     @abstractmethod
@@ -67,7 +67,7 @@ class Sidecar(ABC):
         """Release the file."""
 
     def refuse_repeated(self, table: IdTable, key: str) -> None:
-        """Raise :class:`InputError` where ``table`` has an id twice."""
+        """Raise :class:`InputError` if ``table`` has an id twice."""
         if repeated := table.repeated():
             raise InputError(
                 f"{self.path} has more than one record where {key!r} is "
@@ -82,7 +82,7 @@ class NumberedRecords(Sidecar):
     Raises
     ------
     InputError
-        Where two vectors have the same id.
+        If two vectors have the same id.
     """
 
     numbered = True

@@ -1,7 +1,7 @@
 """JSONL sidecars: a user's flat records, or those that a sink wrote.
 
 A sink's file begins with the line ``{"vecmigrate": {"sidecar": 1, "numbered": false}}``. Each line
-after it is ``{"id": ..., "payload": {...}}``, or where the file is numbered ``{"faiss_id": ...,
+after it is ``{"id": ..., "payload": {...}}``, or if the file is numbered ``{"faiss_id": ...,
 "id": ..., "payload": {...}}``, so that no payload field can be taken for a key.
 """
 
@@ -38,9 +38,9 @@ class JsonlSidecar(Sidecar):
     Raises
     ------
     InputError
-        Where the file is not there or was written by a later version.
+        If the file is not there or was written by a later version.
     UsageError
-        Where ``key`` is given for a file that a sink wrote.
+        If ``key`` is given for a file that a sink wrote.
     """
 
     def __init__(self, path: Path, key: str | None) -> None:

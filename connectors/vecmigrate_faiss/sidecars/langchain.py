@@ -30,7 +30,7 @@ class LangChainDocstore(NumberedRecords):
     Raises
     ------
     InputError
-        Where the pickle needs any other class, or holds something else.
+        If the pickle needs any other class, or holds something else.
     """
 
     def __init__(self, path: Path) -> None:

@@ -18,13 +18,13 @@ from vecmigrate_faiss.sidecars.base import NumberedRecords, Record
 class LlamaIndexDocstore(NumberedRecords):
     """Nodes by the number of their vector; a payload is the node's text and its metadata.
 
-    A payload is ``{"text": ..., "metadata": {...}, "ref_doc_id": ...}``, the last where the node
+    A payload is ``{"text": ..., "metadata": {...}, "ref_doc_id": ...}``, the last if the node
     was cut from a document.
 
     Raises
     ------
     InputError
-        Where the stores are not there, not whole, or not of a FAISS index.
+        If the stores are not there, not whole, or not of a FAISS index.
     """
 
     def __init__(self, path: Path) -> None:

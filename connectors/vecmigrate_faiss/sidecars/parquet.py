@@ -26,7 +26,7 @@ _REWINDS_BEFORE_SPILL = 2
 
 
 class ParquetSidecar(Sidecar):
-    """A Parquet file, read forward; where asked for in another order, from a temporary copy.
+    """A Parquet file, read forward; if asked for in another order, from a temporary copy.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ParquetSidecar(Sidecar):
     Raises
     ------
     InputError
-        Where the file is not Parquet, has no such column, or one that has no form in JSON.
+        If the file is not Parquet, has no such column, or one that has no form in JSON.
     """
 
     def __init__(self, path: Path, key: str | None) -> None:
@@ -189,7 +189,7 @@ class SpilledRows(ParquetRows):
     Raises
     ------
     WriteError
-        Where the temporary directory has no room for them.
+        If the temporary directory has no room for them.
     """
 
     def __init__(self, rows: ForwardRows) -> None:

@@ -34,9 +34,9 @@ class SqliteSidecar(Sidecar):
     Raises
     ------
     InputError
-        Where the file cannot be read, or has no such column.
+        If the file cannot be read, or has no such column.
     UsageError
-        Where it has no such table, or several and none is named.
+        If it has no such table, or several and none is named.
     """
 
     def __init__(self, path: Path, key: str | None, table: str | None) -> None:

@@ -22,7 +22,7 @@ def open_vectors(what: object, path: Path) -> NDArray[Any]:
     Raises
     ------
     InputError
-        Where it is not there, or is none.
+        If it is not there, or is none.
     """
     array = _mapped(what, path)
     if array.ndim != 2 or not array.shape[1] or array.dtype.kind != "f":
@@ -39,7 +39,7 @@ def open_ids(what: object, path: Path, count: int) -> IdColumn:
     Raises
     ------
     InputError
-        Where there are more or fewer, or they are neither integers nor text.
+        If there are more or fewer, or they are neither integers nor text.
     """
     array = _mapped(what, path)
     if array.ndim != 1 or array.dtype.kind not in "iuUS":

@@ -29,7 +29,7 @@ class VectorFile:
     Raises
     ------
     MismatchError
-        Where there are not as many rows.
+        If there are not as many rows.
     """
 
     def __init__(self, path: Path, dimension: int, rows: int | None) -> None:

@@ -93,7 +93,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonLines(RowPayloads):
-    """Holds where each line begins, 8 bytes a line, once more than the first are asked for."""
+    """Holds if each line begins, 8 bytes a line, once more than the first are asked for."""
 
     def __init__(self, what: object, path: Path) -> None:
         if not path.is_file():

@@ -45,12 +45,12 @@ class NpyPlace:
         return [self.ids, self.payload, self.companion]
 
     def mark(self) -> NpyMark | None:
-        """Return what vecmigrate noted; None where another made the array.
+        """Return what vecmigrate noted; None if another made the array.
 
         Raises
         ------
         InputError
-            Where it cannot be read.
+            If it cannot be read.
         """
         if not self.companion.exists():
             return None
@@ -65,11 +65,11 @@ class NpyPlace:
             ) from error
 
     def found(self, option: str, noted: str | None) -> Path | None:
-        """Return a source's file: as the URI says, else as noted; None where it has none."""
+        """Return a source's file: as the URI says, else as noted; None if it has none."""
         return self._asked(option) or (self._beside(noted) if noted else None)
 
     def check_target(self) -> None:
-        """Raise :class:`UsageError` where the files of a target cannot have such names."""
+        """Raise :class:`UsageError` if the files of a target cannot have such names."""
         path = self.place.path
         if path.suffix != ".npy":
             raise UsageError(

@@ -37,7 +37,7 @@ _IDS_A_STEP = 1 << 16
 class NpySink(StagedSink):
     """Appends vectors to the array itself, and spools ids and payloads.
 
-    The ids get a file where they are not 0, 1, 2 and so on, the payloads where there are any. An
+    The ids get a file if they are not 0, 1, 2 and so on, the payloads if there are any. An
     id's earlier rows are taken out at :meth:`finish`.
     """
 
@@ -104,7 +104,7 @@ class NpySink(StagedSink):
         return self.staging.path / "vectors.npy"
 
     def _opened(self, batch: VectorBatch) -> tuple[Spool, VectorFile]:
-        """Begin the files, for ids like these, where a batch is the first."""
+        """Begin the files, for ids like these, if a batch is the first."""
         if self._spool is None or self._vectors is None:
             type_ = arrow.id_column(batch.ids, None, self._place.uri).type
             schema = pa.schema([("id", type_), ("payload", pa.string())])

@@ -24,7 +24,7 @@ class Columns:
     Attributes
     ----------
     id
-        None where the row numbers are the ids.
+        None if the row numbers are the ids.
     payload
         Arrow fields of all others, those by folders last.
     """
@@ -45,7 +45,7 @@ def columns_of(place: Place, files: Sequence[DataFile], mark: TableMark | None) 
     Raises
     ------
     InputError
-        Where there is none, several could be meant, a file lacks one, or one has a type that
+        If there is none, several could be meant, a file lacks one, or one has a type that
         cannot be.
     """
     schema = files[0].schema

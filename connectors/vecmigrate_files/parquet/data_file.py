@@ -91,7 +91,7 @@ def open_file(file: DataFile) -> Any:
     Raises
     ------
     InputError
-        Where another has taken its name.
+        If another has taken its name.
     """
     if stamp_of(file.path) != file.stamp:
         raise InputError(
@@ -108,7 +108,7 @@ def in_groups(
     Parameters
     ----------
     groups, columns
-        All where None.
+        All if None.
     """
     # One after another, since Arrow reads ahead all that it is asked for at once.
     for group in range(file.num_row_groups) if groups is None else groups:

@@ -33,7 +33,7 @@ class ParquetFiles:
     Raises
     ------
     InputError
-        Where there is none, or one is not Parquet.
+        If there is none, or one is not Parquet.
     """
 
     def __init__(self, what: object, path: Path) -> None:

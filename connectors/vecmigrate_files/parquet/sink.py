@@ -147,7 +147,7 @@ class ParquetSink(StagedSink):
         return f"part-{number:05}.parquet"
 
     def _opened(self, batch: VectorBatch) -> tuple[arrow.RowWriter, Spool]:
-        """Choose the columns and begin the spool, where a batch is the first."""
+        """Choose the columns and begin the spool, if a batch is the first."""
         if self._rows is None or self._spool is None:
             self._schema = target_schema(self._place, self._spec, self._settings, self._mark, batch)
             self._schema_file.write_bytes(memoryview(self._schema.serialize()))

@@ -126,7 +126,7 @@ class ParquetSource(RowSource):
 
     @property
     def keys(self) -> list[str]:
-        """The columns of ids, where there is one, and of vectors."""
+        """The columns of ids, if there is one, and of vectors."""
         return self._columns.keys
 
     @property
@@ -135,7 +135,7 @@ class ParquetSource(RowSource):
         return self._payloads.left_out
 
     def rows_of(self, ids: Sequence[PointId]) -> NDArray[np.int64]:
-        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 where it is not there."""
+        """Return ``(m,)`` int64 row of each of ``m`` ids, -1 if it is not there."""
         return self._id_column.rows(ids)
 
     def _all_columns(self, *, payloads: bool = True, vectors: bool = True) -> list[str]:
@@ -176,7 +176,7 @@ class ParquetSource(RowSource):
 
     @cached_property
     def _has_payloads(self) -> bool:
-        """False where no row could have one; making a dict a row takes as long as to read it."""
+        """False if no row could have one; making a dict a row takes as long as to read it."""
         return bool(self._payloads.columns) or any(file.partition for file in self.files)
 
     @cached_property
@@ -250,7 +250,7 @@ def describe_files(
     Raises
     ------
     InputError
-        Where there is no payload field of the name that the URI gives the text.
+        If there is no payload field of the name that the URI gives the text.
     """
     fields = dict.fromkeys([*payloads.fields, *(name for p in sample for name in p)])
     groups = sum(file.footer.num_row_groups for file in files.files)

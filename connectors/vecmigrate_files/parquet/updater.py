@@ -45,9 +45,9 @@ class ParquetUpdater(Updater):
     Raises
     ------
     MismatchError
-        Where vecmigrate did not write the files, or an update would empty a column.
+        If vecmigrate did not write the files, or an update would empty a column.
     WriteError
-        Where another run is changing them.
+        If another run is changing them.
     """
 
     def __init__(self, place: Place, provenance: Provenance) -> None:
