@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from support.corpus import Corpus, make_corpus
 
+from vecmigrate.runtime.waiting import Patience
+
 # With one process left to run a long file, the others would wait at the end.
 LONGEST = (
     "test_wordnet",
@@ -76,6 +78,12 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     path = tmp_path_factory.mktemp("state") / "state.sqlite"
     monkeypatch.setenv("VECMIGRATE_STATE", str(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _no_server_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that another test's server had is not that server, which went away."""
+    monkeypatch.setattr("vecmigrate.runtime.waiting._patience", Patience())
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
+from qdrant_client.client_base import QdrantBase
+from qdrant_client.qdrant_remote import QdrantRemote
 
 from support.qdrant.loopback.grpc_server import GrpcServer
 from support.qdrant.loopback.server import Engine, RestServer
@@ -64,7 +66,7 @@ class Place:
     kind: str
     base: str
     options: str
-    connect: Callable[[], QdrantClient]
+    connect: Callable[[], QdrantBase]
     made: list[str] = field(default_factory=list)
     engine: Engine | None = None
     grpc_port: int | None = None
@@ -84,7 +86,7 @@ class Place:
         return f"{self.base}/{name}" + (f"?{joined}" if joined else "")
 
     @contextmanager
-    def client(self) -> Iterator[QdrantClient]:
+    def client(self) -> Iterator[QdrantBase]:
         client = self.connect()
         try:
             yield client
@@ -128,7 +130,7 @@ def open_place(kind: str, directory: Path) -> Iterator[Place]:
             kind,
             f"qdrant://127.0.0.1:{rest.port}",
             options,
-            lambda: QdrantClient(
+            lambda: QdrantRemote(
                 port=rest.port, host="127.0.0.1", check_compatibility=False, timeout=60
             ),
             engine=engine,

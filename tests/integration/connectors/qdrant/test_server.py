@@ -19,7 +19,8 @@ import pytest
 import vecmigrate_qdrant.indexing
 import vecmigrate_qdrant.server.access
 import vecmigrate_qdrant.upserting
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
+from qdrant_client.qdrant_remote import QdrantRemote
 from support.qdrant.loopback.grpc_server import GrpcServer
 from support.qdrant.loopback.server import Engine, RestServer
 from support.qdrant.places import DIMENSION, open_place, params, points
@@ -86,12 +87,12 @@ def test_one_client_reaches_all_of_a_server(
     """It goes on until the last who has it lets go."""
     made = []
 
-    class Counted(QdrantClient):
+    class Counted(QdrantRemote):
         def __init__(self, *given: Any, **more: Any) -> None:
             made.append(self)
             super().__init__(*given, **more)
 
-    monkeypatch.setattr(vecmigrate_qdrant.server.access, "QdrantClient", Counted)
+    monkeypatch.setattr(vecmigrate_qdrant.server.access, "QdrantRemote", Counted)
     filled(engine)
     filled(engine, "others")
     one, two = open_source(server.format("docs")), open_source(server.format("others"))
