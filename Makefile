@@ -10,8 +10,9 @@ demo: $(VENV)/installed
 # A thread a worker: those of FAISS otherwise wait for each other's processor. Two workers more than
 # there are processors, since tests wait for processes and servers.
 WORKERS := $(shell echo $$(( $$(nproc) + 2 )))
+# Bytecode is kept, even where the environment says otherwise: tests start hundreds of processes.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import faiss
-import lancedb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,6 +76,8 @@ def make(store: str, folder: Path) -> str:
     table = pa.table({"id": pa.array(range(COUNT)), **columns()})
     if store == "lancedb":
         table = table.append_column("vector", lists(vectors))
+        import lancedb
+
         lancedb.connect(folder / "db").create_table("old", table)
         return f"lancedb:{folder}/db/old"
     if store == "parquet":

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("sentence_transformers", reason="the extra 'encode' is not installed")
+# Looked for, not imported: that takes seconds and a gigabyte of each process that collects tests.
+if find_spec("sentence_transformers") is None:
+    pytest.skip("the extra 'encode' is not installed", allow_module_level=True)
 
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.encoders.models import quiet

@@ -131,7 +131,11 @@ def open_place(kind: str, directory: Path) -> Iterator[Place]:
             f"qdrant://127.0.0.1:{rest.port}",
             options,
             lambda: QdrantRemote(
-                port=rest.port, host="127.0.0.1", check_compatibility=False, timeout=60
+                port=rest.port,
+                host="127.0.0.1",
+                check_compatibility=False,
+                timeout=60,
+                verify=False,
             ),
             engine=engine,
             grpc_port=grpc_port,

@@ -6,14 +6,13 @@ import datetime
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
-from lancedb.index import HnswSq, IvfFlat, IvfPq
 from support.corpus import Corpus
 from support.crash import contents, make_source, make_translator, migrate_with_kills
 from support.small_disk import enlarge, small_disk
@@ -43,6 +42,24 @@ from vecmigrate.sync import SyncOptions, sync
 COUNT, DIM = 2500, 16
 
 
+def connect(database: Path) -> Any:
+    """Open a database by the library itself, which takes a second to import."""
+    import lancedb
+
+    return lancedb.connect(database)
+
+
+def index(kind: str, metric: str = "l2", **settings: Any) -> Callable[[], Any]:
+    """Return what makes the settings of an index."""
+
+    def make() -> Any:
+        from lancedb import index as kinds
+
+        return getattr(kinds, kind)(distance_type=metric, **settings)
+
+    return make
+
+
 def unit_vectors(count: int = COUNT, dimension: int = DIM) -> np.ndarray:
     vectors = np.random.default_rng(0).standard_normal((count, dimension)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -56,9 +73,7 @@ def arrow(vectors: np.ndarray, **columns: Any) -> pa.Table:
 def make_table(folder: Path, name: str = "docs", table: pa.Table | None = None) -> Any:
     """A table as a user of LanceDB has it, written in two steps."""
     table = own_table() if table is None else table
-    made = lancedb.connect(folder / "db").create_table(
-        name, table.slice(0, 1000), on_bad_vectors="null"
-    )
+    made = connect(folder / "db").create_table(name, table.slice(0, 1000), on_bad_vectors="null")
     if table.num_rows > 1000:
         made.add(table.slice(1000))
     return made
@@ -88,7 +103,7 @@ def uri(folder: Path, name: str = "docs", options: str = "id=key") -> str:
 
 
 def read_arrow(folder: Path, name: str) -> pa.Table:
-    return lancedb.connect(folder / "db").open_table(name).to_arrow()
+    return connect(folder / "db").open_table(name).to_arrow()
 
 
 def test_a_table_comes_back_exactly_with_its_columns(tmp_path: Path) -> None:
@@ -142,27 +157,27 @@ def test_what_is_written_meanwhile_is_not_seen(tmp_path: Path) -> None:
     ("config", "metric", "expected"),
     [
         (
-            IvfPq(distance_type="cosine", num_partitions=6, num_sub_vectors=4, num_bits=8),
+            index("IvfPq", "cosine", num_partitions=6, num_sub_vectors=4, num_bits=8),
             Metric.COSINE,
             "IVF_PQ(num_partitions=6, num_sub_vectors={}, num_bits=8)",
         ),
         (
-            IvfFlat(distance_type="dot", num_partitions=5),
+            index("IvfFlat", "dot", num_partitions=5),
             Metric.DOT,
             "IVF_FLAT(num_partitions=5)",
         ),
         (
-            HnswSq(distance_type="l2", num_partitions=2, m=9, ef_construction=60),
+            index("HnswSq", "l2", num_partitions=2, m=9, ef_construction=60),
             Metric.EUCLID,
             "IVF_HNSW_SQ(num_partitions=2, m=9, ef_construction=60)",
         ),
     ],
 )
 def test_the_index_is_made_again(
-    tmp_path: Path, config: Any, metric: Metric, expected: str
+    tmp_path: Path, config: Callable[[], Any], metric: Metric, expected: str
 ) -> None:
     table = make_table(tmp_path)
-    table.create_index("vector", config=config)
+    table.create_index("vector", config=config())
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((24, 24)))[0][:DIM]
     wider = Procrustes(center=False).fit(np.eye(DIM), turn)
     migrate(uri(tmp_path), uri(tmp_path, "new", ""), wider)
@@ -183,7 +198,7 @@ def test_the_index_is_made_again(
 def test_many_partitions_are_counted_to_three_digits(tmp_path: Path) -> None:
     table = make_table(tmp_path, table=arrow(unit_vectors(), id=range(COUNT)))
     for asked, told in ((999, 999), (1203, 1200)):
-        table.create_index("vector", config=IvfFlat(num_partitions=asked, sample_rate=2))
+        table.create_index("vector", config=index("IvfFlat", num_partitions=asked, sample_rate=2)())
         with open_source(uri(tmp_path, "docs", "")) as source:
             assert source.describe().index_type == f"IVF_FLAT(num_partitions={told})"
 
@@ -227,7 +242,7 @@ def test_no_payload_is_lost_to_a_column_s_type(tmp_path: Path) -> None:
     )
     table = read_arrow(tmp_path, "t")
     assert table.schema.field("n").type == pa.int64()
-    assert lancedb.connect(tmp_path / "db").open_table("t").count_rows("n = 1") == 1
+    assert connect(tmp_path / "db").open_table("t").count_rows("n = 1") == 1
 
 
 def test_a_killed_migration_ends_like_one_that_was_not(tmp_path: Path) -> None:
@@ -344,7 +359,7 @@ def test_what_an_update_would_damage_is_refused(tmp_path: Path) -> None:
         updater.upsert(batch)
         assert updater.finish().count == 4
     assert json.loads(contents(target)[2][1]) == {"n": 3}
-    lancedb.connect(tmp_path / "db").open_table("t").add_columns({"raw": "cast('x' as binary)"})
+    connect(tmp_path / "db").open_table("t").add_columns({"raw": "cast('x' as binary)"})
     with pytest.raises(MismatchError, match="raw"):
         open_updater(target, provenance)
 
@@ -365,7 +380,7 @@ def test_readers_list_no_unfinished_table(tmp_path: Path) -> None:
     target, spec = uri(tmp_path, "new", ""), TargetSpec(dimension=DIM, metric=Metric.DOT)
     with open_sink(target, spec) as sink:
         sink.write(VectorBatch(np.arange(3), unit_vectors(3)))
-        assert lancedb.connect(tmp_path / "db").list_tables().tables == ["docs"]
+        assert connect(tmp_path / "db").list_tables().tables == ["docs"]
         with pytest.raises(InputError, match="unfinished"):
             open_source(target)
         sink.suspend()
@@ -398,7 +413,7 @@ def test_an_id_that_was_added_again_to_a_migrated_table_is_found(tmp_path: Path)
     with open_sink(target, TargetSpec(dimension=DIM, metric=Metric.DOT)) as sink:
         sink.write(VectorBatch(np.arange(3), unit_vectors(3)))
         sink.finish()
-    table = lancedb.connect(tmp_path / "db").open_table("t")
+    table = connect(tmp_path / "db").open_table("t")
     table.add(table.to_arrow().slice(1, 1))
     with open_source(target) as source, pytest.raises(InputError, match="id 1 twice"):
         list(source.ids(10))
