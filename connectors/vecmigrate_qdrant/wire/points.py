@@ -147,7 +147,7 @@ class WirePoints(ClientPoints):
 
 def can_use_wire(client: Any) -> bool:
     """Tell whether the client has the channels that :class:`WirePoints` calls over."""
-    return hasattr(getattr(client, "_client", None), "_grpc_channel_pool")
+    return hasattr(client, "_grpc_channel_pool")
 
 
 _ANSWERS = {
@@ -160,16 +160,15 @@ _ANSWERS = {
 
 def _call(client: Any, method: str, request: Any) -> Any:
     """Carry out a request over the client's own channels, which send its key, within its time."""
-    remote = client._client
-    stub = remote.grpc_points  # which opens the channels
+    stub = client.grpc_points  # which opens the channels
     assert stub is not None
-    channel: grpc.Channel = remote._grpc_channel_pool[remote._next_grpc_client()]
+    channel: grpc.Channel = client._grpc_channel_pool[client._next_grpc_client()]
     call = channel.unary_unary(
         f"/qdrant.Points/{method}",
         request_serializer=type(request).SerializeToString,
         response_deserializer=_ANSWERS[method].FromString,
     )
-    return call(request, timeout=remote._timeout)
+    return call(request, timeout=client._timeout)
 
 
 def _has_next(answer: Any) -> bool:
