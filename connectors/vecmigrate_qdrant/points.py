@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -332,3 +334,33 @@ def fitting_extras(extras: Sequence[Extra], known: Collection[str]) -> tuple[lis
         {VECTORS: {n: v for n, v in extra.get(VECTORS, {}).items() if n in known}}
         for extra in extras
     ], unknown
+
+
+LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
+_MANY_DIGITS = re.compile(r"\d{19}")
+
+
+def check_json(payloads: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that payloads arrive as they are in a request's JSON.
+
+    A server takes NaN for null, an integer beyond 64 bits for a float, and a lone surrogate in a
+    name for question marks, without a word.
+
+    Raises
+    ------
+    ValueError
+        If one would not; the client refuses by itself what is no JSON at all.
+    """
+    text = json.dumps(list(map(dict, payloads)), allow_nan=False, ensure_ascii=False, default=str)
+    text.encode()
+    if _MANY_DIGITS.search(text) and any(map(has_large_integer, payloads)):
+        raise ValueError("an integer beyond 64 bits")
+
+
+def has_large_integer(value: Any) -> bool:
+    """Tell whether an integer beyond 64 bits is in a value."""
+    if type(value) is int:
+        return not LEAST_INTEGER <= value <= MOST_INTEGER
+    if isinstance(value, Mapping):
+        return any(map(has_large_integer, value.values()))
+    return isinstance(value, list | tuple) and any(map(has_large_integer, value))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import IdArray, PointId, VectorBatch, Vectors, id_array
 from vecmigrate_qdrant.access.base import Access
@@ -23,6 +24,7 @@ from vecmigrate_qdrant.points import (
     Shape,
     ShardKey,
     Wanted,
+    check_json,
     read_extras,
     vectors_of,
 )
@@ -90,11 +92,13 @@ class ClientPoints(Points):
         self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
     ) -> None:
         points = self._points(ids, batch)
-        self._access.run(
-            lambda client: client.upsert(
-                self._collection, points, wait=True, shard_key_selector=key
-            )
-        )
+
+        def send(client: QdrantBase) -> None:
+            if not self._access.embedded:
+                check_json(batch.payloads or ())
+            client.upsert(self._collection, points, wait=True, shard_key_selector=key)
+
+        self._access.run(send)
 
     def update_vectors(
         self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None

@@ -35,13 +35,13 @@ from vecmigrate_qdrant.points import (
     ShardKey,
     Wanted,
     dense_params,
+    has_large_integer,
 )
 
 Shards: TypeAlias = Mapping[ShardKey | None, Sequence[Shard]]
 """The shards of a collection by their shard key, None without custom sharding."""
 
 _ASCENDING = (models.Distance.EUCLID, models.Distance.MANHATTAN)
-_LEAST, _MOST = -(2**63), 2**64 - 1
 # The engine copies its points twice; of so few the copies stay in the processor's cache.
 _UPDATED_AT_ONCE = 256
 
@@ -308,7 +308,7 @@ class EdgePoints(Points):
 
     def _check_integers(self, point_id: PointId, payload: Mapping[str, Any]) -> None:
         """Refuse integers that the engine would turn into inexact floats without a word."""
-        if any(_too_large(value) for value in payload.values()):
+        if any(has_large_integer(value) for value in payload.values()):
             raise RefusedError(
                 f"{self._place.where} cannot hold a payload of the point {point_id!r}: it has an "
                 "integer beyond 64 bits",
@@ -334,14 +334,6 @@ def _filter_of(only: Only | None) -> qdrant_edge.Filter | None:
     if only.lacking is not None:
         must_not.append(qdrant_edge.HasVectorCondition(only.lacking))
     return qdrant_edge.Filter(must=must, must_not=must_not)
-
-
-def _too_large(value: Any) -> bool:
-    if type(value) is int:
-        return not _LEAST <= value <= _MOST
-    if isinstance(value, dict):
-        return any(map(_too_large, value.values()))
-    return isinstance(value, list | tuple) and any(map(_too_large, value))
 
 
 def _plain(point_id: Any) -> PointId:

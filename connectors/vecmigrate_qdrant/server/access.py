@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-from qdrant_client import models
 from qdrant_client import grpc as messages
+from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.qdrant_remote import QdrantRemote
 
