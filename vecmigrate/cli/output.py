@@ -222,6 +222,9 @@ def ending_of(error: BaseException | None) -> Ending:
         return Ending(ExitCode.INTERRUPTED, "interrupted", "Run the same command again.")
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return Ending(ExitCode.WRITE_FAILED, f"the disk is full ({error.filename})", "Make room.")
+    if isinstance(error, PermissionError) and error.filename is not None:
+        message = f"{error.filename} cannot be used ({error.strerror})"
+        return Ending(ExitCode.BAD_INPUT, message, "Check the permissions of it and its folders.")
     return Ending(ExitCode.INTERNAL, f"{type(error).__name__}: {error}")
 
 

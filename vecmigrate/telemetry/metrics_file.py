@@ -95,6 +95,11 @@ class MetricsFile:
 
         if not self._path.exists():
             return {}
+        if not self._path.is_file():
+            # A device may have no end.
+            raise InputError(
+                f"{self._path} is no plain file", remedy="Name another with --metrics-file."
+            )
         series: dict[Labels, Figures] = {}
         try:
             for family in text_string_to_metric_families(self._path.read_text(encoding="utf-8")):

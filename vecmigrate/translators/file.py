@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from vecmigrate.errors import (
     InputError,
@@ -126,10 +126,8 @@ def save_translator(
         versions={name: version(name) for name in ("vecmigrate", "numpy")},
     )
     with published(path) as partial:
-        try:
-            save_file(tensors, partial, metadata={_HEADER: card.model_dump_json()})
-        except SafetensorError as error:  # its own kind, for what the disk refuses too
-            raise OSError(str(error)) from error
+        # A file that the library itself writes can be read by nobody else.
+        partial.write_bytes(save(tensors, metadata={_HEADER: card.model_dump_json()}))
     return card
 
 

@@ -188,6 +188,12 @@ def test_a_folder_that_is_not_there_is_one_clear_error(job: list[str]) -> None:
     assert not Path("new.faiss").exists()
 
 
+def test_a_device_that_has_no_end_is_not_read(job: list[str]) -> None:
+    job[-1] = "/dev/zero"
+    run(*job, code=ExitCode.BAD_INPUT)
+    assert not Path("new.faiss").exists()
+
+
 def test_a_folder_that_goes_away_costs_a_warning(job: list[str]) -> None:
     Path("textfile").mkdir()
     job = [*many(job)[:-1], "textfile/vecmigrate.prom"]

@@ -54,6 +54,12 @@ def test_equal_fits_are_equal_files(tmp_path: Path) -> None:
     assert translator_sha256(tmp_path / "a") == translator_sha256(tmp_path / "b")
 
 
+def test_others_may_read_it_as_the_umask_says(tmp_path: Path) -> None:
+    (tmp_path / "any").touch()
+    save_translator(Procrustes().fit(np.eye(4), np.eye(4)), tmp_path / "t")
+    assert (tmp_path / "t").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     path.write_text("precious")
