@@ -19,11 +19,15 @@ from vecmigrate.io.vector_files import open_vectors
 EXAMPLES = """
 **Examples**
 
-    vecmigrate anchors faiss:old.faiss --encoder all-MiniLM-L6-v2 --size 2000 --out anchors.parquet
-    vecmigrate anchors qdrant:./storage/articles --source-encoder all-mpnet-base-v2 \\
-        --encoder "openai:text-embedding-3-small?dimensions=512" --size 4000 --out anchors.parquet
-    vecmigrate anchors faiss:old.faiss --encoder "vectors:new.parquet?name=my-model" \\
-        --size 1000 --out anchors.parquet
+    vecmigrate anchors faiss:old.faiss --encoder all-MiniLM-L6-v2 \\
+        --size 2000 --out anchors.parquet
+    vecmigrate anchors qdrant:./storage/articles \\
+        --source-encoder all-mpnet-base-v2 \\
+        --encoder "openai:text-embedding-3-small?dimensions=512" \\
+        --size 4000 --out anchors.parquet
+    vecmigrate anchors faiss:old.faiss \\
+        --encoder "vectors:new.parquet?name=my-model" --size 1000 \\
+        --out anchors.parquet
 
 Interrupted, the same command continues where it stopped.
 """

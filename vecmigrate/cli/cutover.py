@@ -14,9 +14,12 @@ from vecmigrate.cutover.options import CutoverOptions
 EXAMPLES = """
 **Examples**
 
-    vecmigrate cutover qdrant://localhost:6333/articles --to qdrant://localhost:6333/articles-minilm
-    vecmigrate cutover faiss:current.faiss --to faiss:new.faiss --dry-run
-    vecmigrate cutover articles --to qdrant:./storage/articles-minilm --unverified
+    vecmigrate cutover qdrant://localhost:6333/articles \\
+        --to qdrant://localhost:6333/articles-minilm
+    vecmigrate cutover faiss:current.faiss --to faiss:new.faiss \\
+        --dry-run
+    vecmigrate cutover articles --to qdrant:./storage/articles-minilm \\
+        --unverified
 """
 
 

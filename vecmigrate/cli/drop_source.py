@@ -15,7 +15,8 @@ EXAMPLES = """
 
     vecmigrate drop-source qdrant://localhost:6333/articles
     vecmigrate drop-source faiss:current.faiss --yes
-    vecmigrate drop-source qdrant://localhost:6333/live qdrant://localhost:6333/articles --yes
+    vecmigrate drop-source qdrant://localhost:6333/live \\
+        qdrant://localhost:6333/articles --yes
 
 If readers have a vector that was added in place, the old vector is removed, and nothing else.
 """

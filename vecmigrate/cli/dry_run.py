@@ -16,12 +16,17 @@ from vecmigrate.report.schema import DryRunReport, Outcome
 EXAMPLES = """
 **Examples**
 
-    vecmigrate dry-run faiss:old.faiss --encoder all-MiniLM-L6-v2 --queries log.jsonl --out report
-    vecmigrate dry-run qdrant://localhost:6333/articles --encoder openai:text-embedding-3-small \\
-        --old-encoder all-mpnet-base-v2 --queries log.jsonl --labels clicks.jsonl \\
-        --price-per-million-tokens 0.02 --target-recall 0.9 --out report
-    vecmigrate dry-run faiss:old.faiss --encoder all-MiniLM-L6-v2 --queries log.jsonl \\
-        --min-recall@10 0.9 --budget "3000 texts" --json --out report   # for CI and cron
+    vecmigrate dry-run faiss:old.faiss --encoder all-MiniLM-L6-v2 \\
+        --queries log.jsonl --out report
+    vecmigrate dry-run qdrant://localhost:6333/articles \\
+        --encoder openai:text-embedding-3-small \\
+        --old-encoder all-mpnet-base-v2 --queries log.jsonl \\
+        --labels clicks.jsonl --price-per-million-tokens 0.02 \\
+        --target-recall 0.9 --out report
+    # for CI and cron
+    vecmigrate dry-run faiss:old.faiss --encoder all-MiniLM-L6-v2 \\
+        --queries log.jsonl --min-recall@10 0.9 --budget "3000 texts" \\
+        --json --out report
 
 Exit codes: 0 go (or no gate given), 10 no-go, 11 the sample is too small to tell. The same command
 again pays for nothing twice: anchors and embeddings stay in the folder.

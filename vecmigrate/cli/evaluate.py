@@ -24,10 +24,14 @@ from vecmigrate.points.ids import name_some
 EXAMPLES = """
 **Examples**
 
-    vecmigrate evaluate --source faiss:old.faiss --target faiss:new.faiss \\
-        --queries queries.jsonl --source-encoder all-mpnet-base-v2 --target-encoder all-MiniLM-L6-v2
-    vecmigrate evaluate --target qdrant:./storage/new --reference qdrant:./storage/re-embedded \\
-        --queries queries.jsonl --target-encoder "vectors:queries.npy?name=my-model" --k 10 --k 100
+    vecmigrate evaluate --source faiss:old.faiss \\
+        --target faiss:new.faiss --queries queries.jsonl \\
+        --source-encoder all-mpnet-base-v2 \\
+        --target-encoder all-MiniLM-L6-v2
+    vecmigrate evaluate --target qdrant:./storage/new \\
+        --reference qdrant:./storage/re-embedded --queries queries.jsonl \\
+        --target-encoder "vectors:queries.npy?name=my-model" --k 10 \\
+        --k 100
 
 A query file has one object a line: `{"id": 1, "text": "...", "relevant": [12, 80]}`; relevant may
 also be `{"12": 3, "80": 1}` with gains, or absent.

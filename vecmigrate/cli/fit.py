@@ -23,11 +23,16 @@ from vecmigrate.translators.token_features import HasTokenTable
 EXAMPLES = """
 **Examples**
 
-    vecmigrate fit --anchors anchors.parquet --out translator.safetensors
-    vecmigrate fit --anchors anchors.parquet --texts all-MiniLM-L6-v2 --out translator.safetensors
-    vecmigrate fit --anchors anchors.parquet --out translator.safetensors --method procrustes
-    vecmigrate fit --anchors anchors.parquet --out bridge.safetensors --direction query
-    vecmigrate fit --source-vectors old.npy --target-vectors new.npy --out translator.safetensors
+    vecmigrate fit --anchors anchors.parquet \\
+        --out translator.safetensors
+    vecmigrate fit --anchors anchors.parquet --texts all-MiniLM-L6-v2 \\
+        --out translator.safetensors
+    vecmigrate fit --anchors anchors.parquet \\
+        --out translator.safetensors --method procrustes
+    vecmigrate fit --anchors anchors.parquet --out bridge.safetensors \\
+        --direction query
+    vecmigrate fit --source-vectors old.npy --target-vectors new.npy \\
+        --out translator.safetensors
 """
 
 

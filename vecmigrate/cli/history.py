@@ -23,7 +23,8 @@ EXAMPLES = """
 
     vecmigrate history
     vecmigrate history 7
-    vecmigrate history --failed --target qdrant://localhost:6333/articles-minilm --limit 5
+    vecmigrate history --failed \\
+        --target qdrant://localhost:6333/articles-minilm --limit 5
     vecmigrate history --failed --json
 
 Recorded are run, migrate, sync, verify, cutover, rollback and drop-source; no rehearsals

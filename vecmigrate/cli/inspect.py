@@ -31,7 +31,8 @@ EXAMPLES = """
     vecmigrate inspect faiss:ivfpq.faiss --originals faiss:flat.faiss
     vecmigrate inspect qdrant:./storage/articles --json
     vecmigrate inspect --diff faiss:old.faiss faiss:new.faiss
-    vecmigrate inspect "qdrant+https://xyz.cloud.qdrant.io/articles?vector=title"
+    vecmigrate inspect \\
+        "qdrant+https://xyz.cloud.qdrant.io/articles?vector=title"
 """
 
 

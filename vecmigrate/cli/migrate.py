@@ -25,13 +25,16 @@ LEAST_INDEXING_SECONDS = 1.0
 EXAMPLES = """
 **Examples**
 
-    vecmigrate migrate faiss:old.faiss faiss:new.faiss --translator translator.safetensors
-    vecmigrate migrate qdrant:./storage/articles qdrant:./storage/articles-minilm \\
-        --translator translator.safetensors --keep-anchors anchors.parquet
+    vecmigrate migrate faiss:old.faiss faiss:new.faiss \\
+        --translator translator.safetensors
+    vecmigrate migrate qdrant:./storage/articles \\
+        qdrant:./storage/articles-minilm \\
+        --translator translator.safetensors \\
+        --keep-anchors anchors.parquet
     vecmigrate migrate faiss:old.faiss qdrant://localhost:6333/articles \\
         --translator translator.safetensors
-    vecmigrate migrate faiss:old.faiss faiss:new.faiss --translator translator.safetensors \\
-        --engine ray --workers 8
+    vecmigrate migrate faiss:old.faiss faiss:new.faiss \\
+        --translator translator.safetensors --engine ray --workers 8
 
 Killed, stopped or out of disk, the same command continues from the last durable batch.
 """

@@ -15,7 +15,8 @@ EXAMPLES = """
 **Examples**
 
     vecmigrate run
-    vecmigrate run jobs/articles.toml --quiet          # for cron
+    # for cron
+    vecmigrate run jobs/articles.toml --quiet
     vecmigrate run jobs/articles.toml --cutover
 
 Steps: dry-run and gates, migrate (later: sync), verify, cutover. One whose result still holds is

@@ -19,12 +19,16 @@ from vecmigrate.sync.options import SyncOptions, SyncResult
 EXAMPLES = """
 **Examples**
 
-    vecmigrate sync faiss:old.faiss faiss:new.faiss --translator translator.safetensors
-    vecmigrate sync qdrant://localhost:6333/articles qdrant://localhost:6333/articles-minilm \\
-        --translator translator.safetensors --changed-by updated_at --quiet
-    vecmigrate sync faiss:old.faiss faiss:new.faiss --translator translator.safetensors \\
-        --keep-anchors anchors.parquet --encoder all-MiniLM-L6-v2 --reembed-budget 500 \\
-        --queries recent-queries.npy
+    vecmigrate sync faiss:old.faiss faiss:new.faiss \\
+        --translator translator.safetensors
+    vecmigrate sync qdrant://localhost:6333/articles \\
+        qdrant://localhost:6333/articles-minilm \\
+        --translator translator.safetensors --changed-by updated_at \\
+        --quiet
+    vecmigrate sync faiss:old.faiss faiss:new.faiss \\
+        --translator translator.safetensors \\
+        --keep-anchors anchors.parquet --encoder all-MiniLM-L6-v2 \\
+        --reembed-budget 500 --queries recent-queries.npy
 
 Interrupted, the same command continues. With nothing to do it writes nothing.
 """

@@ -16,7 +16,8 @@ EXAMPLES = """
 **Examples**
 
     vecmigrate translate translator.safetensors old.npy new.npy
-    vecmigrate translate translator.safetensors old.npy new.npy --variance variance.npy --json
+    vecmigrate translate translator.safetensors old.npy new.npy \\
+        --variance variance.npy --json
 """
 
 

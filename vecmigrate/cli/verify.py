@@ -19,11 +19,15 @@ from vecmigrate.verification.options import VerifyOptions
 EXAMPLES = """
 **Examples**
 
-    vecmigrate verify faiss:old.faiss faiss:new.faiss --translator translator.safetensors
-    vecmigrate verify qdrant:./storage/articles qdrant:./storage/articles-minilm \\
-        --translator translator.safetensors --keep-anchors anchors.parquet --full
+    vecmigrate verify faiss:old.faiss faiss:new.faiss \\
+        --translator translator.safetensors
+    vecmigrate verify qdrant:./storage/articles \\
+        qdrant:./storage/articles-minilm \\
+        --translator translator.safetensors \\
+        --keep-anchors anchors.parquet --full
     vecmigrate verify faiss:old.faiss qdrant://localhost:6333/articles \\
-        --translator translator.safetensors --queries new-queries.npy --min-index-recall 0.95
+        --translator translator.safetensors --queries new-queries.npy \\
+        --min-index-recall 0.95
 """
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vecmigrate.anchors import AnchorSet, OnMissingText, draw_anchors, load_anchors
+from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.dry_run.session import Session
 from vecmigrate.encoders import MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError
@@ -95,9 +96,10 @@ def _drawn_before(session: Session, path: Path) -> AnchorSet:
     options, most = session.options, session.drawn
     anchors = _load(path, session.encoder)
     card = anchors.card
-    asked = (session.description.uri, options.seed, options.strategy)
+    asked = (canonical_uri(session.description.uri), options.seed, options.strategy)
+    drawn = (canonical_uri(card.source), card.seed, card.strategy)
     # Points without text are left out, so that fewer may be there than were asked for.
-    if (card.source, card.seed, card.strategy) != asked or not most // 2 <= len(anchors) <= most:
+    if drawn != asked or not most // 2 <= len(anchors) <= most:
         raise MismatchError(
             f"{path} was drawn with other settings",
             remedy="Name another folder with --out, or pass the file as --anchors.",
