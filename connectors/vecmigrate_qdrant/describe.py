@@ -6,6 +6,7 @@ from pydantic import JsonValue
 from qdrant_client import models
 
 from vecmigrate.connector import (
+    UNFINISHED,
     CollectionDescription,
     IdKind,
     InputError,
@@ -124,7 +125,7 @@ def _notes(info: models.CollectionInfo, vector: str, lacking: int, *, embedded: 
     notes = []
     mark = mark_of(info, vector)
     if mark is not None and mark.state is State.WRITING:
-        notes.append("unfinished: a vecmigrate run is writing it, or was stopped while it did")
+        notes.append(f"{UNFINISHED}: a vecmigrate run is writing it, or was stopped while it did")
     elif not embedded and (reason := forbids_indexing(info)):
         notes.append(f"its own settings forbid indexing ({reason}): searches compare all points")
     if lacking and vector in vector_marks(info):

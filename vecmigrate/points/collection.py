@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from vecmigrate.errors import InputError
 from vecmigrate.points.batch import (
     Payload,
     PointId,
@@ -116,6 +117,9 @@ class Provenance(BaseModel):
         ).hexdigest()
 
 
+UNFINISHED = "unfinished"
+"""What the note of a collection begins with that a migration has yet to finish."""
+
 FINGERPRINT_FORM = "2"
 """What is digested, and how. A new form gets a new name, so that it is not taken for a change."""
 
@@ -184,6 +188,18 @@ class CollectionDescription(BaseModel):
     in_place: bool = False
     keyed_ids: bool = False
     vector: str | None = None
+
+    def require_finished(self) -> None:
+        """Make sure that no migration has yet to finish it.
+
+        Raises
+        ------
+        InputError
+        """
+        if any(note.startswith(UNFINISHED) for note in self.notes):
+            raise InputError(
+                f"{self.uri} is unfinished", remedy="Run its migration again, which continues it."
+            )
 
     def fingerprint(self) -> str:
         """Digest all but the URI and the notes, which depend on how the collection is reached.

@@ -98,7 +98,7 @@ def sync(
     callbacks = Callbacks(stop, announce, progress)
     with ExitStack() as stack:
         # Held open: embedded storage is loaded anew if nobody else has it open.
-        stack.enter_context(open_source(target))
+        stack.enter_context(open_source(target)).describe().require_finished()
         place = followed_uri(target)
         locks = state.parent / "locks"
         what = f"{source} to {target}"

@@ -112,6 +112,7 @@ def status_of(
         open_ledger(ledger_path(state, target), keep=False) as ledger,
     ):
         described = opened.describe()
+        described.require_finished()
         known = not ledger.is_new()
         translated, encoded, other = _by_ledger(opened, ledger) if known else _by_marks(opened)
         removed = 0

@@ -80,6 +80,7 @@ def verify(
     begun, steps = time.perf_counter(), Steps(_log)
     card, fitted = read_card(translator), load_translator(translator)
     with open_source(source) as old, open_source(target) as new:
+        new.describe().require_finished()
         check_translator(old.describe(), fitted, card)
         _check_dimension(new.describe(), fitted)
         _check_multivectors(old.describe(), new.describe(), asked)

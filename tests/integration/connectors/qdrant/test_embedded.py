@@ -14,8 +14,10 @@ import pytest
 from qdrant_client import QdrantClient
 from qdrant_client.local.local_collection import LocalCollection
 from support.qdrant.places import DIMENSION, params, points
+from typer.testing import CliRunner
 
-from vecmigrate import open_sink, open_source
+from vecmigrate import Procrustes, open_sink, open_source, save_translator
+from vecmigrate.cli import app
 from vecmigrate.connector import (
     InputError,
     Metric,
@@ -27,6 +29,7 @@ from vecmigrate.connector import (
     WriteError,
     id_array,
 )
+from vecmigrate.errors import ExitCode
 
 SPEC = TargetSpec(dimension=DIMENSION, metric=Metric.DOT)
 
@@ -179,6 +182,12 @@ def test_a_killed_run_leaves_a_collection_that_restart_replaces(tmp_path: Path) 
     assert killed.returncode == 9
     with open_source(target) as source:
         assert source.describe().notes[0].startswith("unfinished")
+    translator = tmp_path / "translator"
+    save_translator(Procrustes().fit(np.eye(DIMENSION), np.eye(DIMENSION)), translator)
+    for command in (["verify"], ["sync"], ["status"]):
+        pair = [f"qdrant:{tmp_path}/docs", target, "--translator", str(translator)]
+        ended = CliRunner().invoke(app, command + (pair if command != ["status"] else [target]))
+        assert ended.exit_code == ExitCode.BAD_INPUT, ended.output
     with pytest.raises(TargetExistsError, match="--restart"):
         open_sink(target, SPEC)
     with open_sink(target, SPEC, restart=True) as sink:
