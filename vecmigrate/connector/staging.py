@@ -267,7 +267,8 @@ class Staging:
     def _of_another_run(self) -> TargetExistsError:
         return TargetExistsError(
             f"{self._what} is there, unfinished, and of another run",
-            remedy="Continue that run, or throw it away with --restart.",
+            remedy="Continue that run: repeat its command where it was begun, or with its --state "
+            "file. Or throw it away with --restart.",
         )
 
 
