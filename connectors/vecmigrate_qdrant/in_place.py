@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +12,6 @@ from qdrant_client import models
 
 from vecmigrate.connector import (
     Absent,
-    BegunSink,
     CollectionDescription,
     InputError,
     MismatchError,
@@ -22,16 +19,14 @@ from vecmigrate.connector import (
     TargetExistsError,
     TargetSpec,
     UsageError,
-    VecmigrateError,
-    VectorBatch,
     WriteError,
-    check_dimension,
 )
 from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.connect import open_access
-from vecmigrate_qdrant.describe import count_points, describe, existing_collection
+from vecmigrate_qdrant.describe import count_points, existing_collection
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.lease import Lease
+from vecmigrate_qdrant.leased_sink import LeasedSink
 from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.limits import Limits, limit_behind
 from vecmigrate_qdrant.location import parse_location
@@ -44,10 +39,8 @@ from vecmigrate_qdrant.upserting import Destination
 # What can be set of a vector only once it is there.
 _TUNED = ("hnsw_config", "quantization_config", "on_disk")
 
-_log = logging.getLogger("vecmigrate.qdrant")
 
-
-class InPlaceSink(BegunSink):
+class InPlaceSink(LeasedSink):
     """The translated vectors beside the old ones, under a name of their own.
 
     Points that are deleted while it is written are passed over.
@@ -72,7 +65,6 @@ class InPlaceSink(BegunSink):
         If Qdrant refuses or is not to be reached.
     """
 
-    whole_points = True
     absent = Absent.PASSED_OVER
     in_place = True
 
@@ -89,8 +81,7 @@ class InPlaceSink(BegunSink):
 
     def begin(self, *, restart: bool) -> None:
         """Add the vector to the collection."""
-        provenance = self._spec.provenance
-        with self._opened(provenance.run() if provenance else uuid.uuid4().hex, anew=True):
+        with self._opened(self._new_run(), anew=True):
             self._make_way(restart)
             self._create(self._settings.get("vector_params") or {})
 
@@ -133,11 +124,6 @@ class InPlaceSink(BegunSink):
             self.abort()
             raise
 
-    def write(self, batch: VectorBatch) -> None:
-        check_dimension(batch, self._spec.dimension, self._where)
-        self._lease.check()
-        self._destination.write(batch)
-
     def finish(self) -> CollectionDescription:
         notes = await_index(self._access, self._collection)
         mark = Mark(State.COMPLETE, self._run, self._spec.provenance)
@@ -148,37 +134,21 @@ class InPlaceSink(BegunSink):
         self._lease.forget()
         self._open = self._created = False
         try:
-            return describe(
-                self._access,
-                self._uri,
-                self._collection,
-                self._name,
-                text_field=self._uri.options.get("text", self._spec.text_field),
-                notes=notes,
-            )
+            return self._describe(self._name, notes)
         finally:
             self._access.close()
 
     def abort(self) -> None:
-        if not self._open:
-            return
-        try:
-            if self._created and self._mark() is not None and self._lease.is_in(self._info()):
-                self._remove()
-        except VecmigrateError as error:
-            _log.warning("%s stays behind unfinished: %s", self._where, error)
-        finally:
-            self.suspend()
-
-    def checkpoint(self) -> str:
-        self._access.sync_writes(self._collection)
-        self._lease.check()
-        return self._run
+        if self._open:
+            super().abort()
 
     def suspend(self) -> None:
-        self._open = self._created = False
-        self._lease.release()
-        self._access.close()
+        self._open = False
+        super().suspend()
+
+    def _remove_own(self) -> None:
+        if self._mark() is not None and self._lease.is_in(self._info()):
+            self._remove()
 
     def _info(self) -> models.CollectionInfo:
         return existing_collection(self._access, self._collection)

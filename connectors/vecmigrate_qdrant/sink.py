@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,23 +11,18 @@ from qdrant_client import models
 
 from vecmigrate.connector import (
     Absent,
-    BegunSink,
     CollectionDescription,
     MismatchError,
     StoreURI,
     TargetExistsError,
     TargetSpec,
-    VecmigrateError,
-    VectorBatch,
     WriteError,
-    check_dimension,
 )
-from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.access.places import parse_place
 from vecmigrate_qdrant.connect import open_access
-from vecmigrate_qdrant.describe import describe
 from vecmigrate_qdrant.indexing import await_index, put_off_indexing, resume_indexing
 from vecmigrate_qdrant.lease import Lease
+from vecmigrate_qdrant.leased_sink import LeasedSink
 from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.marks import Mark, State, read_mark
 from vecmigrate_qdrant.points import UNNAMED, Shape
@@ -48,10 +41,8 @@ from vecmigrate_qdrant.upserting import Destination
 SHARED = "/"
 """Between the run and the lease in a token for other processes."""
 
-_log = logging.getLogger("vecmigrate.qdrant")
 
-
-class QdrantSink(BegunSink):
+class QdrantSink(LeasedSink):
     """A new Qdrant collection; marked in its metadata as unfinished until :meth:`finish`.
 
     A checkpoint's token is the run that the mark names; points are written again by id. To other
@@ -72,9 +63,7 @@ class QdrantSink(BegunSink):
         If Qdrant refuses the collection or is not to be reached.
     """
 
-    whole_points = True
     absent = Absent.WRITTEN
-    _access: Access
     _mark: Mark
 
     def __init__(self, uri: StoreURI, spec: TargetSpec) -> None:
@@ -91,12 +80,11 @@ class QdrantSink(BegunSink):
         self._notes += notes
         self._description: CollectionDescription | None = None
         self._shared = ""
-        self._created = False
 
     def begin(self, *, restart: bool) -> None:
         """Make the collection."""
-        provenance, settings = self._spec.provenance, self._settings
-        with self._opened(provenance.run() if provenance else uuid.uuid4().hex, anew=True):
+        settings = self._settings
+        with self._opened(self._new_run(), anew=True):
             self._make_way(restart)
             self._create(self._arguments, settings)
             if not self._access.embedded:
@@ -146,11 +134,6 @@ class QdrantSink(BegunSink):
             self.abort()
             raise
 
-    def write(self, batch: VectorBatch) -> None:
-        check_dimension(batch, self._spec.dimension, self._where)
-        self._lease.check()
-        self._destination.write(batch)
-
     def finish(self) -> CollectionDescription:
         if self._description is not None:
             return self._description
@@ -164,41 +147,22 @@ class QdrantSink(BegunSink):
         self._access.publish(self._collection, metadata, self._strict_mode)
         self._lease.forget()
         self._created = False  # Whole now, whatever happens: never again this sink's to remove.
-        self._description = describe(
-            self._access,
-            self._uri,
-            self._collection,
-            self._vector,
-            text_field=self._uri.options.get("text", self._spec.text_field),
-            notes=notes,
-        )
+        self._description = self._describe(self._vector, notes)
         self._access.close()
         return self._description
 
-    def abort(self) -> None:
-        try:
-            if self._created and self._owns():
-                self._access.run(lambda client: client.delete_collection(self._collection))
-        except VecmigrateError as error:
-            # Raised here it would hide why the write was given up.
-            _log.warning("%s stays behind unfinished: %s", self._where, error)
-        finally:
-            self.suspend()
-
     def checkpoint(self) -> str:
-        self._access.sync_writes(self._collection)
-        self._lease.check()
+        token = super().checkpoint()
         if self._shared:
             self._lease.confirm(self._shared)
-        return self._run
+        return token
 
     def share(self) -> str:
         return f"{self.checkpoint()}{SHARED}{self._lease.id}"
 
-    def suspend(self) -> None:
-        self._created = False
-        self._lease.release()
-        self._access.close()
+    def _remove_own(self) -> None:
+        if self._owns():
+            self._access.run(lambda client: client.delete_collection(self._collection))
 
     def _find_own(self) -> Mark:
         """Make sure that the collection is the one that the run to continue was writing."""
