@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 from vecmigrate.connector.staging import staging_folder
 from vecmigrate.connector.uri import StoreURI
 from vecmigrate.errors import InputError, MismatchError, UsageError
-from vecmigrate.points.collection import Metric
+from vecmigrate.points.collection import Metric, unfinished
 from vecmigrate.points.ids import name_some
 
 
@@ -57,9 +57,7 @@ class LocalPlace:
     def refuse_unfinished(self) -> None:
         """Raise :class:`InputError` if a migration to here is not over."""
         if not self.path.exists() and self.staging.is_dir():
-            raise InputError(
-                f"{self.uri} is unfinished", remedy="Run its migration again, which continues it."
-            )
+            raise unfinished(self.uri)
 
     def option(self, name: str) -> str | None:
         """Return an option's value, None if it is not given or empty."""

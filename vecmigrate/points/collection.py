@@ -120,6 +120,14 @@ class Provenance(BaseModel):
 UNFINISHED = "unfinished"
 """What the note of a collection begins with that a migration has yet to finish."""
 
+
+def unfinished(collection: object) -> InputError:
+    """Return the error for a collection that a migration has yet to finish."""
+    return InputError(
+        f"{collection} is unfinished", remedy="Run its migration again, which continues it."
+    )
+
+
 FINGERPRINT_FORM = "2"
 """What is digested, and how. A new form gets a new name, so that it is not taken for a change."""
 
@@ -197,9 +205,7 @@ class CollectionDescription(BaseModel):
         InputError
         """
         if any(note.startswith(UNFINISHED) for note in self.notes):
-            raise InputError(
-                f"{self.uri} is unfinished", remedy="Run its migration again, which continues it."
-            )
+            raise unfinished(self.uri)
 
     def fingerprint(self) -> str:
         """Digest all but the URI and the notes, which depend on how the collection is reached.
