@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate import Procrustes, open_sink, open_source, save_translator
+from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.state import open_state
 from vecmigrate.state.migrations import MigrationTable
@@ -139,6 +140,20 @@ def migrate_with_kills(
     return landed, json.loads(out)
 
 
+def check_a_kill_changes_nothing(folder: Path, whole: str, killed: str) -> None:
+    """Migrate FAISS points to ``whole``, and with a kill to ``killed``; both hold the same."""
+    make_translator(folder)
+    source = make_source("faiss", folder, 800)
+    migrate(source, whole, folder / "translator", batch_size=100)
+    landed, result = migrate_with_kills(
+        source, killed, folder / "translator", folder / "state.sqlite",
+        kills=1, points=800, seed=3, batch=100,
+    )  # fmt: skip
+    assert landed
+    assert result["written"] == 800
+    assert contents(killed) == contents(whole)
+
+
 def _wait_until_written(
     process: subprocess.Popen, points: int, source: str, target: str, state: Path
 ) -> None:
@@ -151,15 +166,12 @@ def _wait_until_written(
         time.sleep(POLL_SECONDS)
 
 
-# One process forks those that are killed, since importing takes longer than a small migration.
-# Counted are the calls by which Python touches a disk, whatever library makes them.
-STEPPER = """
+# One process forks those that are killed, since importing takes longer than a small run. Counted
+# are the calls by which Python touches a disk, whatever library makes them.
+_FORKING = """
 import json, os, signal, sys, threading
-import vecmigrate_faiss.sink, vecmigrate_qdrant.sink, vecmigrate_qdrant.source
-import vecmigrate_qdrant.client.embedded, vecmigrate_qdrant.edge.access, vecmigrate.cli
-TOUCHING = {"open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
-            "remove", "replace", "rename", "truncate", "execute", "commit",
-            "load", "update", "optimize"}
+IMPORTS
+from vecmigrate.cli import main
 for line in sys.stdin:
     step, argv = json.loads(line)
     child = os.fork()
@@ -170,23 +182,54 @@ for line in sys.stdin:
                 left[0] -= 1
                 if left[0] == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.argv[1:] = argv
-        sys.setprofile(count)
+        BEGIN
         try:
-            vecmigrate.cli.main()
+            main()
         except SystemExit as ended:
             sys.setprofile(None)
-            with open(argv[argv.index("--state") + 1] + ".steps", "w") as file:
-                file.write(str(step - left[0]))
+            END
             os._exit(ended.code or 0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+_TOUCHING = {
+    "open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
+    "replace", "rename", "execute", "commit",
+}  # fmt: skip
+
+
+def _forking(imports: str, touching: set[str], begin: str, end: str = "pass") -> str:
+    code = _FORKING.replace("IMPORTS", f"import {imports}").replace("TOUCHING", repr(touching))
+    code = code.replace("BEGIN", textwrap.indent(begin, " " * 8).lstrip())
+    return code.replace("END", textwrap.indent(end, " " * 12).lstrip())
+
+
+_MIGRATIONS = _forking(
+    "vecmigrate_faiss.sink, vecmigrate_qdrant.sink, vecmigrate_qdrant.source, "
+    "vecmigrate_qdrant.client.embedded, vecmigrate_qdrant.edge.access",
+    _TOUCHING | {"remove", "truncate", "load", "update", "optimize"},
+    "sys.setprofile(count)",
+    """\
+with open(argv[argv.index("--state") + 1] + ".steps", "w") as file:
+    file.write(str(step - left[0]))""",
+)
+# Counted from when the target is opened for changes.
+_SYNCS = _forking(
+    "vecmigrate.sync.run, vecmigrate.sync.write, vecmigrate_faiss.updater, "
+    "vecmigrate_qdrant.updater, vecmigrate_qdrant.own_points, vecmigrate_qdrant.source",
+    _TOUCHING | {"executemany"},
+    """\
+opened = vecmigrate.sync.write.open_updater
+def counting(*given):
+    sys.setprofile(count)
+    return opened(*given)
+vecmigrate.sync.write.open_updater = counting""",
+)
 
 
 class Stepper:
-    """Runs migrations that die before a chosen one of their calls that touch a disk."""
+    """Runs commands that die before a chosen one of their calls that touch a disk."""
 
     def __init__(self, process: subprocess.Popen) -> None:
         self._process = process
@@ -200,9 +243,11 @@ class Stepper:
 
 
 @contextmanager
-def stepper() -> Iterator[Stepper]:
+def stepper(*, syncs: bool = False) -> Iterator[Stepper]:
+    """Migrations, or syncs, to be killed."""
+    code = _SYNCS if syncs else _MIGRATIONS
     with subprocess.Popen(
-        [sys.executable, "-c", STEPPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield Stepper(process)
         assert process.stdin is not None

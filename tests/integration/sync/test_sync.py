@@ -20,6 +20,7 @@ import faiss
 import numpy as np
 import pytest
 from support.corpus import unit
+from support.crash import stepper
 from support.qdrant.places import open_place
 from typer.testing import CliRunner
 from vecmigrate_faiss.exchange import belonging, complete
@@ -467,40 +468,6 @@ def test_stopped_at_any_batch_and_run_again_is_the_same(
     assert not (tmp_path / ".new.faiss.vecmigrate-update").exists()
 
 
-# One process forks those that are killed, since importing takes longer than a small sync. Counted
-# are the calls by which Python touches a disk, from when the target is opened for changes.
-KILLER = """
-import json, os, signal, sys
-import vecmigrate.sync.run, vecmigrate.sync.write, vecmigrate_faiss.updater
-import vecmigrate_qdrant.updater, vecmigrate_qdrant.source
-from vecmigrate.cli import main
-TOUCHING = {"open", "write", "writelines", "flush", "close", "fsync", "mkdir", "rmdir", "unlink",
-            "replace", "rename", "execute", "executemany", "commit"}
-opened = vecmigrate.sync.write.open_updater
-for line in sys.stdin:
-    step, argv = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        left = [step]
-        def count(frame, event, called):
-            if event == "c_call" and called.__name__ in TOUCHING:
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-        def counting(*given):
-            sys.setprofile(count)
-            return opened(*given)
-        vecmigrate.sync.write.open_updater = counting
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.argv[1:] = argv
-        try:
-            main()
-        except SystemExit as ended:
-            os._exit(ended.code or 0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
 @pytest.mark.parametrize(("store", "every", "least"), [("faiss", 30, 17), ("qdrant", 14, 5)])
 def test_killed_while_it_writes_and_run_again_is_the_same(
     store: str, every: int, least: int, tmp_path: Path
@@ -517,18 +484,13 @@ def test_killed_while_it_writes_and_run_again_is_the_same(
     # Around the renamings of FAISS each step, elsewhere some.
     steps = sorted({*range(1, 400, every), *(range(118, 132) if store == "faiss" else ())})
     landed = 0
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as killer:
-        assert killer.stdin is not None
-        assert killer.stdout is not None
+    with stepper(syncs=True) as killer:
         for step in steps:
             for path in pristine.iterdir():
                 here = tmp_path / path.name
                 shutil.rmtree(here) if here.is_dir() else here.unlink(missing_ok=True)
                 (shutil.copytree if path.is_dir() else shutil.copy2)(path, here)
-            print(json.dumps([step, argv]), file=killer.stdin, flush=True)
-            code = int(killer.stdout.readline())
+            code = killer.run(step, argv)
             if code == 0:
                 break
             assert code == -signal.SIGKILL
@@ -539,7 +501,6 @@ def test_killed_while_it_writes_and_run_again_is_the_same(
             assert same(job.target, whole), step
             assert job.run().wrote == 0
             assert not (tmp_path / ".new.faiss.vecmigrate-update").exists(), step
-        killer.stdin.close()
     assert landed >= least
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.corpus import Corpus
-from support.crash import contents, make_source, make_translator, migrate_with_kills
+from support.crash import check_a_kill_changes_nothing, contents, make_source, make_translator
 from support.files_cases import (
     COUNT,
     DIM,
@@ -285,17 +285,8 @@ def die_at_name(patch: pytest.MonkeyPatch, at: int) -> None:
 
 @pytest.mark.parametrize("place", PLACES[1:])
 def test_a_killed_migration_ends_like_one_that_was_not(tmp_path: Path, place: str) -> None:
-    make_translator(tmp_path)
-    source = make_source("faiss", tmp_path, 800)
     whole, killed = (place.replace("new", name).format(tmp_path) for name in ("whole", "killed"))
-    migrate(source, whole, tmp_path / "translator", batch_size=100)
-    landed, result = migrate_with_kills(
-        source, killed, tmp_path / "translator", tmp_path / "state.sqlite",
-        kills=1, points=800, seed=3, batch=100,
-    )  # fmt: skip
-    assert landed
-    assert result["written"] == 800
-    assert contents(killed) == contents(whole)
+    check_a_kill_changes_nothing(tmp_path, whole, killed)
     assert not list(tmp_path.glob(".killed*"))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from support.corpus import Corpus
-from support.crash import contents, make_source, make_translator, migrate_with_kills
+from support.crash import check_a_kill_changes_nothing, contents, make_source, make_translator
 from support.small_disk import enlarge, small_disk
 from typer.testing import CliRunner
 
@@ -246,17 +246,8 @@ def test_no_payload_is_lost_to_a_column_s_type(tmp_path: Path) -> None:
 
 
 def test_a_killed_migration_ends_like_one_that_was_not(tmp_path: Path) -> None:
-    make_translator(tmp_path)
-    source = make_source("faiss", tmp_path, 800)
     whole, killed = uri(tmp_path, "whole", ""), uri(tmp_path, "killed", "")
-    migrate(source, whole, tmp_path / "translator", batch_size=100)
-    landed, result = migrate_with_kills(
-        source, killed, tmp_path / "translator", tmp_path / "state.sqlite",
-        kills=1, points=800, seed=3, batch=100,
-    )  # fmt: skip
-    assert landed
-    assert result["written"] == 800
-    assert contents(killed) == contents(whole)
+    check_a_kill_changes_nothing(tmp_path, whole, killed)
     assert sorted(path.name for path in (tmp_path / "db").iterdir()) == [
         "killed.lance",
         "whole.lance",

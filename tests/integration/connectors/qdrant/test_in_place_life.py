@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from qdrant_client import QdrantClient, models
+from support.crash import stepper
 from support.dry_run_corpus import make_dry_run_corpus
 from support.qdrant.in_place import (
     FEW,
@@ -547,38 +546,6 @@ def test_a_job_does_it_all(tmp_path: Path) -> None:
         assert done_now("--cutover") == ["sync"], "the store does not tell what changed"
 
 
-# Counted are the calls by which Python touches a disk, from when the vector is opened for changes.
-KILLER = """
-import json, os, signal, sys
-import vecmigrate.sync.run, vecmigrate.sync.write, vecmigrate_qdrant.own_points
-import vecmigrate_qdrant.source
-from vecmigrate.cli import main
-TOUCHING = {"open", "write", "flush", "close", "fsync", "execute", "executemany", "commit"}
-opened = vecmigrate.sync.write.open_updater
-for line in sys.stdin:
-    step, argv = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        left = [step]
-        def count(frame, event, called):
-            if event == "c_call" and called.__name__ in TOUCHING:
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-        def counting(*given):
-            sys.setprofile(count)
-            return opened(*given)
-        vecmigrate.sync.write.open_updater = counting
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.argv[1:] = argv
-        try:
-            main()
-        except SystemExit as ended:
-            os._exit(ended.code or 0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
 def test_a_killed_sync_continues(tmp_path: Path) -> None:
     landed = 0
     with open_place("embedded", tmp_path) as place:
@@ -590,16 +557,11 @@ def test_a_killed_sync_continues(tmp_path: Path) -> None:
         whole = {i: dict(r.vector) for i, r in records(place, move.name).items()}
         argv = ["sync", move.source, move.target, "--translator", str(move.translator), "--state",
                 str(move.state)]  # fmt: skip
-        with subprocess.Popen(
-            [sys.executable, "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as killer:
-            assert killer.stdin is not None
-            assert killer.stdout is not None
+        with stepper(syncs=True) as killer:
             for step in range(1, 400, 9):
                 shutil.rmtree(tmp_path)
                 shutil.copytree(pristine, tmp_path)
-                print(json.dumps([step, argv]), file=killer.stdin, flush=True)
-                code = int(killer.stdout.readline())
+                code = killer.run(step, argv)
                 if code == 0:
                     break
                 assert code == -signal.SIGKILL
@@ -608,5 +570,4 @@ def test_a_killed_sync_continues(tmp_path: Path) -> None:
                 found = {i: dict(r.vector) for i, r in records(place, move.name).items()}
                 assert found == whole, step
                 assert move.sync().wrote == 0
-            killer.stdin.close()
     assert landed >= 5
