@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from vecmigrate.connector.registry import CONNECTORS, find_switcher, load_plugin
+from vecmigrate.connector.registry import connector_of, find_switcher
 from vecmigrate.connector.uri import VECTOR, StoreURI, parse_uri
 
 
@@ -41,8 +41,7 @@ def collection_of(uri: str) -> str:
     See :meth:`Connector.canonical`. A connector of a third party may have none; before there was
     one, a switcher told the spelling.
     """
-    parsed = parse_uri(uri)
-    connector = load_plugin(CONNECTORS, parsed.scheme)
+    connector, parsed = connector_of(uri)
     if hasattr(connector, "canonical"):
         return str(connector.canonical(parsed))
     return str(getattr(find_switcher(uri), "spelled", StoreURI.canonical)(parsed))
@@ -53,7 +52,7 @@ def canonical_uri(uri: str) -> str:
 
     However it is reached: by gRPC as by REST.
     """
-    connector = load_plugin(CONNECTORS, parse_uri(uri).scheme)
+    connector, _ = connector_of(uri)
     options = [
         option
         for option in filter(None, uri.partition("?")[2].split("&"))

@@ -16,7 +16,7 @@ from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.updater import Updater
-from vecmigrate.connector.uri import parse_uri
+from vecmigrate.connector.uri import StoreURI, parse_uri
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.points.collection import Provenance, TargetSpec
 
@@ -46,17 +46,28 @@ def load_plugin(group: str, name: str) -> Any:
     return found[0].load()
 
 
+def connector_of(uri: str) -> tuple[Any, StoreURI]:
+    """Return the connector that a URI's scheme names, and the URI as it takes it.
+
+    Raises
+    ------
+    UsageError
+        If the URI is not understood, or no connector has its scheme.
+    """
+    parsed = parse_uri(uri)
+    return load_plugin(CONNECTORS, parsed.scheme), parsed
+
+
 def open_source(uri: str) -> Source:
     """Open the collection at ``uri`` for reading; see :meth:`Connector.open_source` for errors."""
-    parsed = parse_uri(uri)
-    return cast(Connector, load_plugin(CONNECTORS, parsed.scheme)).open_source(parsed)
+    connector, parsed = connector_of(uri)
+    return cast(Connector, connector).open_source(parsed)
 
 
 def open_sink(uri: str, spec: TargetSpec, *, restart: bool = False) -> Sink:
     """Begin a new collection at ``uri``; see :meth:`Connector.open_sink`."""
-    parsed = parse_uri(uri)
-    connector = cast(Connector, load_plugin(CONNECTORS, parsed.scheme))
-    return connector.open_sink(parsed, spec, restart=restart)
+    connector, parsed = connector_of(uri)
+    return cast(Connector, connector).open_sink(parsed, spec, restart=restart)
 
 
 def resume_sink(uri: str, spec: TargetSpec, token: str) -> Sink:
@@ -67,8 +78,7 @@ def resume_sink(uri: str, spec: TargetSpec, token: str) -> Sink:
     MismatchError
         If the store's connector cannot.
     """
-    parsed = parse_uri(uri)
-    connector = load_plugin(CONNECTORS, parsed.scheme)
+    connector, parsed = connector_of(uri)
     if not isinstance(connector, ResumableConnector):
         raise MismatchError(
             f"the connector {parsed.scheme} cannot continue an unfinished collection",
@@ -85,8 +95,7 @@ def open_updater(uri: str, provenance: Provenance) -> Updater:
     UsageError
         If the store's connector cannot change a finished collection.
     """
-    parsed = parse_uri(uri)
-    connector = load_plugin(CONNECTORS, parsed.scheme)
+    connector, parsed = connector_of(uri)
     if not isinstance(connector, UpdatableConnector):
         raise UsageError(
             f"the connector {parsed.scheme} cannot change a finished collection",
@@ -97,18 +106,16 @@ def open_updater(uri: str, provenance: Provenance) -> Updater:
 
 def origin(uri: str) -> str | None:
     """Return the URI of the collection that ``uri`` is a copy of, as a snapshot is, if told."""
-    parsed = parse_uri(uri)
-    connector = load_plugin(CONNECTORS, parsed.scheme)
+    connector, parsed = connector_of(uri)
     return cast(str | None, connector.origin(parsed)) if hasattr(connector, "origin") else None
 
 
 def find_switcher(uri: str) -> Switcher | None:
     """Return what moves readers of the store that ``uri`` is of; None if nothing does."""
-    parsed = parse_uri(uri)
-    connector = load_plugin(CONNECTORS, parsed.scheme)
-    if not hasattr(connector, "switcher"):
-        return None
-    return cast(SwitchingConnector, connector).switcher()
+    connector, _ = connector_of(uri)
+    return (
+        cast(SwitchingConnector, connector).switcher() if hasattr(connector, "switcher") else None
+    )
 
 
 def require_switcher(uri: str) -> Switcher:
