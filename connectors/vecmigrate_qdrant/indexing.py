@@ -44,7 +44,7 @@ def await_index(access: Access, collection: str) -> tuple[str, ...]:
             return (f"nothing is indexed: the collection's own settings forbid it ({reason})",)
         if info.status == models.CollectionStatus.GREY and not nudged:
             nudged = True
-            _nudge(access, collection)
+            access.update(collection, optimizers_config=models.OptimizersConfigDiff())
         now = (info.status, info.indexed_vectors_count, info.segments_count)
         if now != before:
             before, deadline = now, time.monotonic() + STALLED_SECONDS
@@ -57,14 +57,6 @@ def await_index(access: Access, collection: str) -> tuple[str, ...]:
         time.sleep(POLL_SECONDS)
 
 
-def _nudge(access: Access, collection: str) -> None:
-    access.run(
-        lambda client: client.update_collection(
-            collection, optimizers_config=models.OptimizersConfigDiff()
-        )
-    )
-
-
 _NEVER = 0
 """As a threshold: no segment is ever indexed."""
 
@@ -74,8 +66,7 @@ def put_off_indexing(access: Access, collection: str, mark: Mark) -> Mark:
 
     Nothing is done if indexing is off anyway, or Qdrant does not tell from when on it indexes.
     """
-    info = access.run(lambda client: client.get_collection(collection))
-    threshold = info.config.optimizer_config.indexing_threshold
+    threshold = access.info(collection).config.optimizer_config.indexing_threshold
     if access.embedded or not threshold:
         return mark
     noted = replace(mark, indexing_threshold=threshold)
@@ -101,10 +92,5 @@ def with_own_threshold(info: models.CollectionInfo) -> models.CollectionInfo:
 
 
 def _set(access: Access, collection: str, threshold: int, mark: Mark) -> None:
-    access.run(
-        lambda client: client.update_collection(
-            collection,
-            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
-            metadata=mark.as_metadata(),
-        )
-    )
+    optimizers = models.OptimizersConfigDiff(indexing_threshold=threshold)
+    access.update(collection, optimizers_config=optimizers, metadata=mark.as_metadata())

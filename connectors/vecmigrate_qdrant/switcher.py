@@ -38,19 +38,15 @@ class QdrantSwitcher(Switcher):
     def current(self, name: StoreURI) -> str | None:
         location = parse_location(name)
         with closing(open_access(location, refusal=InputError)) as access:
-            aliased = _aliases(access).get(location.collection)
-            there = aliased is not None or access.run(
-                lambda client: client.collection_exists(location.collection)
-            )
-            if not there:
+            aliased = access.aliases().get(location.collection)
+            if aliased is None and not access.exists(location.collection):
                 return None
             collection = aliased or location.collection
             _, question, options = str(name).partition("?")
             found = collection_uri(location, collection) + question + options
             if VECTOR not in name.options or is_in_place(name):
                 return found
-            info = access.run(lambda client: client.get_collection(collection))
-            added = name.options[VECTOR] in vector_marks(info)
+            added = name.options[VECTOR] in vector_marks(access.info(collection))
             return f"{found}&{IN_PLACE}=true" if added else found
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
@@ -146,7 +142,7 @@ class QdrantSwitcher(Switcher):
         Nothing if the name is the collection whose points got another vector.
         """
         location, goal = parse_location(name), parse_location(target)
-        aliases = _aliases(access)
+        aliases = access.aliases()
         alias, collection = location.collection, aliases.get(goal.collection, goal.collection)
         itself = alias == collection and is_in_place(target)
         if not itself:
@@ -171,9 +167,7 @@ class QdrantSwitcher(Switcher):
     def _check_alias(
         self, access: Access, alias: str, collection: str, aliases: dict[str, str]
     ) -> None:
-        if alias in aliases:
-            return
-        if not access.run(lambda client: client.collection_exists(alias)):
+        if alias in aliases or not access.exists(alias):
             return
         if alias == collection:
             raise UsageError(
@@ -188,7 +182,7 @@ class QdrantSwitcher(Switcher):
         )
 
     def _check_droppable(self, access: Access, uri: StoreURI, collection: str) -> None:
-        aliases = _aliases(access)
+        aliases = access.aliases()
         if collection in aliases:
             raise MismatchError(
                 f"{uri} is an alias of {aliases[collection]!r}, not a collection",
@@ -201,11 +195,6 @@ class QdrantSwitcher(Switcher):
                 f"readers of the alias {', '.join(map(repr, leading))} get {uri}",
                 remedy="Cut them over to another collection first.",
             )
-
-
-def _aliases(access: Access) -> dict[str, str]:
-    found = access.run(lambda client: client.get_aliases()).aliases
-    return {alias.alias_name: alias.collection_name for alias in found}
 
 
 def _place(location: EmbeddedLocation | ServerLocation) -> str:

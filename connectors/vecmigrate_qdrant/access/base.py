@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import JsonValue
@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 Refusal: TypeAlias = type[InputError] | type[WriteError]
 """What a request that Qdrant refuses is raised as: the one when reading, the other when writing."""
+
+StrictMode: TypeAlias = models.StrictModeConfig | None
 
 
 STORED_ULPS = 8
@@ -52,6 +54,11 @@ class Access(ABC):
     notes: tuple[str, ...] = ()
     payload_ulps: int = 0
 
+    def __init__(self, place: str, refusal: Refusal) -> None:
+        self.place = place
+        self._refusal = refusal
+        self._held = ExitStack()
+
     @abstractmethod
     def run(self, request: Callable[[QdrantBase], T]) -> T:
         """Return what ``request`` returns for the client.
@@ -76,19 +83,25 @@ class Access(ABC):
         """Return what Qdrant says of a collection; raises as :meth:`run`."""
         return self.run(lambda client: client.get_collection(collection))
 
+    def aliases(self) -> dict[str, str]:
+        """Return the collection of each alias; raises as :meth:`run`."""
+        found = self.run(lambda client: client.get_aliases()).aliases
+        return {alias.alias_name: alias.collection_name for alias in found}
+
+    def update(self, collection: str, **changes: Any) -> None:
+        """Change a collection as ``update_collection`` does; raises as :meth:`run`."""
+        self.run(lambda client: client.update_collection(collection, **changes))
+
     @abstractmethod
     def points(self, collection: str, shape: Shape) -> Points:
         """Return what reads and writes the points of a collection."""
 
-    @abstractmethod
     def begin_writes(self, collection: str) -> None:
         """Get a collection that was just created, or is continued, ready for many writes."""
 
-    @abstractmethod
     def sync_writes(self, collection: str) -> None:
         """Bring the points written so far to the disk."""
 
-    @abstractmethod
     def build_index(self) -> None:
         """Index what was written, if Qdrant does not by itself."""
 
@@ -96,18 +109,15 @@ class Access(ABC):
         """Name the settings of a new collection that there is no place for."""
         return []
 
-    @abstractmethod
     def publish(
-        self,
-        collection: str,
-        metadata: dict[str, Any],
-        strict_mode: models.StrictModeConfig | None,
+        self, collection: str, metadata: dict[str, Any], strict_mode: StrictMode = None
     ) -> None:
         """Make all writes durable, then set the metadata and the strict mode in one step."""
+        self.update(collection, metadata=metadata, strict_mode_config=strict_mode)
 
-    @abstractmethod
     def close(self) -> None:
         """Release the client; may be called again."""
+        self._held.close()
 
 
 @contextmanager

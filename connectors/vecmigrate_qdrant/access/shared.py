@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -12,17 +13,24 @@ T = TypeVar("T")
 class SharedPlaces(Generic[T]):
     """Places that are opened once in this process, and closed when the last one lets go."""
 
-    def __init__(self) -> None:
+    def __init__(self, close: Callable[[T], None]) -> None:
+        self._close = close
         self._opening = threading.Lock()
         self._open: dict[Hashable, tuple[T, int]] = {}
 
     def take(
-        self, key: Hashable, make: Callable[[], T], ready: Callable[[T], None] = lambda _: None
+        self,
+        held: ExitStack,
+        key: Hashable,
+        make: Callable[[], T],
+        ready: Callable[[T], None] = lambda _: None,
     ) -> T:
         """Return what is open at a place, or open it.
 
         Parameters
         ----------
+        held
+            Lets go of it when it is closed.
         make
             Opens it.
         ready
@@ -32,13 +40,13 @@ class SharedPlaces(Generic[T]):
             found, users = self._open.get(key) or (make(), 0)
             ready(found)
             self._open[key] = found, users + 1
+            held.callback(self._give_back, key)
             return found
 
-    def give_back(self, key: Hashable, close: Callable[[T], None]) -> None:
-        """Let go of what :meth:`take` returned; the last one closes it."""
+    def _give_back(self, key: Hashable) -> None:
         with self._opening:
             found, users = self._open.pop(key)
             if users > 1:
                 self._open[key] = found, users - 1
             else:
-                close(found)
+                self._close(found)

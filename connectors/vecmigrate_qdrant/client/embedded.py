@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
-from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
 
 from vecmigrate.connector import InputError, RefusedError, WriteError, sync_path
-from vecmigrate_qdrant.access.base import Access, Refusal, T
+from vecmigrate_qdrant.access.base import Access, Refusal, StrictMode, T
 from vecmigrate_qdrant.access.shared import SharedPlaces
 from vecmigrate_qdrant.client.points import ClientPoints
 from vecmigrate_qdrant.points import Points, Shape
@@ -39,21 +38,22 @@ class _Shared:
         The directories made for it, the innermost first; None if the storage was there before.
     """
 
+    directory: Path
     client: QdrantLocal
     made: list[Path] | None
     # qdrant-client's local mode is not thread-safe, and a source may be read in one thread while
     # a sink of the same directory is written in another.
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def close(self, directory: Path) -> None:
+    def close(self) -> None:
         """Close the storage; one made here that holds no collection is removed."""
         gone = self.made is not None and not self.client.collections
         if gone:
             # Before the lock is released: what another process makes next is its own.
-            (directory / META_INFO_FILENAME).unlink(missing_ok=True)
+            (self.directory / META_INFO_FILENAME).unlink(missing_ok=True)
             with suppress(OSError):
-                (directory / _COLLECTIONS).rmdir()
-            (directory / _LOCK_FILE).unlink(missing_ok=True)
+                (self.directory / _COLLECTIONS).rmdir()
+            (self.directory / _LOCK_FILE).unlink(missing_ok=True)
         self.client.close()
         if gone:
             with suppress(OSError):
@@ -61,7 +61,7 @@ class _Shared:
                     made.rmdir()
 
 
-_places: SharedPlaces[_Shared] = SharedPlaces()
+_places: SharedPlaces[_Shared] = SharedPlaces(_Shared.close)
 
 
 class EmbeddedAccess(Access):
@@ -77,8 +77,7 @@ class EmbeddedAccess(Access):
     indexed = False
 
     def __init__(self, directory: Path, refusal: Refusal) -> None:
-        self.place = str(directory)
-        self._refusal = refusal
+        super().__init__(str(directory), refusal)
         self._key = Path(os.path.realpath(directory))
         if refusal is InputError and not (directory / META_INFO_FILENAME).is_file():
             # Opening the client would create the directory, or mark a foreign one as storage.
@@ -88,8 +87,7 @@ class EmbeddedAccess(Access):
                 remedy="Give the one that the application opens with QdrantClient(path=...); "
                 "a server's collections are reached by qdrant://HOST/COLLECTION.",
             )
-        shared = _places.take(self._key, lambda: self._open(directory))
-        self._is_open = True
+        shared = _places.take(self._held, self._key, lambda: self._open(directory))
         self._client = shared.client
         self._lock = shared.lock
 
@@ -119,7 +117,8 @@ class EmbeddedAccess(Access):
         warnings.filterwarnings("ignore", message="Local mode is not recommended")
         try:
             made = self._make_storage()
-            return _Shared(QdrantLocal(str(self._key), force_disable_check_same_thread=True), made)
+            client = QdrantLocal(str(self._key), force_disable_check_same_thread=True)
+            return _Shared(self._key, client, made)
         except RuntimeError as error:
             raise self._refusal(
                 f"the Qdrant storage {directory} is in use by another client",
@@ -169,20 +168,14 @@ class EmbeddedAccess(Access):
         # With synchronous=NORMAL a checkpoint of the log is what reaches the disk.
         self._pragmas(collection, "wal_checkpoint(FULL)")
 
-    def build_index(self) -> None:
-        """Embedded Qdrant keeps no index."""
-
     def publish(
-        self,
-        collection: str,
-        metadata: dict[str, Any],
-        strict_mode: models.StrictModeConfig | None,
+        self, collection: str, metadata: dict[str, Any], strict_mode: StrictMode = None
     ) -> None:
         # Back to the file format and the syncs that qdrant-client itself chooses.
         self._pragmas(
             collection, "wal_checkpoint(TRUNCATE)", "journal_mode=DELETE", "synchronous=FULL"
         )
-        self.run(lambda client: client.update_collection(collection, metadata=metadata))
+        super().publish(collection, metadata)
         for path in (self._key / META_INFO_FILENAME, self._key):
             sync_path(path)
 
@@ -194,8 +187,3 @@ class EmbeddedAccess(Access):
                     storage.storage.execute(f"PRAGMA {pragma}").fetchall()
 
         self.run(execute)
-
-    def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            _places.give_back(self._key, lambda shared: shared.close(self._key))

@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import InputError, TargetExistsError, WriteError, sync_path
-from vecmigrate_qdrant.access.base import STORED_ULPS, Access, Refusal, T
+from vecmigrate_qdrant.access.base import STORED_ULPS, Access, Refusal, StrictMode, T
 from vecmigrate_qdrant.access.places import EdgeLocation
 from vecmigrate_qdrant.access.shared import SharedPlaces
 from vecmigrate_qdrant.edge.engine import Shard, failures, in_use, is_in_use
@@ -166,7 +167,7 @@ class _Directory:
         return sum(file.lstat().st_blocks * 512 for file in files)
 
 
-_places: SharedPlaces[_Directory] = SharedPlaces()
+_places: SharedPlaces[_Directory] = SharedPlaces(_Directory.release)
 
 
 class EdgeAccess(Access):
@@ -180,11 +181,9 @@ class EdgeAccess(Access):
 
     embedded = True
     payload_ulps = STORED_ULPS
-    indexed = True
 
     def __init__(self, location: EdgeLocation, refusal: Refusal) -> None:
-        self.place = str(location.directory.parent)
-        self._refusal = refusal
+        super().__init__(str(location.directory.parent), refusal)
         self._where = str(location.directory)
         self._key = Path(os.path.realpath(location.directory))
         if refusal is InputError and not _Directory(self._key).exists():
@@ -193,9 +192,8 @@ class EdgeAccess(Access):
                 f"the directory {location.directory} {wrong}",
                 remedy="Give the one that the application opens with EdgeShard.load(...).",
             )
-        directory = _places.take(self._key, lambda: _Directory(self._key), self._hold)
-        self._is_open = True
-        self._client = _EdgeClient(directory)
+        made = partial(_Directory, self._key)
+        self._client = _EdgeClient(_places.take(self._held, self._key, made, self._hold))
 
     def _hold(self, directory: _Directory) -> None:
         if directory.path.exists():
@@ -221,9 +219,6 @@ class EdgeAccess(Access):
     def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
         return unkept(settings)
 
-    def begin_writes(self, collection: str) -> None:
-        """The engine indexes nothing until it is asked to."""
-
     def sync_writes(self, collection: str) -> None:
         directory = self._client.directory
         with self._failures():
@@ -239,19 +234,11 @@ class EdgeAccess(Access):
             directory.shard().ask(lambda engine: engine.optimize())
 
     def publish(
-        self,
-        collection: str,
-        metadata: dict[str, Any],
-        strict_mode: models.StrictModeConfig | None,
+        self, collection: str, metadata: dict[str, Any], strict_mode: StrictMode = None
     ) -> None:
         self.sync_writes(collection)
         self._client.end_filling()
-        self.run(lambda client: client.update_collection(collection, metadata=metadata))
-
-    def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            _places.give_back(self._key, _Directory.release)
+        super().publish(collection, metadata)
 
     def _failures(self) -> Any:
         return failures(self._where, self._refusal)

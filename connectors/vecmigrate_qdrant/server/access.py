@@ -8,11 +8,10 @@ import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import grpc  # type: ignore[import-untyped]
 from qdrant_client import grpc as messages
-from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.qdrant_remote import QdrantRemote
 
@@ -41,7 +40,7 @@ RECONNECT_SECONDS = 5
 """Seconds between two tries of gRPC itself to connect again, at most; by default it takes 120."""
 
 
-_clients: SharedPlaces[QdrantRemote] = SharedPlaces()
+_clients: SharedPlaces[QdrantRemote] = SharedPlaces(QdrantRemote.close)
 
 
 class ServerAccess(Access):
@@ -57,17 +56,15 @@ class ServerAccess(Access):
     payload_ulps = STORED_ULPS
 
     def __init__(self, location: ServerLocation, refusal: Refusal) -> None:
-        self.place = str(location)
+        super().__init__(str(location), refusal)
         self._location = location
-        self._refusal = refusal
         self._retrying = Retrying(location)
         key = api_key(location)
         grpc_port, self.notes = self._choose_grpc()
         self._wire = grpc_port is not None
         # Two collections of one server are reached by one client, which is slow to make.
-        self._shared = replace(location, collection=""), grpc_port, key
-        self._client = _clients.take(self._shared, lambda: _client(*self._shared))
-        self._is_open = True
+        shared = replace(location, collection=""), grpc_port, key
+        self._client = _clients.take(self._held, shared, partial(_client, *shared))
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
         return self._explained(lambda: self._retrying.run(lambda: request(self._client)))
@@ -108,33 +105,6 @@ class ServerAccess(Access):
     def points(self, collection: str, shape: Shape) -> Points:
         kind = WirePoints if self._wire and can_use_wire(self._client) else ClientPoints
         return kind(self, collection, shape)
-
-    def begin_writes(self, collection: str) -> None:
-        """A server needs no preparation."""
-
-    def sync_writes(self, collection: str) -> None:
-        """A server has made durable what it acknowledged."""
-
-    def build_index(self) -> None:
-        """A server does so by itself."""
-
-    def publish(
-        self,
-        collection: str,
-        metadata: dict[str, Any],
-        strict_mode: models.StrictModeConfig | None,
-    ) -> None:
-        # Every write was waited for, so that it is in the server's log already.
-        self.run(
-            lambda client: client.update_collection(
-                collection, metadata=metadata, strict_mode_config=strict_mode
-            )
-        )
-
-    def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            _clients.give_back(self._shared, QdrantRemote.close)
 
 
 def _client(location: ServerLocation, grpc_port: int | None, key: str | None) -> QdrantRemote:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -171,7 +172,7 @@ class Snapshot:
         return models.CollectionConfig.model_validate(config)
 
 
-_places: SharedPlaces[Snapshot] = SharedPlaces()
+_places: SharedPlaces[Snapshot] = SharedPlaces(Snapshot.close)
 
 
 def _identity(place: Path | ServerLocation) -> Hashable:
@@ -207,12 +208,10 @@ class SnapshotAccess(Access):
 
     def __init__(self, location: SnapshotLocation) -> None:
         place = location.place
-        self.place = str(place.parent if isinstance(place, Path) else place)
+        super().__init__(str(place.parent if isinstance(place, Path) else place), InputError)
         self._where = str(place) if isinstance(place, Path) else f"{place}/{place.collection}"
-        self._key = _identity(place)
-        snapshot = _places.take(self._key, lambda: Snapshot(place, self._where))
-        self._is_open = True
-        self._client = _SnapshotClient(snapshot)
+        made = partial(Snapshot, place, self._where)
+        self._client = _SnapshotClient(_places.take(self._held, _identity(place), made))
 
     def run(self, request: Callable[[QdrantBase], T]) -> T:
         with failures(self._where, InputError):
@@ -223,28 +222,6 @@ class SnapshotAccess(Access):
         ascending = is_ascending(snapshot.config.params, shape.vector)
         shards = snapshot.shards
         return EdgePoints(Place(self._where, InputError, lambda: shards, ascending), shape)
-
-    def begin_writes(self, collection: str) -> None:
-        raise NotImplementedError
-
-    def sync_writes(self, collection: str) -> None:
-        raise NotImplementedError
-
-    def build_index(self) -> None:
-        raise NotImplementedError
-
-    def publish(
-        self,
-        collection: str,
-        metadata: dict[str, Any],
-        strict_mode: models.StrictModeConfig | None,
-    ) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            _places.give_back(self._key, Snapshot.close)
 
 
 class _SnapshotClient(QdrantBase):
