@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +21,11 @@ from vecmigrate.connector import (
     WriteError,
 )
 from vecmigrate_qdrant.access.base import Access
-from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import count_points, existing_collection
 from vecmigrate_qdrant.indexing import await_index
-from vecmigrate_qdrant.lease import Lease
 from vecmigrate_qdrant.leased_sink import LeasedSink
 from vecmigrate_qdrant.leftovers import beginning_anew
-from vecmigrate_qdrant.limits import Limits, limit_behind
+from vecmigrate_qdrant.limits import limit_behind
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
 from vecmigrate_qdrant.points import Only, Shape, dense_params
@@ -69,15 +66,13 @@ class InPlaceSink(LeasedSink):
     in_place = True
 
     def __init__(self, uri: StoreURI, spec: TargetSpec) -> None:
-        self._location = parse_location(uri)
         name = uri.options.get("vector")
+        super().__init__(uri, spec, parse_location(uri), added=name)
         if not name:
             raise UsageError(
                 f"'{uri}' does not name the vector to add", remedy="Name it by ?vector=NAME."
             )
-        self._settings = spec.settings if spec.store == "qdrant" else {}
-        self._uri, self._spec, self._name = uri, spec, name
-        self._collection = self._location.collection
+        self._vector = name
 
     def begin(self, *, restart: bool) -> None:
         """Add the vector to the collection."""
@@ -95,72 +90,39 @@ class InPlaceSink(LeasedSink):
                     remedy="Start over with --restart.",
                 )
             self._lease.claim()
-
-    @contextmanager
-    def _opened(self, run: str, *, anew: bool) -> Iterator[None]:
-        """Open the store for a run, and begin to write once the vector is there."""
-        self._run = run
-        self._open, self._created = True, False
-        self._access = open_access(self._location, refusal=WriteError)
-        self._where = f"the vector {self._name!r} of {self._access.place}/{self._collection}"
-        self._lease = Lease(self._access, self._collection, self._where, self._name)
-        shape = Shape(self._name, self._spec.dimension, is_multivector(self._settings))
-        try:
-            info = self._info()
-            self.keyed_ids = is_sharded_by_key(info.config.params)
-            self._destination = Destination(
-                self._access.points(self._collection, shape),
-                self._where,
-                keyed=self.keyed_ids,
-                bounded=not self._access.embedded,
-                vectors_only=True,
-                limits=Limits.of(info),
-            )
-            yield
             self._created = True
-            self._access.begin_writes(self._collection)
-        except BaseException:
-            self._created &= anew
-            self.abort()
-            raise
+
+    def _destined(self) -> Destination:
+        info = self._info()
+        self.keyed_ids = is_sharded_by_key(info.config.params)
+        shape = Shape(self._vector, self._spec.dimension, is_multivector(self._settings))
+        points = self._access.points(self._collection, shape)
+        return Destination.of(self._access, info, points, self._where, vectors_only=True)
+
+    def _metadata(self, mark: Mark) -> dict[str, Any]:
+        return with_vector_mark(self._info(), self._vector, mark)
 
     def finish(self) -> CollectionDescription:
         notes = await_index(self._access, self._collection)
-        mark = Mark(State.COMPLETE, self._run, self._spec.provenance)
-        self._lease.renew()
-        self._lease.stop()
-        metadata = with_vector_mark(self._info(), self._name, mark) | self._lease.no_entry()
-        self._access.publish(self._collection, metadata, None)
-        self._lease.forget()
-        self._open = self._created = False
-        try:
-            return self._describe(self._name, notes)
-        finally:
-            self._access.close()
-
-    def abort(self) -> None:
-        if self._open:
-            super().abort()
-
-    def suspend(self) -> None:
-        self._open = False
-        super().suspend()
+        return self._publish(Mark(State.COMPLETE, self._run, self._spec.provenance), notes)
 
     def _remove_own(self) -> None:
         if self._mark() is not None and self._lease.is_in(self._info()):
-            self._remove()
+            remove_vector(self._access, self._collection, self._vector)
 
     def _info(self) -> models.CollectionInfo:
         return existing_collection(self._access, self._collection)
 
     def _mark(self) -> Mark | None:
-        return vector_marks(self._info()).get(self._name)
+        return vector_marks(self._info()).get(self._vector)
 
     def _make_way(self, restart: bool) -> None:
         """Make sure that the collection has no vector of the name."""
         info = self._info()
-        mark, params = vector_marks(info).get(self._name), info.config.params
-        there = self._name in dense_params(params) or self._name in (params.sparse_vectors or {})
+        mark, params = vector_marks(info).get(self._vector), info.config.params
+        there = self._vector in dense_params(params) or self._vector in (
+            params.sparse_vectors or {}
+        )
         if there and (mark is None or mark.state is State.COMPLETE):
             raise TargetExistsError(
                 f"{self._where} is there already",
@@ -174,12 +136,14 @@ class InPlaceSink(LeasedSink):
                 self._run,
                 self._spec.work,
                 restart=restart or not there,
-                count=lambda: count_points(self._access, self._collection, Only(having=self._name)),
+                count=lambda: count_points(
+                    self._access, self._collection, Only(having=self._vector)
+                ),
             )
         # Nothing but the lease keeps two runs from making the same vector.
         self._lease.claim()
         if there or mark is not None:
-            self._remove()
+            remove_vector(self._access, self._collection, self._vector)
 
     def _create(self, stored: Any) -> None:
         try:
@@ -197,31 +161,17 @@ class InPlaceSink(LeasedSink):
                 remedy="Use those that the description of a Qdrant source holds.",
             ) from error
         # First the mark: a vector without one would never be taken for what a killed run left.
-        self._set_mark(Mark(State.WRITING, self._run, work=self._spec.work))
+        mark = Mark(State.WRITING, self._run, work=self._spec.work)
+        self._access.update(self._collection, metadata=self._metadata(mark))
         self._created = True
-        self._change(
-            lambda client: client.create_vector_name(
-                self._collection, self._name, models.DenseVectorNameConfig(dense=config)
-            )
+        named = models.DenseVectorNameConfig(dense=config)
+        _change(
+            self._access,
+            self._where,
+            lambda client: client.create_vector_name(self._collection, self._vector, named),
         )
         if tuned and not self._access.embedded:
-            self._access.run(
-                lambda client: client.update_collection(
-                    self._collection, vectors_config={self._name: diff}
-                )
-            )
-
-    def _remove(self) -> None:
-        remove_vector(self._access, self._collection, self._name)
-
-    def _set_mark(self, mark: Mark | None) -> None:
-        metadata = with_vector_mark(self._info(), self._name, mark)
-        self._access.run(
-            lambda client: client.update_collection(self._collection, metadata=metadata)
-        )
-
-    def _change(self, request: Callable[[Any], object]) -> None:
-        _change(self._access, self._where, request)
+            self._access.update(self._collection, vectors_config={self._vector: diff})
 
 
 def remove_vector(access: Access, collection: str, name: str) -> None:
@@ -245,7 +195,7 @@ def remove_vector(access: Access, collection: str, name: str) -> None:
     if mark is not None and mark.vector == name:
         # Who opens the collection without naming a vector would be sent to this one.
         metadata |= replace(mark, vector=None).as_metadata()
-    access.run(lambda client: client.update_collection(collection, metadata=metadata))
+    access.update(collection, metadata=metadata)
 
 
 def _change(access: Access, where: str, request: Callable[[Any], object]) -> None:

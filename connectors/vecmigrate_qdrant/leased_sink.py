@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import uuid
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
 from vecmigrate.connector import (
     BegunSink,
@@ -13,33 +16,76 @@ from vecmigrate.connector import (
     TargetSpec,
     VecmigrateError,
     VectorBatch,
+    WriteError,
     check_dimension,
 )
-from vecmigrate_qdrant.access.base import Access
+from vecmigrate_qdrant.access.base import Access, StrictMode
+from vecmigrate_qdrant.access.places import Location
+from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe
 from vecmigrate_qdrant.lease import Lease
+from vecmigrate_qdrant.marks import Mark
 from vecmigrate_qdrant.upserting import Destination
 
 _log = logging.getLogger("vecmigrate.qdrant")
 
 
 class LeasedSink(BegunSink):
-    """A base for sinks; what names and opens the target is a sink's own."""
+    """A base for sinks; what names and makes the target is a sink's own.
+
+    Parameters
+    ----------
+    added
+        The vector that is added to a collection; None for a collection of the run's own.
+    """
 
     whole_points = True
-    _uri: StoreURI
-    _spec: TargetSpec
-    _collection: str
+    _vector: str
     _access: Access
     _where: str
     _lease: Lease
     _destination: Destination
     _run: str
-    _created = False
+    _open = _created = False
+
+    def __init__(
+        self, uri: StoreURI, spec: TargetSpec, location: Location, added: str | None = None
+    ) -> None:
+        self._uri, self._spec, self._location, self._added = uri, spec, location, added
+        self._collection = location.collection
+        self._settings = spec.settings if spec.store == "qdrant" else {}
+
+    @abstractmethod
+    def _destined(self) -> Destination:
+        """Return what is to be written to, in the store that was just opened."""
+
+    @abstractmethod
+    def _metadata(self, mark: Mark) -> dict[str, Any]:
+        """Return the metadata of a collection that hold the target's mark."""
 
     @abstractmethod
     def _remove_own(self) -> None:
         """Remove the target, if it is the one that this sink made."""
+
+    @contextmanager
+    def _opened(self, run: str, *, anew: bool) -> Iterator[None]:
+        """Open the store for a run, and begin to write once the target is there."""
+        self._run = run
+        self._access = open_access(self._location, refusal=WriteError)
+        self._where = f"{self._access.place}/{self._collection}"
+        if self._added is not None:
+            self._where = f"the vector {self._added!r} of {self._where}"
+        self._lease = Lease(self._access, self._collection, self._where, self._added)
+        self._open = True
+        try:
+            self._destination = self._destined()
+            yield
+            self._access.begin_writes(self._collection)
+        except BaseException:
+            # What a resumed run finds is not this sink's to remove.
+            self._created &= anew
+            self.abort()
+            raise
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._where)
@@ -47,6 +93,8 @@ class LeasedSink(BegunSink):
         self._destination.write(batch)
 
     def abort(self) -> None:
+        if not self._open:
+            return
         try:
             if self._created:
                 self._remove_own()
@@ -62,7 +110,7 @@ class LeasedSink(BegunSink):
         return self._run
 
     def suspend(self) -> None:
-        self._created = False
+        self._open = self._created = False
         self._lease.release()
         self._access.close()
 
@@ -70,12 +118,24 @@ class LeasedSink(BegunSink):
         provenance = self._spec.provenance
         return provenance.run() if provenance else uuid.uuid4().hex
 
-    def _describe(self, vector: str, notes: tuple[str, ...]) -> CollectionDescription:
-        return describe(
-            self._access,
-            self._uri,
-            self._collection,
-            vector,
-            text_field=self._uri.options.get("text", self._spec.text_field),
-            notes=notes,
-        )
+    def _publish(
+        self, mark: Mark, notes: tuple[str, ...], strict_mode: StrictMode = None
+    ) -> CollectionDescription:
+        """Mark the target as whole and give the lease back in one step; describe the collection."""
+        self._lease.renew()
+        self._lease.stop()
+        metadata = self._metadata(mark) | self._lease.no_entry()
+        self._access.publish(self._collection, metadata, strict_mode)
+        self._lease.forget()
+        # Whole now, whatever happens: never again this sink's to remove.
+        self._open = self._created = False
+        text_field = self._uri.options.get("text", self._spec.text_field)
+        with closing(self._access):
+            return describe(
+                self._access,
+                self._uri,
+                self._collection,
+                self._vector,
+                text_field=text_field,
+                notes=notes,
+            )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic.dataclasses import dataclass
 from qdrant_client import models
 
 from vecmigrate.connector import Provenance
@@ -43,7 +43,7 @@ class Mark:
     """
 
     state: State
-    run: str
+    run: str = ""
     provenance: Provenance | None = None
     vector: str | None = None
     indexing_threshold: int | None = None
@@ -55,16 +55,20 @@ class Mark:
 
     def as_json(self) -> dict[str, Any]:
         """The mark itself."""
-        mark: dict[str, Any] = {"state": self.state.value, "run": self.run}
-        if self.provenance is not None:
-            mark["provenance"] = self.provenance.model_dump(mode="json")
-        if self.vector is not None:
-            mark["vector"] = self.vector
-        if self.indexing_threshold is not None:
-            mark["indexing_threshold"] = self.indexing_threshold
-        if self.work is not None:
-            mark["work"] = self.work
-        return mark
+        found = _MARK.dump_python(self, mode="json")
+        return {name: value for name, value in found.items() if value is not None}
+
+    @field_validator("provenance", "vector", "indexing_threshold", "work", mode="wrap")
+    @classmethod
+    def _understood(cls, value: object, read: ValidatorFunctionWrapHandler) -> Any:
+        """Take what another version may have written otherwise for what is not known."""
+        try:
+            return read(value)
+        except ValidationError:
+            return None
+
+
+_MARK = TypeAdapter(Mark)
 
 
 def read_mark(info: models.CollectionInfo) -> Mark | None:
@@ -120,23 +124,7 @@ def foreign_metadata(info: models.CollectionInfo) -> dict[str, Any]:
 
 
 def _read(found: object) -> Mark | None:
-    if not isinstance(found, dict):
-        return None
     try:
-        state = State(str(found.get("state")))
-    except ValueError:
-        return None
-    try:
-        provenance = Provenance.model_validate(found.get("provenance"))
+        return _MARK.validate_python(found)
     except ValidationError:
-        provenance = None
-    vector, threshold = found.get("vector"), found.get("indexing_threshold")
-    work = found.get("work")
-    return Mark(
-        state,
-        str(found.get("run", "")),
-        provenance,
-        vector if isinstance(vector, str) else None,
-        threshold if isinstance(threshold, int) else None,
-        work if isinstance(work, str) else None,
-    )
+        return None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import compress
 
 from qdrant_client import models
-from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import (
     IdArray,
@@ -22,11 +20,9 @@ from vecmigrate.connector import (
 )
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import existing_collection
-from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import VECTOR, parse_location
 from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
 from vecmigrate_qdrant.points import Shape, ShardKey, choose_vector
-from vecmigrate_qdrant.shard_keys import is_sharded_by_key
 from vecmigrate_qdrant.updater import MarkedUpdater
 from vecmigrate_qdrant.upserting import Destination, are_there
 
@@ -67,13 +63,8 @@ class OwnPointsUpdater(MarkedUpdater):
                 )
             self._shape = Shape.of(info.config.params, name)
             self._points = self._access.points(self._collection, self._shape)
-            destination = Destination(
-                self._points,
-                self._where,
-                keyed=is_sharded_by_key(info.config.params),
-                bounded=not self._access.embedded,
-                vectors_only=True,
-                limits=Limits.of(info),
+            destination = Destination.of(
+                self._access, info, self._points, self._where, vectors_only=True
             )
             mark = Mark(State.COMPLETE, mark.run, provenance)
             self._begin(destination, name, with_vector_mark(info, name, mark))
@@ -88,35 +79,20 @@ class OwnPointsUpdater(MarkedUpdater):
     def delete(self, ids: IdArray) -> None:
         """Take the vector from points; they stay with all else that they have."""
         for key, mine in self._by_key(ids).items():
-            self._take(mine, key)
+            if mine:
+                self._take(mine, key)
 
     def _take(self, ids: Sequence[PointId], key: ShardKey | None) -> None:
-        while len(ids):
-            chosen = models.PointIdsList(points=list(ids))
-            try:
-                self._access.run(
-                    partial(
-                        _delete_vectors,
-                        collection=self._collection,
-                        name=self._vector,
-                        points=chosen,
-                        key=key,
-                    )
+        chosen = models.PointIdsList(points=list(ids))
+        try:
+            self._access.run(
+                lambda client: client.delete_vectors(
+                    self._collection, [self._vector], chosen, wait=True, shard_key_selector=key
                 )
-                return
-            except WriteError:
-                left = are_there(self._points, ids, key, self._destination.limits)
-                if left.all():
-                    raise
-                ids = list(compress(ids, left))
-
-
-def _delete_vectors(
-    client: QdrantBase,
-    *,
-    collection: str,
-    name: str,
-    points: models.PointIdsList,
-    key: ShardKey | None,
-) -> None:
-    client.delete_vectors(collection, [name], points, wait=True, shard_key_selector=key)
+            )
+        except WriteError:
+            left = are_there(self._points, ids, key, self._destination.limits)
+            if left.all():
+                raise
+            if left.any():
+                self._take(list(compress(ids, left)), key)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 from qdrant_client import models
-from qdrant_client.client_base import QdrantBase
 
 from vecmigrate.connector import IdArray, MismatchError, PointId, WriteError
 from vecmigrate_qdrant.access.base import Access
@@ -164,29 +162,28 @@ def shard_keys(settings: Mapping[str, JsonValue]) -> list[KeyedShards]:
         ) from error
 
 
-def create_shard_keys(access: Access, collection: str, keys: list[KeyedShards]) -> None:
-    """Create the keys of a collection that was just made.
+def create_shard_key(access: Access, collection: str, wanted: KeyedShards) -> None:
+    """Create a key of a collection.
 
     Raises
     ------
     MismatchError
         If the server is not in cluster mode, which alone has shard keys.
     """
-    for wanted in keys:
-        try:
-            access.run(partial(_create, collection=collection, wanted=wanted))
-        except WriteError as refused:
-            if _NO_CLUSTER in refused.message:
-                raise MismatchError(
-                    f"the Qdrant server {access.place} keeps no shard keys, since it is not in "
-                    "cluster mode, and Qdrant's ids cannot be KEY/ID",
-                    remedy="Name a server in cluster mode, or have a target of another store take "
-                    "ids as KEY/ID by --id-with-key.",
-                ) from refused
-            # A retry is refused if the first try came through and only its answer was lost.
-            if wanted.model_dump() not in read_shard_keys(access, collection):
-                raise
-
-
-def _create(client: QdrantBase, *, collection: str, wanted: KeyedShards) -> bool:
-    return client.create_shard_key(collection, wanted.key, shards_number=wanted.shards_number)
+    try:
+        access.run(
+            lambda client: client.create_shard_key(
+                collection, wanted.key, shards_number=wanted.shards_number
+            )
+        )
+    except WriteError as refused:
+        if _NO_CLUSTER in refused.message:
+            raise MismatchError(
+                f"the Qdrant server {access.place} keeps no shard keys, since it is not in "
+                "cluster mode, and Qdrant's ids cannot be KEY/ID",
+                remedy="Name a server in cluster mode, or have a target of another store take "
+                "ids as KEY/ID by --id-with-key.",
+            ) from refused
+        # A retry is refused if the first try came through and only its answer was lost.
+        if wanted.model_dump() not in read_shard_keys(access, collection):
+            raise

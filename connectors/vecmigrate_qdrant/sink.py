@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -19,9 +18,7 @@ from vecmigrate.connector import (
     WriteError,
 )
 from vecmigrate_qdrant.access.places import parse_place
-from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.indexing import await_index, put_off_indexing, resume_indexing
-from vecmigrate_qdrant.lease import Lease
 from vecmigrate_qdrant.leased_sink import LeasedSink
 from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.marks import Mark, State, read_mark
@@ -35,7 +32,7 @@ from vecmigrate_qdrant.settings import (
     payload_indexes,
     strict_mode,
 )
-from vecmigrate_qdrant.shard_keys import create_shard_keys, shard_keys
+from vecmigrate_qdrant.shard_keys import create_shard_key, shard_keys
 from vecmigrate_qdrant.upserting import Destination
 
 SHARED = "/"
@@ -67,11 +64,8 @@ class QdrantSink(LeasedSink):
     _mark: Mark
 
     def __init__(self, uri: StoreURI, spec: TargetSpec) -> None:
-        self._location = parse_place(uri)
-        self._settings = settings = spec.settings if spec.store == "qdrant" else {}
-        self._uri = uri
-        self._spec = spec
-        self._collection = self._location.collection
+        super().__init__(uri, spec, parse_place(uri))
+        settings = self._settings
         self._vector = uri.options.get("vector", str(settings.get("vector", UNNAMED)))
         self._strict_mode, notes = strict_mode(settings, spec)
         self._arguments, self._notes = creation_arguments(
@@ -86,16 +80,13 @@ class QdrantSink(LeasedSink):
         settings = self._settings
         with self._opened(self._new_run(), anew=True):
             self._make_way(restart)
-            self._create(self._arguments, settings)
+            self._create()
             if not self._access.embedded:
-                create_shard_keys(self._access, self._collection, shard_keys(settings))
+                for shards in shard_keys(settings):
+                    create_shard_key(self._access, self._collection, shards)
                 fan = fan_out(settings)
                 if fan is not None:
-                    self._access.run(
-                        lambda client: client.update_collection(
-                            self._collection, collection_params=fan
-                        )
-                    )
+                    self._access.update(self._collection, collection_params=fan)
             self._index_payloads(payload_indexes(settings))
             self._tell_if_never_indexed()
             self._mark = put_off_indexing(self._access, self._collection, self._mark)
@@ -106,33 +97,18 @@ class QdrantSink(LeasedSink):
         with self._opened(run, anew=False):
             self._mark = self._find_own()
 
-    @contextmanager
-    def _opened(self, run: str, *, anew: bool) -> Iterator[None]:
-        """Open the store for a run, and begin to write once the collection is there."""
+    def _destined(self) -> Destination:
         settings, dimension = self._settings, self._spec.dimension
-        self._run = run
-        self._mark = Mark(State.WRITING, run, vector=self._vector, work=self._spec.work)
-        self._access = open_access(self._location, refusal=WriteError)
-        self._where = f"{self._access.place}/{self._collection}"
-        self._lease = Lease(self._access, self._collection, self._where)
-        shape = Shape(self._vector, dimension, is_multivector(settings), others(settings))
-        self.keyed_ids = bool(shard_keys(settings)) and not self._access.embedded
-        self._destination = Destination(
-            self._access.points(self._collection, shape),
-            self._where,
-            keyed=self.keyed_ids,
-            bounded=not self._access.embedded,
-        )
-        self._notes += self._not_kept(settings)
+        self._mark = Mark(State.WRITING, self._run, vector=self._vector, work=self._spec.work)
         self.concurrent = not self._access.embedded
-        try:
-            yield
-            self._access.begin_writes(self._collection)
-        except BaseException:
-            # What a resumed run finds is not this sink's to remove.
-            self._created &= anew
-            self.abort()
-            raise
+        self.keyed_ids = bool(shard_keys(settings)) and self.concurrent
+        self._notes += self._not_kept(settings)
+        shape = Shape(self._vector, dimension, is_multivector(settings), others(settings))
+        points = self._access.points(self._collection, shape)
+        return Destination(points, self._where, keyed=self.keyed_ids, bounded=self.concurrent)
+
+    def _metadata(self, mark: Mark) -> dict[str, Any]:
+        return mark.as_metadata()
 
     def finish(self) -> CollectionDescription:
         if self._description is not None:
@@ -141,14 +117,7 @@ class QdrantSink(LeasedSink):
         resume_indexing(self._access, self._collection, self._mark)
         notes = (*self._notes, *await_index(self._access, self._collection))
         mark = Mark(State.COMPLETE, self._run, self._spec.provenance, self._vector)
-        self._lease.renew()
-        self._lease.stop()
-        metadata = mark.as_metadata() | self._lease.no_entry()
-        self._access.publish(self._collection, metadata, self._strict_mode)
-        self._lease.forget()
-        self._created = False  # Whole now, whatever happens: never again this sink's to remove.
-        self._description = self._describe(self._vector, notes)
-        self._access.close()
+        self._description = self._publish(mark, notes, self._strict_mode)
         return self._description
 
     def checkpoint(self) -> str:
@@ -167,7 +136,7 @@ class QdrantSink(LeasedSink):
     def _find_own(self) -> Mark:
         """Make sure that the collection is the one that the run to continue was writing."""
         name = self._collection
-        if not self._exists():
+        if not self._access.exists(self._collection):
             raise MismatchError(
                 f"nothing is left of the unfinished collection {self._where}",
                 remedy="Start over with --restart.",
@@ -195,15 +164,13 @@ class QdrantSink(LeasedSink):
     def _make_way(self, restart: bool) -> None:
         """Make sure that nothing is at the target's name."""
         name = self._collection
-        if not self._exists():
+        if not self._access.exists(self._collection):
             return
-        aliases = self._access.run(lambda client: client.get_aliases()).aliases
-        for alias in aliases:
-            if alias.alias_name == name:
-                raise TargetExistsError(
-                    f"{self._where} is there, as an alias of {alias.collection_name!r}",
-                    remedy="Name another target; switch the alias over once the migration is done.",
-                )
+        if (aliased := self._access.aliases().get(name)) is not None:
+            raise TargetExistsError(
+                f"{self._where} is there, as an alias of {aliased!r}",
+                remedy="Name another target; switch the alias over once the migration is done.",
+            )
         mark = read_mark(self._access.info(name))
         if mark is None or mark.state is State.COMPLETE:
             raise TargetExistsError(
@@ -223,19 +190,19 @@ class QdrantSink(LeasedSink):
         self._lease.claim()
         self._access.run(lambda client: client.delete_collection(name))
 
-    def _create(self, arguments: Mapping[str, Any], settings: Mapping[str, JsonValue]) -> None:
-        carried = settings.get("metadata")
+    def _create(self) -> None:
+        carried = self._settings.get("metadata")
         mark = self._mark.as_metadata() | self._lease.entry()
         metadata = {**carried, **mark} if isinstance(carried, dict) else mark
         try:
             self._access.run(
                 lambda client: client.create_collection(
-                    self._collection, metadata=metadata, **arguments
+                    self._collection, metadata=metadata, **self._arguments
                 )
             )
         except WriteError:
             # A retry is refused if the first try came through and only its answer was lost.
-            if not self._exists():
+            if not self._access.exists(self._collection):
                 raise
             if not self._owns():
                 self._lease.await_free()
@@ -275,9 +242,6 @@ class QdrantSink(LeasedSink):
                 f"the source's own settings, which {self._where} gets, forbid indexing "
                 f"({reason}): searches will compare with all points",
             )
-
-    def _exists(self) -> bool:
-        return self._access.exists(self._collection)
 
     def _owns(self) -> bool:
         """True if the collection is the one that this sink made."""

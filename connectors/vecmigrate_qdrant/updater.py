@@ -25,13 +25,12 @@ from vecmigrate_qdrant.access.places import parse_place
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.ids import canonical_ids
-from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
 from vecmigrate_qdrant.points import Shape, ShardKey, check_extras, choose_vector, fitting_extras
 from vecmigrate_qdrant.shard_keys import (
     KeyedShards,
     by_key,
-    create_shard_keys,
+    create_shard_key,
     is_sharded_by_key,
     read_key_names,
     rows_by_key,
@@ -58,9 +57,7 @@ class MarkedUpdater(Updater):
         self._destination = destination
         self._vector = vector
         self._metadata = metadata
-        self._access.run(
-            lambda client: client.update_collection(self._collection, metadata=metadata)
-        )
+        self._access.update(self._collection, metadata=metadata)
         self._access.begin_writes(self._collection)
 
     def _by_key(self, ids: IdArray) -> dict[ShardKey | None, list[PointId]]:
@@ -121,10 +118,8 @@ class QdrantUpdater(MarkedUpdater):
         self._told: set[str] = set()
         self._where = f"{self._access.place}/{self._collection}"
         try:
-            aliases = self._access.run(lambda client: client.get_aliases()).aliases
-            led = {alias.alias_name: alias.collection_name for alias in aliases}
             # Followed once, so that an alias that is moved meanwhile does not lead writes astray.
-            self._collection = led.get(self._collection, self._collection)
+            self._collection = self._access.aliases().get(self._collection, self._collection)
             info = existing_collection(self._access, self._collection)
             mark = read_mark(info)
             if uri.options.get("vector") in vector_marks(info):
@@ -141,19 +136,12 @@ class QdrantUpdater(MarkedUpdater):
             params = info.config.params
             wanted = uri.options.get("vector", mark.vector)
             vector = choose_vector(params, wanted, self._where)
-            self._limits = Limits.of(info)
             self._shape = Shape.of(params, vector)
             self._points = self._access.points(self._collection, self._shape)
-            self._keys = None
+            self._keys: set[ShardKey] | None = None
             if is_sharded_by_key(params):
                 self._keys = set(read_key_names(self._access, self._collection))
-            destination = Destination(
-                self._points,
-                self._where,
-                keyed=self._keys is not None,
-                bounded=not self._access.embedded,
-                limits=self._limits,
-            )
+            destination = Destination.of(self._access, info, self._points, self._where)
             mark = Mark(State.COMPLETE, mark.run, provenance, mark.vector)
             self._begin(destination, vector, mark.as_metadata())
         except BaseException:
@@ -166,15 +154,16 @@ class QdrantUpdater(MarkedUpdater):
         if batch.extras is not None:
             batch = batch.with_extras(self._fitting(batch.extras))
         if self._keys is not None:
-            self._make_keys(rows_by_key(batch.ids, self._where))
+            self._make_keys(self._keys, rows_by_key(batch.ids, self._where))
         self._destination.write(batch)
 
-    def _make_keys(self, wanted: Iterable[ShardKey]) -> None:
+    def _make_keys(self, keys: set[ShardKey], wanted: Iterable[ShardKey]) -> None:
         """Make the shard keys that are new at the source."""
-        keys = self._keys or set()
-        new = [KeyedShards(key=key, shards_number=1) for key in wanted if key not in keys]
-        create_shard_keys(self._access, self._collection, new)
-        keys.update(shards.key for shards in new)
+        for key in wanted:
+            if key not in keys:
+                new = KeyedShards(key=key, shards_number=1)
+                create_shard_key(self._access, self._collection, new)
+                keys.add(key)
 
     def _fitting(self, extras: Sequence[Extra]) -> list[Extra]:
         """Return what the collection has a place for; what it has none for is told once."""
@@ -187,6 +176,6 @@ class QdrantUpdater(MarkedUpdater):
 
     def delete(self, ids: IdArray) -> None:
         for key, mine in self._by_key(ids).items():
-            size = self._limits.delete_size(len(mine))
+            size = self._destination.limits.delete_size(len(mine))
             for start in range(0, len(mine), size):
                 self._points.delete(mine[start : start + size], key)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from qdrant_client import models
 
 from vecmigrate.connector import PointId, VectorBatch, WriteError, map_in_parallel
+from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.points import IDS_ALONE, Points, ShardKey
-from vecmigrate_qdrant.shard_keys import rows_by_key
+from vecmigrate_qdrant.shard_keys import is_sharded_by_key, rows_by_key
 
 # A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
 REQUEST_BYTES = 24 * 2**20
@@ -46,6 +49,20 @@ class Destination:
     bounded: bool = True
     vectors_only: bool = False
     limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def of(
+        cls,
+        access: Access,
+        info: models.CollectionInfo,
+        points: Points,
+        where: str,
+        *,
+        vectors_only: bool = False,
+    ) -> Self:
+        """Return the points of a collection that is there."""
+        keyed, limits = is_sharded_by_key(info.config.params), Limits.of(info)
+        return cls(points, where, keyed, not access.embedded, vectors_only, limits)
 
     def write(self, batch: VectorBatch) -> None:
         """Write points in as many requests as their size and shard keys call for.

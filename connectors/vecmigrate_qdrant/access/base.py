@@ -96,13 +96,13 @@ class Access(ABC):
     def points(self, collection: str, shape: Shape) -> Points:
         """Return what reads and writes the points of a collection."""
 
-    def begin_writes(self, collection: str) -> None:
+    def begin_writes(self, collection: str) -> None:  # noqa: B027 - few need to
         """Get a collection that was just created, or is continued, ready for many writes."""
 
-    def sync_writes(self, collection: str) -> None:
+    def sync_writes(self, collection: str) -> None:  # noqa: B027 - few need to
         """Bring the points written so far to the disk."""
 
-    def build_index(self) -> None:
+    def build_index(self) -> None:  # noqa: B027 - few need to
         """Index what was written, if Qdrant does not by itself."""
 
     def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
@@ -113,6 +113,7 @@ class Access(ABC):
         self, collection: str, metadata: dict[str, Any], strict_mode: StrictMode = None
     ) -> None:
         """Make all writes durable, then set the metadata and the strict mode in one step."""
+        # What a server has acknowledged is in its log already.
         self.update(collection, metadata=metadata, strict_mode_config=strict_mode)
 
     def close(self) -> None:

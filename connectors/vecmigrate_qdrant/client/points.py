@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -152,9 +151,12 @@ class ClientPoints(Points):
         ]
 
     def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
-        return self._access.run(
-            partial(_count, collection=self._collection, only=filter_of(only), key=key)
+        found = self._access.run(
+            lambda client: client.count(
+                self._collection, filter_of(only), exact=True, shard_key_selector=key
+            )
         )
+        return found.count
 
     def _vectors(self, wanted: Wanted) -> bool | list[str]:
         if not wanted.vectors:
@@ -252,8 +254,3 @@ def filter_of(only: Only | None) -> models.Filter | None:
 def plain_id(point_id: object) -> PointId:
     """Return an id of qdrant-client's models as an integer or a string."""
     return point_id if isinstance(point_id, int) else str(point_id)
-
-
-def _count(client: Any, *, collection: str, only: Any, key: ShardKey | None) -> int:
-    found = client.count(collection, count_filter=only, exact=True, shard_key_selector=key)
-    return int(found.count)
