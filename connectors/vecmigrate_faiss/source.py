@@ -96,24 +96,18 @@ class FaissSource(RowSource):
                 announced = ahead
                 faiss_ids = self._rows.ids(start, stop)
                 vectors = self._rows.vectors(start, stop)
-            ids: IdArray = faiss_ids
-            fields: list[Payload] | None = None
-            if self._sidecar and (payloads or self._sidecar.numbered):
+            if self._sidecar and payloads:
                 records = self._sidecar.lookup(faiss_ids)
-                if self._sidecar.numbered:
-                    ids = self._originals(self._sidecar, faiss_ids, records)
-                fields = _payloads(records) if payloads else None
+                ids, fields = self._named(faiss_ids, records), _payloads(records)
+            else:
+                ids, fields = self._named(faiss_ids), None
             yield VectorBatch(ids, vectors, fields, str(stop))
 
     def ids(self, batch_size: int) -> Iterator[IdArray]:
         for start, stop in steps(0, self._rows.count, batch_size):
             with reading(self._path):
                 faiss_ids = self._rows.ids(start, stop)
-            if self._sidecar and self._sidecar.numbered:
-                records = self._sidecar.lookup(faiss_ids)
-                yield self._originals(self._sidecar, faiss_ids, records)
-            else:
-                yield faiss_ids
+            yield self._named(faiss_ids)
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
         """Return the points with these ids, payloads included, in the order asked for.
@@ -139,14 +133,8 @@ class FaissSource(RowSource):
         return [v if isinstance(v, str) and v.strip() else None for v in values]
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
-        found: list[IdArray] = []
-        for faiss_ids in search_index(self._path, queries, k, self._description.metric):
-            if self._sidecar and self._sidecar.numbered:
-                records = self._sidecar.lookup(faiss_ids)
-                found.append(self._originals(self._sidecar, faiss_ids, records))
-            else:
-                found.append(faiss_ids)
-        return found
+        found = search_index(self._path, queries, k, self._description.metric)
+        return [self._named(faiss_ids) for faiss_ids in found]
 
     def search_parameter(self) -> str | None:
         return self._layout.settings.index.search_parameter
@@ -176,7 +164,10 @@ class FaissSource(RowSource):
         rows = self._id_table().find(faiss_ids)
         there &= rows >= 0
         if not there.all():
-            self._refuse_missing(wanted[~there])
+            raise MissingIdsError(
+                f"{self._path} has no point {name_some(wanted[~there].tolist())}",
+                remedy="Check that the ids are of this index.",
+            )
         if self._sidecar and records is None:
             records = self._sidecar.lookup(faiss_ids)
         return rows, records
@@ -193,20 +184,15 @@ class FaissSource(RowSource):
             self._table = table
         return self._table
 
-    def _refuse_missing(self, missing: IdArray) -> None:
-        raise MissingIdsError(
-            f"{self._path} has no point {name_some(missing.tolist())}",
-            remedy="Check that the ids are of this index.",
-        )
-
-    def _originals(
-        self, sidecar: Sidecar, faiss_ids: Int64s, records: Sequence[Record | None]
-    ) -> IdArray:
-        originals = np.empty(len(records), dtype=object)
-        for at, record in enumerate(records):
+    def _named(self, faiss_ids: Int64s, records: Sequence[Record | None] | None = None) -> IdArray:
+        """Return the points' ids; ``records`` are the sidecar's, if they are read already."""
+        if self._sidecar is None or not self._sidecar.numbered:
+            return faiss_ids
+        originals = np.empty(len(faiss_ids), dtype=object)
+        for at, record in enumerate(records or self._sidecar.lookup(faiss_ids)):
             if record is None:
                 raise InputError(
-                    f"{sidecar.path} does not tell the id of vector {faiss_ids[at]}",
+                    f"{self._sidecar.path} does not tell the id of vector {faiss_ids[at]}",
                     remedy="Use the sidecar that was written with this index.",
                 )
             originals[at] = record.id

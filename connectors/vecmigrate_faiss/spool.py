@@ -51,6 +51,10 @@ class Spool:
         Rows, an id written again counting again.
     named
         True if an id is not int64.
+    index, sidecar, companion
+        Where to build the index, and to write what belongs to it.
+    payload_file
+        The payloads as JSON lines; there only if :attr:`has_payloads`.
 
     Parameters
     ----------
@@ -60,6 +64,13 @@ class Spool:
     """
 
     def __init__(self, directory: Path, dimension: int, *, head: bytes = b"") -> None:
+        self.index = directory / "index"
+        self.sidecar = directory / "sidecar.jsonl"
+        self.companion = directory / "companion.json"
+        self.payload_file = directory / "payloads.jsonl"
+        self._vectors = directory / "vectors.f32"
+        self._integers = directory / "ids.i64"
+        self._names = directory / "ids.jsonl"
         self._directory = directory
         self._head = head
         self._dimension = dimension
@@ -111,29 +122,9 @@ class Spool:
             self.index.rename(self._vectors)
 
     @property
-    def index(self) -> Path:
-        """Where to build the index."""
-        return self._directory / "index"
-
-    @property
-    def sidecar(self) -> Path:
-        """Where to write the sidecar."""
-        return self._directory / "sidecar.jsonl"
-
-    @property
-    def companion(self) -> Path:
-        """Where to write the companion."""
-        return self._directory / "companion.json"
-
-    @property
     def has_payloads(self) -> bool:
         """True if a batch had payloads."""
-        return self._payloads in self._files
-
-    @property
-    def payload_file(self) -> Path:
-        """The payloads as JSON lines; there only where :attr:`has_payloads`."""
-        return self._payloads
+        return self.payload_file in self._files
 
     def append(self, batch: VectorBatch, vectors: Vectors) -> None:
         """Add a batch's points with ``vectors`` in place of its own.
@@ -150,9 +141,9 @@ class Spool:
         self._append_ids(ids)
         self._file(self._vectors).write(vectors.data)
         if lines is not None and not self.has_payloads:
-            self._file(self._payloads).writelines(repeat(_EMPTY, self.count))
+            self._file(self.payload_file).writelines(repeat(_EMPTY, self.count))
         if self.has_payloads:
-            self._file(self._payloads).write(_EMPTY * len(batch) if lines is None else lines)
+            self._file(self.payload_file).write(_EMPTY * len(batch) if lines is None else lines)
         self.count += len(batch)
 
     def checkpoint(self) -> str:
@@ -217,7 +208,7 @@ class Spool:
         if not self.has_payloads:
             yield from repeat(_EMPTY[:-1], self.count)
             return
-        with self._payloads.open("rb", _BUFFER) as file:
+        with self.payload_file.open("rb", _BUFFER) as file:
             yield from (line[:-1] for line in file)
 
     def kept(self) -> NDArray[np.bool_] | None:
@@ -245,22 +236,6 @@ class Spool:
         """Remove the directory; may be called again."""
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    @property
-    def _vectors(self) -> Path:
-        return self._directory / "vectors.f32"
-
-    @property
-    def _integers(self) -> Path:
-        return self._directory / "ids.i64"
-
-    @property
-    def _names(self) -> Path:
-        return self._directory / "ids.jsonl"
-
-    @property
-    def _payloads(self) -> Path:
-        return self._directory / "payloads.jsonl"
 
     def _file(self, path: Path) -> IO[bytes]:
         if path not in self._files:

@@ -18,7 +18,7 @@ from vecmigrate.connector import (
     told_as,
 )
 from vecmigrate_faiss.companion import read_companion
-from vecmigrate_faiss.generations import Generations, canonical
+from vecmigrate_faiss.generations import Generations, canonical, followed
 from vecmigrate_faiss.location import CURRENT, Location
 from vecmigrate_faiss.source import FaissSource
 
@@ -28,18 +28,14 @@ class FaissSwitcher(Switcher):
 
     def current(self, name: StoreURI) -> str | None:
         location = Location(Path(name.location))
-        found = canonical(location)
-        if location.is_switched:
-            resolved = location.resolved()
-            found = Generations(location).collection(resolved.index.parent.name)
-            location = resolved
-        if not os.path.lexists(location.index):
+        if not os.path.lexists(location.resolved().index):
             return None
+        found = canonical(followed(location))
         _, question, options = str(name).partition("?")
         return replace(name, location=str(found.index)).canonical() + question + options
 
     def check(self, name: StoreURI, target: StoreURI) -> None:
-        location, collection = Location.parse(name, ()), self._collection(target)
+        location, collection = Location.parse(name, ()), _collection(target)
         if not location.index.parent.is_dir():
             raise UsageError(
                 f"{name}: there is no directory {location.index.parent}",
@@ -73,7 +69,7 @@ class FaissSwitcher(Switcher):
 
     def switch(self, name: StoreURI, target: StoreURI) -> None:
         self.check(name, target)
-        location, collection = Location.parse(name, ()), self._collection(target)
+        location, collection = Location.parse(name, ()), _collection(target)
         generations = Generations(location)
         with _writing(location.index), generations.locked():
             generations.adopt()
@@ -106,14 +102,6 @@ class FaissSwitcher(Switcher):
             if folder.parent.suffix == ".generations" and not any(folder.iterdir()):
                 folder.rmdir()
 
-    def _collection(self, target: StoreURI) -> Location:
-        """Return where a target's files are; a name that is itself moved is followed."""
-        location = Location.parse(target, ())
-        if not location.is_switched:
-            return canonical(location)
-        resolved = location.resolved()
-        return Generations(location).collection(resolved.index.parent.name)
-
     def _own_files(self, location: Location) -> list[Path]:
         """Return the index and what vecmigrate wrote beside it; a user's texts are not ours."""
         if location.is_switched:
@@ -130,6 +118,11 @@ class FaissSwitcher(Switcher):
             if companion.sidecar and location.sidecar.exists():
                 files.append(location.sidecar)
         return files
+
+
+def _collection(target: StoreURI) -> Location:
+    """Return where a target's files are; a name that is itself moved is followed."""
+    return canonical(followed(Location.parse(target, ())))
 
 
 def _is_current(folder: Path) -> bool:

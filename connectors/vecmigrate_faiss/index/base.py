@@ -78,9 +78,14 @@ class IndexKind(BaseModel, ABC):
         """Name what raises the recall of a search, with its value; None if it is exact."""
         return None
 
-    @abstractmethod
     def make(self, dimension: int, metric: Metric) -> FaissIndex:
         """Make an empty index."""
+        index = faiss.index_factory(dimension, self.words, METRICS[metric])
+        self.configure(index)
+        return index
+
+    def configure(self, index: FaissIndex) -> None:
+        """Set what the factory's words do not tell."""
 
     def fitted(self, count: int) -> IndexKind:
         """Return the kind with the parameters that ``count`` vectors allow."""

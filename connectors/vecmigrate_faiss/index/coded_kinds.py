@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import faiss
 
@@ -10,6 +10,7 @@ from vecmigrate.connector import Metric
 from vecmigrate_faiss.index.base import METRICS, FaissIndex, IndexKind, PositiveInt
 from vecmigrate_faiss.index.codes import (
     Codes,
+    CodesInParts,
     GraphCodes,
     PqCodes,
     ResidualCodes,
@@ -23,15 +24,12 @@ _FEWEST_FOR_NSG = 200
 
 
 class _Coded(IndexKind):
+    lossy: ClassVar[bool] = True
     codes: Codes
 
     @property
-    def lossy(self) -> bool:
-        return True
-
-    @property
     def parts(self) -> int | None:
-        return self.codes.m if isinstance(self.codes, PqCodes | TwoLevelCodes) else None
+        return self.codes.m if isinstance(self.codes, CodesInParts) else None
 
     def scaled(self, dimension: int) -> Self:
         return self.model_copy(update={"codes": self.codes.scaled(dimension)})
@@ -76,13 +74,11 @@ class CodedKind(_Coded):
         """Read the parameters of an index."""
         return cls(codes=codes_of(index))
 
-    def make(self, dimension: int, metric: Metric) -> FaissIndex:
-        index = faiss.index_factory(dimension, self.words, METRICS[metric])
+    def configure(self, index: FaissIndex) -> None:
         if isinstance(self.codes, PqCodes) and self.codes.search_type:
             index.search_type = self.codes.search_type
             index.polysemous_ht = self.codes.polysemous_ht
             index.do_polysemous_training = True
-        return index
 
 
 class HnswCodedKind(_Coded):
@@ -117,9 +113,12 @@ class HnswCodedKind(_Coded):
         elif isinstance(codes, SqCodes):
             index = faiss.IndexHNSWSQ(dimension, codes.faiss_type, m, METRICS[metric])
         else:
-            index = faiss.index_factory(dimension, self.words, METRICS[metric])
-        self.graph.configure(index)
+            return super().make(dimension, metric)
+        self.configure(index)
         return index
+
+    def configure(self, index: FaissIndex) -> None:
+        self.graph.configure(index)
 
     def refusal(self, metric: Metric) -> str | None:
         if isinstance(self.codes, TwoLevelCodes) and metric is not Metric.EUCLID:
@@ -130,6 +129,7 @@ class HnswCodedKind(_Coded):
 class NsgKind(IndexKind):
     """A navigating spreading-out graph over vectors, or codes, in a row."""
 
+    adds_at_once: ClassVar[bool] = True
     kind: Literal["nsg"] = "nsg"
     codes: GraphCodes | None = None
     r: PositiveInt
@@ -143,10 +143,6 @@ class NsgKind(IndexKind):
     @property
     def lossy(self) -> bool:
         return self.codes is not None
-
-    @property
-    def adds_at_once(self) -> bool:
-        return True
 
     @property
     def parts(self) -> int | None:
@@ -165,11 +161,9 @@ class NsgKind(IndexKind):
             {"codes": codes, "r": index.nsg.R, "gk": index.GK, "search_l": index.nsg.search_L}
         )
 
-    def make(self, dimension: int, metric: Metric) -> FaissIndex:
-        index = faiss.index_factory(dimension, self.words, METRICS[metric])
+    def configure(self, index: FaissIndex) -> None:
         index.GK = self.gk
         index.nsg.search_L = self.search_l
-        return index
 
     def scaled(self, dimension: int) -> Self:
         codes = self.codes and self.codes.scaled(dimension)
@@ -196,6 +190,7 @@ class NsgKind(IndexKind):
 class IvfCodedKind(_Coded):
     """Codes in lists, one for each centroid."""
 
+    keeps_ids: ClassVar[bool] = True
     kind: Literal["ivf_coded"] = "ivf_coded"
     lists: IvfFlatKind
     by_residual: bool
@@ -204,10 +199,6 @@ class IvfCodedKind(_Coded):
     def words(self) -> str:
         residual = "r" if self._fast_scan and self.by_residual else ""
         return f"{self.lists.list_words},{self.codes.words}{residual}"
-
-    @property
-    def keeps_ids(self) -> bool:
-        return True
 
     @property
     def copies_codes(self) -> bool:
@@ -228,11 +219,9 @@ class IvfCodedKind(_Coded):
         lists = IvfFlatKind.of(index)
         return cls(codes=codes_of(index), lists=lists, by_residual=index.by_residual)
 
-    def make(self, dimension: int, metric: Metric) -> FaissIndex:
-        index = faiss.index_factory(dimension, self.words, METRICS[metric])
+    def configure(self, index: FaissIndex) -> None:
         self.lists.configure(index)
         index.by_residual = self.by_residual
-        return index
 
     def fitted(self, count: int) -> IndexKind:
         update = {"codes": self.codes.fitted(count), "lists": self.lists.fitted(count)}

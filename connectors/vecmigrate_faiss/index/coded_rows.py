@@ -23,9 +23,6 @@ class CodedRows(Rows):
         super().__init__(storage.ntotal, storage.d)
         self._storage, self._owner = storage, owner
 
-    def ids(self, start: int, stop: int) -> Int64s:
-        return np.arange(start, stop, dtype=np.int64)
-
     def vectors(self, start: int, stop: int) -> Vectors:
         vectors: Vectors = self._storage.reconstruct_n(start, stop - start)
         return vectors
@@ -143,33 +140,6 @@ class TransformedRows(Rows):
         return vectors
 
 
-class RefinedRows(Rows):
-    """The better vectors of an index that ranks candidates by them."""
-
-    numbered = True
-
-    def __init__(self, refine: Rows, index: FaissIndex) -> None:
-        super().__init__(refine.count, refine.dimension)
-        if index.base_index.ntotal != refine.count:
-            raise RuntimeError("its two indexes differ in count")
-        self._refine = refine
-
-    def ids(self, start: int, stop: int) -> Int64s:
-        return np.arange(start, stop, dtype=np.int64)
-
-    def vectors(self, start: int, stop: int) -> Vectors:
-        return self._refine.vectors(start, stop)
-
-    def soon(self, start: int, stop: int) -> None:
-        self._refine.soon(start, stop)
-
-    def take(self, rows: Int64s) -> Vectors:
-        return self._refine.take(rows)
-
-    def stored(self, vectors: Vectors) -> Vectors:
-        return self._refine.stored(vectors)
-
-
 def _inverse(transform: FaissIndex) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return what undoes a linear map; FAISS's own way is right for orthonormal ones only."""
     if not isinstance(transform, faiss.LinearTransform):
@@ -200,7 +170,9 @@ def rows_of(index: FaissIndex, owner: FaissIndex | None = None) -> Rows:
     if isinstance(index, faiss.IndexPreTransform):
         return TransformedRows(_inner(index, index.index, owner, other_dimension=True), index)
     if isinstance(index, faiss.IndexRefine):
-        return RefinedRows(_inner(index, index.refine_index, owner), index)
+        if index.base_index.ntotal != index.ntotal:
+            raise RuntimeError("its two indexes differ in count")
+        return _inner(index, index.refine_index, owner)
     if isinstance(index, faiss.IndexIVFFlat):
         return IvfRows(index, owner)
     if isinstance(index, faiss.IndexIVFFastScan):

@@ -71,7 +71,19 @@ class SqCodes(_Codes):
         return int(SQ_TYPES[self.words])
 
 
-class PqCodes(_Codes):
+class CodesInParts(_Codes):
+    """Each of ``m`` parts of a vector by itself."""
+
+    m: PositiveInt
+    width: PositiveInt
+
+    def scaled(self, dimension: int) -> Self:
+        """Keep the components per part; the part count is the divisor nearest to that."""
+        m = nearest_divisor(dimension, dimension / self.width)
+        return self.model_copy(update={"m": m, "width": dimension // m})
+
+
+class PqCodes(CodesInParts):
     """Parts of ``width`` components, each as the number of one of ``2**nbits`` centroids.
 
     Parameters
@@ -83,9 +95,7 @@ class PqCodes(_Codes):
     """
 
     codes: Literal["pq"] = "pq"
-    m: PositiveInt
     nbits: Bits
-    width: PositiveInt
     fast_scan: bool = False
     search_type: int = 0
     polysemous_ht: int = 0
@@ -99,11 +109,6 @@ class PqCodes(_Codes):
     def training_rows(self) -> int:
         """How many vectors training uses."""
         return _ROWS_PER_CENTROID << self.nbits
-
-    def scaled(self, dimension: int) -> Self:
-        """Keep the components per part; the part count is the divisor nearest to that."""
-        m = nearest_divisor(dimension, dimension / self.width)
-        return self.model_copy(update={"m": m, "width": dimension // m})
 
     def fitted(self, count: int) -> Self:
         """Have no more centroids than there are vectors to train on."""
@@ -159,13 +164,11 @@ class ResidualCodes(_Codes):
         )
 
 
-class TwoLevelCodes(_Codes):
+class TwoLevelCodes(CodesInParts):
     """The nearest of ``nlist`` centroids, and the rest by a product quantizer (a byte a part)."""
 
     codes: Literal["2level"] = "2level"
     nlist: PositiveInt
-    m: PositiveInt
-    width: PositiveInt
 
     @property
     def words(self) -> str:
@@ -176,11 +179,6 @@ class TwoLevelCodes(_Codes):
     def training_rows(self) -> int:
         """How many vectors training uses."""
         return max(64 * self.nlist, _ROWS_PER_CENTROID << 8)
-
-    def scaled(self, dimension: int) -> Self:
-        """Keep the components per part, as :meth:`PqCodes.scaled` does."""
-        m = nearest_divisor(dimension, dimension / self.width)
-        return self.model_copy(update={"m": m, "width": dimension // m})
 
     def fitted(self, count: int) -> Self:
         """Have no more lists than there are vectors."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import faiss
 
 from vecmigrate.connector import Metric
-from vecmigrate_faiss.index.base import METRICS, FaissIndex, IndexKind, PositiveInt
+from vecmigrate_faiss.index.base import FaissIndex, IndexKind, PositiveInt
 
 TRAINING_ROWS_PER_LIST = 64
 
@@ -16,23 +16,14 @@ TRAINING_ROWS_PER_LIST = 64
 class FlatKind(IndexKind):
     """All vectors in a row, compared one by one."""
 
+    words: ClassVar[str] = "Flat"
+    copies_codes: ClassVar[bool] = True
     kind: Literal["flat"] = "flat"
-
-    @property
-    def words(self) -> str:
-        return "Flat"
-
-    @property
-    def copies_codes(self) -> bool:
-        return True
 
     @classmethod
     def of(cls, index: FaissIndex) -> Self:
         """Read the parameters of an index."""
         return cls()
-
-    def make(self, dimension: int, metric: Metric) -> FaissIndex:
-        return faiss.index_factory(dimension, self.words, METRICS[metric])
 
 
 class HnswFlatKind(IndexKind):
@@ -59,13 +50,7 @@ class HnswFlatKind(IndexKind):
             m=hnsw.nb_neighbors(1), ef_construction=hnsw.efConstruction, ef_search=hnsw.efSearch
         )
 
-    def make(self, dimension: int, metric: Metric) -> FaissIndex:
-        index = faiss.IndexHNSWFlat(dimension, self.m, METRICS[metric])
-        self.configure(index)
-        return index
-
     def configure(self, index: FaissIndex) -> None:
-        """Set what the factory's words do not tell."""
         index.hnsw.efConstruction = self.ef_construction
         index.hnsw.efSearch = self.ef_search
 
@@ -73,6 +58,8 @@ class HnswFlatKind(IndexKind):
 class IvfFlatKind(IndexKind):
     """Vectors in lists, one for each centroid."""
 
+    copies_codes: ClassVar[bool] = True
+    keeps_ids: ClassVar[bool] = True
     kind: Literal["ivf_flat"] = "ivf_flat"
     nlist: PositiveInt
     nprobe: PositiveInt
@@ -88,14 +75,6 @@ class IvfFlatKind(IndexKind):
         """The lists, without what they hold, in FAISS's factory language."""
         graph = f"_HNSW{self.quantizer.m}" if isinstance(self.quantizer, HnswFlatKind) else ""
         return f"IVF{self.nlist}{graph}"
-
-    @property
-    def keeps_ids(self) -> bool:
-        return True
-
-    @property
-    def copies_codes(self) -> bool:
-        return True
 
     @property
     def search_parameter(self) -> str:
@@ -117,13 +96,7 @@ class IvfFlatKind(IndexKind):
             }
         )
 
-    def make(self, dimension: int, metric: Metric) -> FaissIndex:
-        index = faiss.index_factory(dimension, self.words, METRICS[metric])
-        self.configure(index)
-        return index
-
     def configure(self, index: FaissIndex) -> None:
-        """Set what the factory's words do not tell."""
         index.nprobe = self.nprobe
         # The list count is the source's choice: FAISS's advice on it, printed to stderr, is noise.
         index.cp.min_points_per_centroid = 1

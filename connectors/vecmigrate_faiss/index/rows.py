@@ -30,9 +30,9 @@ class Rows(ABC):
         self.count = count
         self.dimension = dimension
 
-    @abstractmethod
     def ids(self, start: int, stop: int) -> Int64s:
-        """Return ``(stop - start,)`` int64 FAISS ids."""
+        """Return ``(stop - start,)`` int64 FAISS ids, by default the row numbers."""
+        return np.arange(start, stop, dtype=np.int64)
 
     @abstractmethod
     def vectors(self, start: int, stop: int) -> Vectors:
@@ -74,9 +74,6 @@ class FlatRows(Rows):
         super().__init__(storage.ntotal, storage.d)
         flat = view(storage.get_xb, self.count * self.dimension, owner)
         self._vectors = flat.view(np.float32).reshape(self.count, self.dimension)
-
-    def ids(self, start: int, stop: int) -> Int64s:
-        return np.arange(start, stop, dtype=np.int64)
 
     def vectors(self, start: int, stop: int) -> Vectors:
         return aligned(self._vectors[start:stop])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import faiss
 import numpy as np
@@ -41,11 +41,8 @@ class _Transform(BaseModel, ABC):
 class Normalization(_Transform):
     """Unit length."""
 
+    words: ClassVar[str] = "L2norm"
     transform: Literal["l2norm"] = "l2norm"
-
-    @property
-    def words(self) -> str:
-        return "L2norm"
 
     def make(self) -> FaissIndex:
         return faiss.NormalizationTransform(self.d_in)

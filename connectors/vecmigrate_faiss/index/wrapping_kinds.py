@@ -14,12 +14,23 @@ from vecmigrate_faiss.index.plain_kinds import FlatKind, HnswFlatKind, IvfFlatKi
 from vecmigrate_faiss.index.transforms import Normalization, Opq, Transform
 
 
-class PreTransformKind(IndexKind):
+class _Around(IndexKind):
+    index: Kind
+
+    @property
+    def adds_at_once(self) -> bool:
+        return self.index.adds_at_once
+
+    @property
+    def parts(self) -> int | None:
+        return self.index.parts
+
+
+class PreTransformKind(_Around):
     """Vectors transformed before another index stores them."""
 
     kind: Literal["pre_transform"] = "pre_transform"
     transforms: tuple[Transform, ...]
-    index: Kind
 
     @property
     def words(self) -> str:
@@ -44,14 +55,6 @@ class PreTransformKind(IndexKind):
     @property
     def encodes_again_alike(self) -> bool:
         return self.index.encodes_again_alike
-
-    @property
-    def adds_at_once(self) -> bool:
-        return self.index.adds_at_once
-
-    @property
-    def parts(self) -> int | None:
-        return self.index.parts
 
     @property
     def search_parameter(self) -> str | None:
@@ -96,11 +99,10 @@ class PreTransformKind(IndexKind):
         return changed.model_copy(update={"transforms": matched})
 
 
-class RefineKind(IndexKind):
+class RefineKind(_Around):
     """An index that finds candidates, and another one that ranks them by better vectors."""
 
     kind: Literal["refine"] = "refine"
-    index: Kind
     refine: FlatKind | CodedKind
     k_factor: float
 
@@ -118,14 +120,6 @@ class RefineKind(IndexKind):
         return self.refine.encodes_again_alike
 
     @property
-    def adds_at_once(self) -> bool:
-        return self.index.adds_at_once
-
-    @property
-    def parts(self) -> int | None:
-        return self.index.parts
-
-    @property
     def search_parameter(self) -> str:
         own = self.index.search_parameter
         return f"k_factor (now {self.k_factor:g}){f' or {own}' if own else ''}"
@@ -140,17 +134,12 @@ class RefineKind(IndexKind):
         return index
 
     def scaled(self, dimension: int) -> Self:
-        return self.model_copy(
-            update={
-                "index": self.index.scaled(dimension),
-                "refine": self.refine.scaled(dimension),
-            }
-        )
+        index, refine = self.index.scaled(dimension), self.refine.scaled(dimension)
+        return self.model_copy(update={"index": index, "refine": refine})
 
     def fitted(self, count: int) -> Self:
-        return self.model_copy(
-            update={"index": self.index.fitted(count), "refine": self.refine.fitted(count)}
-        )
+        index, refine = self.index.fitted(count), self.refine.fitted(count)
+        return self.model_copy(update={"index": index, "refine": refine})
 
     @property
     def training_rows(self) -> int:
