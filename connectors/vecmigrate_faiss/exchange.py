@@ -8,10 +8,9 @@ completes an exchange that was killed, can tell at every instant which files bel
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from vecmigrate.connector import sync_path
+from vecmigrate.connector import replace_text, sync_path
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.spool import Spool
 
@@ -27,12 +26,7 @@ def new_files(location: Location) -> Path:
 def exchange(location: Location, made: Spool) -> None:
     """Give the new files their names; the index's renaming is what counts."""
     note = location.update / _NOTE
-    unfinished = note.with_suffix(".part")
-    unfinished.write_text(str(made.index.stat().st_ino), encoding="ascii")
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(note)
-    sync_path(location.update)
+    replace_text(note, str(made.index.stat().st_ino))
     made.index.replace(location.index)
     sync_path(location.index.parent)
     complete(location)

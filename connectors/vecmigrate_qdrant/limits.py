@@ -101,10 +101,6 @@ _FREE = (
     "Free some there, or raise {} in the collection's strict mode (for new collections: in the "
     "node's storage.collection.strict_mode); the same command continues."
 )
-_NODE = {
-    "Disk usage is at": ("max_disk_usage_percent", "disk"),
-    "Resident memory usage is at": ("max_resident_memory_percent", "memory"),
-}
 _FULL = {
     "No space left on device": "disk",
     "Out of memory, free": "memory",
@@ -132,30 +128,40 @@ _REQUESTS = {
 }
 
 
+_LIMITS = (
+    (
+        "the limit on the use of the node's disk ({})",
+        _FREE,
+        {"Disk usage is at": "max_disk_usage_percent"},
+    ),
+    (
+        "the limit on the use of the node's memory ({})",
+        _FREE,
+        {"Resident memory usage is at": "max_resident_memory_percent"},
+    ),
+    (
+        "the end of the node's {}",
+        "Make room there, or give the node more; the same command continues.",
+        _FULL,
+    ),
+    (
+        "the limit on a collection's size ({})",
+        "Raise {} in the collection's strict mode; the same command continues.",
+        _SIZES,
+    ),
+    (
+        "a limit of the collection's strict mode ({})",
+        "Ask for less in one request, or change {} in the collection's strict mode.",
+        _REQUESTS,
+    ),
+)
+"""Each kind of limit, what to do about it, and what a server says that refuses a request for it."""
+
+
 def limit_behind(said: str) -> ReachedLimit | None:
     """Return the limit that a server's refusal tells of; None if it tells of another thing."""
-    for text, (setting, what) in _NODE.items():
-        if text in said:
-            return ReachedLimit(
-                f"the limit on the use of the node's {what} ({setting})", _FREE.format(setting)
-            )
-    for text, what in _FULL.items():
-        if text in said:
-            return ReachedLimit(
-                f"the end of the node's {what}",
-                "Make room there, or give the node more; the same command continues.",
-            )
-    for text, setting in _SIZES.items():
-        if text in said:
-            return ReachedLimit(
-                f"the limit on a collection's size ({setting})",
-                f"Raise {setting} in the collection's strict mode; the same command continues.",
-            )
-    for text, setting in _REQUESTS.items():
-        if text in said:
-            return ReachedLimit(
-                f"a limit of the collection's strict mode ({setting})",
-                f"Ask for less in one request, or change {setting} in the collection's strict "
-                "mode.",
-            )
+    for whose, remedy, texts in _LIMITS:
+        for text, setting in texts.items():
+            if text in said:
+                return ReachedLimit(whose.format(setting), remedy.format(setting))
     return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
+from typing import Any
 
 from qdrant_client import models
 
@@ -18,13 +20,12 @@ from vecmigrate.connector import (
     WriteError,
     check_dimension,
 )
-from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import existing_collection
 from vecmigrate_qdrant.location import VECTOR, parse_location
-from vecmigrate_qdrant.marks import Mark, State, vector_marks, with_vector_mark
-from vecmigrate_qdrant.points import Shape, ShardKey, choose_vector
+from vecmigrate_qdrant.marks import State, vector_marks, with_vector_mark
+from vecmigrate_qdrant.points import ShardKey
 from vecmigrate_qdrant.updater import MarkedUpdater
-from vecmigrate_qdrant.upserting import Destination, are_there
+from vecmigrate_qdrant.upserting import are_there
 
 
 class OwnPointsUpdater(MarkedUpdater):
@@ -46,31 +47,22 @@ class OwnPointsUpdater(MarkedUpdater):
     """
 
     def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
-        location = parse_location(uri)
-        name = uri.options.get(VECTOR)
-        if not name:
+        if not uri.options.get(VECTOR):
             raise UsageError(f"'{uri}' names no vector", remedy="Name it by ?vector=NAME.")
-        super().__init__(uri, location.collection, open_access(location, refusal=WriteError))
-        self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
-        try:
-            info = existing_collection(self._access, self._collection)
-            choose_vector(info.config.params, name, self._where)
-            mark = vector_marks(info).get(name)
-            if mark is None or mark.state is not State.COMPLETE:
-                raise MismatchError(
-                    f"{self._where} is none that vecmigrate migrate has added and finished",
-                    remedy="Name one that it added; an unfinished one is completed by migrate.",
-                )
-            self._shape = Shape.of(info.config.params, name)
-            self._points = self._access.points(self._collection, self._shape)
-            destination = Destination.of(
-                self._access, info, self._points, self._where, vectors_only=True
+        super().__init__(uri, provenance, parse_location(uri))
+
+    def _prepare(self, provenance: Provenance) -> dict[str, Any]:
+        name = self._uri.options[VECTOR]
+        self._where = f"the vector {name!r} of {self._where}"
+        info = existing_collection(self._access, self._collection)
+        self._choose(info, name, vectors_only=True)
+        mark = vector_marks(info).get(name)
+        if mark is None or mark.state is not State.COMPLETE:
+            raise MismatchError(
+                f"{self._where} is none that vecmigrate migrate has added and finished",
+                remedy="Name one that it added; an unfinished one is completed by migrate.",
             )
-            mark = Mark(State.COMPLETE, mark.run, provenance)
-            self._begin(destination, name, with_vector_mark(info, name, mark))
-        except BaseException:
-            self._access.close()
-            raise
+        return with_vector_mark(info, name, replace(mark, provenance=provenance))
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._shape.dimension, self._where)

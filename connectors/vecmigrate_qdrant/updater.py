@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
+
+from qdrant_client import models
 
 from vecmigrate.connector import (
     CollectionDescription,
@@ -20,18 +24,23 @@ from vecmigrate.connector import (
     check_dimension,
     id_array,
 )
-from vecmigrate_qdrant.access.base import Access
-from vecmigrate_qdrant.access.places import parse_place
+from vecmigrate_qdrant.access.places import Location, parse_place
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.ids import canonical_ids
-from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks
-from vecmigrate_qdrant.points import Shape, ShardKey, check_extras, choose_vector, fitting_extras
+from vecmigrate_qdrant.marks import State, read_mark, vector_marks
+from vecmigrate_qdrant.points import (
+    Points,
+    Shape,
+    ShardKey,
+    check_extras,
+    choose_vector,
+    fitting_extras,
+)
 from vecmigrate_qdrant.shard_keys import (
     KeyedShards,
     by_key,
     create_shard_key,
-    is_sharded_by_key,
     read_key_names,
     rows_by_key,
 )
@@ -41,24 +50,42 @@ _log = logging.getLogger("vecmigrate.qdrant")
 
 
 class MarkedUpdater(Updater):
-    """A collection or a vector that is whole, and keeps its mark while points of it change.
+    """A collection or a vector that is whole, and keeps its mark while points of it change."""
 
-    A subclass opens it, and calls :meth:`_begin` once it knows what changes.
-    """
+    _vector: str
+    _shape: Shape
+    _points: Points
+    _destination: Destination
 
-    def __init__(self, uri: StoreURI, collection: str, access: Access) -> None:
+    def __init__(self, uri: StoreURI, provenance: Provenance, location: Location) -> None:
         self._uri = uri
-        self._collection = collection
-        self._access = access
+        self._collection = location.collection
+        self._access = open_access(location, refusal=WriteError)
+        self._where = f"{self._access.place}/{self._collection}"
         self._open = True
+        try:
+            self._metadata = self._prepare(provenance)
+            self._access.update(self._collection, metadata=self._metadata)
+            self._access.begin_writes(self._collection)
+        except BaseException:
+            self._access.close()
+            raise
 
-    def _begin(self, destination: Destination, vector: str, metadata: dict[str, Any]) -> None:
-        """Take note of what is written to, and set its metadata with the new provenance."""
-        self._destination = destination
-        self._vector = vector
-        self._metadata = metadata
-        self._access.update(self._collection, metadata=metadata)
-        self._access.begin_writes(self._collection)
+    @abstractmethod
+    def _prepare(self, provenance: Provenance) -> dict[str, Any]:
+        """Find what changes, and return its metadata with the new provenance."""
+
+    def _choose(
+        self, info: models.CollectionInfo, vector: str | None, *, vectors_only: bool
+    ) -> None:
+        """Take note of the points and the vector to change."""
+        params = info.config.params
+        self._vector = choose_vector(params, vector, self._where)
+        self._shape = Shape.of(params, self._vector)
+        self._points = self._access.points(self._collection, self._shape)
+        self._destination = Destination.of(
+            self._access, info, self._points, self._where, vectors_only=vectors_only
+        )
 
     def _by_key(self, ids: IdArray) -> dict[ShardKey | None, list[PointId]]:
         """Return the ids that Qdrant can hold, by their shard keys."""
@@ -113,40 +140,30 @@ class QdrantUpdater(MarkedUpdater):
     """
 
     def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
-        location = parse_place(uri)
-        super().__init__(uri, location.collection, open_access(location, refusal=WriteError))
         self._told: set[str] = set()
-        self._where = f"{self._access.place}/{self._collection}"
-        try:
-            # Followed once, so that an alias that is moved meanwhile does not lead writes astray.
-            self._collection = self._access.aliases().get(self._collection, self._collection)
-            info = existing_collection(self._access, self._collection)
-            mark = read_mark(info)
-            if uri.options.get("vector") in vector_marks(info):
-                raise MismatchError(
-                    f"the vector {uri.options['vector']!r} of {self._where} was added in place: "
-                    "its points are the source's own",
-                    remedy="Add in_place=true to its URI.",
-                )
-            if mark is None or mark.state is not State.COMPLETE:
-                raise MismatchError(
-                    f"{self._where} is no finished collection of vecmigrate migrate",
-                    remedy="Name one that it wrote; an unfinished one is completed by migrate.",
-                )
-            params = info.config.params
-            wanted = uri.options.get("vector", mark.vector)
-            vector = choose_vector(params, wanted, self._where)
-            self._shape = Shape.of(params, vector)
-            self._points = self._access.points(self._collection, self._shape)
-            self._keys: set[ShardKey] | None = None
-            if is_sharded_by_key(params):
-                self._keys = set(read_key_names(self._access, self._collection))
-            destination = Destination.of(self._access, info, self._points, self._where)
-            mark = Mark(State.COMPLETE, mark.run, provenance, mark.vector)
-            self._begin(destination, vector, mark.as_metadata())
-        except BaseException:
-            self._access.close()
-            raise
+        self._keys: set[ShardKey] | None = None
+        super().__init__(uri, provenance, parse_place(uri))
+
+    def _prepare(self, provenance: Provenance) -> dict[str, Any]:
+        # Followed once, so that an alias that is moved meanwhile does not lead writes astray.
+        self._collection = self._access.aliases().get(self._collection, self._collection)
+        info = existing_collection(self._access, self._collection)
+        mark, wanted = read_mark(info), self._uri.options.get("vector")
+        if wanted in vector_marks(info):
+            raise MismatchError(
+                f"the vector {wanted!r} of {self._where} was added in place: its points are the "
+                "source's own",
+                remedy="Add in_place=true to its URI.",
+            )
+        if mark is None or mark.state is not State.COMPLETE:
+            raise MismatchError(
+                f"{self._where} is no finished collection of vecmigrate migrate",
+                remedy="Name one that it wrote; an unfinished one is completed by migrate.",
+            )
+        self._choose(info, mark.vector if wanted is None else wanted, vectors_only=False)
+        if self._destination.keyed:
+            self._keys = set(read_key_names(self._access, self._collection))
+        return replace(mark, provenance=provenance).as_metadata()
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._shape.dimension, self._where)

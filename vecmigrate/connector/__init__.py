@@ -42,7 +42,7 @@ from vecmigrate.errors import (
     VectorNotFoundError,
     WriteError,
 )
-from vecmigrate.io.atomic import sync_path, take_lock
+from vecmigrate.io.atomic import replace_text, sync_path, take_lock
 from vecmigrate.points.batch import (
     Extra,
     IdArray,
@@ -143,6 +143,7 @@ __all__ = [
     "parse_uri",
     "patience_seconds",
     "payload_json",
+    "replace_text",
     "steps",
     "sync_path",
     "take_lock",

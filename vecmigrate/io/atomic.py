@@ -69,6 +69,15 @@ def sync_path(path: Path) -> None:
         os.close(handle)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in the place of one that is there; outlives a power cut."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    sync_path(new)
+    new.replace(path)
+    sync_path(path.parent)
+
+
 def take_lock(path: Path, taken: VecmigrateError) -> FileIO:
     """Lock a file, made if it is not there, until it is closed; the process's end closes it.
 

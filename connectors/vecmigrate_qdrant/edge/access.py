@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import InputError, TargetExistsError, WriteError, sync_path
+from vecmigrate.connector import InputError, TargetExistsError, WriteError, replace_text
 from vecmigrate_qdrant.access.base import STORED_ULPS, Access, Refusal, StrictMode, T
 from vecmigrate_qdrant.access.places import EdgeLocation
 from vecmigrate_qdrant.access.shared import SharedPlaces
@@ -121,11 +121,7 @@ class _Directory:
 
     def write_file(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
-        new = self.path / f"{name}{_NEW}"
-        new.write_text(json.dumps(content))
-        sync_path(new)
-        new.replace(self.path / name)
-        sync_path(self.path)
+        replace_text(self.path / name, json.dumps(content))
 
     def exists(self) -> bool:
         """Tell whether a collection is there, half made or whole."""

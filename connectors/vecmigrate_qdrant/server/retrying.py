@@ -12,8 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NoReturn
 
 from vecmigrate.connector import (
@@ -52,7 +51,8 @@ class Retrying:
         self._location = location
         self._server = str(location)
         self._circuit = Circuit()
-        self._turns = _Turns()
+        # One request at a time waits for a rate limit, and no other takes what it waits for.
+        self._turn = threading.Lock()
         self._given_up = False
 
     def run(self, send: Callable[[], T]) -> T:
@@ -67,7 +67,8 @@ class Retrying:
         Exception
             One of :data:`CLIENT_ERRORS`, if it is not for a retry to mend.
         """
-        self._turns.await_others()
+        with self._turn:
+            pass
         try:
             return self._sent(send)
         except CLIENT_ERRORS as error:
@@ -109,7 +110,7 @@ class Retrying:
             if not is_rate_limit(error):
                 raise
             limited: Exception = error
-        with self._turns.turn(), Waiting(f"the rate limit of {self._server}", None) as waiting:
+        with self._turn, Waiting(f"the rate limit of {self._server}", None) as waiting:
             while True:
                 waiting.pause(asked_pause(limited) or RATE_LIMIT_PAUSE, reason(limited))
                 try:
@@ -194,24 +195,6 @@ class Retrying:
 def _backoff(attempt: int) -> float:
     """Return the seconds to wait after a try that failed; the first try is 1."""
     return min(FIRST_BACKOFF * 2.0 ** min(attempt - 1, 16), LONGEST_BACKOFF)
-
-
-class _Turns:
-    """Lets one request at a time wait for a rate limit, and no other take what it waits for."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Have the next turn meanwhile."""
-        with self._lock:
-            yield
-
-    def await_others(self) -> None:
-        """Wait until no request waits for the limit."""
-        with self._lock:
-            pass
 
 
 MOST = 20.0

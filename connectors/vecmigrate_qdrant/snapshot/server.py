@@ -24,7 +24,7 @@ from vecmigrate.connector import (
     UnreachableError,
     UsageError,
     VecmigrateError,
-    sync_path,
+    replace_text,
 )
 from vecmigrate_qdrant.location import ServerLocation
 from vecmigrate_qdrant.server.access import api_key, key_hint
@@ -91,18 +91,10 @@ def _make(server: _Snapshots, scratch: Scratch) -> models.SnapshotDescription:
         "asked": now.isoformat(),
         "name": None,
     }
-    _write(scratch.path / RECORD, record)
+    replace_text(scratch.path / RECORD, json.dumps(record))
     made = server.create()
-    _write(scratch.path / RECORD, {**record, "name": made.name})
+    replace_text(scratch.path / RECORD, json.dumps({**record, "name": made.name}))
     return made
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(content))
-    sync_path(new)
-    new.replace(path)
-    sync_path(path.parent)
 
 
 def remove_leftovers() -> bool:
