@@ -83,7 +83,7 @@ class OwnPointsUpdater(MarkedUpdater):
                 )
             )
         except WriteError:
-            left = are_there(self._points, ids, key, self._destination.limits)
+            left = are_there(self._points.under(key), ids, self._destination.limits)
             if left.all():
                 raise
             if left.any():

@@ -6,8 +6,9 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from qdrant_client import models
@@ -124,8 +125,7 @@ class Page:
 class Points(ABC):
     """Reads and writes points; each call is one request.
 
-    Ids are those that Qdrant has, unique within a shard key. ``key`` names the shard key of a
-    collection with custom sharding, None in any other one.
+    Ids are those that Qdrant has, unique within a shard key.
 
     Every method raises :class:`InputError` or :class:`WriteError` if Qdrant refuses the request
     (which of the two was said when Qdrant was opened), and :class:`UnreachableError` if a server
@@ -135,31 +135,33 @@ class Points(ABC):
     ----------
     filters
         True if the points asked for can be those that a filter takes.
+    key
+        The shard key whose points these are; None for all points.
     """
 
     filters: ClassVar[bool] = False
+    key: ShardKey | None = None
+
+    def under(self, key: ShardKey | None) -> Self:
+        """Return the points under a shard key of a collection with custom sharding."""
+        if key == self.key:
+            return self
+        points = copy(self)
+        points.key = key
+        return points
 
     @abstractmethod
     def scroll(
-        self,
-        limit: int,
-        offset: PointId | None,
-        wanted: Wanted,
-        key: ShardKey | None = None,
-        only: Only | None = None,
+        self, limit: int, offset: PointId | None, wanted: Wanted, only: Only | None = None
     ) -> Page:
         """Read up to ``limit`` points from the id ``offset`` on, or from the first one."""
 
     @abstractmethod
-    def retrieve(
-        self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None = None
-    ) -> VectorBatch:
+    def retrieve(self, ids: Sequence[PointId], wanted: Wanted) -> VectorBatch:
         """Read those of ``ids`` that are there, in the order of ``ids``."""
 
     @abstractmethod
-    def upsert(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         """Write whole points, and return once they are written.
 
         Parameters
@@ -169,13 +171,11 @@ class Points(ABC):
         """
 
     @abstractmethod
-    def update_vectors(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def update_vectors(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         """Write the vector of points that are there; nothing else of them changes."""
 
     @abstractmethod
-    def delete(self, ids: Sequence[PointId], key: ShardKey | None = None) -> None:
+    def delete(self, ids: Sequence[PointId]) -> None:
         """Delete points; ids that are not there are passed over."""
 
     def size(self, batch: VectorBatch) -> int:
@@ -199,7 +199,7 @@ class Points(ABC):
         """
 
     @abstractmethod
-    def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
+    def count(self, only: Only | None = None) -> int:
         """Count the points exactly."""
 
 

@@ -125,14 +125,15 @@ class Reader:
         ]
 
     def _read(self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None) -> VectorBatch:
+        points = self.points.under(key)
         if not self.limits.reads_by_scroll:
-            return self.points.retrieve(ids, wanted, key)
-        return self.points.scroll(len(ids), None, wanted, key, Only(ids=tuple(ids))).batch
+            return points.retrieve(ids, wanted)
+        return points.scroll(len(ids), None, wanted, Only(ids=tuple(ids))).batch
 
     def count(self, size: int, only: Only | None = None) -> int:
         """Count the points exactly; by reading ids ``size`` at a time if the limits ask for it."""
         if self.limits.search_allow_exact:
-            return self.points.count(only=only)
+            return self.points.count(only)
         return sum(map(len, self.those(only, size, IDS_ALONE)))
 
     def _beginnings(self, cursor: str | None) -> Iterator[tuple[ShardKey | None, PointId | None]]:
@@ -218,9 +219,9 @@ class Reader:
         key: ShardKey | None,
         only: Only | None = None,
     ) -> Iterator[Page]:
-        following = first
+        points, following = self.points.under(key), first
         while True:
-            page = self.points.scroll(size, following, wanted, key, only)
+            page = points.scroll(size, following, wanted, only)
             if len(page.batch):
                 yield page
             following = page.following

@@ -195,4 +195,4 @@ class QdrantUpdater(MarkedUpdater):
         for key, mine in self._by_key(ids).items():
             size = self._destination.limits.delete_size(len(mine))
             for start in range(0, len(mine), size):
-                self._points.delete(mine[start : start + size], key)
+                self._points.under(key).delete(mine[start : start + size])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Self
 
@@ -15,7 +16,7 @@ from vecmigrate.connector import PointId, VectorBatch, WriteError, map_in_parall
 from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.limits import Limits
-from vecmigrate_qdrant.points import IDS_ALONE, Points, ShardKey
+from vecmigrate_qdrant.points import IDS_ALONE, Points
 from vecmigrate_qdrant.shard_keys import is_sharded_by_key, rows_by_key
 
 # A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
@@ -75,28 +76,29 @@ class Destination:
         if not len(batch):
             return
         if not self.keyed:
-            self._write(storable_ids(batch.ids, self.where), batch, None)
+            self._write(self.points, storable_ids(batch.ids, self.where), batch)
             return
         groups = rows_by_key(batch.ids, self.where)
         for key, (rows, ids) in groups.items():
-            self._write(ids, batch if len(groups) == 1 else batch.take(rows), key)
+            some = batch if len(groups) == 1 else batch.take(rows)
+            self._write(self.points.under(key), ids, some)
 
-    def _write(self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None) -> None:
-        send = self._update if self.vectors_only else self.points.upsert
+    def _write(self, points: Points, ids: Sequence[PointId], batch: VectorBatch) -> None:
+        send = partial(self._update, points) if self.vectors_only else points.upsert
         if not self.bounded:
-            send(ids, batch, key)
+            send(ids, batch)
             return
         requests = self._requests(ids, batch)
         if len(batch) <= self.limits.upsert_size(POINTS_AT_ONCE):
-            for part, points in requests:
-                send(part, points, key)
+            for request in requests:
+                send(*request)
             return
         for _ in map_in_parallel(
-            lambda request: send(*request, key), requests, WRITERS, name="qdrant-writer"
+            lambda request: send(*request), requests, WRITERS, name="qdrant-writer"
         ):
             pass
 
-    def _update(self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None) -> None:
+    def _update(self, points: Points, ids: Sequence[PointId], batch: VectorBatch) -> None:
         """Write the vectors of those points that are there.
 
         Qdrant refuses a request for one id that it does not hold, having done some of it. Each
@@ -104,10 +106,10 @@ class Destination:
         """
         while len(ids):
             try:
-                self.points.update_vectors(ids, batch, key)
+                points.update_vectors(ids, batch)
                 return
             except WriteError:
-                left = are_there(self.points, ids, key, self.limits)
+                left = are_there(points, ids, self.limits)
                 if left.all():
                     raise
                 ids, batch = list(compress(ids, left)), batch.take(left)
@@ -129,13 +131,11 @@ class Destination:
             yield ids, batch
 
 
-def are_there(
-    points: Points, ids: Sequence[PointId], key: ShardKey | None, limits: Limits
-) -> NDArray[np.bool_]:
-    """Tell which of ``n`` ids under a shard key there are; raises as :meth:`Points.retrieve`."""
+def are_there(points: Points, ids: Sequence[PointId], limits: Limits) -> NDArray[np.bool_]:
+    """Tell which of ``n`` ids there are; raises as :meth:`Points.retrieve`."""
     found: set[PointId] = set()
     size = limits.retrieve_size(POINTS_AT_ONCE)
     for low in range(0, len(ids), size):
         asked = ids[low : low + size]
-        found.update(points.retrieve(asked, IDS_ALONE, key).ids.tolist())
+        found.update(points.retrieve(asked, IDS_ALONE).ids.tolist())
     return np.array([i in found for i in ids], np.bool_)

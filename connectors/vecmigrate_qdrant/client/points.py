@@ -49,12 +49,7 @@ class ClientPoints(Points):
         self._shape = shape
 
     def scroll(
-        self,
-        limit: int,
-        offset: PointId | None,
-        wanted: Wanted,
-        key: ShardKey | None = None,
-        only: Only | None = None,
+        self, limit: int, offset: PointId | None, wanted: Wanted, only: Only | None = None
     ) -> Page:
         records, following = self._access.run(
             lambda client: client.scroll(
@@ -64,44 +59,38 @@ class ClientPoints(Points):
                 scroll_filter=filter_of(only),
                 with_payload=wanted.payloads,
                 with_vectors=self._vectors(wanted),
-                shard_key_selector=key,
+                shard_key_selector=self.key,
             )
         )
         return Page(
             self._batch(records, wanted), None if following is None else plain_id(following)
         )
 
-    def retrieve(
-        self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None = None
-    ) -> VectorBatch:
+    def retrieve(self, ids: Sequence[PointId], wanted: Wanted) -> VectorBatch:
         records = self._access.run(
             lambda client: client.retrieve(
                 self._collection,
                 list(ids),
                 with_payload=wanted.payloads,
                 with_vectors=self._vectors(wanted),
-                shard_key_selector=key,
+                shard_key_selector=self.key,
             )
         )
         # A server gives points that are asked for by id in an order of its own.
         found = {plain_id(record.id): record for record in records}
         return self._batch([found[i] for i in ids if i in found], wanted)
 
-    def upsert(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         points = self._points(ids, batch)
 
         def send(client: QdrantBase) -> None:
             if not self._access.embedded:
                 check_json(batch.payloads or ())
-            client.upsert(self._collection, points, wait=True, shard_key_selector=key)
+            client.upsert(self._collection, points, wait=True, shard_key_selector=self.key)
 
         self._access.run(send)
 
-    def update_vectors(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def update_vectors(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         points = [
             models.PointVectors.model_construct(id=point_id, vector=named)
             for point_id, named in zip(ids, self._named(replace(batch, extras=None)), strict=True)
@@ -110,15 +99,15 @@ class ClientPoints(Points):
         if points:
             self._access.run(
                 lambda client: client.update_vectors(
-                    self._collection, points, wait=True, shard_key_selector=key
+                    self._collection, points, wait=True, shard_key_selector=self.key
                 )
             )
 
-    def delete(self, ids: Sequence[PointId], key: ShardKey | None = None) -> None:
+    def delete(self, ids: Sequence[PointId]) -> None:
         points = models.PointIdsList(points=list(ids))
         self._access.run(
             lambda client: client.delete(
-                self._collection, points, wait=True, shard_key_selector=key
+                self._collection, points, wait=True, shard_key_selector=self.key
             )
         )
 
@@ -150,10 +139,10 @@ class ClientPoints(Points):
             for answer in answers
         ]
 
-    def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
+    def count(self, only: Only | None = None) -> int:
         found = self._access.run(
             lambda client: client.count(
-                self._collection, filter_of(only), exact=True, shard_key_selector=key
+                self._collection, filter_of(only), exact=True, shard_key_selector=self.key
             )
         )
         return found.count

@@ -80,42 +80,33 @@ class EdgePoints(Points):
         self._row = Struct(f"{shape.dimension}f")
 
     def scroll(
-        self,
-        limit: int,
-        offset: PointId | None,
-        wanted: Wanted,
-        key: ShardKey | None = None,
-        only: Only | None = None,
+        self, limit: int, offset: PointId | None, wanted: Wanted, only: Only | None = None
     ) -> Page:
         with self._failures():
-            shards = self._shards(key)
+            shards = self._shards()
             if len(shards) == 1:
                 records, following = self._scrolled(shards[0], limit, offset, wanted, only)
                 return Page(
                     self._batch(records, wanted), None if following is None else _plain(following)
                 )
             order = self._merged(shards, limit, offset, only)
-            if key in self._place.shards():
+            if self.key in self._place.shards():
                 self._check_unique(order)
             following = _plain(order[limit][0]) if len(order) > limit else None
             return Page(
                 self._batch(self._gathered(shards, order[:limit], wanted), wanted), following
             )
 
-    def retrieve(
-        self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None = None
-    ) -> VectorBatch:
+    def retrieve(self, ids: Sequence[PointId], wanted: Wanted) -> VectorBatch:
         with self._failures():
             found: dict[PointId, qdrant_edge.Record] = {}
             left = list(ids)
-            for shard in self._shards(key):
+            for shard in self._shards():
                 found |= {_plain(r.id): r for r in self._retrieved(shard, left, wanted)}
                 left = [i for i in left if i not in found]
             return self._batch([found[i] for i in ids if i in found], wanted)
 
-    def upsert(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         payloads: list[dict[str, Any]] = [{}] * len(ids)
         if batch.payloads is not None:
             payloads = [dict(payload) for payload in batch.payloads]
@@ -125,11 +116,9 @@ class EdgePoints(Points):
             self._place.before_write(batch.vectors.nbytes)
             points = map(qdrant_edge.Point, ids, self._vectors_of(batch), payloads)
             while some := list(islice(points, _UPDATED_AT_ONCE)):
-                self._update(key, qdrant_edge.UpdateOperation.upsert_points(some))
+                self._update(qdrant_edge.UpdateOperation.upsert_points(some))
 
-    def update_vectors(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def update_vectors(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         with self._failures():
             vectors = self._vectors_of(replace(batch, extras=None))
             points = [
@@ -139,11 +128,11 @@ class EdgePoints(Points):
             ]
             self._place.before_write(batch.vectors.nbytes)
             if points:
-                self._update(key, qdrant_edge.UpdateOperation.update_vectors(points))
+                self._update(qdrant_edge.UpdateOperation.update_vectors(points))
 
-    def delete(self, ids: Sequence[PointId], key: ShardKey | None = None) -> None:
+    def delete(self, ids: Sequence[PointId]) -> None:
         with self._failures():
-            self._update(key, qdrant_edge.UpdateOperation.delete_points(list(ids)))
+            self._update(qdrant_edge.UpdateOperation.delete_points(list(ids)))
 
     def search(
         self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
@@ -168,20 +157,20 @@ class EdgePoints(Points):
         best = [sorted(mine, key=lambda point: sign * point[0])[:k] for mine in found]
         return [(id_array([i for _, i, _ in mine]), [key for _, _, key in mine]) for mine in best]
 
-    def count(self, key: ShardKey | None = None, only: Only | None = None) -> int:
+    def count(self, only: Only | None = None) -> int:
         asked = qdrant_edge.CountRequest(filter=_filter_of(only), exact=True)
         with self._failures():
-            return sum(shard.ask(lambda engine: engine.count(asked)) for shard in self._shards(key))
+            return sum(shard.ask(lambda engine: engine.count(asked)) for shard in self._shards())
 
     def _failures(self) -> Any:
         return failures(self._place.where, self._place.refusal)
 
-    def _shards(self, key: ShardKey | None) -> Sequence[Shard]:
+    def _shards(self) -> Sequence[Shard]:
         every = self._place.shards()
-        return every[key] if key in every else list(chain.from_iterable(every.values()))
+        return every[self.key] if self.key in every else list(chain.from_iterable(every.values()))
 
-    def _update(self, key: ShardKey | None, operation: qdrant_edge.UpdateOperation) -> None:
-        (shard,) = self._shards(key)
+    def _update(self, operation: qdrant_edge.UpdateOperation) -> None:
+        (shard,) = self._shards()
         shard.ask(lambda engine: engine.update(operation))
 
     def _named(self, wanted: Wanted) -> bool | list[str]:

@@ -15,7 +15,7 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from vecmigrate.connector import InputError, PointId, VectorBatch, Vectors, id_array
 from vecmigrate_qdrant.client.points import ClientPoints, filter_of
-from vecmigrate_qdrant.points import UNNAMED, Only, Page, Shape, ShardKey, Wanted
+from vecmigrate_qdrant.points import UNNAMED, Only, Page, Shape, Wanted
 from vecmigrate_qdrant.wire import messages as wire
 from vecmigrate_qdrant.wire.values import (
     WireExtra,
@@ -38,12 +38,7 @@ class WirePoints(ClientPoints):
     """
 
     def scroll(
-        self,
-        limit: int,
-        offset: PointId | None,
-        wanted: Wanted,
-        key: ShardKey | None = None,
-        only: Only | None = None,
+        self, limit: int, offset: PointId | None, wanted: Wanted, only: Only | None = None
     ) -> Page:
         let_through = filter_of(only)
         request = messages.ScrollPoints(
@@ -51,44 +46,38 @@ class WirePoints(ClientPoints):
             limit=limit,
             offset=None if offset is None else RestToGrpc.convert_extended_point_id(offset),
             filter=None if let_through is None else RestToGrpc.convert_filter(let_through),
-            **self._selectors(wanted, key),
+            **self._selectors(wanted),
         )
         answer = self._access.run(lambda client: _call(client, "Scroll", request))
         following = _plain_id(answer.next_page_offset) if _has_next(answer) else None
         return Page(self._read(answer.result, wanted), following)
 
-    def retrieve(
-        self, ids: Sequence[PointId], wanted: Wanted, key: ShardKey | None = None
-    ) -> VectorBatch:
+    def retrieve(self, ids: Sequence[PointId], wanted: Wanted) -> VectorBatch:
         request = messages.GetPoints(
             collection_name=self._collection,
             ids=map(RestToGrpc.convert_extended_point_id, ids),
-            **self._selectors(wanted, key),
+            **self._selectors(wanted),
         )
         answer = self._access.run(lambda client: _call(client, "Get", request))
         found = {_plain_id(point.id): point for point in answer.result}
         return self._read([found[i] for i in ids if i in found], wanted)
 
-    def upsert(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         def request(client: Any) -> None:
             message = wire.UpsertPoints(collection_name=self._collection, wait=True)
-            _set_key(message, key)
+            self._set_key(message)
             self._fill(message.points, ids, batch)
             _call(client, "Upsert", message)
 
         self._access.run(request)
 
-    def update_vectors(
-        self, ids: Sequence[PointId], batch: VectorBatch, key: ShardKey | None = None
-    ) -> None:
+    def update_vectors(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
         there = np.flatnonzero(np.array(batch.each_count()) > 0)
         if not len(there):
             return
         having = replace(batch.take(there), payloads=None, extras=None)
         message = wire.UpdatePointVectors(collection_name=self._collection, wait=True)
-        _set_key(message, key)
+        self._set_key(message)
         self._fill(message.points, [ids[row] for row in there.tolist()], having)
         self._access.run(lambda client: _call(client, "UpdateVectors", message))
 
@@ -96,12 +85,19 @@ class WirePoints(ClientPoints):
         parts = chain(batch.payloads or (), batch.extras or ())
         return batch.vectors.nbytes + _ID_BYTES * len(batch) + wire_size(parts)
 
-    def _selectors(self, wanted: Wanted, key: ShardKey | None) -> dict[str, Any]:
+    def _selectors(self, wanted: Wanted) -> dict[str, Any]:
         return {
             "with_payload": RestToGrpc.convert_with_payload_interface(wanted.payloads),
             "with_vectors": RestToGrpc.convert_with_vectors(self._vectors(wanted)),
-            "shard_key_selector": _key_selector(key),
+            "shard_key_selector": self._key_selector(),
         }
+
+    def _key_selector(self) -> Any:
+        return None if self.key is None else RestToGrpc.convert_shard_key_selector(self.key)
+
+    def _set_key(self, message: Any) -> None:
+        if self.key is not None:
+            message.shard_key_selector.MergeFromString(self._key_selector().SerializeToString())
 
     def _read(self, points: Sequence[Any], wanted: Wanted) -> VectorBatch:
         shape = self._shape
@@ -178,15 +174,6 @@ def _has_next(answer: Any) -> bool:
 def _plain_id(point_id: Any) -> PointId:
     found: PointId = point_id.uuid or point_id.num
     return found
-
-
-def _key_selector(key: ShardKey | None) -> Any:
-    return None if key is None else RestToGrpc.convert_shard_key_selector(key)
-
-
-def _set_key(message: Any, key: ShardKey | None) -> None:
-    if key is not None:
-        message.shard_key_selector.MergeFromString(_key_selector(key).SerializeToString())
 
 
 def _pieces(vectors: Vectors) -> list[bytes]:

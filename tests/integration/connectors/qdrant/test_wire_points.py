@@ -235,12 +235,12 @@ def test_points_are_under_their_shard_keys(place: Place) -> None:
     with access_of(place, name) as access:
         theirs, ours = (kind(access, name, Shape("", SIZE)) for kind in KINDS)
         for key, batch in written.items():
-            ours.upsert([1, 2], batch, key)
+            ours.under(key).upsert([1, 2], batch)
         for key, batch in written.items():
             for points in (theirs, ours):
-                assert_equal(points.scroll(10, None, Wanted(), key).batch, batch)
-                assert_equal(points.retrieve([1, 2], Wanted(), key), batch)
-                assert points.count(key) == 2
+                assert_equal(points.under(key).scroll(10, None, Wanted()).batch, batch)
+                assert_equal(points.under(key).retrieve([1, 2], Wanted()), batch)
+                assert points.under(key).count() == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
