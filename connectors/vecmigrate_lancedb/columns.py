@@ -8,20 +8,55 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationError
 
 from vecmigrate.connector import (
     IdArray,
     Payload,
     PointId,
+    Provenance,
+    TableMark,
     Vectors,
     arrow,
 )
 from vecmigrate_lancedb.index import VectorIndex
-from vecmigrate_lancedb.marks import Mark
 from vecmigrate_lancedb.place import Place
 
 _IDS_A_CONDITION = 1000
+
+UPDATED_KEY = b"vecmigrate-updated"
+"""In the id column's metadata, since LanceDB lets no program change the schema's own."""
+
+
+class Mark(TableMark):
+    """A table's mark.
+
+    Attributes
+    ----------
+    rest
+        The column of what of the payloads has no column of its own, as JSON.
+    """
+
+    rest: str
+
+
+def mark_of(schema: Any) -> Mark | None:
+    """Return what vecmigrate noted, with the provenance of the last update; None for others'."""
+    mark = Mark.of(schema)
+    if mark is None:
+        return None
+    try:
+        updated = (schema.field(mark.id).metadata or {}).get(UPDATED_KEY)
+        provenance = mark.provenance if updated is None else Provenance.model_validate_json(updated)
+    except (ValidationError, KeyError):
+        return None
+    return mark.model_copy(update={"provenance": provenance})
+
+
+def note_update(table: Any, id_column: str, provenance: Provenance) -> None:
+    """Note in a finished table what updated it; a version of its own."""
+    metadata = {UPDATED_KEY.decode(): provenance.model_dump_json()}
+    table.update_field_metadata({"path": id_column, "metadata": metadata})
 
 
 @dataclass(frozen=True, slots=True)

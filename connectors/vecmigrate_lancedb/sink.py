@@ -21,10 +21,9 @@ from vecmigrate.connector import (
     arrow,
     check_dimension,
 )
-from vecmigrate_lancedb.columns import Settings, infer_fields
+from vecmigrate_lancedb.columns import Mark, Settings, infer_fields, mark_of
 from vecmigrate_lancedb.engine import load, open_table, writing
 from vecmigrate_lancedb.index import index_for, make_index
-from vecmigrate_lancedb.marks import Mark, mark_of
 from vecmigrate_lancedb.place import Place
 from vecmigrate_lancedb.source import DISTANCES, LanceSource, RowWriter
 

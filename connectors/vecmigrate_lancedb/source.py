@@ -30,10 +30,12 @@ from vecmigrate.connector import (
 )
 from vecmigrate_lancedb.columns import (
     Columns,
+    Mark,
     columns_of,
     condition,
     first_duplicate,
     ids_in,
+    mark_of,
     parts,
     payload_reader,
     settings_of,
@@ -41,7 +43,6 @@ from vecmigrate_lancedb.columns import (
 )
 from vecmigrate_lancedb.engine import open_table, reading
 from vecmigrate_lancedb.index import read_index
-from vecmigrate_lancedb.marks import Mark, mark_of
 from vecmigrate_lancedb.place import Place
 
 _PROBES = 20  # LanceDB's, if a reader asks for no other

@@ -14,9 +14,15 @@ from vecmigrate.connector import (
     VectorBatch,
     name_some,
 )
-from vecmigrate_lancedb.columns import columns_of, condition, parts, payload_reader
+from vecmigrate_lancedb.columns import (
+    columns_of,
+    condition,
+    mark_of,
+    note_update,
+    parts,
+    payload_reader,
+)
 from vecmigrate_lancedb.engine import open_table, reading, writing
-from vecmigrate_lancedb.marks import mark_of, note_update
 from vecmigrate_lancedb.place import Place
 from vecmigrate_lancedb.source import LanceSource, RowWriter
 

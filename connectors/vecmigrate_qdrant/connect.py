@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from vecmigrate_qdrant.access.base import Access, Refusal, needing_engine
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vecmigrate.connector import MissingDependencyError
+from vecmigrate_qdrant.access.base import Access, Refusal
 from vecmigrate_qdrant.access.places import EdgeLocation, Location, SnapshotLocation
 from vecmigrate_qdrant.location import EmbeddedLocation
 
@@ -20,11 +24,11 @@ def open_access(location: Location, *, refusal: Refusal) -> Access:
         If Qdrant's engine is to be run in this process and is not installed.
     """
     if isinstance(location, EdgeLocation):
-        with needing_engine():
+        with _needing_engine():
             from vecmigrate_qdrant.edge.access import EdgeAccess
         return EdgeAccess(location, refusal)
     if isinstance(location, SnapshotLocation):
-        with needing_engine():
+        with _needing_engine():
             from vecmigrate_qdrant.snapshot.access import SnapshotAccess
         return SnapshotAccess(location)
     if isinstance(location, EmbeddedLocation):
@@ -34,3 +38,18 @@ def open_access(location: Location, *, refusal: Refusal) -> Access:
     from vecmigrate_qdrant.server.access import ServerAccess
 
     return ServerAccess(location, refusal)
+
+
+@contextmanager
+def _needing_engine() -> Iterator[None]:
+    """Tell how to get Qdrant's engine if it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "qdrant_edge":
+            raise
+        raise MissingDependencyError(
+            "qdrant-edge: and qdrant-snapshot: need the package qdrant-edge-py, which is not "
+            "installed",
+            remedy="Run: pip install 'vecmigrate[edge]'",
+        ) from error

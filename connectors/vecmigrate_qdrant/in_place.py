@@ -24,7 +24,6 @@ from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.describe import count_points, existing_collection
 from vecmigrate_qdrant.indexing import await_index
 from vecmigrate_qdrant.leased_sink import LeasedSink
-from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.limits import limit_behind
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
@@ -130,11 +129,8 @@ class InPlaceSink(LeasedSink):
             )
         self._lease.await_free()
         if mark is not None:
-            self.warnings += beginning_anew(
-                self._where,
+            self._begin_anew(
                 mark,
-                self._run,
-                self._spec.work,
                 restart=restart or not there,
                 count=lambda: count_points(
                     self._access, self._collection, Only(having=self._vector)

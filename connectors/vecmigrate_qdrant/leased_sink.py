@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from vecmigrate.connector import (
     BegunSink,
     CollectionDescription,
     StoreURI,
+    TargetExistsError,
     TargetSpec,
     VecmigrateError,
     VectorBatch,
@@ -73,8 +74,9 @@ class LeasedSink(BegunSink):
         self._run = run
         self._access = open_access(self._location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
+        self._named = f"the collection {self._where}"
         if self._added is not None:
-            self._where = f"the vector {self._added!r} of {self._where}"
+            self._named = self._where = f"the vector {self._added!r} of {self._where}"
         self._lease = Lease(self._access, self._collection, self._where, self._added)
         self._open = True
         try:
@@ -117,6 +119,42 @@ class LeasedSink(BegunSink):
     def _new_run(self) -> str:
         provenance = self._spec.provenance
         return provenance.run() if provenance else uuid.uuid4().hex
+
+    def _begin_anew(self, mark: Mark, *, restart: bool, count: Callable[[], int]) -> None:
+        """Allow that an unfinished target, which nobody writes, is begun anew, and warn of it.
+
+        Without ``restart`` that may be done by the same run, or by one that does the same work: it
+        comes to the same points, and nothing is lost but time.
+
+        Parameters
+        ----------
+        mark
+            The target's.
+        count
+            Counts the points that are there.
+
+        Raises
+        ------
+        TargetExistsError
+            If it may not; says what a restart costs.
+        """
+        if restart or mark.run == self._run:
+            return
+        try:
+            there = f"{count():,} points"
+        except VecmigrateError:
+            there = "the points"  # A collection's own limits may forbid to count.
+        if self._spec.work is None or mark.work != self._spec.work:
+            raise TargetExistsError(
+                f"{self._named} is there, unfinished: another run, which moved other things or by "
+                "other means, was stopped while it wrote it",
+                remedy="Run that one again to complete it, or start over with --restart, which "
+                f"throws away {there} that are there.",
+            )
+        self.warnings += (
+            f"{there} are at the target already, left unfinished by a run that did the same; they "
+            "are written again, since what knew how far it came is gone",
+        )
 
     def _publish(
         self, mark: Mark, notes: tuple[str, ...], strict_mode: StrictMode = None

@@ -20,7 +20,6 @@ from vecmigrate.connector import (
 from vecmigrate_qdrant.access.places import parse_place
 from vecmigrate_qdrant.indexing import await_index, put_off_indexing, resume_indexing
 from vecmigrate_qdrant.leased_sink import LeasedSink
-from vecmigrate_qdrant.leftovers import beginning_anew
 from vecmigrate_qdrant.marks import Mark, State, read_mark
 from vecmigrate_qdrant.points import UNNAMED, Shape
 from vecmigrate_qdrant.settings import (
@@ -151,7 +150,7 @@ class QdrantSink(LeasedSink):
         if mark is None or mark.run != self._run or mark.state is State.COMPLETE:
             self._lease.await_free()
             raise TargetExistsError(
-                f"the collection {self._where} is there already",
+                f"{self._named} is there already",
                 remedy="Name another target, or delete that collection yourself.",
             )
         if self._shared:
@@ -174,17 +173,12 @@ class QdrantSink(LeasedSink):
         mark = read_mark(self._access.info(name))
         if mark is None or mark.state is State.COMPLETE:
             raise TargetExistsError(
-                f"the collection {self._where} is there already",
+                f"{self._named} is there already",
                 remedy="Name another target, or delete that collection yourself.",
             )
         self._lease.await_free()
-        self.warnings += beginning_anew(
-            f"the collection {self._where}",
-            mark,
-            self._run,
-            self._spec.work,
-            restart=restart,
-            count=lambda: self._access.info(name).points_count or 0,
+        self._begin_anew(
+            mark, restart=restart, count=lambda: self._access.info(name).points_count or 0
         )
         # Held while it is removed, so that no other run removes what this one makes next.
         self._lease.claim()
@@ -207,7 +201,7 @@ class QdrantSink(LeasedSink):
             if not self._owns():
                 self._lease.await_free()
                 raise TargetExistsError(
-                    f"the collection {self._where} was made by somebody else just now",
+                    f"{self._named} was made by somebody else just now",
                     remedy="Name another target.",
                 ) from None
         self._created = True

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import JsonValue
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import InputError, MissingDependencyError, WriteError
+from vecmigrate.connector import InputError, WriteError
 from vecmigrate_qdrant.points import Points, Shape
 
 T = TypeVar("T")
@@ -119,18 +119,3 @@ class Access(ABC):
     def close(self) -> None:
         """Release the client; may be called again."""
         self._held.close()
-
-
-@contextmanager
-def needing_engine() -> Iterator[None]:
-    """Tell how to get Qdrant's engine if it is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != "qdrant_edge":
-            raise
-        raise MissingDependencyError(
-            "qdrant-edge: and qdrant-snapshot: need the package qdrant-edge-py, which is not "
-            "installed",
-            remedy="Run: pip install 'vecmigrate[edge]'",
-        ) from error
