@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from vecmigrate.connector import MismatchError, UsageError
+from vecmigrate.connector import MismatchError, UsageError, told_as
 from vecmigrate_lancedb.engine import FAILURES, load, reason
 from vecmigrate_lancedb.place import Place
 
@@ -134,16 +134,12 @@ def make_index(table: Any, column: str, index: VectorIndex, distance: str, place
     if index.num_sub_vectors is not None and index.dimension is not None:
         given["num_sub_vectors"] = _sub_vectors(index.num_sub_vectors, index.dimension, dimension)
     kind = getattr(load("lancedb.index"), _CLASSES.get(index.type, ""), None)
-    try:
+    impossible = f"{place.uri}: the index {index} cannot be made of {table.count_rows()} vectors"
+    remedy = "Name another for the target, as ?index=ivf_flat, or ?index=none."
+    with told_as(MismatchError, impossible, remedy, (*FAILURES, TypeError), reason):
         if kind is None:
             raise ValueError(f"this LanceDB makes no {index.type}")
         table.create_index(column, config=kind(distance_type=distance, **given))
-    except (*FAILURES, TypeError) as error:
-        raise MismatchError(
-            f"{place.uri}: the index {index} cannot be made of {table.count_rows()} vectors: "
-            f"{reason(error)}",
-            remedy="Name another for the target, as ?index=ivf_flat, or ?index=none.",
-        ) from error
 
 
 def _sub_vectors(parts: int, old: int, new: int) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
 from qdrant_client import models
 
 from vecmigrate.connector import (
@@ -28,7 +27,7 @@ from vecmigrate_qdrant.limits import limit_behind
 from vecmigrate_qdrant.location import parse_location
 from vecmigrate_qdrant.marks import Mark, State, read_mark, vector_marks, with_vector_mark
 from vecmigrate_qdrant.points import Only, Shape, dense_params
-from vecmigrate_qdrant.settings import DISTANCES, is_multivector
+from vecmigrate_qdrant.settings import DISTANCES, is_multivector, understood
 from vecmigrate_qdrant.shard_keys import is_sharded_by_key
 from vecmigrate_qdrant.upserting import Destination
 
@@ -142,7 +141,7 @@ class InPlaceSink(LeasedSink):
             remove_vector(self._access, self._collection, self._vector)
 
     def _create(self, stored: Any) -> None:
-        try:
+        with understood("vector"):
             config = models.DenseVectorConfig(
                 size=self._spec.dimension,
                 distance=DISTANCES[self._spec.metric],
@@ -151,11 +150,6 @@ class InPlaceSink(LeasedSink):
             )
             tuned = {name: stored[name] for name in _TUNED if stored.get(name) is not None}
             diff = models.VectorParamsDiff.model_validate(tuned)
-        except ValidationError as error:
-            raise MismatchError(
-                f"the settings for the new Qdrant vector are not understood ({error})",
-                remedy="Use those that the description of a Qdrant source holds.",
-            ) from error
         # First the mark: a vector without one would never be taken for what a killed run left.
         mark = Mark(State.WRITING, self._run, work=self._spec.work)
         self._access.update(self._collection, metadata=self._metadata(mark))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from vecmigrate.connector import StoreURI, UsageError
+from vecmigrate.connector import StoreURI, UsageError, told_as
 
 DEFAULT_PORT = 6333
 DEFAULT_GRPC_PORT = 6334
@@ -121,14 +121,13 @@ def _server(uri: StoreURI) -> ServerLocation:
         )
     uri.check_options(_SERVER_OPTIONS)
     authority, prefix, collection = _split(uri)
-    try:
+    unusable, remedy = (
+        f"'{uri}' has no usable host and port",
+        "Write qdrant://HOST:PORT/COLLECTION.",
+    )
+    with told_as(UsageError, unusable, remedy, (ValueError,)):
         address = urlsplit(f"//{authority}")
         host, port = address.hostname, address.port
-    except ValueError as error:
-        raise UsageError(
-            f"'{uri}' has no usable host and port ({error})",
-            remedy="Write qdrant://HOST:PORT/COLLECTION.",
-        ) from error
     if not host or not collection:
         raise UsageError(
             f"'{uri}' does not name a host and a collection",

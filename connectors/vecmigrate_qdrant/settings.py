@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, JsonValue, TypeAdapter
 from qdrant_client import models
 
-from vecmigrate.connector import Metric, MismatchError, TargetSpec, UsageError, float32_setting
+from vecmigrate.connector import (
+    Metric,
+    MismatchError,
+    TargetSpec,
+    UsageError,
+    float32_setting,
+    told_as,
+)
 from vecmigrate_qdrant.marks import foreign_metadata
 from vecmigrate_qdrant.points import UNNAMED, dense_params, other_vectors
 
@@ -101,7 +109,7 @@ def creation_arguments(
             "that name",
             remedy="Give the target another ?vector=NAME, or none to keep the name.",
         )
-    try:
+    with understood():
         params = models.VectorParams.model_validate(
             {**_mapping(stored), "size": dimension, "distance": DISTANCES[metric]}
         )
@@ -115,8 +123,6 @@ def creation_arguments(
             arguments["sparse_vectors_config"] = {
                 n: models.SparseVectorParams.model_validate(found) for n, found in sparse.items()
             }
-    except ValidationError as error:
-        raise _foreign_settings(error) from error
     if params.datatype == models.Datatype.UINT8:
         params.datatype = None
         notes = ("translated vectors are no whole numbers: stored as float32, not as uint8",)
@@ -128,13 +134,11 @@ def creation_arguments(
 
 def payload_indexes(settings: Mapping[str, JsonValue]) -> dict[str, models.PayloadFieldSchema]:
     """Return the payload indexes to create, by field; raises as :func:`creation_arguments`."""
-    try:
+    with understood():
         indexes = {
             field: models.PayloadIndexInfo.model_validate({**_mapping(index), "points": 0})
             for field, index in _mapping(settings.get("payload_schema") or {}).items()
         }
-    except ValidationError as error:
-        raise _foreign_settings(error) from error
     return {field: index.params or index.data_type for field, index in indexes.items()}
 
 
@@ -152,10 +156,8 @@ def is_multivector(settings: Mapping[str, JsonValue]) -> bool:
 def fan_out(settings: Mapping[str, JsonValue]) -> models.CollectionParamsDiff | None:
     """Return the read fan-out to set, if any; raises as :func:`creation_arguments`."""
     found = {name: settings[name] for name in _FAN_OUT if settings.get(name) is not None}
-    try:
+    with understood():
         return models.CollectionParamsDiff.model_validate(found) if found else None
-    except ValidationError as error:
-        raise _foreign_settings(error) from error
 
 
 def unknown_to_embedded(settings: Mapping[str, JsonValue]) -> list[str]:
@@ -178,10 +180,8 @@ def strict_mode(
     found = settings.get("strict_mode_config")
     if found is None:
         return None, ()
-    try:
+    with understood():
         mode = models.StrictModeConfig.model_validate(_known(models.StrictModeConfig, found))
-    except ValidationError as error:
-        raise _foreign_settings(error) from error
     limit, before = mode.max_collection_vector_size_bytes, spec.source_dimension
     if not mode.enabled or limit is None or before is None or spec.dimension <= before:
         return mode, ()
@@ -268,11 +268,15 @@ def _known(kind: Any, value: JsonValue) -> JsonValue:
 def _mapping(value: JsonValue) -> dict[str, JsonValue]:
     if isinstance(value, dict):
         return value
-    raise _foreign_settings(f"{value!r} is no object")
+    with understood():
+        raise ValueError(f"{value!r} is no object")
 
 
-def _foreign_settings(error: object) -> MismatchError:
-    return MismatchError(
-        f"the settings for the new Qdrant collection are not understood ({error})",
-        remedy="Use those that the description of a Qdrant source holds.",
+def understood(what: str = "collection") -> AbstractContextManager[None]:
+    """Raise :class:`MismatchError` for settings that are none that :func:`read_settings` gives."""
+    return told_as(
+        MismatchError,
+        f"the settings for the new Qdrant {what} are not understood",
+        "Use those that the description of a Qdrant source holds.",
+        (ValueError,),  # ValidationError is one
     )

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 from qdrant_client import models
 
 from vecmigrate.connector import IdArray, MismatchError, PointId, WriteError
 from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.ids import canonical_id
 from vecmigrate_qdrant.points import ShardKey
+from vecmigrate_qdrant.settings import understood
 
 _NUMBER = re.compile(r"-?\d+")
 _WHOLE = re.compile(r"0|[1-9]\d*")
@@ -153,13 +154,8 @@ def shard_keys(settings: Mapping[str, JsonValue]) -> list[KeyedShards]:
     MismatchError
         If the settings are none that :func:`read_shard_keys` gives.
     """
-    try:
+    with understood():
         return _KEYS.validate_python(settings.get("shard_keys") or [])
-    except ValidationError as error:
-        raise MismatchError(
-            f"the shard keys for the new Qdrant collection are not understood ({error})",
-            remedy="Use those that the description of a Qdrant source holds.",
-        ) from error
 
 
 def create_shard_key(access: Access, collection: str, wanted: KeyedShards) -> None:

@@ -121,6 +121,10 @@ def scaled_for(metric: Metric, vectors: Vectors) -> Vectors:
     return vectors
 
 
+FAILURES = (RuntimeError, MemoryError)
+"""What FAISS raises."""
+
+
 def faiss_reason(error: BaseException) -> str:
     """Return the last part of a FAISS error's message, on one line."""
     if isinstance(error, MemoryError):

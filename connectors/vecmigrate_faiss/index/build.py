@@ -10,8 +10,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.connector import Metric, Vectors, WriteError
-from vecmigrate_faiss.index.base import FaissIndex, IndexKind, faiss_reason
+from vecmigrate.connector import Metric, Vectors, WriteError, told_as
+from vecmigrate_faiss.index.base import FAILURES, FaissIndex, IndexKind, faiss_reason
 from vecmigrate_faiss.index.coded_rows import TransformedRows, rows_of
 from vecmigrate_faiss.index.kinds import IndexSettings, parts_of
 from vecmigrate_faiss.index.plain_kinds import FlatKind
@@ -122,13 +122,9 @@ def build_index(
     if id_map is None and not kind.keeps_ids and not points.are_numbered():
         id_map = "IDMap2"
         notes.append("IDMap2 added: the ids are not 0, 1, 2 and so on")
-    try:
+    remedy = "Nothing was published; free disk space or memory and run again."
+    with told_as(WriteError, f"FAISS cannot build {kind.words}", remedy, FAILURES, faiss_reason):
         _build(path, points, kind, id_map, metric, carried)
-    except (RuntimeError, MemoryError) as error:
-        raise WriteError(
-            f"FAISS cannot build {kind.words}: {faiss_reason(error)}",
-            remedy="Nothing was published; free disk space or memory and run again.",
-        ) from error
     return tuple(notes)
 
 

@@ -11,8 +11,9 @@ from typing import Literal, Protocol
 import faiss
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from vecmigrate.connector import MismatchError, TargetSpec, UsageError
+from vecmigrate.connector import MismatchError, TargetSpec, UsageError, told_as
 from vecmigrate_faiss.index.base import (
+    FAILURES,
     METRICS,
     FaissIndex,
     IndexKind,
@@ -188,15 +189,14 @@ class IndexSettings(BaseModel):
             If FAISS has no such index for the dimension and metric, or it cannot be read back.
         """
         remedy = f"Write it as faiss.index_factory takes it. {READABLE}."
+        impossible = (
+            f"?index={words}: FAISS cannot make it for {spec.dimension} dimensions and the metric "
+            f"{spec.metric}"
+        )
         try:
-            index = faiss.index_factory(spec.dimension, words, METRICS[spec.metric])
-            settings = settings_of(index)
-        except (RuntimeError, MemoryError) as error:
-            raise UsageError(
-                f"?index={words}: FAISS cannot make it for {spec.dimension} dimensions and the "
-                f"metric {spec.metric}: {faiss_reason(error)}",
-                remedy=remedy,
-            ) from error
+            with told_as(UsageError, impossible, remedy, FAILURES, faiss_reason):
+                index = faiss.index_factory(spec.dimension, words, METRICS[spec.metric])
+                settings = settings_of(index)
         except UnknownKindError as error:
             raise UsageError(
                 f"?index={words}: it {error}, which is not supported", remedy=remedy

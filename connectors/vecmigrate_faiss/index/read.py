@@ -10,7 +10,7 @@ from pathlib import Path
 import faiss
 
 from vecmigrate.connector import InputError, Metric, told_as
-from vecmigrate_faiss.index.base import FaissIndex, UnknownKindError, faiss_reason
+from vecmigrate_faiss.index.base import FAILURES, FaissIndex, UnknownKindError, faiss_reason
 from vecmigrate_faiss.index.coded_rows import rows_of
 from vecmigrate_faiss.index.kinds import READABLE, IndexSettings, notes_on, settings_of
 from vecmigrate_faiss.index.rows import Rows
@@ -51,7 +51,7 @@ def reading(path: Path) -> AbstractContextManager[None]:
         InputError,
         f"{path} cannot be read as a FAISS index",
         "Check that faiss.write_index wrote it and that it was copied whole.",
-        (RuntimeError, MemoryError),
+        FAILURES,
         faiss_reason,
     )
 

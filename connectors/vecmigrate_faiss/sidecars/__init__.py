@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vecmigrate.connector import InputError, StoreURI, UsageError
+from vecmigrate.connector import InputError, StoreURI, UsageError, told_as
 from vecmigrate_faiss.companion import Companion
 from vecmigrate_faiss.exchange import belonging
 from vecmigrate_faiss.location import DOCSTORE, Location
@@ -37,14 +37,10 @@ def open_sidecar(uri: StoreURI, location: Location, companion: Companion | None)
                     remedy=f"Name the sidecar as ?sidecar=FILE, or leave {option!r} out.",
                 )
         return None
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(MAGIC))
-    except OSError as error:
-        raise InputError(
-            f"the sidecar {path} cannot be read: {error.strerror}",
-            remedy="Name it as ?sidecar=FILE, or put it back beside the index.",
-        ) from error
+    remedy = "Name it as ?sidecar=FILE, or put it back beside the index."
+    unread = told_as(InputError, f"the sidecar {path} cannot be read", remedy, (OSError,))
+    with unread, path.open("rb") as file:
+        head = file.read(len(MAGIC))
     return _open(uri, path, head)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from vecmigrate.connector import InputError
+from vecmigrate.connector import InputError, told_as
 from vecmigrate_faiss.sidecars.base import NumberedRecords, Record
 
 PICKLE = b"\x80"
@@ -97,15 +97,17 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickled(path: Path) -> object:
-    try:
-        with path.open("rb") as file:
-            return _Unpickler(file).load()
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as LangChain's docstore: {error or type(error).__name__}",
-            remedy="Only LangChain's own documents with JSON-like metadata are read from a pickle; "
-            "write others as JSONL and name it as ?sidecar=FILE.",
-        ) from error
+    with (
+        told_as(
+            InputError,
+            f"{path} cannot be read as LangChain's docstore",
+            "Only LangChain's own documents with JSON-like metadata are read from a pickle; write "
+            "others as JSONL and name it as ?sidecar=FILE.",
+            (Exception,),
+        ),
+        path.open("rb") as file,
+    ):
+        return _Unpickler(file).load()
 
 
 def _records(path: Path, saved: object) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vecmigrate.connector import InputError
+from vecmigrate.connector import InputError, told_as
 from vecmigrate_faiss.location import INDEX_STORE
 from vecmigrate_faiss.sidecars.base import NumberedRecords, Record
 
@@ -40,14 +40,10 @@ def _records(path: Path) -> Iterator[Record]:
 
 
 def _part(path: Path, name: str) -> dict[str, Any]:
+    remedy = "Keep the files of a persist directory together."
     try:
-        with path.open(encoding="utf-8") as file:
-            part = json.load(file)[name]
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}",
-            remedy="Keep the files of a persist directory together.",
-        ) from error
+        with told_as(InputError, f"{path} cannot be read", remedy, (OSError,)):
+            part = json.loads(path.read_text(encoding="utf-8"))[name]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _other(path, f"no {name!r}") from error
     if not isinstance(part, dict):

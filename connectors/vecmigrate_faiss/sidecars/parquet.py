@@ -196,18 +196,17 @@ class SpilledRows(ParquetRows):
         sizes = []
         batches = rows.read()
         first = next(batches)
-        try:
-            with tempfile.NamedTemporaryFile(prefix="vecmigrate-", suffix=".arrow") as file:
-                with pa.ipc.new_file(file.name, first.schema) as writer:
-                    for batch in chain([first], batches):
-                        writer.write_batch(batch)
-                        sizes.append(batch.num_rows)
-                self._mapped = pa.memory_map(file.name)
-        except OSError as error:
-            raise WriteError(
-                f"{tempfile.gettempdir()} cannot take a copy of the Parquet sidecar: {error}",
-                remedy="Set TMPDIR to a larger disk, or use a JSONL sidecar.",
-            ) from error
+        full = f"{tempfile.gettempdir()} cannot take a copy of the Parquet sidecar"
+        remedy = "Set TMPDIR to a larger disk, or use a JSONL sidecar."
+        with (
+            told_as(WriteError, full, remedy, (OSError,)),
+            tempfile.NamedTemporaryFile(prefix="vecmigrate-", suffix=".arrow") as file,
+        ):
+            with pa.ipc.new_file(file.name, first.schema) as writer:
+                for batch in chain([first], batches):
+                    writer.write_batch(batch)
+                    sizes.append(batch.num_rows)
+            self._mapped = pa.memory_map(file.name)
         self._file = pa.ipc.open_file(self._mapped)
         self._bounds = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
 

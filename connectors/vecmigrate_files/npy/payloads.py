@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.connector import InputError, arrow
+from vecmigrate.connector import InputError, arrow, told_as
 from vecmigrate_files.parquet.data_file import Piece
 from vecmigrate_files.parquet.files import ParquetFiles
 from vecmigrate_files.place import SUFFIXES, reading
@@ -147,16 +147,10 @@ class JsonLines(RowPayloads):
         return bounds if bounds[-1] == max(done, start) else np.append(bounds, done)
 
     def _payload(self, line: bytes, row: int) -> dict[str, Any]:
-        try:
+        wrong = f"{self._path} row {row} is not a JSON object"
+        remedy = "Write one JSON object a line, a line for each vector."
+        with told_as(InputError, wrong, remedy, (ValueError, RecursionError)):
             payload = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{self._path} row {row} is not JSON: {error}",
-                remedy="Write one JSON object a line, a line for each vector.",
-            ) from error
-        if not isinstance(payload, dict):
-            raise InputError(
-                f"{self._path} row {row} is not a JSON object",
-                remedy="Write one JSON object a line, a line for each vector.",
-            )
+            if not isinstance(payload, dict):
+                raise ValueError(f"it is a {type(payload).__name__}")
         return payload

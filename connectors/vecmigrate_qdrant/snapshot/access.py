@@ -14,7 +14,7 @@ import qdrant_edge
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import InputError, name_some
+from vecmigrate.connector import InputError, name_some, told_as
 from vecmigrate_qdrant.access.base import STORED_ULPS, Access, T
 from vecmigrate_qdrant.access.places import SnapshotLocation
 from vecmigrate_qdrant.access.shared import SharedPlaces
@@ -179,13 +179,9 @@ def _identity(place: Path | ServerLocation) -> Hashable:
     """Tell what two openings of the same snapshot have in common."""
     if not isinstance(place, Path):
         return place
-    try:
+    remedy = "Check the path and its permissions."
+    with told_as(InputError, f"the snapshot {place} cannot be read", remedy, (OSError,)):
         status = place.stat()
-    except OSError as error:
-        raise InputError(
-            f"the snapshot {place} cannot be read ({error.strerror})",
-            remedy="Check the path and its permissions.",
-        ) from error
     if not S_ISREG(status.st_mode):
         raise InputError(
             f"the snapshot {place} is no file",

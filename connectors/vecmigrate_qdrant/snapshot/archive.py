@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from vecmigrate.connector import InputError
+from vecmigrate.connector import InputError, told_as
 
 CONFIG, INDEXES, KEYS, VERSION = (
     "config.json",
@@ -63,7 +63,12 @@ def unpack(file: Path, folder: Path) -> None:
     InputError
         If it is no snapshot, truncated, or a member would leave the folder; or there is no room.
     """
-    try:
+    with told_as(
+        InputError,
+        f"the snapshot {file} cannot be unpacked",
+        "Check that it is a whole file, as by its checksum, and that TMPDIR has room.",
+        (tarfile.TarError, OSError, EOFError),
+    ):
         size = file.stat().st_size
         check_room(folder, size, file)
         with tarfile.open(file, "r:") as archive:
@@ -72,11 +77,6 @@ def unpack(file: Path, folder: Path) -> None:
             # Python takes a tar that ends between two members for whole.
             if archive.offset + _END > size:
                 raise tarfile.ReadError("it is truncated")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise InputError(
-            f"the snapshot {file} cannot be unpacked ({error})",
-            remedy="Check that it is a whole file, as by its checksum, and that TMPDIR has room.",
-        ) from error
 
 
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
