@@ -14,6 +14,7 @@ Needs pytest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,8 @@ from vecmigrate.connector import (
 )
 from vecmigrate.connector.addresses import canonical_uri, collection_of
 from vecmigrate.connector.registry import (
-    CONNECTORS,
+    connector_of,
     find_switcher,
-    load_plugin,
     open_sink,
     open_source,
     open_updater,
@@ -79,6 +79,18 @@ STRANGE: dict[str, dict[str, Any]] = {
 }
 
 
+def _made(at: str = "2026-01-01") -> Provenance:
+    """Return what a run of that time says of its target."""
+    return Provenance(vecmigrate_version="0", source="faiss:old", created_at=at)
+
+
+def _spec(**changes: Any) -> TargetSpec:
+    return TargetSpec(**{"dimension": DIMENSION, "metric": Metric.COSINE, **changes})
+
+
+SPEC = _spec()
+
+
 class ConnectorConformance:
     """Subclass it, name the class ``Test…``, and say if a collection can be made."""
 
@@ -110,19 +122,14 @@ class ConnectorConformance:
         return VectorBatch(id_array(ids), vectors.astype(np.float32), PAYLOADS[: len(ids)])
 
     def _write(self, uri: str, *batches: VectorBatch, **spec: Any) -> None:
-        wanted = TargetSpec(**{"dimension": DIMENSION, "metric": Metric.COSINE, **spec})
-        with open_sink(uri, wanted) as sink:
+        with open_sink(uri, _spec(**spec)) as sink:
             for batch in batches:
                 sink.write(batch)
             sink.finish()
 
     def _read(self, uri: str, size: int = 4, cursor: str | None = None) -> list[VectorBatch]:
         with open_source(uri) as source:
-            # Copies, since a batch may be a view of what closing the source releases.
-            return [
-                VectorBatch(b.ids.copy(), b.vectors.copy(), b.payloads, b.cursor)
-                for b in source.batches(size, cursor=cursor)
-            ]
+            return _copies(source.batches(size, cursor=cursor))
 
     def test_points_come_back_whole(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
@@ -134,12 +141,8 @@ class ConnectorConformance:
             assert payload == PAYLOADS[row]
 
     def test_description_tells_what_was_asked_for(self, uri: str, batch: VectorBatch) -> None:
-        provenance = Provenance(
-            vecmigrate_version="0",
-            source="faiss:old",
-            encoder=EncoderIdentity(name="new", dimension=DIMENSION, normalized=True),
-            created_at="2026-01-01T00:00:00+00:00",
-        )
+        encoder = EncoderIdentity(name="new", dimension=DIMENSION, normalized=True)
+        provenance = _made("2026-01-01T00:00:00+00:00").model_copy(update={"encoder": encoder})
         self._write(uri, batch, provenance=provenance)
         with open_source(uri) as source:
             description = source.describe()
@@ -317,12 +320,11 @@ class ConnectorConformance:
             assert sum(reading.result()) == len(batch)
 
     def test_what_is_over_can_be_ended_again(self, uri: str, batch: VectorBatch) -> None:
-        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
-        sink = open_sink(uri, spec)
+        sink = open_sink(uri, SPEC)
         sink.write(batch)
         sink.abort()
         sink.abort()
-        with open_sink(uri, spec) as sink:
+        with open_sink(uri, SPEC) as sink:
             sink.write(batch)
             sink.finish()
             sink.abort()
@@ -367,8 +369,8 @@ class ConnectorConformance:
 
     def test_points_of_a_finished_collection_change(self, uri: str, batch: VectorBatch) -> None:
         """Where the connector changes finished collections."""
-        made = Provenance(vecmigrate_version="0", source="faiss:old", created_at="2026-01-01")
-        if not isinstance(load_plugin(CONNECTORS, parse_uri(uri).scheme), UpdatableConnector):
+        made = _made()
+        if not isinstance(connector_of(uri)[0], UpdatableConnector):
             pytest.skip("this connector changes no finished collection")
         kept, new = batch.take(np.arange(6)), batch.take(np.arange(6, 10))
         self._write(uri, kept, provenance=made)
@@ -395,16 +397,12 @@ class ConnectorConformance:
             np.testing.assert_allclose(found[point_id][0], sign * batch.vectors[row], atol=1e-6)
             expected = {"text": "another text"} if row == 2 else PAYLOADS[row]
             assert found[point_id][1] == expected
-        with (
-            open_updater(uri, later) as updater,
-            pytest.raises(MismatchError),
-        ):
+        with open_updater(uri, later) as updater, pytest.raises(MismatchError):
             updater.upsert(VectorBatch(batch.ids, np.ones((10, DIMENSION + 1), np.float32)))
         assert len(_ids(self._read(uri))) == 8
 
     def test_nothing_is_published_before_finish(self, uri: str, batch: VectorBatch) -> None:
-        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
-        with open_sink(uri, spec) as sink:
+        with open_sink(uri, SPEC) as sink:
             sink.write(batch)
         with pytest.raises(VecmigrateError):
             self._read(uri)
@@ -415,16 +413,15 @@ class ConnectorConformance:
         self, tmp_path: Path, uri: str, batch: VectorBatch
     ) -> None:
         """Where sinks give checkpoints: what came after one is written again."""
-        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
         first, last = (batch.take(np.arange(*rows)) for rows in ((0, 6), (6, 10)))
-        with open_sink(uri, spec) as sink:
+        with open_sink(uri, SPEC) as sink:
             sink.write(first)
             token = sink.checkpoint()
             if token is None:
                 pytest.skip("this store's sinks give no checkpoints")
             sink.write(last)
             sink.suspend()
-        with resume_sink(uri, spec, token) as sink:
+        with resume_sink(uri, SPEC, token) as sink:
             sink.write(last)
             sink.finish()
         whole = _by_id(self._read(uri))
@@ -433,17 +430,13 @@ class ConnectorConformance:
         self._write(uninterrupted, batch)
         assert str(whole) == str(_by_id(self._read(uninterrupted)))
         with pytest.raises(TargetExistsError):
-            resume_sink(uri, spec, token)
+            resume_sink(uri, SPEC, token)
 
     def test_a_run_begins_anew_what_it_left_itself(self, uri: str, batch: VectorBatch) -> None:
         """Where sinks give checkpoints: killed before the first was known; nobody else may."""
         mine, another = (
-            TargetSpec(
-                dimension=DIMENSION,
-                metric=Metric.COSINE,
-                provenance=Provenance(vecmigrate_version="0", source="faiss:old", created_at=when),
-            )
-            for when in ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
+            SPEC.model_copy(update={"provenance": _made(day)})
+            for day in ("2026-01-01", "2026-01-02")
         )
         with open_sink(uri, mine) as sink:
             sink.write(batch)
@@ -459,8 +452,7 @@ class ConnectorConformance:
 
     def test_a_foreign_checkpoint_is_refused(self, uri: str, batch: VectorBatch) -> None:
         """Where sinks give checkpoints: what is there can still be continued by its own."""
-        made = Provenance(vecmigrate_version="0", source="faiss:old", created_at="2026-01-01")
-        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE, provenance=made)
+        spec = _spec(provenance=_made())
         with open_sink(uri, spec) as sink:
             sink.write(batch)
             token = sink.checkpoint()
@@ -474,10 +466,9 @@ class ConnectorConformance:
 
     def test_a_finished_target_is_never_replaced(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
-        spec = TargetSpec(dimension=DIMENSION, metric=Metric.COSINE)
         for restart in (False, True):
             with pytest.raises(TargetExistsError):
-                open_sink(uri, spec, restart=restart)
+                open_sink(uri, SPEC, restart=restart)
         assert len(_ids(self._read(uri))) == len(batch)
 
     def test_a_collection_has_one_name_from_any_directory(
@@ -538,7 +529,7 @@ class ConnectorConformance:
         assert len(_ids(self._read(name))) == 10
 
     def test_another_dimension_is_refused(self, uri: str, batch: VectorBatch) -> None:
-        spec = TargetSpec(dimension=DIMENSION + 1, metric=Metric.COSINE)
+        spec = _spec(dimension=DIMENSION + 1)
         with open_sink(uri, spec) as sink, pytest.raises(MismatchError):
             sink.write(batch)
 
@@ -573,10 +564,12 @@ def _partitions(uri: str, cursor: str | None) -> list[str]:
 def _read_partition(uri: str, token: str) -> list[VectorBatch]:
     with open_source(uri) as source:
         assert isinstance(source, PartitionedSource)
-        return [
-            VectorBatch(b.ids.copy(), b.vectors.copy(), b.payloads, b.cursor)
-            for b in source.partition_batches(token, 1)
-        ]
+        return _copies(source.partition_batches(token, 1))
+
+
+def _copies(batches: Iterable[VectorBatch]) -> list[VectorBatch]:
+    """Return batches of their own: one may be a view of what closing the source releases."""
+    return [VectorBatch(b.ids.copy(), b.vectors.copy(), b.payloads, b.cursor) for b in batches]
 
 
 def _plain(batch: VectorBatch) -> tuple[Any, ...]:
