@@ -36,12 +36,7 @@ def complete(location: Location) -> None:
     """Move what belongs to the index now; nothing to do if no exchange was begun."""
     if not is_exchanged(location):
         return
-    staged = new_files(location)
-    moved = [
-        (staged / "sidecar.jsonl", location.sidecar),
-        (staged / "companion.json", location.companion),
-    ]
-    for part, name in moved:
+    for part, name in _staged(location):
         if part.exists():
             part.replace(name)
     sync_path(location.index.parent)
@@ -51,14 +46,17 @@ def complete(location: Location) -> None:
 
 def belonging(location: Location) -> tuple[Path, Path]:
     """Return the sidecar and the companion that belong to the index at the name now."""
+    pairs = _staged(location)
     if is_exchanged(location):
-        staged = new_files(location)
-        sidecar, companion = staged / "sidecar.jsonl", staged / "companion.json"
-        return (
-            sidecar if sidecar.exists() else location.sidecar,
-            companion if companion.exists() else location.companion,
-        )
-    return location.sidecar, location.companion
+        pairs = [(part, part if part.exists() else name) for part, name in pairs]
+    (_, sidecar), (_, companion) = pairs
+    return sidecar, companion
+
+
+def _staged(location: Location) -> list[tuple[Path, Path]]:
+    """Return where a new sidecar and a new companion are made ready, each with its name."""
+    made = Spool(new_files(location), 0)
+    return [(made.sidecar, location.sidecar), (made.companion, location.companion)]
 
 
 def edition(location: Location) -> tuple[int, int, Path, Path] | None:

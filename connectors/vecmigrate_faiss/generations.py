@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vecmigrate.connector import WriteError, sync_path, take_lock
-from vecmigrate_faiss.location import CURRENT, Location
+from vecmigrate_faiss.location import CURRENT, Location, link_text
 
 _UNFINISHED = ".new"
 
@@ -91,7 +91,7 @@ class Generations:
         names = [path.name for path in (self._directory / number).iterdir()]
         for name in sorted(names, key=lambda name: name == self._name.index.name):
             path = self._name.index.with_name(name)
-            if _text(path) != self._text_of(name):
+            if link_text(path) != self._text_of(name):
                 _replace_link(path, self._text_of(name))
         # Which of the names a power cut undoes does not matter: each leads to the same either way.
         sync_path(self._name.index.parent)
@@ -99,7 +99,7 @@ class Generations:
     def unlink_names(self) -> None:
         """Remove names that lead nowhere, since only another generation has such a file."""
         for path in self._name.files():
-            if _text(path) == self._text_of(path.name) and not path.exists():
+            if link_text(path) == self._text_of(path.name) and not path.exists():
                 path.unlink()
 
     def in_the_way(self) -> Path | None:
@@ -120,22 +120,19 @@ class Generations:
         if text is None:
             return here
         there = canonical(Location(folder / text))
-        return there if self._matches(there, folder, links) else here
-
-    def _matches(self, there: Location, folder: Path, links: dict[str, str | None]) -> bool:
-        """True if all links lead to files that belong to the collection at ``there``."""
         belong = set(there.files())
-        return all(
-            text is not None and canonical(Location(folder / text)).index in belong
-            for text in links.values()
+        belongs = (
+            link is not None and canonical(Location(folder / link)).index in belong
+            for link in links.values()
         )
+        return there if all(belongs) else here
 
     def _files(self) -> dict[str, Path]:
         """Return the readers' files by name, those behind links through ``current`` included."""
-        behind = self._directory / _current_of(self._directory)
+        behind = self._directory / (link_text(self._directory / CURRENT) or CURRENT)
         found: dict[str, Path] = {}
         for path in self._name.files():
-            if _text(path) == self._text_of(path.name):
+            if link_text(path) == self._text_of(path.name):
                 path = behind / path.name
             if path.exists():
                 found[path.name] = path
@@ -171,7 +168,7 @@ class Generations:
         for name, path in files.items():
             if links:
                 (unfinished / name).symlink_to(_link_text(path, self._directory / number))
-            elif (text := _text(path)) is not None:
+            elif (text := link_text(path)) is not None:
                 (unfinished / name).symlink_to(_real(path.parent) / text)
             else:
                 os.link(path, unfinished / name)
@@ -196,7 +193,7 @@ def canonical(location: Location) -> Location:
 
 def _links(folder: Path) -> dict[str, str | None]:
     """Return the text of each link in a generation, None if a name is a file itself."""
-    return {path.name: _text(path) for path in folder.iterdir()}
+    return {path.name: link_text(path) for path in folder.iterdir()}
 
 
 def _link_text(path: Path, folder: Path) -> str:
@@ -204,18 +201,6 @@ def _link_text(path: Path, folder: Path) -> str:
     path, folder = _real(path.parent) / path.name, _real(folder)
     near = path.is_relative_to(folder.parent.parent)
     return os.path.relpath(path, folder) if near else str(path)
-
-
-def _text(path: Path) -> str | None:
-    """Return the text of a link, or None if ``path`` is none."""
-    try:
-        return os.readlink(path)  # noqa: PTH115 - the text as it is
-    except OSError:
-        return None
-
-
-def _current_of(directory: Path) -> str:
-    return _text(directory / CURRENT) or CURRENT
 
 
 def _real(path: Path) -> Path:

@@ -83,18 +83,13 @@ class Location:
         return self._beside(f"{self.index.name}.generations")
 
     @property
-    def link_text(self) -> str:
-        """What the index's name holds if cutovers move it."""
-        return f"{self.generations.name}/{CURRENT}/{self.index.name}"
-
-    @property
     def is_switched(self) -> bool:
         """True if the index's name is one that cutovers move."""
-        return _link_of(self.index) == self.link_text
+        return link_text(self.index) == f"{self.generations.name}/{CURRENT}/{self.index.name}"
 
     def resolved(self) -> Location:
         """Follow a name that cutovers move, once, so that all files are of one generation."""
-        number = _link_of(self.generations / CURRENT) if self.is_switched else None
+        number = link_text(self.generations / CURRENT) if self.is_switched else None
         return self if number is None else Location(self.generations / number / self.index.name)
 
     @property
@@ -126,7 +121,8 @@ def _first_byte(path: Path) -> bytes:
         return b""
 
 
-def _link_of(path: Path) -> str | None:
+def link_text(path: Path) -> str | None:
+    """Return the text of a link, or None if ``path`` is none."""
     try:
         return os.readlink(path)  # noqa: PTH115 - the text as it is
     except OSError:

@@ -158,7 +158,8 @@ class FaissSource(RowSource):
         elif wanted.dtype == np.int64:
             there, faiss_ids = np.ones(len(wanted), dtype=bool), wanted
         else:
-            fits = [_is_int64(i) for i in wanted.tolist()]
+            ids = wanted.tolist()
+            fits = [not isinstance(i, str) and -(2**63) <= i < 2**63 for i in ids]
             there = np.array(fits, dtype=bool)
             faiss_ids = np.where(there, wanted, 0).astype(np.int64)
         rows = self._id_table().find(faiss_ids)
@@ -233,10 +234,6 @@ class FaissSource(RowSource):
             )
         noted = self._companion.text_field if self._companion else None
         return named or noted or detect_text_field(payloads)
-
-
-def _is_int64(point_id: PointId) -> bool:
-    return not isinstance(point_id, str) and -(2**63) <= point_id < 2**63
 
 
 def _payloads(records: Sequence[Record | None]) -> list[Payload]:

@@ -73,7 +73,8 @@ class FaissUpdater(Updater):
             )
         with writing(location.index):
             location.update.mkdir(exist_ok=True)
-            self._lock = self._take_lock()
+            taken = WriteError(f"another run is changing {location.index}", remedy="Let it finish.")
+            self._lock = take_lock(location.update / "lock", taken)
             try:
                 complete(location)
                 for path in location.update.iterdir():
@@ -133,12 +134,6 @@ class FaissUpdater(Updater):
                 made.close()
             else:
                 made.discard()
-
-    def _take_lock(self) -> IO[bytes]:
-        taken = WriteError(
-            f"another run is changing {self._location.index}", remedy="Let it finish."
-        )
-        return take_lock(self._location.update / "lock", taken)
 
     def _let_go(self) -> None:
         if self._lock is None or self._lock.closed:

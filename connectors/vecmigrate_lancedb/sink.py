@@ -42,6 +42,7 @@ class LanceSink(StagedSink):
         self._place, self._spec = place, spec
         given = spec.settings if spec.store == "lancedb" else {}
         self._settings = Settings.parse(given, "the LanceDB table")
+        self._mark = Mark.of_target(place, self._settings, spec, rest=arrow.REST)
         self._index = index_for(place, self._settings.index)
         self.staging = Staging(place.uri, place.path, spec, folder=place.staging)
         self._table: Any = None
@@ -85,7 +86,7 @@ class LanceSink(StagedSink):
     def finish(self) -> CollectionDescription:
         empty = np.empty((0, self._spec.dimension), np.float32)
         self._writer(VectorBatch(np.empty(0, np.int64), empty))
-        mark = self._mark()
+        mark = self._mark
         with writing(self._place.uri):
             delete_superseded(self._table, mark.id)
             compact(self._table)
@@ -103,20 +104,10 @@ class LanceSink(StagedSink):
         """The folder of the table until it has its name."""
         return self.staging.path / self._place.path.name
 
-    def _mark(self) -> Mark:
-        return Mark(
-            id=self._place.option("id") or self._settings.id,
-            vector=self._place.option("vector") or self._settings.vector,
-            rest=arrow.REST,
-            metric=self._spec.metric,
-            text=self._spec.text_field,
-            provenance=self._spec.provenance,
-        )
-
     def _writer(self, batch: VectorBatch) -> RowWriter:
         """Make the table, if it is not there yet, for points like these."""
         if self._rows is None:
-            mark = self._mark()
+            mark = self._mark
             taken = {mark.id, mark.vector, mark.rest}
             fields = [f for f in self._settings.fields() if f.name not in taken]
             taken.update(field.name for field in fields)

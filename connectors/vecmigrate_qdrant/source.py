@@ -241,7 +241,8 @@ class QdrantSource(PartitionedSource):
             yield batch.ids
 
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
-        wanted = self._canonical(ids)
+        keyed = self._reader.keys is not None
+        wanted = [canonical_spelling(i) for i in ids] if keyed else canonical_ids(ids)
         unique = list(dict.fromkeys(i for i in wanted if i is not None))
         parts = self._reader.fetch(unique, FETCHED_AT_ONCE, self._whole)
         rows = {i: row for row, i in enumerate(i for part in parts for i in part.ids.tolist())}
@@ -323,12 +324,6 @@ class QdrantSource(PartitionedSource):
 
     def close(self) -> None:
         self._access.close()
-
-    def _canonical(self, ids: Sequence[PointId] | IdArray) -> list[PointId | None]:
-        """Return each id in this collection's spelling, None for those that it cannot hold."""
-        if self._reader.keys is None:
-            return canonical_ids(ids)
-        return [canonical_spelling(i) for i in ids]
 
     @staticmethod
     def _page_size(batch_size: int) -> int:

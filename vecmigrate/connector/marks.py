@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vecmigrate.points.collection import Metric, Provenance
+from vecmigrate.connector.place import LocalPlace
+from vecmigrate.points.collection import Metric, Provenance, TargetSpec
+
+if TYPE_CHECKING:
+    from vecmigrate.connector.arrow import ColumnSettings
 
 _KEY = b"vecmigrate"
 
@@ -38,6 +42,20 @@ class TableMark(Mark):
 
     id: str
     vector: str
+
+    @classmethod
+    def of_target(
+        cls, place: LocalPlace, settings: ColumnSettings, spec: TargetSpec, **more: Any
+    ) -> Self:
+        """Return the mark of a target, whose columns the URI names, else the settings."""
+        return cls(
+            id=place.option("id") or settings.id,
+            vector=place.option("vector") or settings.vector,
+            metric=spec.metric,
+            text=spec.text_field,
+            provenance=spec.provenance,
+            **more,
+        )
 
     def metadata(self) -> dict[bytes, bytes]:
         """Return the schema's metadata."""

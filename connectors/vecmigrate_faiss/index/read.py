@@ -41,8 +41,28 @@ def open_layout(path: Path) -> Layout:
         If it is not there, not a whole FAISS index, or of a kind or metric that cannot be read.
     """
     index = read_index(path)
+    try:
+        with reading(path):
+            settings = settings_of(index)
+    except UnknownKindError as error:
+        raise InputError(
+            f"{path} {error}, which is not supported", remedy=f"{READABLE}."
+        ) from error
+    metric = _METRICS.get(index.metric_type)
+    if metric is None:
+        raise InputError(
+            f"{path} has the FAISS metric {_metric_name(index.metric_type)}",
+            remedy="L2, inner product and L1 can be read.",
+        )
+    if metric is Metric.DOT and settings.index.normalizes:
+        metric = Metric.COSINE
     with reading(path):
-        return _walk(path, index)
+        rows = rows_of(index)
+        _check_end(path, rows)
+        notes = notes_on(index)
+    if settings.index.lossy:
+        notes += (f"{settings.index.words} is lossy: its vectors come back changed",)
+    return Layout(rows, settings, metric, notes)
 
 
 def reading(path: Path) -> AbstractContextManager[None]:
@@ -73,29 +93,6 @@ def read_index(path: Path) -> FaissIndex:
         if len(magic) < 4:
             raise RuntimeError("it is empty" if not magic else "it is too short")
         return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
-
-
-def _walk(path: Path, index: FaissIndex) -> Layout:
-    try:
-        settings = settings_of(index)
-    except UnknownKindError as error:
-        raise InputError(
-            f"{path} {error}, which is not supported", remedy=f"{READABLE}."
-        ) from error
-    metric = _METRICS.get(index.metric_type)
-    if metric is None:
-        raise InputError(
-            f"{path} has the FAISS metric {_metric_name(index.metric_type)}",
-            remedy="L2, inner product and L1 can be read.",
-        )
-    if metric is Metric.DOT and settings.index.normalizes:
-        metric = Metric.COSINE
-    rows = rows_of(index)
-    _check_end(path, rows)
-    notes = notes_on(index)
-    if settings.index.lossy:
-        notes += (f"{settings.index.words} is lossy: its vectors come back changed",)
-    return Layout(rows, settings, metric, notes)
 
 
 def _check_end(path: Path, rows: Rows) -> None:

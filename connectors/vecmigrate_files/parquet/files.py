@@ -216,11 +216,12 @@ def write_part(path: Path, schema: Any, batches: Iterable[Any], rows: int, vecto
 def keep_rows(path: Path, schema: Any, mask: NDArray[Any], rows: int, vector: str) -> None:
     """Write a file again with the rows of ``mask``, in its place."""
     made = path.with_name(f".{path.name}")
-    write_part(made, schema, _masked(path, mask, rows), rows, vector)
+    write_part(made, schema, rows_kept(path, mask, rows), rows, vector)
     made.replace(path)
 
 
-def _masked(path: Path, mask: NDArray[Any], rows: int) -> Iterator[Any]:
+def rows_kept(path: Path, mask: NDArray[Any], rows: int) -> Iterator[Any]:
+    """Yield a file's rows of ``mask`` as Arrow record batches, ``rows`` of the file at a time."""
     done = 0
     with pq.ParquetFile(path) as file:
         for batch in in_groups(file, rows):

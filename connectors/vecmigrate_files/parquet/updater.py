@@ -9,7 +9,6 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vecmigrate.connector import (
@@ -27,8 +26,8 @@ from vecmigrate.connector import (
     sync_path,
     take_lock,
 )
-from vecmigrate_files.parquet.data_file import DataFile, in_groups
-from vecmigrate_files.parquet.files import group_rows, row_writer, write_part
+from vecmigrate_files.parquet.data_file import DataFile
+from vecmigrate_files.parquet.files import group_rows, row_writer, rows_kept, write_part
 from vecmigrate_files.parquet.source import ParquetSource
 from vecmigrate_files.place import Place, writing
 from vecmigrate_files.spool import Spool
@@ -78,7 +77,8 @@ class ParquetUpdater(Updater):
         self._lock: IO[bytes] | None = None
         with writing(place.uri):
             self._folder.mkdir(exist_ok=True)
-            self._take_lock()
+            taken = WriteError(f"another run is changing {place.uri}", remedy="Let it finish.")
+            self._lock = take_lock(self._folder / "lock", taken)
             for left in self._folder.glob("*.parquet"):
                 left.unlink()
             self._spool = Spool.make(self._folder / "changes.arrow", self._rows.schema)
@@ -141,13 +141,9 @@ class ParquetUpdater(Updater):
     ) -> Iterator[Any]:
         """Yield the rows of a file that stay, then those of the spool."""
         if old is not None:
-            done = 0
-            with pq.ParquetFile(old.path) as file:
-                for batch in in_groups(file, group_rows(self._dimension)):
-                    mask = pa.array(kept[done : done + batch.num_rows])
-                    done += batch.num_rows
-                    table = pa.Table.from_batches([batch]).select(self._rows.schema.names)
-                    yield from table.filter(mask).cast(self._rows.schema).to_batches()
+            for batch in rows_kept(old.path, kept, group_rows(self._dimension)):
+                table = pa.Table.from_batches([batch]).select(self._rows.schema.names)
+                yield from table.cast(self._rows.schema).to_batches()
         start = 0
         added = np.sort(added)
         for batch in self._spool.batches():
@@ -162,10 +158,6 @@ class ParquetUpdater(Updater):
         while f"part-{number:05}.parquet" in taken:
             number += 1
         return self._place.path / f"part-{number:05}.parquet"
-
-    def _take_lock(self) -> None:
-        taken = WriteError(f"another run is changing {self._place.uri}", remedy="Let it finish.")
-        self._lock = take_lock(self._folder / "lock", taken)
 
     def _let_go(self) -> None:
         if self._lock is not None:

@@ -29,6 +29,7 @@ from vecmigrate_qdrant.edge.settings import (
     LOG_SETTING,
     SEGMENTS,
     collection_config,
+    collection_info,
     engine_config,
     engine_index,
     indexed_fields,
@@ -268,26 +269,12 @@ class _EdgeClient(QdrantBase):
             if mark is None or mark.state is not State.WRITING:
                 raise
             return self._unmade()
-        return self._unmade().model_copy(
-            update={
-                "points_count": info.points_count,
-                "segments_count": info.segments_count,
-                "indexed_vectors_count": info.indexed_vectors_count,
-                "config": self._config(read_config(path)),
-                "payload_schema": payload_schema(indexed_fields(path)),
-            }
-        )
+        config, schema = self._config(read_config(path)), payload_schema(indexed_fields(path))
+        return collection_info([info], config, schema)
 
     def _unmade(self) -> models.CollectionInfo:
         """Return what is known of a collection without its shard."""
-        return models.CollectionInfo(
-            status=models.CollectionStatus.GREEN,
-            optimizer_status=models.OptimizersStatusOneOf.OK,
-            segments_count=0,
-            points_count=0,
-            config=self._config({}),
-            payload_schema={},
-        )
+        return collection_info([], self._config({}), {})
 
     def _config(self, config: Mapping[str, Any]) -> models.CollectionConfig:
         metadata = self.directory.metadata() or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,23 @@ def collection_config(config: Mapping[str, Any]) -> models.CollectionConfig:
             "optimizer_config": _OPTIMIZERS | _set(config.get("optimizers")),
             "quantization_config": config.get("quantization_config"),
         }
+    )
+
+
+def collection_info(
+    infos: Sequence[Any],
+    config: models.CollectionConfig,
+    schema: dict[str, models.PayloadIndexInfo],
+) -> models.CollectionInfo:
+    """Return what a server would say of a collection whose shards say ``infos``."""
+    return models.CollectionInfo(
+        status=models.CollectionStatus.GREEN,
+        optimizer_status=models.OptimizersStatusOneOf.OK,
+        segments_count=sum(info.segments_count for info in infos),
+        points_count=sum(info.points_count for info in infos),
+        indexed_vectors_count=sum(info.indexed_vectors_count for info in infos),
+        config=config,
+        payload_schema=schema,
     )
 
 

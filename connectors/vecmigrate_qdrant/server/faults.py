@@ -120,16 +120,13 @@ def is_rate_limit(error: BaseException) -> bool:
 
 def is_tls_fault(error: BaseException) -> bool:
     """True if no secure connection can be made, however often it is tried."""
-    return is_certificate_fault(error) or _speaks_no_tls(error)
+    said = _said_of_connecting(error)
+    return any(text in said for text in (*_CERTIFICATE_TEXTS, *_NOT_TLS_TEXTS))
 
 
 def is_certificate_fault(error: BaseException) -> bool:
     """True if one side does not accept the other's certificate."""
     return any(text in _said_of_connecting(error) for text in _CERTIFICATE_TEXTS)
-
-
-def _speaks_no_tls(error: BaseException) -> bool:
-    return any(text in _said_of_connecting(error) for text in _NOT_TLS_TEXTS)
 
 
 def _said_of_connecting(error: BaseException) -> str:

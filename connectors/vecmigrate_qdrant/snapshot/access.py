@@ -22,6 +22,7 @@ from vecmigrate_qdrant.edge.engine import Shard, failures
 from vecmigrate_qdrant.edge.points import EdgePoints, Place, Shards, is_ascending
 from vecmigrate_qdrant.edge.settings import (
     collection_config,
+    collection_info,
     indexed_fields,
     payload_schema,
     read_config,
@@ -96,7 +97,9 @@ class Snapshot:
         indexes = self._json(INDEXES)["schema"] if whole else indexed_fields(first)
         self.schema = payload_schema(indexes)
         self.config = (
-            collection_config(read_config(first)) if config is None else self._parsed(config)
+            collection_config(read_config(first))
+            if config is None
+            else models.CollectionConfig.model_validate(config)
         )
 
     @property
@@ -127,7 +130,8 @@ class Snapshot:
         return {number: pair["key"] for pair in self._json(KEYS) for number in pair["shard_ids"]}
 
     def _check_versions(self) -> None:
-        checked = [(self._folder / VERSION, _NEWEST_COLLECTION)] if self._is_whole() else []
+        version = self._folder / VERSION
+        checked = [(version, _NEWEST_COLLECTION)] if version.exists() else []
         segments = self._folder.glob(f"*/{SEGMENTS}/*/{VERSION}")
         for file, newest in [*checked, *((path, _NEWEST_SEGMENT) for path in segments)]:
             text = file.read_text().strip()
@@ -137,9 +141,6 @@ class Snapshot:
                     f"{self._where} is of a storage version that is not known here ({text[:20]!r})",
                     remedy="Read it by a newer vecmigrate, or migrate from the server itself.",
                 )
-
-    def _is_whole(self) -> bool:
-        return (self._folder / VERSION).exists()
 
     def _check_replicas(self) -> None:
         """Make sure that no shard was on its way to or from another node."""
@@ -166,10 +167,6 @@ class Snapshot:
                 "another node of the cluster",
                 remedy="Migrate from the server itself, or from a node that has all shards.",
             )
-
-    @staticmethod
-    def _parsed(config: Mapping[str, Any]) -> models.CollectionConfig:
-        return models.CollectionConfig.model_validate(config)
 
 
 _places: SharedPlaces[Snapshot] = SharedPlaces(Snapshot.close)
@@ -233,15 +230,7 @@ class _SnapshotClient(QdrantBase):
     def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
         shards = [shard for each in self.snapshot.shards.values() for shard in each]
         infos = [shard.ask(lambda engine: engine.info()) for shard in shards]
-        return models.CollectionInfo(
-            status=models.CollectionStatus.GREEN,
-            optimizer_status=models.OptimizersStatusOneOf.OK,
-            segments_count=sum(info.segments_count for info in infos),
-            points_count=sum(info.points_count for info in infos),
-            indexed_vectors_count=sum(info.indexed_vectors_count for info in infos),
-            config=self.snapshot.config,
-            payload_schema=self.snapshot.schema,
-        )
+        return collection_info(infos, self.snapshot.config, self.snapshot.schema)
 
     def collection_cluster_info(self, collection_name: str) -> models.CollectionClusterInfo:
         local = [

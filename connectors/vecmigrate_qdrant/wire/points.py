@@ -49,7 +49,8 @@ class WirePoints(ClientPoints):
             **self._selectors(wanted),
         )
         answer = self._access.run(lambda client: _call(client, "Scroll", request))
-        following = _plain_id(answer.next_page_offset) if _has_next(answer) else None
+        more = answer.HasField("next_page_offset")
+        following = _plain_id(answer.next_page_offset) if more else None
         return Page(self._read(answer.result, wanted), following)
 
     def retrieve(self, ids: Sequence[PointId], wanted: Wanted) -> VectorBatch:
@@ -165,10 +166,6 @@ def _call(client: Any, method: str, request: Any) -> Any:
         response_deserializer=_ANSWERS[method].FromString,
     )
     return call(request, timeout=client._timeout)
-
-
-def _has_next(answer: Any) -> bool:
-    return bool(answer.HasField("next_page_offset"))
 
 
 def _plain_id(point_id: Any) -> PointId:
