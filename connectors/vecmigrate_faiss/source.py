@@ -13,7 +13,6 @@ from vecmigrate.connector import (
     IdKind,
     InputError,
     Metric,
-    MissingIdsError,
     Payload,
     PointId,
     RowSource,
@@ -24,7 +23,7 @@ from vecmigrate.connector import (
     detect_id_kind,
     detect_text_field,
     id_array,
-    name_some,
+    refuse_missing,
     steps,
 )
 from vecmigrate_faiss.companion import Companion, read_companion
@@ -164,11 +163,7 @@ class FaissSource(RowSource):
             faiss_ids = np.where(there, wanted, 0).astype(np.int64)
         rows = self._id_table().find(faiss_ids)
         there &= rows >= 0
-        if not there.all():
-            raise MissingIdsError(
-                f"{self._path} has no point {name_some(wanted[~there].tolist())}",
-                remedy="Check that the ids are of this index.",
-            )
+        refuse_missing(wanted[~there].tolist(), self._path)
         if self._sidecar and records is None:
             records = self._sidecar.lookup(faiss_ids)
         return rows, records

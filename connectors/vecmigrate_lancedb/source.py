@@ -14,7 +14,6 @@ from vecmigrate.connector import (
     IdArray,
     InputError,
     Metric,
-    MissingIdsError,
     PointId,
     RowSource,
     StoreURI,
@@ -26,10 +25,10 @@ from vecmigrate.connector import (
     detect_text_field,
     id_array,
     name_some,
+    refuse_missing,
     steps,
 )
 from vecmigrate_lancedb.columns import (
-    Columns,
     Mark,
     columns_of,
     condition,
@@ -71,10 +70,63 @@ class LanceSource(RowSource):
 
     @cached_property
     def _description(self) -> CollectionDescription:
-        with reading(self._place.uri):
-            return describe_table(
-                self._place, self._table, self._columns, self._payloads, self._mark
+        place, columns, mark = self._place, self._columns, self._mark
+        with reading(place.uri):
+            head = self._table.search().select([columns.id, *self._payloads.columns])
+            rows = head.limit(_SAMPLE).to_arrow()
+            sample = self._payloads.read(rows)
+            fields = dict.fromkeys([*self._payloads.fields, *(n for each in sample for n in each)])
+            found = read_index(self._table, columns.vector, columns.dimension)
+            index, distance = found or (None, None)
+            return CollectionDescription(
+                uri=str(place.uri),
+                store="lancedb",
+                index_type=str(index) if index else "no index",
+                count=self._table.count_rows(),
+                dimension=columns.dimension,
+                metric=self._metric(distance),
+                id_kind=detect_id_kind(ids_in(rows[columns.id], place.uri).tolist()),
+                payload_fields=tuple(fields),
+                text_field=place.text_field(mark.text if mark else None, fields)
+                or detect_text_field(sample),
+                settings=settings_of(self._table.schema, columns, self._payloads, index),
+                notes=tuple(self._notes(indexed=index is not None)),
+                provenance=mark.provenance if mark else None,
             )
+
+    def _metric(self, distance: str | None) -> Metric:
+        """Return the metric that the URI asks for, or that the index or the mark has.
+
+        Raises
+        ------
+        InputError
+            If the index is by a distance that no collection of vecmigrate has.
+        UsageError
+            If the URI names another metric than the index has.
+        """
+        asked = self._place.metric()
+        if distance is None:
+            return asked or (self._mark.metric if self._mark else Metric.EUCLID)
+        if distance not in _METRICS:
+            raise InputError(
+                f"{self._place.uri} has an index by {distance} distance",
+                remedy="vecmigrate moves float vectors by l2, cosine or dot.",
+            )
+        if asked not in (None, _METRICS[distance]):
+            raise UsageError(
+                f"{self._place.uri} has an index by {distance}", remedy="Take metric= out."
+            )
+        return _METRICS[distance]
+
+    def _notes(self, *, indexed: bool) -> list[str]:
+        notes = []
+        if not indexed:
+            notes.append("no vector index: a search reads every vector")
+            if self._mark is None and self._place.metric() is None:
+                notes.append("no index tells the metric: taken as l2, LanceDB's own; or ?metric=")
+        if self._payloads.left_out:
+            notes.append(f"columns not carried over: {name_some(self._payloads.left_out)}")
+        return notes
 
     def row_count(self) -> int:
         with reading(self._place.uri):
@@ -106,11 +158,7 @@ class LanceSource(RowSource):
             table = pa.concat_tables(found) if found else self._table.schema.empty_table()
         rows = {point_id: row for row, point_id in enumerate(table[name].to_pylist())}
         missing = [i for i in wanted if i not in rows]
-        if missing:
-            raise MissingIdsError(
-                f"{self._place.uri} lacks the ids {name_some(missing)}",
-                remedy="Check that they are of this table.",
-            )
+        refuse_missing(missing, self._place.uri)
         order = pa.array([rows[i] for i in wanted], pa.int64())
         return self._batch(table.take(order), payloads=True, cursor=None)
 
@@ -217,63 +265,3 @@ DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLID: "l2"}
 
 _METRICS = {distance: metric for metric, distance in DISTANCES.items()}
 _SAMPLE = 100
-
-
-def describe_table(
-    place: Place, table: Any, columns: Columns, payloads: arrow.PayloadReader, mark: Mark | None
-) -> CollectionDescription:
-    """Describe a table by its schema, its index and its first rows.
-
-    Raises
-    ------
-    InputError
-        If its index is by a distance that no collection of vecmigrate has.
-    UsageError
-        If the URI names another metric than the index has.
-    """
-    head = table.search().select([columns.id, *payloads.columns]).limit(_SAMPLE).to_arrow()
-    sample = payloads.read(head)
-    fields = dict.fromkeys([*payloads.fields, *(name for each in sample for name in each)])
-    index, distance = read_index(table, columns.vector, columns.dimension) or (None, None)
-    return CollectionDescription(
-        uri=str(place.uri),
-        store="lancedb",
-        index_type=str(index) if index else "no index",
-        count=table.count_rows(),
-        dimension=columns.dimension,
-        metric=_metric(place, distance, mark),
-        id_kind=detect_id_kind(ids_in(head[columns.id], place.uri).tolist()),
-        payload_fields=tuple(fields),
-        text_field=place.text_field(mark.text if mark else None, fields)
-        or detect_text_field(sample),
-        settings=settings_of(table.schema, columns, payloads, index),
-        notes=tuple(_notes(place, payloads, mark, indexed=index is not None)),
-        provenance=mark.provenance if mark else None,
-    )
-
-
-def _metric(place: Place, distance: str | None, mark: Mark | None) -> Metric:
-    asked = place.metric()
-    if distance is None:
-        return asked or (mark.metric if mark else Metric.EUCLID)
-    if distance not in _METRICS:
-        raise InputError(
-            f"{place.uri} has an index by {distance} distance",
-            remedy="vecmigrate moves float vectors by l2, cosine or dot.",
-        )
-    if asked not in (None, _METRICS[distance]):
-        raise UsageError(f"{place.uri} has an index by {distance}", remedy="Take metric= out.")
-    return _METRICS[distance]
-
-
-def _notes(
-    place: Place, payloads: arrow.PayloadReader, mark: Mark | None, *, indexed: bool
-) -> list[str]:
-    notes = []
-    if not indexed:
-        notes.append("no vector index: a search reads every vector")
-        if mark is None and place.metric() is None:
-            notes.append("no index tells the metric: taken as l2, LanceDB's own; or ?metric=")
-    if payloads.left_out:
-        notes.append(f"columns not carried over: {name_some(payloads.left_out)}")
-    return notes

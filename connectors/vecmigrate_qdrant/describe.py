@@ -61,7 +61,7 @@ def describe(
     collection: str,
     vector: str,
     *,
-    text_field: str | None,
+    text_field: str | None = None,
     notes: tuple[str, ...] = (),
     shard_keys: list[JsonValue] | None = None,
 ) -> CollectionDescription:
@@ -70,10 +70,11 @@ def describe(
     Parameters
     ----------
     text_field
-        Taken if the sample has it, else the field is guessed.
+        Taken if the URI names none. If the sample lacks the field, it is guessed.
     shard_keys
         What :func:`read_shard_keys` returned, if that is known already.
     """
+    text_field = uri.options.get("text", text_field)
     info = with_own_threshold(settled(access.info(collection), vector))
     points = access.points(collection, Shape.of(info.config.params, vector))
     limits = Limits.of(info)

@@ -167,13 +167,7 @@ class LeasedSink(BegunSink):
         self._lease.forget()
         # Whole now, whatever happens: never again this sink's to remove.
         self._open = self._created = False
-        text_field = self._uri.options.get("text", self._spec.text_field)
-        with closing(self._access):
-            return describe(
-                self._access,
-                self._uri,
-                self._collection,
-                self._vector,
-                text_field=text_field,
-                notes=notes,
-            )
+        text_field = self._spec.text_field
+        with closing(self._access) as access:
+            where = access, self._uri, self._collection, self._vector
+            return describe(*where, text_field=text_field, notes=notes)

@@ -12,7 +12,6 @@ from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
     InputError,
-    MissingIdsError,
     PartitionedSource,
     PointId,
     StoreURI,
@@ -21,7 +20,7 @@ from vecmigrate.connector import (
     Vectors,
     id_array,
     join_batches,
-    name_some,
+    refuse_missing,
 )
 from vecmigrate_qdrant.access.places import parse_place
 from vecmigrate_qdrant.changed import changed_since
@@ -122,14 +121,8 @@ class QdrantSource(PartitionedSource):
     @cached_property
     def _description(self) -> CollectionDescription:
         asked = self._uri.options.get("text")
-        found = describe(
-            self._access,
-            self._uri,
-            self._collection,
-            self._vector,
-            text_field=asked,
-            shard_keys=self._shard_keys,
-        )
+        where = self._access, self._uri, self._collection, self._vector
+        found = describe(*where, shard_keys=self._shard_keys)
         if asked is not None and found.count and asked != found.text_field:
             raise UsageError(
                 f"{self._where} has no payload field {asked!r}",
@@ -247,11 +240,7 @@ class QdrantSource(PartitionedSource):
         parts = self._reader.fetch(unique, FETCHED_AT_ONCE, self._whole)
         rows = {i: row for row, i in enumerate(i for part in parts for i in part.ids.tolist())}
         missing = [asked for asked, i in zip(ids, wanted, strict=True) if i not in rows]
-        if missing:
-            raise MissingIdsError(
-                f"{self._where} does not hold {name_some(missing)}",
-                remedy="Ask for ids of this collection, or choose the collection they are from.",
-            )
+        refuse_missing(missing, self._where)
         if not parts:
             return VectorBatch(id_array([]), np.empty((0, self._shape.dimension), np.float32), [])
         found = np.fromiter((rows[i] for i in wanted if i is not None), np.intp, len(wanted))

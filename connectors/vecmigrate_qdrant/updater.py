@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -101,16 +102,8 @@ class MarkedUpdater(Updater):
         self._access.build_index()
         self._access.publish(self._collection, self._metadata, None)
         self._open = False
-        try:
-            return describe(
-                self._access,
-                self._uri,
-                self._collection,
-                self._vector,
-                text_field=self._uri.options.get("text"),
-            )
-        finally:
-            self._access.close()
+        with closing(self._access) as access:
+            return describe(access, self._uri, self._collection, self._vector)
 
     def abort(self) -> None:
         # What was written is there: each point as it was or as it is to be.

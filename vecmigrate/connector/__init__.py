@@ -22,6 +22,7 @@ from vecmigrate.connector.source import (
     RowRange,
     RowSource,
     Source,
+    refuse_missing,
     steps,
 )
 from vecmigrate.connector.staging import StagedSink, Staging
@@ -143,6 +144,7 @@ __all__ = [
     "parse_uri",
     "patience_seconds",
     "payload_json",
+    "refuse_missing",
     "replace_text",
     "steps",
     "sync_path",

@@ -12,6 +12,7 @@ import numpy as np
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.points.ids import name_some
 
 
 class Source(ABC):
@@ -339,6 +340,15 @@ class RowSource(PartitionedSource):
     ) -> Iterator[VectorBatch]:
         first, last = read_token(token, self.row_count(), self.where)
         return self.rows(first, last, batch_size, payloads=payloads)
+
+
+def refuse_missing(missing: Sequence[PointId], where: object) -> None:
+    """Raise :class:`MissingIdsError` if ids that were asked for are missing in a collection."""
+    if missing:
+        raise MissingIdsError(
+            f"{where} lacks the ids {name_some(missing)}",
+            remedy="Ask for ids of this collection, or choose the collection they are from.",
+        )
 
 
 def fetch_there(source: Source, ids: IdArray) -> list[VectorBatch]:

@@ -12,7 +12,6 @@ from vecmigrate.connector import (
     IdArray,
     InputError,
     Metric,
-    MissingIdsError,
     PointId,
     RowSource,
     StoreURI,
@@ -21,6 +20,7 @@ from vecmigrate.connector import (
     detect_text_field,
     id_array,
     name_some,
+    refuse_missing,
     steps,
 )
 from vecmigrate_files.ids import IdColumn, RowNumbers
@@ -100,11 +100,7 @@ class NpySource(RowSource):
         wanted = id_array(ids)
         rows = self._ids.rows(wanted.tolist())
         missing = [i for i, row in zip(wanted.tolist(), rows.tolist(), strict=True) if row < 0]
-        if missing:
-            raise MissingIdsError(
-                f"{self._place.uri} lacks the ids {name_some(missing)}",
-                remedy="Check that they are of this array.",
-            )
+        refuse_missing(missing, self._place.uri)
         payloads = None
         if self._payloads is not None:
             distinct, order = np.unique(rows, return_inverse=True)

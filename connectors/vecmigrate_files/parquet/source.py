@@ -15,8 +15,6 @@ from vecmigrate.connector import (
     IdArray,
     InputError,
     Metric,
-    MissingIdsError,
-    Payload,
     PointId,
     RowSource,
     StoreURI,
@@ -27,11 +25,11 @@ from vecmigrate.connector import (
     detect_text_field,
     id_array,
     name_some,
+    refuse_missing,
 )
 from vecmigrate_files.ids import IdColumn, RowNumbers
 from vecmigrate_files.parquet.columns import (
     ROW_NUMBERS,
-    Columns,
     columns_of,
     payload_reader,
     settings_of,
@@ -72,16 +70,38 @@ class ParquetSource(RowSource):
         for piece in head:
             sample.extend(self._payloads_of(piece))
             ids.extend(arrow.ids_of(self._ids_of(piece)).tolist())
-        return describe_files(
-            self._place,
-            self._files,
-            self._columns,
-            self._payloads,
-            self._mark,
+        fields = dict.fromkeys([*self._payloads.fields, *(name for p in sample for name in p)])
+        groups = sum(file.footer.num_row_groups for file in self.files)
+        place, mark = self._place, self._mark
+        noted = (mark.text if mark else None) or detect_text_field(sample)
+        return CollectionDescription(
+            uri=str(place.uri),
+            store="parquet",
+            index_type=f"no index ({_counted(len(self.files), 'file')}, "
+            f"{_counted(groups, 'row group')})",
+            count=self._files.count,
             dimension=self._dimension,
-            ids=ids,
-            sample=sample,
+            metric=place.metric() or (mark.metric if mark else Metric.COSINE),
+            id_kind=detect_id_kind(ids),
+            payload_fields=tuple(fields),
+            text_field=place.text_field(noted, fields),
+            settings=settings_of(self.files[0], self._columns, self._payloads),
+            notes=tuple(self._notes()),
+            provenance=mark.provenance if mark else None,
         )
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self._mark is None and self._place.metric() is None:
+            notes.append("nothing tells the metric: taken as cosine; or ?metric=")
+        if self._columns.id is None:
+            notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
+        lists = [field.name for field in self._columns.payload if arrow.is_vector(field.type)]
+        if lists:
+            notes.append(f"lists of floats carried as payload, not translated: {name_some(lists)}")
+        if self.left_out:
+            notes.append(f"columns not carried over: {name_some(self.left_out)}")
+        return notes
 
     def row_count(self) -> int:
         return self._files.count
@@ -102,11 +122,7 @@ class ParquetSource(RowSource):
         wanted = id_array(ids).tolist()
         rows = self.rows_of(wanted)
         missing = [i for i, row in zip(wanted, rows.tolist(), strict=True) if row < 0]
-        if missing:
-            raise MissingIdsError(
-                f"{self._place.uri} lacks the ids {name_some(missing)}",
-                remedy="Check that they are of these files.",
-            )
+        refuse_missing(missing, self._place.uri)
         distinct, order = np.unique(rows, return_inverse=True)
         found = self._files.take(self._all_columns(), distinct)
         if not found:
@@ -232,60 +248,6 @@ class ParquetSource(RowSource):
     def _row_name(self, row: int) -> str:
         file = next(f for f in self._files.files if row < f.first + f.rows)
         return f"{file.path} row {row - file.first}"
-
-
-def describe_files(
-    place: Place,
-    files: ParquetFiles,
-    columns: Columns,
-    payloads: arrow.PayloadReader,
-    mark: TableMark | None,
-    *,
-    dimension: int,
-    ids: Sequence[PointId],
-    sample: Sequence[Payload],
-) -> CollectionDescription:
-    """Describe files by their footers, and the ids and payloads of their first rows.
-
-    Raises
-    ------
-    InputError
-        If there is no payload field of the name that the URI gives the text.
-    """
-    fields = dict.fromkeys([*payloads.fields, *(name for p in sample for name in p)])
-    groups = sum(file.footer.num_row_groups for file in files.files)
-    noted = (mark.text if mark else None) or detect_text_field(sample)
-    return CollectionDescription(
-        uri=str(place.uri),
-        store="parquet",
-        index_type=f"no index ({_counted(len(files.files), 'file')}, "
-        f"{_counted(groups, 'row group')})",
-        count=files.count,
-        dimension=dimension,
-        metric=place.metric() or (mark.metric if mark else Metric.COSINE),
-        id_kind=detect_id_kind(ids),
-        payload_fields=tuple(fields),
-        text_field=place.text_field(noted, fields),
-        settings=settings_of(files.files[0], columns, payloads),
-        notes=tuple(_notes(place, columns, payloads, mark)),
-        provenance=mark.provenance if mark else None,
-    )
-
-
-def _notes(
-    place: Place, columns: Columns, payloads: arrow.PayloadReader, mark: TableMark | None
-) -> list[str]:
-    notes = []
-    if mark is None and place.metric() is None:
-        notes.append("nothing tells the metric: taken as cosine; or ?metric=")
-    if columns.id is None:
-        notes.append(f"ids are row numbers, as ?id={ROW_NUMBERS} asks for")
-    lists = [field.name for field in columns.payload if arrow.is_vector(field.type)]
-    if lists:
-        notes.append(f"lists of floats carried as payload, not translated: {name_some(lists)}")
-    if payloads.left_out:
-        notes.append(f"columns not carried over: {name_some(payloads.left_out)}")
-    return notes
 
 
 def _counted(count: int, what: str) -> str:
