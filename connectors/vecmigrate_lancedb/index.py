@@ -59,14 +59,9 @@ class VectorIndex(BaseModel):
         return f"{self.type}({', '.join(f'{k}={v}' for k, v in told.items())})"
 
 
-def find_index(table: Any, column: str) -> Any | None:
-    """Return LanceDB's entry for the index on a column."""
-    return next((i for i in table.list_indices() if list(i.columns) == [column]), None)
-
-
 def read_index(table: Any, column: str, dimension: int) -> tuple[VectorIndex, str] | None:
     """Return the index on a column and its distance; None if it has none."""
-    entry = find_index(table, column)
+    entry = next((i for i in table.list_indices() if list(i.columns) == [column]), None)
     if entry is None:
         return None
     stats = table.index_stats(entry.name)

@@ -42,7 +42,7 @@ class LanceSink(StagedSink):
         self._place, self._spec = place, spec
         given = spec.settings if spec.store == "lancedb" else {}
         self._settings = Settings.parse(given, "the LanceDB table")
-        self._mark = Mark.of_target(place, self._settings, spec, rest=arrow.REST)
+        self._mark = Mark.of_target(place.uri, self._settings, spec, rest=arrow.REST)
         self._index = index_for(place, self._settings.index)
         self.staging = Staging(place.uri, place.path, spec, folder=place.staging)
         self._table: Any = None

@@ -22,7 +22,6 @@ from vecmigrate.connector import (
     Vectors,
     arrow,
     detect_id_kind,
-    detect_text_field,
     id_array,
     name_some,
     refuse_missing,
@@ -75,23 +74,20 @@ class LanceSource(RowSource):
             head = self._table.search().select([columns.id, *self._payloads.columns])
             rows = head.limit(_SAMPLE).to_arrow()
             sample = self._payloads.read(rows)
-            fields = dict.fromkeys([*self._payloads.fields, *(n for each in sample for n in each)])
             found = read_index(self._table, columns.vector, columns.dimension)
             index, distance = found or (None, None)
-            return CollectionDescription(
-                uri=str(place.uri),
+            return place.described(
+                mark,
+                sample,
+                self._payloads.fields,
                 store="lancedb",
                 index_type=str(index) if index else "no index",
                 count=self._table.count_rows(),
                 dimension=columns.dimension,
                 metric=self._metric(distance),
                 id_kind=detect_id_kind(ids_in(rows[columns.id], place.uri).tolist()),
-                payload_fields=tuple(fields),
-                text_field=place.text_field(mark.text if mark else None, fields)
-                or detect_text_field(sample),
                 settings=settings_of(self._table.schema, columns, self._payloads, index),
                 notes=tuple(self._notes(indexed=index is not None)),
-                provenance=mark.provenance if mark else None,
             )
 
     def _metric(self, distance: str | None) -> Metric:

@@ -59,8 +59,10 @@ class Shape:
             frozenset(other_vectors(params, vector)),
         )
 
-    def selector(self) -> bool | list[str]:
-        """Return what asks a request for the vector and no other."""
+    def selector(self, wanted: Wanted) -> bool | list[str]:
+        """Return what asks a request for the vectors wanted."""
+        if not wanted.vectors or wanted.extras:
+            return wanted.vectors
         return [self.vector] if self.vector != UNNAMED or self.others else True
 
 
@@ -205,6 +207,11 @@ class Points(ABC):
 
 UNNAMED = ""
 """Qdrant's own name for the one vector of a collection without named vectors."""
+
+
+def plain_id(point_id: object) -> PointId:
+    """Return an id of qdrant-client's models as an integer or a string."""
+    return point_id if isinstance(point_id, int) else str(point_id)
 
 
 def dense_params(params: models.CollectionParams) -> dict[str, models.VectorParams]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vecmigrate.connector.place import LocalPlace
+from vecmigrate.connector.uri import StoreURI
 from vecmigrate.points.collection import Metric, Provenance, TargetSpec
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class TableMark(Mark):
 
     @classmethod
     def of_target(
-        cls, place: LocalPlace, settings: ColumnSettings, spec: TargetSpec, **more: Any
+        cls, uri: StoreURI, settings: ColumnSettings, spec: TargetSpec, **more: Any
     ) -> Self:
         """Return the mark of a target, whose columns the URI names, else the settings."""
         return cls(
-            id=place.option("id") or settings.id,
-            vector=place.option("vector") or settings.vector,
+            id=uri.options.get("id") or settings.id,
+            vector=uri.options.get("vector") or settings.vector,
             metric=spec.metric,
             text=spec.text_field,
             provenance=spec.provenance,

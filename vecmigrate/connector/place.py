@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from vecmigrate.connector.marks import Mark
 from vecmigrate.connector.staging import staging_folder
 from vecmigrate.connector.uri import StoreURI
 from vecmigrate.errors import InputError, MismatchError, UsageError
-from vecmigrate.points.collection import Metric, unfinished
+from vecmigrate.points.batch import Payload
+from vecmigrate.points.collection import (
+    CollectionDescription,
+    Metric,
+    detect_text_field,
+    unfinished,
+)
 from vecmigrate.points.ids import name_some
 
 
@@ -98,6 +105,33 @@ class LocalPlace:
                 f"{self.uri}: the collection's metric is {metric}",
                 remedy="Take metric= out: a migration does not change it.",
             )
+
+    def described(
+        self, mark: Mark | None, sample: Sequence[Payload], fields: Iterable[str], **told: Any
+    ) -> CollectionDescription:
+        """Describe the collection, by its mark and the payloads of its first points.
+
+        Parameters
+        ----------
+        fields
+            Payload fields that are known without reading a point.
+        told
+            What else a description is to say.
+
+        Raises
+        ------
+        InputError
+            As :meth:`text_field`.
+        """
+        names = list(dict.fromkeys([*fields, *(name for payload in sample for name in payload)]))
+        noted = (mark.text if mark else None) or detect_text_field(sample)
+        return CollectionDescription(
+            uri=str(self.uri),
+            payload_fields=tuple(names),
+            text_field=self.text_field(noted, names),
+            provenance=mark.provenance if mark else None,
+            **told,
+        )
 
     def text_field(self, noted: str | None, fields: Iterable[str]) -> str | None:
         """Return the field that holds the text, as the URI says, else as noted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import faiss
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,7 +35,6 @@ _NORMS = {
     faiss.AdditiveQuantizer.ST_norm_lsq2x4: "_Nlsq2x4",
     faiss.AdditiveQuantizer.ST_norm_rq2x4: "_Nrq2x4",
 }
-_SQ_TRAINING_ROWS = 100_000
 _ROWS_PER_CENTROID = 256
 _FAST_SCAN_BITS = 4
 
@@ -57,13 +56,9 @@ class _Codes(BaseModel):
 class SqCodes(_Codes):
     """Each component by itself in a few bits."""
 
+    training_rows: ClassVar[int] = 100_000
     codes: Literal["sq"] = "sq"
     words: Literal["SQ8", "SQ6", "SQ4", "SQfp16", "SQbf16"]
-
-    @property
-    def training_rows(self) -> int:
-        """How many vectors training uses."""
-        return _SQ_TRAINING_ROWS
 
     @property
     def faiss_type(self) -> int:

@@ -10,15 +10,19 @@ from pathlib import Path
 import faiss
 
 from vecmigrate.connector import InputError, Metric, told_as
-from vecmigrate_faiss.index.base import FAILURES, FaissIndex, UnknownKindError, faiss_reason
+from vecmigrate_faiss.index.base import (
+    FAILURES,
+    METRICS,
+    FaissIndex,
+    UnknownKindError,
+    faiss_reason,
+)
 from vecmigrate_faiss.index.coded_rows import rows_of
 from vecmigrate_faiss.index.kinds import READABLE, IndexSettings, notes_on, settings_of
 from vecmigrate_faiss.index.rows import Rows
 
-_METRICS = {
-    faiss.METRIC_INNER_PRODUCT: Metric.DOT,
-    faiss.METRIC_L2: Metric.EUCLID,
-    faiss.METRIC_L1: Metric.MANHATTAN,
+_METRICS: dict[int, Metric] = {
+    number: metric for metric, number in METRICS.items() if metric is not Metric.COSINE
 }
 
 

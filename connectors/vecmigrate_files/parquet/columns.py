@@ -79,11 +79,6 @@ def columns_of(place: Place, files: Sequence[DataFile], mark: TableMark | None) 
     return Columns(id_name, vector, _payload_fields(files, {id_name, vector}))
 
 
-def payload_reader(columns: Columns, mark: TableMark | None) -> arrow.PayloadReader:
-    """Make the reader of the payload columns, those by folders left to the source."""
-    return arrow.PayloadReader(columns.payload, rest=arrow.REST if mark else None)
-
-
 def _payload_fields(files: Sequence[DataFile], taken: set[str | None]) -> tuple[Any, ...]:
     """Return a field for each column of any file; the type is the first file's to have it."""
     fields: dict[str, Any] = {}

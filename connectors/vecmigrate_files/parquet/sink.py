@@ -48,7 +48,7 @@ class ParquetSink(StagedSink):
         self._place, self._spec = place, spec
         given = spec.settings if spec.store == "parquet" else {}
         self._settings = arrow.ColumnSettings.parse(given, "the Parquet files")
-        self._mark = TableMark.of_target(place, self._settings, spec)
+        self._mark = TableMark.of_target(place.uri, self._settings, spec)
         self._one_file = place.path.suffix in SUFFIXES
         self._group = group_rows(spec.dimension)
         self.staging = Staging(place.uri, place.path, spec)

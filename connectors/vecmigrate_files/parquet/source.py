@@ -22,7 +22,6 @@ from vecmigrate.connector import (
     VectorBatch,
     arrow,
     detect_id_kind,
-    detect_text_field,
     id_array,
     name_some,
     refuse_missing,
@@ -31,7 +30,6 @@ from vecmigrate_files.ids import IdColumn, RowNumbers
 from vecmigrate_files.parquet.columns import (
     ROW_NUMBERS,
     columns_of,
-    payload_reader,
     settings_of,
 )
 from vecmigrate_files.parquet.data_file import DataFile, Piece
@@ -54,7 +52,9 @@ class ParquetSource(RowSource):
         self._files = ParquetFiles(uri, self._place.path)
         self._mark = TableMark.of(self._files.files[0].schema)
         self._columns = columns_of(self._place, self._files.files, self._mark)
-        self._payloads = payload_reader(self._columns, self._mark)
+        # Fields by folders, which no column has, are left to the source.
+        rest = arrow.REST if self._mark else None
+        self._payloads = arrow.PayloadReader(self._columns.payload, rest=rest)
         if self._place.option("text"):
             self.describe()
 
@@ -70,12 +70,12 @@ class ParquetSource(RowSource):
         for piece in head:
             sample.extend(self._payloads_of(piece))
             ids.extend(arrow.ids_of(self._ids_of(piece)).tolist())
-        fields = dict.fromkeys([*self._payloads.fields, *(name for p in sample for name in p)])
         groups = sum(file.footer.num_row_groups for file in self.files)
         place, mark = self._place, self._mark
-        noted = (mark.text if mark else None) or detect_text_field(sample)
-        return CollectionDescription(
-            uri=str(place.uri),
+        return place.described(
+            mark,
+            sample,
+            self._payloads.fields,
             store="parquet",
             index_type=f"no index ({_counted(len(self.files), 'file')}, "
             f"{_counted(groups, 'row group')})",
@@ -83,11 +83,8 @@ class ParquetSource(RowSource):
             dimension=self._dimension,
             metric=place.metric() or (mark.metric if mark else Metric.COSINE),
             id_kind=detect_id_kind(ids),
-            payload_fields=tuple(fields),
-            text_field=place.text_field(noted, fields),
             settings=settings_of(self.files[0], self._columns, self._payloads),
             notes=tuple(self._notes()),
-            provenance=mark.provenance if mark else None,
         )
 
     def _notes(self) -> list[str]:

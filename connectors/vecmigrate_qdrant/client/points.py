@@ -24,6 +24,7 @@ from vecmigrate_qdrant.points import (
     ShardKey,
     Wanted,
     check_json,
+    plain_id,
     read_extras,
     vectors_of,
 )
@@ -58,7 +59,7 @@ class ClientPoints(Points):
                 offset=offset,
                 scroll_filter=filter_of(only),
                 with_payload=wanted.payloads,
-                with_vectors=self._vectors(wanted),
+                with_vectors=self._shape.selector(wanted),
                 shard_key_selector=self.key,
             )
         )
@@ -72,7 +73,7 @@ class ClientPoints(Points):
                 self._collection,
                 list(ids),
                 with_payload=wanted.payloads,
-                with_vectors=self._vectors(wanted),
+                with_vectors=self._shape.selector(wanted),
                 shard_key_selector=self.key,
             )
         )
@@ -146,11 +147,6 @@ class ClientPoints(Points):
             )
         )
         return found.count
-
-    def _vectors(self, wanted: Wanted) -> bool | list[str]:
-        if not wanted.vectors:
-            return False
-        return True if wanted.extras else self._shape.selector()
 
     def _batch(self, records: Sequence[models.Record], wanted: Wanted) -> VectorBatch:
         shape = self._shape
@@ -238,8 +234,3 @@ def filter_of(only: Only | None) -> models.Filter | None:
     if only.lacking is not None:
         found.must_not = [models.HasVectorCondition(has_vector=only.lacking)]
     return found
-
-
-def plain_id(point_id: object) -> PointId:
-    """Return an id of qdrant-client's models as an integer or a string."""
-    return point_id if isinstance(point_id, int) else str(point_id)

@@ -36,6 +36,7 @@ from vecmigrate_qdrant.points import (
     Wanted,
     dense_params,
     has_large_integer,
+    plain_id,
 )
 
 Shards: TypeAlias = Mapping[ShardKey | None, Sequence[Shard]]
@@ -87,12 +88,12 @@ class EdgePoints(Points):
             if len(shards) == 1:
                 records, following = self._scrolled(shards[0], limit, offset, wanted, only)
                 return Page(
-                    self._batch(records, wanted), None if following is None else _plain(following)
+                    self._batch(records, wanted), None if following is None else plain_id(following)
                 )
             order = self._merged(shards, limit, offset, only)
             if self.key in self._place.shards():
                 self._check_unique(order)
-            following = _plain(order[limit][0]) if len(order) > limit else None
+            following = plain_id(order[limit][0]) if len(order) > limit else None
             return Page(
                 self._batch(self._gathered(shards, order[:limit], wanted), wanted), following
             )
@@ -102,7 +103,7 @@ class EdgePoints(Points):
             found: dict[PointId, qdrant_edge.Record] = {}
             left = list(ids)
             for shard in self._shards():
-                found |= {_plain(r.id): r for r in self._retrieved(shard, left, wanted)}
+                found |= {plain_id(r.id): r for r in self._retrieved(shard, left, wanted)}
                 left = [i for i in left if i not in found]
             return self._batch([found[i] for i in ids if i in found], wanted)
 
@@ -151,7 +152,7 @@ class EdgePoints(Points):
                 for shard in shards:
                     answers = shard.ask(lambda engine: engine.query_batch(asked))
                     for mine, answer in zip(found, answers, strict=True):
-                        mine += [(point.score, _plain(point.id), key) for point in answer]
+                        mine += [(point.score, plain_id(point.id), key) for point in answer]
         sign = 1 if self._place.ascending else -1
         # Sorting keeps the engine's own order among equal scores.
         best = [sorted(mine, key=lambda point: sign * point[0])[:k] for mine in found]
@@ -173,11 +174,6 @@ class EdgePoints(Points):
         (shard,) = self._shards()
         shard.ask(lambda engine: engine.update(operation))
 
-    def _named(self, wanted: Wanted) -> bool | list[str]:
-        if not wanted.vectors:
-            return False
-        return True if wanted.extras else [self._shape.vector]
-
     def _scrolled(
         self,
         shard: Shard,
@@ -191,7 +187,7 @@ class EdgePoints(Points):
             limit=limit,
             filter=_filter_of(only),
             with_payload=wanted.payloads,
-            with_vector=self._named(wanted),
+            with_vector=self._shape.selector(wanted),
         )
         return shard.ask(lambda engine: engine.scroll(request))
 
@@ -201,7 +197,7 @@ class EdgePoints(Points):
         if not ids:
             return []
         return shard.ask(
-            lambda engine: engine.retrieve(list(ids), wanted.payloads, self._named(wanted))
+            lambda engine: engine.retrieve(list(ids), wanted.payloads, self._shape.selector(wanted))
         )
 
     def _merged(
@@ -243,7 +239,7 @@ class EdgePoints(Points):
         payloads: list[Any] | None = None
         if wanted.payloads:
             payloads = [record.payload or {} for record in records]
-        ids = id_array([_plain(record.id) for record in records])
+        ids = id_array([plain_id(record.id) for record in records])
         dimension = self._shape.dimension
         if not wanted.vectors:
             none = np.empty((0, dimension), np.float32)
@@ -323,10 +319,6 @@ def _filter_of(only: Only | None) -> qdrant_edge.Filter | None:
     if only.lacking is not None:
         must_not.append(qdrant_edge.HasVectorCondition(only.lacking))
     return qdrant_edge.Filter(must=must, must_not=must_not)
-
-
-def _plain(point_id: Any) -> PointId:
-    return point_id if isinstance(point_id, int) else str(point_id)
 
 
 def _json(vector: Any) -> Any:

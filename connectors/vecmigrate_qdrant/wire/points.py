@@ -89,7 +89,7 @@ class WirePoints(ClientPoints):
     def _selectors(self, wanted: Wanted) -> dict[str, Any]:
         return {
             "with_payload": RestToGrpc.convert_with_payload_interface(wanted.payloads),
-            "with_vectors": RestToGrpc.convert_with_vectors(self._vectors(wanted)),
+            "with_vectors": RestToGrpc.convert_with_vectors(self._shape.selector(wanted)),
             "shard_key_selector": self._key_selector(),
         }
 
