@@ -21,6 +21,7 @@ from vecmigrate.connector import (
     VectorBatch,
     Vectors,
     id_array,
+    payload_json,
     sync_path,
 )
 from vecmigrate_faiss.lookup import Int64s
@@ -29,7 +30,6 @@ _BUFFER = 1 << 20
 _READ_ROWS = 1 << 16
 _EMPTY = b"{}\n"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=dict).encode
-_encode_ascii = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 
 
 class _Checkpoint(BaseModel):
@@ -267,18 +267,10 @@ def _id_line(point_id: Any) -> bytes:
 
 
 def _payload_lines(batch: VectorBatch) -> bytes:
-    lines = []
-    for point_id, payload in zip(batch.ids, batch.payloads or (), strict=True):
-        try:
-            lines.append(_encode(payload))
-        except (TypeError, ValueError) as error:
-            raise MismatchError(
-                f"the payload of {point_id} is not JSON: {error}",
-                remedy="Leave the field out or turn it into text.",
-            ) from error
-    lines.append("")
+    payloads = batch.payloads or ()
     try:
-        return "\n".join(lines).encode()
-    except UnicodeEncodeError:
-        # A lone surrogate is no Unicode text, but JSON can escape it.
-        return "\n".join([*map(_encode_ascii, batch.payloads or ()), ""]).encode()
+        return "\n".join([*map(_encode, payloads), ""]).encode()
+    except (TypeError, ValueError):
+        # One is not JSON, or holds a lone surrogate, which is no Unicode text but can be escaped.
+        pairs = zip(payloads, batch.ids, strict=True)
+        return "".join(f"{payload_json(*pair)}\n" for pair in pairs).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import numpy as np
@@ -36,7 +36,8 @@ def id_of_json(value: object) -> PointId | None:
 
 def canonical_ids(ids: Sequence[PointId] | IdArray) -> list[PointId | None]:
     """Return each id as Qdrant spells it, None for those that it cannot hold."""
-    return [canonical_id(i) for i in _plain(ids)]
+    # A numpy integer is no int for qdrant-client.
+    return [canonical_id(i) for i in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]
 
 
 def storable_ids(ids: IdArray, target: str) -> list[PointId]:
@@ -51,7 +52,7 @@ def storable_ids(ids: IdArray, target: str) -> list[PointId]:
         plain: list[PointId] = ids.tolist()
         return plain
     stored: list[PointId] = []
-    for point_id in _plain(ids):
+    for point_id in ids.tolist():
         canonical = canonical_id(point_id)
         if canonical is None:
             raise MismatchError(
@@ -62,8 +63,3 @@ def storable_ids(ids: IdArray, target: str) -> list[PointId]:
             )
         stored.append(canonical)
     return stored
-
-
-def _plain(ids: Sequence[PointId] | IdArray) -> Iterable[PointId]:
-    # A numpy integer is no int for qdrant-client.
-    return ids.tolist() if isinstance(ids, np.ndarray) else ids

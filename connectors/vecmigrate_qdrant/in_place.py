@@ -141,12 +141,14 @@ class InPlaceSink(LeasedSink):
             remove_vector(self._access, self._collection, self._vector)
 
     def _create(self, stored: Any) -> None:
+        datatype = stored.get("datatype")
         with understood("vector"):
             config = models.DenseVectorConfig(
                 size=self._spec.dimension,
                 distance=DISTANCES[self._spec.metric],
                 multivector_config=stored.get("multivector_config"),
-                datatype=_floats(stored.get("datatype")),
+                # Translated vectors are no whole numbers.
+                datatype=None if datatype == models.Datatype.UINT8.value else datatype,
             )
             tuned = {name: stored[name] for name in _TUNED if stored.get(name) is not None}
             diff = models.VectorParamsDiff.model_validate(tuned)
@@ -199,8 +201,3 @@ def _change(access: Access, where: str, request: Callable[[Any], object]) -> Non
             remedy="A server must be Qdrant 1.18 or newer, and a collection have named vectors "
             "only; else migrate to a new collection.",
         ) from error
-
-
-def _floats(datatype: Any) -> Any:
-    """Translated vectors are no whole numbers."""
-    return None if datatype == models.Datatype.UINT8.value else datatype

@@ -16,7 +16,6 @@ from qdrant_client import models
 from vecmigrate.connector import (
     Extra,
     IdArray,
-    MismatchError,
     PointId,
     UsageError,
     VectorBatch,
@@ -273,12 +272,8 @@ VECTORS = "vectors"
 
 def read_extras(records: Sequence[models.Record], others: Collection[str]) -> list[Extra]:
     """Return the extras of points that were read with all their vectors: the ``others``."""
-    return [_extra(record, others) for record in records]
-
-
-def _extra(record: models.Record, others: Collection[str]) -> Extra:
-    named = record.vector if isinstance(record.vector, dict) else {}
-    return extra_of({name: vector for name, vector in named.items() if name in others})
+    named = (record.vector if isinstance(record.vector, dict) else {} for record in records)
+    return [extra_of({n: v for n, v in vectors.items() if n in others}) for vectors in named]
 
 
 def extra_of(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,27 +301,6 @@ def count_numbers(extra: Extra) -> int:
     """Return how many numbers all vectors of an extra have."""
     vectors = extra.get(VECTORS, {}).values()
     return sum(2 * len(v["values"]) if isinstance(v, dict) else np.size(v) for v in vectors)
-
-
-def check_extras(extras: Sequence[Extra] | None, others: Collection[str], where: str) -> None:
-    """Make sure that writing points takes nothing from those that are there.
-
-    Parameters
-    ----------
-    others
-        The other vectors of the points of ``where``.
-
-    Raises
-    ------
-    MismatchError
-        If there are such, and the points to be written have no extras.
-    """
-    if extras is None and others:
-        names = ", ".join(map(repr, sorted(others)))
-        raise MismatchError(
-            f"{where} has other vectors ({names}) than its source, which changed points would lose",
-            remedy="Keep them in a collection of their own.",
-        )
 
 
 def fitting_extras(extras: Sequence[Extra], known: Collection[str]) -> tuple[list[Extra], set[str]]:

@@ -113,10 +113,7 @@ class Reader:
 
     def fetch(self, ids: Iterable[PointId], size: int, wanted: Wanted) -> list[VectorBatch]:
         """Read the points that are there of ids in this collection's spelling, in any order."""
-        if self.keys is None:
-            grouped: dict[ShardKey | None, list[PointId]] = {None: list(ids)}
-        else:
-            grouped = by_key(ids)
+        grouped = {None: list(ids)} if self.keys is None else by_key(ids)
         size = self.limits.page_size(size)
         return [
             self._spelled(self._read(mine[start : start + size], wanted, key), key)

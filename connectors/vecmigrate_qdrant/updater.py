@@ -34,7 +34,6 @@ from vecmigrate_qdrant.points import (
     Points,
     Shape,
     ShardKey,
-    check_extras,
     choose_vector,
     fitting_extras,
 )
@@ -160,9 +159,15 @@ class QdrantUpdater(MarkedUpdater):
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._shape.dimension, self._where)
-        check_extras(batch.extras, self._shape.others, self._where)
+        others = self._shape.others
         if batch.extras is not None:
             batch = batch.with_extras(self._fitting(batch.extras))
+        elif others:
+            raise MismatchError(
+                f"{self._where} has other vectors ({', '.join(map(repr, sorted(others)))}) than "
+                "its source, which changed points would lose",
+                remedy="Keep them in a collection of their own.",
+            )
         if self._keys is not None:
             self._make_keys(self._keys, rows_by_key(batch.ids, self._where))
         self._destination.write(batch)

@@ -163,15 +163,13 @@ class IndexSettings(BaseModel):
         """
         if spec.store != "faiss" or not spec.settings:
             return cls(index=FlatKind(), id_map="IDMap2")
-        try:
+        with told_as(
+            MismatchError,
+            "the settings for a FAISS index are not understood",
+            "Take them from the description of a FAISS source.",
+            (ValidationError,),
+        ):
             settings = cls.model_validate(spec.settings)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise MismatchError(
-                f"the settings for a FAISS index are not understood: {where}: {first['msg']}",
-                remedy="Take them from the description of a FAISS source.",
-            ) from error
         if reason := settings.index.refusal(spec.metric):
             raise MismatchError(
                 f"there is no {settings.words} index with the metric {spec.metric}: {reason}",

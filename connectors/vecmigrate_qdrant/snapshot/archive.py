@@ -92,21 +92,14 @@ def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Pa
         if not _SEGMENT.fullmatch(name):
             return  # A hidden folder, which the server passes over as well.
         within = PurePosixPath(parts[0], SEGMENTS, name)
-        if len(parts) == 3:
-            _unpack_segment(archive, member, folder, within)
-        else:
+        if len(parts) > 3:
             _extract(archive, member, folder, within / _stripped(PurePosixPath(*parts[3:])))
-
-
-def _unpack_segment(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, within: PurePosixPath
-) -> None:
-    content = archive.extractfile(member)
-    with tarfile.open(fileobj=content, mode="r:") as segment:
-        for inner in segment:
-            path = _safe(inner)
-            if inner.isreg():
-                _extract(segment, inner, folder, within / _stripped(path))
+            return
+        with tarfile.open(fileobj=archive.extractfile(member), mode="r:") as segment:
+            for inner in segment:
+                path = _safe(inner)
+                if inner.isreg():
+                    _extract(segment, inner, folder, within / _stripped(path))
 
 
 def _safe(member: tarfile.TarInfo) -> PurePosixPath:
