@@ -419,7 +419,7 @@ def test_arrays_that_cannot_be_read(tmp_path: Path) -> None:
     refuse("none.jsonl is not there", f"v.npy?payload={tmp_path}/none.jsonl")
     for name, text, message in (
         ("few", '{"a": 1}\n{}\n', "few.jsonl holds 2 payloads, and there are 4 vectors"),
-        ("broken", '{}\n{"a": \n{}\n{}', "broken.jsonl row 1 is not JSON"),
+        ("broken", '{}\n{"a": \n{}\n{}', "broken.jsonl row 1 is not a JSON object"),
         ("list", "{}\n{}\n{}\n[]\n", "list.jsonl row 3 is not a JSON object"),
     ):
         (tmp_path / f"{name}.jsonl").write_text(text)
