@@ -305,7 +305,7 @@ def test_uuids_are_numbered_in_the_index_and_named_in_the_sidecar(tmp_path: Path
     with open_source(uri) as source:
         assert source.texts([ids[4]]) == ["text number 4"]
         assert [i for part in source.ids(4) for i in part.tolist()] == ids
-        with pytest.raises(InputError, match="no point 4"):
+        with pytest.raises(InputError, match="ids 4"):
             source.fetch([4])
 
     copied = copy(uri, f"faiss:{tmp_path}/b.faiss")
