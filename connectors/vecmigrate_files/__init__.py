@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import BaseConnector, Provenance, Source, StoreURI, TargetSpec, Updater
+from vecmigrate.connector import (
+    BaseConnector,
+    LocalPlace,
+    Provenance,
+    Source,
+    StoreURI,
+    TargetSpec,
+    Updater,
+)
 from vecmigrate_files.npy.place import OPTIONS as NPY_OPTIONS
+from vecmigrate_files.npy.place import NpyPlace
 from vecmigrate_files.npy.sink import NpySink
 from vecmigrate_files.npy.source import NpySource
 from vecmigrate_files.parquet.sink import ParquetSink
 from vecmigrate_files.parquet.source import OPTIONS, ParquetSource
 from vecmigrate_files.parquet.updater import ParquetUpdater
-from vecmigrate_files.place import Place
 
 __all__ = ["npy_connector", "parquet_connector"]
 
@@ -21,10 +29,10 @@ class ParquetConnector(BaseConnector):
         return ParquetSource(uri)
 
     def sink(self, uri: StoreURI, spec: TargetSpec) -> ParquetSink:
-        return ParquetSink(Place.parse(uri, OPTIONS), spec)
+        return ParquetSink(LocalPlace.parse(uri, OPTIONS), spec)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
-        return ParquetUpdater(Place.parse(uri, OPTIONS), provenance)
+        return ParquetUpdater(LocalPlace.parse(uri, OPTIONS), provenance)
 
 
 class NpyConnector(BaseConnector):
@@ -34,7 +42,7 @@ class NpyConnector(BaseConnector):
         return NpySource(uri)
 
     def sink(self, uri: StoreURI, spec: TargetSpec) -> NpySink:
-        return NpySink(Place.parse(uri, NPY_OPTIONS), spec)
+        return NpySink(NpyPlace.parse(uri, NPY_OPTIONS), spec)
 
 
 parquet_connector = ParquetConnector()

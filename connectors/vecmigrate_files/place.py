@@ -11,16 +11,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from vecmigrate.connector import (
-    InputError,
-    LocalPlace,
-    told_as,
-)
+from vecmigrate.connector import InputError, told_as
 from vecmigrate.connector import writing as writing_to
-
-
-class Place(LocalPlace):
-    """A URI of this package, taken apart."""
 
 
 def fingerprint_of(paths: Iterable[Path]) -> str:

@@ -10,15 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, JsonValue, ValidationError
 
-from vecmigrate.connector import (
-    IdArray,
-    Payload,
-    PointId,
-    Provenance,
-    TableMark,
-    Vectors,
-    arrow,
-)
+from vecmigrate.connector import IdArray, Payload, PointId, Provenance, TableMark, Vectors, arrow
 from vecmigrate_lancedb.index import VectorIndex
 from vecmigrate_lancedb.place import Place
 

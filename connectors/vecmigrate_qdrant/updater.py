@@ -30,13 +30,7 @@ from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.marks import State, read_mark, vector_marks
-from vecmigrate_qdrant.points import (
-    Points,
-    Shape,
-    ShardKey,
-    choose_vector,
-    fitting_extras,
-)
+from vecmigrate_qdrant.points import Points, Shape, ShardKey, choose_vector, fitting_extras
 from vecmigrate_qdrant.shard_keys import (
     KeyedShards,
     by_key,

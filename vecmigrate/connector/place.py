@@ -107,7 +107,7 @@ class LocalPlace:
             )
 
     def described(
-        self, mark: Mark | None, sample: Sequence[Payload], fields: Iterable[str], **told: Any
+        self, mark: Mark | None, sample: Sequence[Payload], fields: Iterable[str] = (), **told: Any
     ) -> CollectionDescription:
         """Describe the collection, by its mark and the payloads of its first points.
 

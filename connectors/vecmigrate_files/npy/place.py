@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from vecmigrate.connector import InputError, Mark, UsageError
-from vecmigrate_files.place import Place, reading
+from vecmigrate.connector import InputError, LocalPlace, Mark, UsageError
+from vecmigrate_files.place import reading
 
 OPTIONS = ("ids", "payload", "text", "metric")
 
@@ -20,25 +19,22 @@ class NpyMark(Mark):
     payload: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NpyPlace:
-    """Names of files, there or not."""
-
-    place: Place
+class NpyPlace(LocalPlace):
+    """A URI of an array, and the files that belong to it, there or not."""
 
     @property
     def companion(self) -> Path:
-        return self._beside(f"{self.place.path.name}.vecmigrate.json")
+        return self._beside(f"{self.path.name}.vecmigrate.json")
 
     @property
     def ids(self) -> Path:
         """Where a target's ids go."""
-        return self._asked("ids") or self._beside(f"{self.place.path.stem}.ids.npy")
+        return self._asked("ids") or self._beside(f"{self.path.stem}.ids.npy")
 
     @property
     def payload(self) -> Path:
         """Where a target's payloads go."""
-        return self._asked("payload") or self._beside(f"{self.place.path.stem}.jsonl")
+        return self._asked("payload") or self._beside(f"{self.path.stem}.jsonl")
 
     def files(self) -> list[Path]:
         """All that a target may have beside its vectors."""
@@ -70,32 +66,30 @@ class NpyPlace:
 
     def check_target(self) -> None:
         """Raise :class:`UsageError` if the files of a target cannot have such names."""
-        path = self.place.path
+        path = self.path
         if path.suffix != ".npy":
             raise UsageError(
-                f"{self.place.uri}: the name of an array ends in .npy", remedy="Write npy:NAME.npy."
+                f"{self.uri}: the name of an array ends in .npy", remedy="Write npy:NAME.npy."
             )
         for option, suffix in (("ids", ".npy"), ("payload", ".jsonl")):
             asked = self._asked(option)
             if asked is not None and asked.suffix != suffix:
                 raise UsageError(
-                    f"{self.place.uri}: a target's {option} are written as {suffix}",
+                    f"{self.uri}: a target's {option} are written as {suffix}",
                     remedy=f"Write {option}=NAME{suffix}, or leave it out.",
                 )
             # They are renamed to there, which goes on one disk only.
             if asked is not None and asked.parent.resolve() != path.parent.resolve():
                 raise UsageError(
-                    f"{self.place.uri}: {asked} is not beside the vectors",
+                    f"{self.uri}: {asked} is not beside the vectors",
                     remedy=f"Name a file in {path.parent}.",
                 )
         if len({path, *self.files()}) < 4:
-            raise UsageError(
-                f"{self.place.uri} has one name for two files", remedy="Name another one."
-            )
+            raise UsageError(f"{self.uri} has one name for two files", remedy="Name another one.")
 
     def _asked(self, option: str) -> Path | None:
-        given = self.place.option(option)
+        given = self.option(option)
         return None if given is None else Path(given)
 
     def _beside(self, name: str) -> Path:
-        return self.place.path.with_name(name)
+        return self.path.with_name(name)

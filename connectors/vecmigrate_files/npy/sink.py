@@ -31,7 +31,7 @@ from vecmigrate.connector import (
 from vecmigrate_files.ids import last_rows
 from vecmigrate_files.npy.place import NpyMark, NpyPlace
 from vecmigrate_files.npy.source import NpySource
-from vecmigrate_files.place import Place, writing
+from vecmigrate_files.place import writing
 from vecmigrate_files.spool import Checkpoint, Spool
 
 _IDS_A_STEP = 1 << 16
@@ -121,12 +121,11 @@ class NpySink(StagedSink):
     id's earlier rows are taken out at :meth:`finish`.
     """
 
-    def __init__(self, place: Place, spec: TargetSpec) -> None:
+    def __init__(self, place: NpyPlace, spec: TargetSpec) -> None:
         place.check_metric(spec.metric)
+        place.check_target()
         self._place, self._spec = place, spec
-        self._names = NpyPlace(place)
-        self._names.check_target()
-        self.staging = Staging(place.uri, place.path, spec, beside=self._names.files())
+        self.staging = Staging(place.uri, place.path, spec, beside=place.files())
         self._spool: Spool | None = None
         self._vectors: VectorFile | None = None
 
@@ -218,7 +217,7 @@ class NpySink(StagedSink):
         self, spool: Spool, ids: Any, mask: NDArray[np.bool_] | None
     ) -> list[tuple[Path, Path]]:
         """Write ids, payloads and the companion; return each with the name it is to get."""
-        folder, names, place = self.staging.path, self._names, self._place
+        folder, place = self.staging.path, self._place
         made: list[tuple[Path, Path]] = []
         numbered = pa.types.is_integer(ids.type) and bool(
             np.array_equal(ids.to_numpy(), np.arange(len(ids)))
@@ -226,23 +225,23 @@ class NpySink(StagedSink):
         has_ids = not numbered or place.option("ids") is not None
         if has_ids:
             _save_ids(folder / "ids.npy", ids)
-            made.append((folder / "ids.npy", names.ids))
+            made.append((folder / "ids.npy", place.ids))
         has_payload = place.option("payload") is not None or any(
             batch.column("payload").null_count < batch.num_rows for batch in spool.batches()
         )
         if has_payload:
             with (folder / "payload.jsonl").open("w", encoding="utf-8", newline="\n") as file:
                 file.writelines(f"{line or '{}'}\n" for line in _kept(_lines(spool), mask))
-            made.append((folder / "payload.jsonl", names.payload))
+            made.append((folder / "payload.jsonl", place.payload))
         mark = NpyMark(
             metric=self._spec.metric,
             text=self._spec.text_field,
             provenance=self._spec.provenance,
-            ids=names.ids.name if has_ids else None,
-            payload=names.payload.name if has_payload else None,
+            ids=place.ids.name if has_ids else None,
+            payload=place.payload.name if has_payload else None,
         )
         (folder / "companion.json").write_text(mark.model_dump_json(indent=2) + "\n")
-        made.append((folder / "companion.json", names.companion))
+        made.append((folder / "companion.json", place.companion))
         for path, _ in made:
             sync_path(path)
         return made

@@ -30,7 +30,7 @@ from vecmigrate.connector import (
 from vecmigrate_files.ids import IdColumn, RowNumbers
 from vecmigrate_files.npy.payloads import JsonLines, ParquetPayloads, RowPayloads, is_parquet
 from vecmigrate_files.npy.place import OPTIONS, NpyPlace
-from vecmigrate_files.place import Place, fingerprint_of, reading
+from vecmigrate_files.place import fingerprint_of, reading
 
 _SAMPLE = 100
 
@@ -40,14 +40,13 @@ class NpySource(RowSource):
 
     def __init__(self, uri: StoreURI) -> None:
         self.where = uri
-        self._place = Place.parse(uri, OPTIONS)
-        self._place.metric()
-        self._place.refuse_unfinished()
-        names = NpyPlace(self._place)
-        self._vectors = open_vectors(uri, self._place.path)
-        self._mark = mark = names.mark()
-        self._ids_path = names.found("ids", mark.ids if mark else None)
-        payload = names.found("payload", mark.payload if mark else None)
+        self._place = place = NpyPlace.parse(uri, OPTIONS)
+        place.metric()
+        place.refuse_unfinished()
+        self._vectors = open_vectors(uri, place.path)
+        self._mark = mark = place.mark()
+        self._ids_path = place.found("ids", mark.ids if mark else None)
+        payload = place.found("payload", mark.payload if mark else None)
         self._payloads: RowPayloads | None = None
         if payload is not None:
             opened = ParquetPayloads if is_parquet(payload) else JsonLines

@@ -9,9 +9,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import JsonValue
 
-from vecmigrate.connector import InputError, TableMark, arrow
+from vecmigrate.connector import InputError, LocalPlace, TableMark, arrow
 from vecmigrate_files.parquet.data_file import DataFile
-from vecmigrate_files.place import Place
 
 ROW_NUMBERS = "row"
 """The value of ``?id=`` that makes row numbers the ids."""
@@ -39,7 +38,7 @@ class Columns:
         return [self.vector] if self.id is None else [self.id, self.vector]
 
 
-def columns_of(place: Place, files: Sequence[DataFile], mark: TableMark | None) -> Columns:
+def columns_of(place: LocalPlace, files: Sequence[DataFile], mark: TableMark | None) -> Columns:
     """Find the id and the vector column: as the URI says, else as noted, else by name and type.
 
     Raises

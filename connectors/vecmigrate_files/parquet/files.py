@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector import (
     IdArray,
     InputError,
+    LocalPlace,
     TableMark,
     TargetSpec,
     VectorBatch,
@@ -22,7 +23,7 @@ from vecmigrate.connector import (
     sync_path,
 )
 from vecmigrate_files.parquet.data_file import DataFile, Piece, in_groups, open_file, stamp_of
-from vecmigrate_files.place import Place, parquet_paths, partitions_of, reading
+from vecmigrate_files.place import parquet_paths, partitions_of, reading
 
 _ROWS_A_STEP = 4096
 
@@ -129,7 +130,7 @@ class ParquetFiles:
 
 
 def target_schema(
-    place: Place,
+    place: LocalPlace,
     spec: TargetSpec,
     settings: arrow.ColumnSettings,
     mark: TableMark,
@@ -153,7 +154,7 @@ def target_schema(
     return pa.schema([*fields, *inferred, rest], metadata=mark.metadata())
 
 
-def row_writer(place: Place, schema: Any, mark: TableMark) -> arrow.RowWriter:
+def row_writer(place: LocalPlace, schema: Any, mark: TableMark) -> arrow.RowWriter:
     """Make the writer of a file's rows."""
     return arrow.RowWriter(schema, id_name=mark.id, vector_name=mark.vector, what=place.uri)
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from vecmigrate.connector import (
     CollectionDescription,
+    LocalPlace,
     MismatchError,
     StagedSink,
     Staging,
@@ -31,7 +32,7 @@ from vecmigrate_files.parquet.files import (
     write_part,
 )
 from vecmigrate_files.parquet.source import ParquetSource
-from vecmigrate_files.place import SUFFIXES, Place, writing
+from vecmigrate_files.place import SUFFIXES, writing
 from vecmigrate_files.spool import Checkpoint, Spool
 
 GROUPS_A_PART = 16
@@ -43,7 +44,7 @@ class ParquetSink(StagedSink):
     An id's earlier rows are taken out at :meth:`finish`.
     """
 
-    def __init__(self, place: Place, spec: TargetSpec) -> None:
+    def __init__(self, place: LocalPlace, spec: TargetSpec) -> None:
         place.check_metric(spec.metric)
         self._place, self._spec = place, spec
         given = spec.settings if spec.store == "parquet" else {}

@@ -14,6 +14,7 @@ from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
     InputError,
+    LocalPlace,
     Metric,
     PointId,
     RowSource,
@@ -27,14 +28,10 @@ from vecmigrate.connector import (
     refuse_missing,
 )
 from vecmigrate_files.ids import IdColumn, RowNumbers
-from vecmigrate_files.parquet.columns import (
-    ROW_NUMBERS,
-    columns_of,
-    settings_of,
-)
+from vecmigrate_files.parquet.columns import ROW_NUMBERS, columns_of, settings_of
 from vecmigrate_files.parquet.data_file import DataFile, Piece
 from vecmigrate_files.parquet.files import ParquetFiles
-from vecmigrate_files.place import Place, fingerprint_of, reading
+from vecmigrate_files.place import fingerprint_of, reading
 
 OPTIONS = ("id", "vector", "text", "metric")
 _SAMPLE = 100
@@ -46,7 +43,7 @@ class ParquetSource(RowSource):
 
     def __init__(self, uri: StoreURI) -> None:
         self.where = uri
-        self._place = Place.parse(uri, OPTIONS)
+        self._place = LocalPlace.parse(uri, OPTIONS)
         self._place.metric()
         self._place.refuse_unfinished()
         self._files = ParquetFiles(uri, self._place.path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
+    LocalPlace,
     MismatchError,
     PointId,
     Provenance,
@@ -29,7 +30,7 @@ from vecmigrate.connector import (
 from vecmigrate_files.parquet.data_file import DataFile
 from vecmigrate_files.parquet.files import group_rows, row_writer, rows_kept, write_part
 from vecmigrate_files.parquet.source import ParquetSource
-from vecmigrate_files.place import Place, writing
+from vecmigrate_files.place import writing
 from vecmigrate_files.spool import Spool
 
 _DELETED = -1
@@ -49,7 +50,7 @@ class ParquetUpdater(Updater):
         If another run is changing them.
     """
 
-    def __init__(self, place: Place, provenance: Provenance) -> None:
+    def __init__(self, place: LocalPlace, provenance: Provenance) -> None:
         self._place = place
         self._source = ParquetSource(place.uri)
         self._dimension = self._source.describe().dimension

@@ -15,13 +15,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from vecmigrate.connector import (
-    UnreachableError,
-    Waiting,
-    is_known,
-    make_known,
-    patience_seconds,
-)
+from vecmigrate.connector import UnreachableError, Waiting, is_known, make_known, patience_seconds
 from vecmigrate_qdrant.access.base import T
 from vecmigrate_qdrant.location import ServerLocation
 from vecmigrate_qdrant.server.faults import (
