@@ -9,13 +9,16 @@ from typing import Any
 from vecmigrate.io.atomic import published
 from vecmigrate.report import formatting
 from vecmigrate.report.comparison import ALL, Comparison, comparison_rows
-from vecmigrate.report.plots import Plot
-from vecmigrate.report.plots.calibration import cosine_histogram, decile_plot, score_plot
+from vecmigrate.report.plots.canvas import Plot
 from vecmigrate.report.plots.comparison import curves_plot, recall_at_10_plot
-from vecmigrate.report.plots.cost import cheapest_finding, cost_plot
-from vecmigrate.report.plots.labelled import labelled_plot
-from vecmigrate.report.plots.losses import loss_histogram, loss_map
-from vecmigrate.report.plots.recall import recall_plot
+from vecmigrate.report.plots.distributions import (
+    cosine_histogram,
+    decile_plot,
+    loss_histogram,
+    loss_map,
+    score_plot,
+)
+from vecmigrate.report.plots.quality import cheapest_finding, cost_plot, labelled_plot, recall_plot
 from vecmigrate.report.schema import DryRunReport, Outcome
 
 REPORT_HTML = "report.html"

@@ -20,8 +20,13 @@ from vecmigrate.cli.output import Output
 from vecmigrate.errors import WriteError
 from vecmigrate.report.formatting import duration, money, p_value, percent, trimmed
 from vecmigrate.report.html import write_html
-from vecmigrate.report.plots.calibration import cosine_histogram, decile_plot, score_plot
-from vecmigrate.report.plots.losses import loss_histogram, loss_map
+from vecmigrate.report.plots.distributions import (
+    cosine_histogram,
+    decile_plot,
+    loss_histogram,
+    loss_map,
+    score_plot,
+)
 from vecmigrate.report.schema import CalibrationDecile, DocumentText, DryRunReport, ProbeLoss
 
 ROOT = Path(__file__).parents[3]

@@ -1,5 +1,1 @@
 """Plots of reports, each an SVG with what it shows in words and as a table."""
-
-from vecmigrate.report.plots.canvas import Plot
-
-__all__ = ["Plot"]

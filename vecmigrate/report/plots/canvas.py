@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from vecmigrate.report.schema import Estimate
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes  # for the plots beside
+else:
+    Axes = Any  # matplotlib is loaded when something is drawn
 
 INK = "#010101"
 MUTED = "#020202"
@@ -213,12 +215,6 @@ def dot_with_interval(axes: Axes, figure: Estimate, y: float, look: Series, labe
         [figure.value], [y], color=look.colour, marker=look.marker, linestyle="none",
         markersize=7, markeredgecolor=PAPER, markeredgewidth=0.8, label=label,
     )  # fmt: skip
-
-
-def mark_mean(axes: Axes, mean: float) -> None:
-    """A dashed upright line over bars, set off from them in both themes."""
-    axes.axvline(mean, color=PAPER, linewidth=4)
-    axes.axvline(mean, color=INK, linestyle="--", linewidth=1.4, label=f"mean {mean:.3f}")
 
 
 def recall_by_k(axes: Axes, cutoffs: Sequence[int]) -> None:

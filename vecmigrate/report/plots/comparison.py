@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from vecmigrate.report.comparison import ComparedReport
 from vecmigrate.report.formatting import ABSENT, counted, estimate, trimmed
 from vecmigrate.report.plots.canvas import (
+    Axes,
     Plot,
     dot_with_interval,
     draw,
@@ -16,9 +16,6 @@ from vecmigrate.report.plots.canvas import (
     recall_by_k,
     series,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _INCHES_A_ROW = 0.5
 _INCHES_A_LEGEND_LINE = 0.2
