@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.connector.registry import load_plugin, plugin_names
-from vecmigrate.connector.uri import check_options, parse_options
+from vecmigrate.connector.uri import parse_options
 from vecmigrate.errors import BadVectorError, InputError, UsageError
 from vecmigrate.evaluation.queries import Query
 from vecmigrate.points.batch import (
@@ -77,10 +77,6 @@ class EncoderSpec:
     name: str
     options: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
-
-    def check_options(self, known: Iterable[str]) -> None:
-        """Raise :class:`UsageError` if an option is not among ``known``."""
-        check_options(self.text, self.options, known)
 
 
 def parse_encoder(text: str) -> EncoderSpec:

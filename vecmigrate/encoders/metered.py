@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.encoders.base import Encoder, EncoderRole, require_texts
 from vecmigrate.errors import InputError, MismatchError, UsageError
@@ -87,13 +87,11 @@ def count_tokens(encoder: Encoder, texts: Sequence[str | None]) -> list[int]:
     return [-(-len(text) // CHARACTERS_PER_TOKEN) for text in plain]
 
 
-class Cost(BaseModel):
+class Cost(BaseModel, frozen=True, extra="forbid"):
     """What embedding some texts takes.
 
     Hours are None if no speed was measured, money if no price was given.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     texts: int
     tokens: int
@@ -207,9 +205,7 @@ class Meter:
                 self.encoded += done
 
 
-class _Header(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class _Header(BaseModel, frozen=True):
     encoder: EncoderIdentity
     role: EncoderRole
 

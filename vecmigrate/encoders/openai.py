@@ -28,11 +28,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from threading import Lock
+from typing import Annotated
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -42,7 +43,7 @@ from tenacity import (
 )
 
 from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
-from vecmigrate.encoders.options import Prompts, read_count, read_flag, read_number
+from vecmigrate.encoders.options import Count, ModelOptions, Positive
 from vecmigrate.errors import InputError, MismatchError, UnreachableError, UsageError, reason_of
 from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length
 from vecmigrate.points.collection import EncoderIdentity
@@ -55,6 +56,7 @@ LONGEST_WAIT = 120.0
 """Seconds a server may ask us to wait before we give up at once."""
 
 _BACKOFF = wait_random_exponential(multiplier=1, max=30)
+_PROBE = ("dimension probe", "How long is a vector of this model, and is its length one?")
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _TEXTS_REFUSED = {
     HTTPStatus.BAD_REQUEST,
@@ -67,22 +69,37 @@ class TextsRefusedError(InputError):
     """The server says that it cannot embed what it was sent: one of the texts, or so many."""
 
 
-class EmbeddingsEndpoint:
-    """An endpoint that embeds texts. Redirects are not followed, so the key stays with it.
+class _Options(ModelOptions):
+    base_url: str = "https://api.openai.com/v1"
+    api_key_env: str = "OPENAI_API_KEY"
+    dimensions: Count | None = None
+    batch_size: Count = 64
+    requests_per_minute: Positive | None = None
+    timeout: Positive = 30.0
+    max_retries: Annotated[int, Field(ge=0)] = 6
 
-    Several threads may ask it at once; ``requests_per_minute`` bounds all of them together.
 
-    Attributes
-    ----------
-    url
-        Of the endpoint itself, as ``http://localhost:8080/v1/embeddings``.
-    dimensions
-        Asked of the server if it can shorten vectors; None leaves it to the server.
+def open_encoder(spec: EncoderSpec) -> EndpointEncoder:
+    """Open an endpoint, asking it once for the vectors of two short texts.
 
     Raises
     ------
     UsageError
         If an option is not understood.
+    MismatchError
+        If the server does not keep to ``dimensions``.
+    InputError
+        If it refuses the key or the model, or its answer is not usable.
+    UnreachableError
+        If it does not answer after retries.
+    """
+    return EndpointEncoder(spec)
+
+
+class EndpointEncoder(BaseEncoder):
+    """Embeds texts over HTTP. Redirects are not followed, so the key stays with the endpoint.
+
+    Several threads may use it at once; ``requests_per_minute`` bounds all of them together.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -91,22 +108,72 @@ class EmbeddingsEndpoint:
                 f"the options of {spec.kind}:{spec.name} hold a key",
                 remedy="Put it in an environment variable and name that with api_key_env.",
             )
-        self.url = _endpoint_url(spec)
-        spec.check_options(_OPTIONS)
-        self.dimensions = read_count(spec, "dimensions", None)
+        self._origin = _endpoint_url(spec)
+        self._options = options = _Options.read(spec)
         self._model = spec.name
-        self._key_variable = spec.options.get("api_key_env", "OPENAI_API_KEY")
-        self._key = _key(self._key_variable)
-        self._max_retries = read_count(spec, "max_retries", 6, minimum=0)
+        self._key = _key(options.api_key_env)
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=read_number(spec, "timeout", 30.0),
+            timeout=options.timeout,
             follow_redirects=False,
         )
-        rate = read_number(spec, "requests_per_minute", None)
+        rate = options.requests_per_minute
         self._pace = _Pace(60 / rate if rate else 0.0)
+        probe = self._embed([options.prompt + text for text in _PROBE])
+        if options.dimensions not in (None, probe.shape[1]):
+            raise MismatchError(
+                f"{self._origin} answers with {probe.shape[1]} dimensions, though "
+                f"{options.dimensions} were asked for",
+                remedy="Leave dimensions out, or choose a model that can shorten its vectors.",
+            )
+        normalize = options.normalize == "true"
+        identity = EncoderIdentity(
+            name=spec.name,
+            dimension=probe.shape[1],
+            prompt=options.prompt or None,
+            normalized=normalize or are_unit_length(probe),
+        )
+        super().__init__(identity, self._origin, normalize=normalize)
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def _vectors(
+        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
+    ) -> Vectors:
+        prompted = [self._options.prompt_of(role) + text for text in texts]
+        vectors = np.empty((len(prompted), self.identity.dimension), np.float32)
+        for start in range(0, len(prompted), self._options.batch_size):
+            stop = min(start + self._options.batch_size, len(prompted))
+            self._fill(vectors, prompted, start, stop, ids)
+        return vectors
+
+    def _fill(
+        self,
+        vectors: Vectors,
+        texts: list[str],
+        start: int,
+        stop: int,
+        ids: Sequence[PointId] | IdArray | None,
+    ) -> None:
+        """Embed rows ``start`` to ``stop``, halving what the server refuses down to one text."""
+        try:
+            embedded = self._embed(texts[start:stop])
+        except TextsRefusedError as error:
+            if stop - start == 1:
+                raise InputError(
+                    f"{point_name(ids, start)}: {error.message}", remedy=error.remedy
+                ) from error
+            middle = (start + stop) // 2
+            self._fill(vectors, texts, start, middle, ids)
+            self._fill(vectors, texts, middle, stop, ids)
+            return
+        if embedded.shape[1] != vectors.shape[1]:
+            raise InputError(
+                f"{self._origin} answers with {embedded.shape[1]} dimensions, after "
+                f"{vectors.shape[1]} before",
+                remedy="Check that one model serves all requests.",
+            )
+        vectors[start:stop] = embedded
+
+    def _embed(self, texts: Sequence[str]) -> Vectors:
         """Return ``(n, d)`` float32 C-contiguous vectors of at least one text.
 
         Raises
@@ -130,15 +197,15 @@ class EmbeddingsEndpoint:
         except _PassingError as error:
             attempts = retrying.statistics["attempt_number"]
             raise UnreachableError(
-                f"{self.url} {error} (attempts: {attempts})",
+                f"{self._origin} {error} (attempts: {attempts})",
                 remedy="Check that the server is up and run again, or raise max_retries, timeout "
                 "or lower requests_per_minute.",
             ) from error
         try:
-            return _vectors(answer, len(texts))
+            return _read(answer, len(texts))
         except ValueError as error:
             raise InputError(
-                f"the answer of {self.url} is not usable: {error}",
+                f"the answer of {self._origin} is not usable: {error}",
                 remedy="Check that base_url is that of an OpenAI-compatible embeddings server.",
             ) from error
 
@@ -148,14 +215,14 @@ class EmbeddingsEndpoint:
             _log,
             logging.INFO,
             "vecmigrate.retry",
-            f"{self.url} {error}; trying again",
+            f"{self._origin} {error}; trying again",
             {"error.type": type(error).__name__, "vecmigrate.attempt": state.attempt_number},
         )
 
     def _gives_up(self, state: RetryCallState) -> bool:
         asked = _retry_after(state)
         too_long = asked is not None and asked > LONGEST_WAIT
-        return too_long or stop_after_attempt(1 + self._max_retries)(state)
+        return too_long or stop_after_attempt(1 + self._options.max_retries)(state)
 
     def _post(self, texts: Sequence[str]) -> bytes:
         body: dict[str, object] = {
@@ -163,16 +230,16 @@ class EmbeddingsEndpoint:
             "input": list(texts),
             "encoding_format": "float",
         }
-        if self.dimensions is not None:
-            body["dimensions"] = self.dimensions
+        if self._options.dimensions is not None:
+            body["dimensions"] = self._options.dimensions
         self._pace.wait()
         try:
-            response = self._client.post(self.url, json=body)
+            response = self._client.post(self._origin, json=body)
         except httpx.TransportError as error:
             raise _PassingError(f"does not answer: {reason_of(error)}") from error
         except httpx.RequestError as error:
             raise InputError(
-                f"the answer of {self.url} cannot be read: {reason_of(error)}",
+                f"the answer of {self._origin} cannot be read: {reason_of(error)}",
                 remedy="Check that base_url is that of an OpenAI-compatible embeddings server.",
             ) from error
         if response.status_code != HTTPStatus.OK:
@@ -180,12 +247,12 @@ class EmbeddingsEndpoint:
         return response.content
 
     def _refusal(self, response: httpx.Response) -> Exception:
-        status, url = response.status_code, self.url
+        status, url = response.status_code, self._origin
         answers = f"answers {status}: {self._said(response)}"
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _PassingError(answers, _seconds(response.headers))
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            variable = self._key_variable
+            variable = self._options.api_key_env
             # The server's words are left out, since some of them repeat the key.
             return InputError(
                 f"{url} answers {status}: it refuses the key in {variable}"
@@ -267,26 +334,20 @@ def _seconds(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (date - datetime.now(UTC)).total_seconds())
 
 
-class _Item(BaseModel):
-    model_config = ConfigDict(strict=True)
-
+class _Item(BaseModel, strict=True):
     index: int
     embedding: list[float] | str
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(strict=True)
-
+class _Answer(BaseModel, strict=True):
     data: list[_Item]
 
 
-def _vectors(answer: bytes, count: int) -> Vectors:
+def _read(answer: bytes, count: int) -> Vectors:
     try:
         items = _Answer.model_validate_json(answer).data
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise ValueError(f"{place}: {first['msg']}") from None
+        raise ValueError(reason_of(error)) from None
     if len(items) != count:
         raise ValueError(f"{len(items)} vectors for {count} texts")
     items.sort(key=lambda item: item.index)
@@ -306,104 +367,9 @@ def _row(embedding: list[float] | str) -> NDArray[np.float32]:
         return np.array(embedding, dtype=np.float32)
 
 
-_OPTIONS = (
-    "api_key_env",
-    "base_url",
-    "batch_size",
-    "dimensions",
-    "max_retries",
-    "normalize",
-    "prompt",
-    "query_prompt",
-    "requests_per_minute",
-    "timeout",
-)
-_OPENAI = "https://api.openai.com/v1"
-_PROBE = ("dimension probe", "How long is a vector of this model, and is its length one?")
-
-
-def open_encoder(spec: EncoderSpec) -> EndpointEncoder:
-    """Open an endpoint, asking it once for the vectors of two short texts.
-
-    Raises
-    ------
-    UsageError
-        If an option is not understood.
-    MismatchError
-        If the server does not keep to ``dimensions``.
-    InputError
-        If it refuses the key or the model, or its answer is not usable.
-    UnreachableError
-        If it does not answer after retries.
-    """
-    return EndpointEncoder(spec)
-
-
-class EndpointEncoder(BaseEncoder):
-    """Embeds texts over HTTP."""
-
-    def __init__(self, spec: EncoderSpec) -> None:
-        self._endpoint = EmbeddingsEndpoint(spec)
-        self._prompts = Prompts.read(spec)
-        self._batch_size = read_count(spec, "batch_size", 64)
-        normalize = read_flag(spec, "normalize", False)
-        probe = self._endpoint.embed([self._prompts.document + text for text in _PROBE])
-        url, asked = self._endpoint.url, self._endpoint.dimensions
-        if asked is not None and probe.shape[1] != asked:
-            raise MismatchError(
-                f"{url} answers with {probe.shape[1]} dimensions, though {asked} were asked for",
-                remedy="Leave dimensions out, or choose a model that can shorten its vectors.",
-            )
-        identity = EncoderIdentity(
-            name=spec.name,
-            dimension=probe.shape[1],
-            prompt=self._prompts.document or None,
-            normalized=normalize or are_unit_length(probe),
-        )
-        super().__init__(identity, url, normalize=normalize)
-
-    def _vectors(
-        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
-    ) -> Vectors:
-        prompted = [self._prompts.of(role) + text for text in texts]
-        vectors = np.empty((len(prompted), self.identity.dimension), np.float32)
-        for start in range(0, len(prompted), self._batch_size):
-            stop = min(start + self._batch_size, len(prompted))
-            self._fill(vectors, prompted, start, stop, ids)
-        return vectors
-
-    def _fill(
-        self,
-        vectors: Vectors,
-        texts: list[str],
-        start: int,
-        stop: int,
-        ids: Sequence[PointId] | IdArray | None,
-    ) -> None:
-        """Embed rows ``start`` to ``stop``, halving what the server refuses down to one text."""
-        try:
-            embedded = self._endpoint.embed(texts[start:stop])
-        except TextsRefusedError as error:
-            if stop - start == 1:
-                raise InputError(
-                    f"{point_name(ids, start)}: {error.message}", remedy=error.remedy
-                ) from error
-            middle = (start + stop) // 2
-            self._fill(vectors, texts, start, middle, ids)
-            self._fill(vectors, texts, middle, stop, ids)
-            return
-        if embedded.shape[1] != vectors.shape[1]:
-            raise InputError(
-                f"{self._origin} answers with {embedded.shape[1]} dimensions, after "
-                f"{vectors.shape[1]} before",
-                remedy="Check that one model serves all requests.",
-            )
-        vectors[start:stop] = embedded
-
-
 def _endpoint_url(spec: EncoderSpec) -> str:
     """Return the endpoint's URL; what is refused is not repeated, since it may hold a secret."""
-    text = spec.options.get("base_url", _OPENAI)
+    text = spec.options.get("base_url", _Options.model_fields["base_url"].default)
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:

@@ -1,11 +1,12 @@
-"""Reads what several encoders share out of their options: switches, numbers and prompts."""
+"""The options of encoders' names, each encoder's a model; what several share."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Annotated, Literal, Self, TypeAlias
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vecmigrate.connector.uri import check_options
 from vecmigrate.encoders.base import EncoderRole, EncoderSpec
 from vecmigrate.errors import UsageError
 
@@ -14,84 +15,47 @@ ENCODER_HELP = (
     "with ready-made vectors."
 )
 
-_Default = TypeVar("_Default", bound=float | None)
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def read_flag(spec: EncoderSpec, name: str, default: bool) -> bool:
-    """Read a switch, written ``true`` or ``false``.
+class EncoderOptions(BaseModel):
+    """What a name may say after its question mark; a field's name is that of the option."""
 
-    Raises
-    ------
-    UsageError
-        If it is written otherwise.
-    """
-    value = spec.options.get(name)
-    if value is None:
-        return default
-    if value not in ("true", "false"):
-        raise _not_understood(spec, name, "true or false")
-    return value == "true"
-
-
-def read_count(
-    spec: EncoderSpec, name: str, default: _Default, *, minimum: int = 1
-) -> int | _Default:
-    """Read a whole number of at least ``minimum``.
-
-    Raises
-    ------
-    UsageError
-        If it is anything else.
-    """
-    value = spec.options.get(name)
-    if value is None:
-        return default
-    if not (value.isascii() and value.isdigit()) or int(value) < minimum:
-        raise _not_understood(spec, name, f"a whole number of at least {minimum}")
-    return int(value)
-
-
-def read_number(spec: EncoderSpec, name: str, default: _Default) -> float | _Default:
-    """Read a finite number above zero.
-
-    Raises
-    ------
-    UsageError
-        If it is anything else.
-    """
-    value = spec.options.get(name)
-    if value is None:
-        return default
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not (0 < number < math.inf):
-        raise _not_understood(spec, name, "a number above zero")
-    return number
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """What is set before each text, by the role it is embedded in; "" if nothing is."""
-
-    document: str
-    query: str
+    model_config = ConfigDict(frozen=True)
 
     @classmethod
-    def read(cls, spec: EncoderSpec, *, document: str = "", query: str = "") -> Self:
-        """Read ``prompt`` and ``query_prompt``; what is not given is as the model has it."""
-        return cls(
-            document=spec.options.get("prompt", document),
-            query=spec.options.get("query_prompt", query),
-        )
+    def read(cls, spec: EncoderSpec, **defaults: str) -> Self:
+        """Read the options of a name.
 
-    def of(self, role: EncoderRole) -> str:
-        """Return the prompt of a role."""
-        return self.query if role == "query" else self.document
+        Parameters
+        ----------
+        defaults
+            Values of options that the name does not give.
+
+        Raises
+        ------
+        UsageError
+            If an option is not known, or its value not understood.
+        """
+        check_options(spec.text, spec.options, cls.model_fields)
+        try:
+            return cls.model_validate_strings({**defaults, **spec.options})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = str(fault["loc"][0])
+            raise UsageError(
+                f"{spec.text!r}: {name} is {spec.options[name]!r}", remedy=f"{fault['msg']}."
+            ) from error
 
 
-def _not_understood(spec: EncoderSpec, name: str, expected: str) -> UsageError:
-    return UsageError(
-        f"{spec.text!r}: {name} is {spec.options[name]!r}", remedy=f"Write {expected}."
-    )
+class ModelOptions(EncoderOptions):
+    """What models that read texts share; prompts are set before each text."""
+
+    prompt: str = ""
+    query_prompt: str = ""
+    normalize: Literal["true", "false"] = "false"
+
+    def prompt_of(self, role: EncoderRole) -> str:
+        """Return the prompt of a role; "" if there is none."""
+        return self.query_prompt if role == "query" else self.prompt

@@ -22,11 +22,9 @@ Code that a model brings along is never run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 
@@ -40,25 +38,23 @@ from vecmigrate.encoders.models import (
     require_libraries,
     weights_sha256,
 )
-from vecmigrate.encoders.options import Prompts, read_count, read_flag
+from vecmigrate.encoders.options import Count, ModelOptions
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.runtime.torch_device import require_device
 from vecmigrate.translators.token_features import TokenTable
 
-_OPTIONS = (
-    "batch_size",
-    "device",
-    "normalize",
-    "package",
-    "prompt",
-    "query_prompt",
-    "revision",
-)
 _ORGANIZATION = "sentence-transformers/"
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _PROBE = ("short", "How long are this model's vectors, and do all of them have length one?")
+
+
+class _Options(ModelOptions):
+    package: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    batch_size: Count = 32
 
 
 def open_encoder(spec: EncoderSpec) -> SentenceTransformersEncoder:
@@ -75,48 +71,40 @@ def open_encoder(spec: EncoderSpec) -> SentenceTransformersEncoder:
     UnreachableError
         If it has to come from the hub, and that does not answer.
     """
-    spec.check_options(_OPTIONS)
-    batch_size = read_count(spec, "batch_size", 32)
-    normalize = read_flag(spec, "normalize", False)
-    folder = _folder(spec)
-    require_libraries()
-    device = spec.options.get("device")
-    if device is not None:
-        require_device(device)
-    with quiet():
-        if folder is None:
-            name = spec.name.removeprefix(_ORGANIZATION)
-            repository = name if "/" in name else _ORGANIZATION + name
-            model, revision = load_from_hub(repository, spec.options.get("revision"), device)
-        else:
-            revision = weights_sha256(folder)
-            model = load_folder(folder, device)
-        prompts = _prompts(spec, model.prompts)
-        encode = partial(_encode, model, prompts, normalize, batch_size)
-        probe = encode(_PROBE, "document")
-    identity = EncoderIdentity(
-        name=_identity_name(spec, folder),
-        revision=revision,
-        dimension=probe.shape[1],
-        prompt=prompts.document or None,
-        normalized=are_unit_length(probe),
-    )
-    return SentenceTransformersEncoder(model, identity, encode)
+    return SentenceTransformersEncoder(spec)
 
 
 class SentenceTransformersEncoder(BaseEncoder):
     """Runs a model; one thread at a time, since its tokenizer allows no more."""
 
-    def __init__(
-        self,
-        model: Any,
-        identity: EncoderIdentity,
-        encode: Callable[[Sequence[str], EncoderRole], Vectors],
-    ) -> None:
-        super().__init__(identity, identity.name)
-        self._model = model
-        self._encode = encode
+    def __init__(self, spec: EncoderSpec) -> None:
+        options = _Options.read(spec)
+        folder = _folder(spec, options)
+        require_libraries()
+        if options.device is not None:
+            require_device(options.device)
         self._alone = Lock()
+        name = spec.name.removeprefix(_ORGANIZATION)
+        with quiet():
+            if folder is None:
+                repository = name if "/" in name else _ORGANIZATION + name
+                self._model, revision = load_from_hub(repository, options.revision, options.device)
+            else:
+                revision = weights_sha256(folder)
+                self._model = load_folder(folder, options.device)
+            self._options = _Options.read(spec, **_prompts(self._model.prompts))
+            probe = self._run(_PROBE, "document")
+        # A model has the same name on every machine: a directory is named by its last part.
+        if folder is not None and options.package is None:
+            name = folder.resolve().name
+        identity = EncoderIdentity(
+            name=name,
+            revision=revision,
+            dimension=probe.shape[1],
+            prompt=self._options.prompt or None,
+            normalized=are_unit_length(probe),
+        )
+        super().__init__(identity, identity.name)
 
     def _vectors(
         self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
@@ -124,7 +112,19 @@ class SentenceTransformersEncoder(BaseEncoder):
         if not len(texts):
             return np.empty((0, self.identity.dimension), np.float32)
         with self._alone:
-            return self._encode(texts, role)
+            return self._run(texts, role)
+
+    def _run(self, texts: Sequence[str], role: EncoderRole) -> Vectors:
+        # The two differ for models that route queries and documents through different weights.
+        run = self._model.encode_query if role == "query" else self._model.encode_document
+        vectors = run(
+            list(texts),
+            prompt=self._options.prompt_of(role),
+            batch_size=self._options.batch_size,
+            show_progress_bar=False,
+            normalize_embeddings=self._options.normalize == "true",
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def token_table(self) -> TokenTable:
         """Return the model's first layer, see :class:`TokenFeatures`.
@@ -153,10 +153,10 @@ class SentenceTransformersEncoder(BaseEncoder):
         return [len(ids) for ids in tokens]
 
 
-def _folder(spec: EncoderSpec) -> Path | None:
-    package = spec.options.get("package")
+def _folder(spec: EncoderSpec, options: _Options) -> Path | None:
+    package = options.package
     folder = local_model(spec.name) if package is None else packaged_model(package)
-    if folder is not None and "revision" in spec.options:
+    if folder is not None and options.revision is not None:
         raise UsageError(
             f"{spec.text!r}: revision is for models from the hub",
             remedy="Leave it out; the hash of the weights tells which they are.",
@@ -164,34 +164,8 @@ def _folder(spec: EncoderSpec) -> Path | None:
     return folder
 
 
-def _identity_name(spec: EncoderSpec, folder: Path | None) -> str:
-    """Name a model alike on every machine: a directory by its last part."""
-    if folder is not None and "package" not in spec.options:
-        return folder.resolve().name
-    return spec.name.removeprefix(_ORGANIZATION)
-
-
-def _prompts(spec: EncoderSpec, stored: dict[str, str]) -> Prompts:
+def _prompts(stored: dict[str, str]) -> dict[str, str]:
+    """Return the prompts that a model brings along."""
     # An empty "document" is the library's placeholder, not the model's answer; hence the search.
     document = next(filter(None, map(stored.get, _DOCUMENT_PROMPTS)), "")
-    return Prompts.read(spec, document=document, query=stored.get("query") or "")
-
-
-def _encode(
-    model: Any,
-    prompts: Prompts,
-    normalize: bool,
-    batch_size: int,
-    texts: Sequence[str],
-    role: EncoderRole,
-) -> Vectors:
-    # The two differ for models that route queries and documents through different weights.
-    run = model.encode_query if role == "query" else model.encode_document
-    vectors = run(
-        list(texts),
-        prompt=prompts.of(role),
-        batch_size=batch_size,
-        show_progress_bar=False,
-        normalize_embeddings=normalize,
-    )
-    return np.ascontiguousarray(vectors, dtype=np.float32)
+    return {"prompt": document, "query_prompt": stored.get("query") or ""}

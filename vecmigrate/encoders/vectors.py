@@ -24,14 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
+from vecmigrate.encoders.options import EncoderOptions
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
 from vecmigrate.io.vector_files import VectorFile, read_vector_file
 from vecmigrate.points.batch import IdArray, PointId, are_unit_length, id_array, row_norms
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import name_some
 
-_OPTIONS = ("id", "name", "revision", "vector")
 _SAMPLE = 1024
+
+
+class _Options(EncoderOptions):
+    id: str = "id"
+    vector: str = "vector"
+    name: str | None = None
+    revision: str | None = None
 
 
 def open_encoder(spec: EncoderSpec) -> FileEncoder:
@@ -44,21 +51,17 @@ def open_encoder(spec: EncoderSpec) -> FileEncoder:
     InputError
         If the file cannot be read or holds no vectors.
     """
-    spec.check_options(_OPTIONS)
+    options = _Options.read(spec)
     path = Path(spec.name).expanduser()
-    if path.suffix != ".parquet" and {"id", "vector"} & set(spec.options):
+    if path.suffix != ".parquet" and {"id", "vector"} & options.model_fields_set:
         raise UsageError(
             f"{spec.text!r}: id and vector name the columns of a Parquet file",
             remedy="Leave them out for .npy and .npz.",
         )
-    file = read_vector_file(
-        path,
-        id_column=spec.options.get("id", "id"),
-        vector_column=spec.options.get("vector", "vector"),
-    )
+    file = read_vector_file(path, id_column=options.id, vector_column=options.vector)
     identity = EncoderIdentity(
-        name=spec.options.get("name", path.stem),
-        revision=spec.options.get("revision"),
+        name=path.stem if options.name is None else options.name,
+        revision=options.revision,
         dimension=file.stored.shape[1],
         normalized=_looks_normalized(file),
     )
