@@ -13,13 +13,7 @@ from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation.search import exact_search, score_matrix
 from vecmigrate.io.vector_files import open_vectors
-from vecmigrate.points.batch import (
-    IdArray,
-    PointId,
-    VectorBatch,
-    Vectors,
-    id_array,
-)
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors, id_array
 from vecmigrate.points.collection import CollectionDescription, Metric
 from vecmigrate.verification.records import Check, CheckResult
 
@@ -115,14 +109,16 @@ def check_index(
         Recall below which the check fails; None for a warning below :data:`GOOD` and no failure.
     """
     if target.describe().multivector:
-        return _skipped("not measured: the index of points with several vectors is not searched")
+        return Check.skipped(
+            "index recall", "not measured: the index of points with several vectors is not searched"
+        )
     if not any(truth):
-        return _skipped("there is nothing to search for")
+        return Check.skipped("index recall", "there is nothing to search for")
     if (reason := target.unmeasurable(probes.vectors, probes.asked())) is not None:
-        return _skipped(f"not measured: {reason}")
+        return Check.skipped("index recall", f"not measured: {reason}")
     answers = target.search(probes.vectors, probes.asked())
     if answers is None:
-        return _skipped("this store's connector searches no index")
+        return Check.skipped("index recall", "this store's connector searches no index")
     found = probes.without_own(answers)
     shares = _shares(target, probes.vectors, found, truth)
     recall = float(shares.mean())
@@ -171,10 +167,6 @@ def _blame(exact: float | None, parameter: str | None) -> str:
         )
     remedy = f"; raise {parameter}" if parameter else ", though it should be exact"
     return f": the index itself loses the rest{remedy}"
-
-
-def _skipped(why: str) -> Check:
-    return Check(name="index recall", outcome=CheckResult.SKIPPED, summary=why)
 
 
 def _shares(

@@ -19,7 +19,7 @@ from vecmigrate.points.checksums import (
     same_payload,
 )
 from vecmigrate.points.ids import name_some
-from vecmigrate.verification.records import Check, CheckResult
+from vecmigrate.verification.records import Check
 
 Again = Callable[[bool], Iterable[VectorBatch]]
 """Reads a collection a second time, with payloads or without."""
@@ -41,25 +41,16 @@ def check_counts(source: Tally, target: Tally, left_out: int, refused: int = 0) 
         summary += f" and {left_out:,} bad vectors, left out"
     if refused:
         summary += f" and {refused:,} refused points, set aside"
-    return Check(
-        name="count",
-        outcome=CheckResult.PASSED if same else CheckResult.FAILED,
-        summary=summary,
-        figures={
-            "source": source.count,
-            "target": target.count,
-            "left_out": left_out,
-            "refused": refused,
-        },
-    )
+    counts = {"source": source.count, "target": target.count}
+    return Check.of("count", same, summary, **counts, left_out=left_out, refused=refused)
 
 
 def check_ids(source: Tally, target: Tally, old: Again, new: Again) -> Check:
     """Compare the ids; if they differ, read both collections again to name those that do."""
     if np.array_equal(source.ids, target.ids) and source.count == target.count:
-        return Check(name="ids", outcome=CheckResult.PASSED, summary="the ids are the source's")
+        return Check.of("ids", True, "the ids are the source's")
     suspects = Suspects(source.ids != target.ids)
-    ours, theirs = suspects.ids(_ids(old(False))), suspects.ids(_ids(new(False)))
+    ours, theirs = suspects.ids(old(False)), suspects.ids(new(False))
     missing, extra = list((ours - theirs).elements()), list((theirs - ours).elements())
     least = "" if suspects.all_buckets else "at least "
     parts = [
@@ -67,17 +58,15 @@ def check_ids(source: Tally, target: Tally, old: Again, new: Again) -> Check:
         for what, ids in (("missing", missing), ("extra", extra))
         if ids
     ]
-    return Check(
-        name="ids",
-        outcome=CheckResult.FAILED,
-        summary="; ".join(parts) or "ids differ that a second reading no longer finds",
-        figures={
-            "missing": len(missing),
-            "extra": len(extra),
-            "all_found": suspects.all_buckets,
-            "missing_ids": _first(missing),
-            "extra_ids": _first(extra),
-        },
+    return Check.of(
+        "ids",
+        False,
+        "; ".join(parts) or "ids differ that a second reading no longer finds",
+        missing=len(missing),
+        extra=len(extra),
+        all_found=suspects.all_buckets,
+        missing_ids=_first(missing),
+        extra_ids=_first(extra),
     )
 
 
@@ -94,9 +83,7 @@ def check_payloads(
         Reads points of the target, for that.
     """
     if np.array_equal(source.contents, target.contents):
-        return Check(
-            name="payloads", outcome=CheckResult.PASSED, summary="the payloads are the source's"
-        )
+        return Check.of("payloads", True, _SAME_PAYLOADS)
     contents, ids = source.contents != target.contents, source.ids != target.ids
     if ulps:
         differing, near = differing_payloads(contents, old(True), fetch, ulps)
@@ -112,58 +99,42 @@ def check_payloads(
     ):
         return _payloads_by_value(*differing_payloads(contents, old(True), fetch, 0), 0)
     if not differing and not certain.any():
-        return Check(
-            name="payloads",
-            outcome=CheckResult.PASSED if suspects.all_buckets else CheckResult.SKIPPED,
-            summary="no payload differs among the points that both hold"
-            if suspects.all_buckets
-            else "too many ids differ to compare payloads",
-        )
+        if suspects.all_buckets:
+            return Check.of("payloads", True, "no payload differs among the points that both hold")
+        return Check.skipped("payloads", "too many ids differ to compare payloads")
     least = "" if suspects.all_buckets else "at least "
-    return Check(
-        name="payloads",
-        outcome=CheckResult.FAILED,
-        summary=f"{least}{len(differing):,} payloads are not the source's: "
-        f"ids {name_some(differing)}"
-        if differing
-        else "payloads differ that a second reading no longer finds",
-        figures={
-            "differing": len(differing),
-            "all_found": suspects.all_buckets,
-            "differing_ids": _first(differing),
-        },
-    )
+    summary = "payloads differ that a second reading no longer finds"
+    if differing:
+        summary = least + _not_the_same(differing)
+    return Check.of("payloads", False, summary, **_counted(differing, suspects.all_buckets))
 
 
 def _payloads_by_value(differing: list[PointId], near: int, ulps: int) -> Check:
-    summary = "the payloads are the source's"
+    summary = _SAME_PAYLOADS
     if near:
         summary += (
             f", the floats of {near:,} to {ulps} units in the last place, as the store has it"
         )
     if differing:
-        summary = f"{len(differing):,} payloads are not the source's: ids {name_some(differing)}"
-    return Check(
-        name="payloads",
-        outcome=CheckResult.FAILED if differing else CheckResult.PASSED,
-        summary=summary,
-        figures={
-            "differing": len(differing),
-            "all_found": True,
-            "differing_ids": _first(differing),
-            "near": near,
-            "units_in_the_last_place": ulps,
-        },
-    )
+        summary = _not_the_same(differing)
+    figures = {**_counted(differing, True), "near": near, "units_in_the_last_place": ulps}
+    return Check.of("payloads", not differing, summary, **figures)
 
 
-def _ids(batches: Iterable[VectorBatch]) -> Iterable[IdArray]:
-    return (batch.ids for batch in batches)
+def _not_the_same(differing: list[PointId]) -> str:
+    return f"{len(differing):,} payloads are not the source's: ids {name_some(differing)}"
+
+
+def _counted(differing: list[PointId], all_found: bool) -> dict[str, JsonValue]:
+    ids = _first(differing)
+    return {"differing": len(differing), "all_found": all_found, "differing_ids": ids}
 
 
 def _first(ids: list[PointId]) -> list[JsonValue]:
     return list(ids[:10])
 
+
+_SAME_PAYLOADS = "the payloads are the source's"
 
 MOST_BUCKETS = 32
 """Buckets looked into: of ten million ids some 5,000, and all that differ if they are few."""
@@ -191,11 +162,11 @@ class Suspects:
         self.chosen = np.zeros(BUCKETS, np.bool_)
         self.chosen[differing[:MOST_BUCKETS]] = True
 
-    def ids(self, stream: Iterable[IdArray]) -> Counter[PointId]:
+    def ids(self, stream: Iterable[VectorBatch]) -> Counter[PointId]:
         """Return how often each id among them comes in the stream."""
         found: Counter[PointId] = Counter()
-        for ids in stream:
-            found.update(ids[self.chosen[bucket_of(id_hashes(ids))]].tolist())
+        for batch in stream:
+            found.update(batch.ids[self.chosen[bucket_of(id_hashes(batch.ids))]].tolist())
         return found
 
     def contents(self, stream: Iterable[VectorBatch]) -> dict[PointId, int]:

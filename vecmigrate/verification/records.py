@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
+from pydantic import BaseModel, JsonValue, computed_field
 
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.state.file import StateTable
 
 
-class StoredVerification(BaseModel):
+class StoredVerification(BaseModel, frozen=True):
     """A verification with its number in the state file."""
-
-    model_config = ConfigDict(frozen=True)
 
     number: int
     verification: Verification
@@ -66,7 +65,7 @@ class CheckResult(StrEnum):
     SKIPPED = "skipped"
 
 
-class Check(BaseModel):
+class Check(BaseModel, frozen=True):
     """One question asked of a collection.
 
     Attributes
@@ -77,15 +76,24 @@ class Check(BaseModel):
         What it rests on, for a machine.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     name: str
     outcome: CheckResult
     summary: str
     figures: dict[str, JsonValue] = {}
 
+    @classmethod
+    def of(cls, name: str, passed: bool, summary: str, **figures: JsonValue) -> Self:
+        """Return a check that passed or failed."""
+        outcome = CheckResult.PASSED if passed else CheckResult.FAILED
+        return cls(name=name, outcome=outcome, summary=summary, figures=figures)
 
-class Verification(BaseModel):
+    @classmethod
+    def skipped(cls, name: str, why: str, **figures: JsonValue) -> Self:
+        """Return a check that could not be made."""
+        return cls(name=name, outcome=CheckResult.SKIPPED, summary=why, figures=figures)
+
+
+class Verification(BaseModel, frozen=True):
     """A verification's record.
 
     Attributes
@@ -106,8 +114,6 @@ class Verification(BaseModel):
     finished_at
         ISO 8601, UTC.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     vecmigrate_version: str
     source: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -36,7 +36,7 @@ from vecmigrate.verification.index import check_index, exact_answers, read_query
 from vecmigrate.verification.options import Progress, VerifyOptions
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
 from vecmigrate.verification.read import SourcePass, read_points, target_pass, usable_again
-from vecmigrate.verification.records import Check, CheckResult, Verification
+from vecmigrate.verification.records import Check, Verification
 from vecmigrate.verification.soundness import Soundness
 from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
@@ -163,7 +163,7 @@ class _Comparison:
         refused = len(self._letters.ids) if self._letters else 0
         again = (
             partial(usable_again, self._old, self._asked, self._letters),
-            _again(new, self._asked.batch_size),
+            lambda payloads: read_points(new, self._asked.batch_size, payloads=payloads),
         )
         return [
             check_counts(ours, theirs, len(self.ours.skipped), refused),
@@ -230,21 +230,16 @@ def _letters(path: Path | None, target: CollectionDescription) -> DeadLetters | 
     return DeadLetters(path, target.provenance.run())
 
 
-def _again(source: Source, batch_size: int) -> Callable[[bool], Iterator[VectorBatch]]:
-    return lambda payloads: read_points(source, batch_size, payloads=payloads)
-
-
 def _check_unchanged(before: tuple[str, str], after: tuple[str, str]) -> Check:
     changed = [
         name
         for name, then, now in zip(("source", "target"), before, after, strict=True)
         if then != now
     ]
-    return Check(
-        name="unchanged",
-        outcome=CheckResult.FAILED if changed else CheckResult.PASSED,
-        summary=f"the {' and the '.join(changed)} changed while being verified: stop what writes "
-        "there, bring the target up to date and verify again"
-        if changed
-        else "neither collection changed meanwhile",
-    )
+    summary = "neither collection changed meanwhile"
+    if changed:
+        summary = (
+            f"the {' and the '.join(changed)} changed while being verified: stop what writes "
+            "there, bring the target up to date and verify again"
+        )
+    return Check.of("unchanged", not changed, summary)

@@ -8,7 +8,7 @@ import numpy as np
 
 from vecmigrate.points.batch import UNIT_TOLERANCE, PointId, VectorBatch, row_norms
 from vecmigrate.points.ids import name_some
-from vecmigrate.verification.records import Check, CheckResult
+from vecmigrate.verification.records import Check
 
 _NAMED = 10
 
@@ -60,17 +60,12 @@ class Soundness:
                 f"{self.not_finite:,} NaN or infinite and {self.zero:,} zero vectors, "
                 f"ids {name_some(self._unusable_ids)}"
             )
-        finite = Check(
-            name="finite",
-            outcome=CheckResult.FAILED if unusable else CheckResult.PASSED,
-            summary=summary,
-            figures={"not_finite": self.not_finite, "zero": self.zero},
-        )
-        return [finite, self._norms(unit)]
+        counts = {"not_finite": self.not_finite, "zero": self.zero}
+        return [Check.of("finite", not unusable, summary, **counts), self._norms(unit)]
 
     def _norms(self, unit: bool) -> Check:
         if self.longest == 0:
-            return Check(name="norms", outcome=CheckResult.SKIPPED, summary="there is no vector")
+            return Check.skipped("norms", "there is no vector")
         lengths = f"lengths from {self.shortest:.4g} to {self.longest:.4g}"
         failed = unit and self.not_unit > 0
         if failed:
@@ -78,17 +73,8 @@ class Soundness:
                 f"{self.not_unit:,} vectors are not of unit length, which the translator gives "
                 f"({lengths}), ids {name_some(self._not_unit_ids)}"
             )
-        return Check(
-            name="norms",
-            outcome=CheckResult.FAILED if failed else CheckResult.PASSED,
-            summary=lengths,
-            figures={
-                "shortest": self.shortest,
-                "longest": self.longest,
-                "unit_expected": unit,
-                "not_unit": self.not_unit,
-            },
-        )
+        figures = {"shortest": self.shortest, "longest": self.longest, "not_unit": self.not_unit}
+        return Check.of("norms", not failed, lengths, **figures, unit_expected=unit)
 
 
 def _remember(names: list[PointId], batch: VectorBatch, rows: np.ndarray) -> None:

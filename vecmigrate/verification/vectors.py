@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import MissingIdsError
@@ -85,6 +86,8 @@ class Retranslation:
 
     def check(self, *, full: bool) -> Check:
         """Return what was found."""
+        if not self.compared:
+            return Check.skipped("vectors", "no vector could be compared", **self._figures())
         what = "every vector" if full else f"a sample of {self.compared:,} vectors"
         summary = (
             f"{what} agrees with its re-translation to {self.worst:.1e} of its length "
@@ -100,24 +103,12 @@ class Retranslation:
             summary += "; give --keep-anchors if the collection was written with it"
         if self.native:
             summary += f"; {self.native:,} made by the new encoder itself were not compared"
-        nothing = self.compared == 0
-        return Check(
-            name="vectors",
-            outcome=CheckResult.FAILED
-            if self.wrong
-            else CheckResult.SKIPPED
-            if nothing
-            else CheckResult.PASSED,
-            summary="no vector could be compared" if nothing else summary,
-            figures={
-                "compared": self.compared,
-                "wrong": self.wrong,
-                "native": self.native,
-                "missing": self.missing,
-                "worst": self.worst if np.isfinite(self.worst) else None,
-                "tolerance": self.tolerance,
-            },
-        )
+        return Check.of("vectors", not self.wrong, summary, **self._figures())
+
+    def _figures(self) -> dict[str, JsonValue]:
+        counts = ("compared", "wrong", "native", "missing", "tolerance")
+        worst = self.worst if np.isfinite(self.worst) else None
+        return {**{name: getattr(self, name) for name in counts}, "worst": worst}
 
     def _most_allowed(self) -> str:
         description = self._target.describe()
