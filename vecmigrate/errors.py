@@ -11,6 +11,8 @@ from enum import IntEnum
 from functools import partial
 from typing import ClassVar
 
+from pydantic import ValidationError
+
 _LONGEST_REASON = 300
 
 
@@ -144,7 +146,14 @@ class NotVerifiedError(VecmigrateError):
 
 
 def reason_of(cause: BaseException | str) -> str:
-    """Shorten what another library or server said to one line without its full stop."""
+    """Shorten what another library or server said to one line without its full stop.
+
+    Of what pydantic says, the first fault is named, and where it is.
+    """
+    if isinstance(cause, ValidationError):
+        fault = cause.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        cause = f"{place and f'{place}: '}{fault['msg'].removeprefix('Value error, ')}"
     said = " ".join(str(cause).split()) or type(cause).__name__
     if len(said) > _LONGEST_REASON:
         said = said[:_LONGEST_REASON] + "..."

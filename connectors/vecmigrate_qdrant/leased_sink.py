@@ -153,7 +153,7 @@ class LeasedSink(BegunSink):
             )
         self.warnings += (
             f"{there} are at the target already, left unfinished by a run that did the same; they "
-            "are written again, since what knew how far it came is gone",
+            "are written again, since the record of its progress is gone",
         )
 
     def _publish(

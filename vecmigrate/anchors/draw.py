@@ -9,20 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from vecmigrate.anchors.file import AnchorCard, AnchorSet, save_anchors
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
 from vecmigrate.connector.source import Source
 from vecmigrate.encoders import Encoder
 from vecmigrate.encoders.metered import BATCH, EmbeddingStore, MeteredEncoder
-from vecmigrate.errors import (
-    InputError,
-    MismatchError,
-    TargetExistsError,
-    UsageError,
-)
-from vecmigrate.io.atomic import made_folder
+from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.io.atomic import made_folder, require_absent
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
@@ -41,10 +36,8 @@ class OnMissingText(StrEnum):
     SKIP = "skip"
 
 
-class _Request(BaseModel):
+class _Request(BaseModel, frozen=True):
     """What a draw was asked for; a resumed one must be asked for the same."""
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     size: int
@@ -135,8 +128,7 @@ def draw_anchors(
         From the encoder, store or disk; what is done stays for the next call.
     """
     out, asked = Path(out), AnchorOptions.given(options, given)
-    if out.exists():
-        raise TargetExistsError(f"{out} exists", remedy="Name another file, or remove it.")
+    require_absent(out)
     description = source.describe()
     source_encoder = asked.identity(description.dimension)
     _check(description, asked.strategy, queries, source_encoder)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from vecmigrate.anchors.strategy import Strategy
-from vecmigrate.errors import TargetExistsError
+from vecmigrate.io.atomic import require_absent
 from vecmigrate.io.vector_table import not_readable, read_table, write_table
 from vecmigrate.points.batch import IdArray, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity, Metric
@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 ANCHOR_FILE = "an anchor file"
 
 
-class AnchorCard(BaseModel):
+class AnchorCard(BaseModel, frozen=True, extra="forbid"):
     """Where anchors come from.
 
     Attributes
@@ -38,8 +38,6 @@ class AnchorCard(BaseModel):
     metric
         How the collection compares vectors.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
     source: str
@@ -90,8 +88,7 @@ def save_anchors(anchors: AnchorSet, path: Path) -> None:
     ------
     TargetExistsError, WriteError
     """
-    if path.exists():
-        raise TargetExistsError(f"{path} exists", remedy="Name another file, or remove it.")
+    require_absent(path)
     columns = {
         "id": anchors.ids,
         "source_vector": anchors.source_vectors,

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import io
+import sys
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
-from vecmigrate.cli import (
-    anchors,
-    compare,
-    cutover,
-    drop_source,
-    dry_run,
-    evaluate,
-    fit,
-    history,
-    inspect,
-    migrate,
-    plan,
-    rollback,
-    run,
-    status,
-    sync,
-    translate,
-    verify,
-)
 from vecmigrate.cli.observing import ObservedTyper, before_commands
 
 app = ObservedTyper(
@@ -38,27 +22,15 @@ app = ObservedTyper(
     pretty_exceptions_enable=False,
 )
 
-for command in (
-    inspect,
-    dry_run,
-    anchors,
-    fit,
-    translate,
-    migrate,
-    verify,
-    evaluate,
-    compare,
-    cutover,
-    rollback,
-    drop_source,
-    sync,
-    status,
-    plan,
-    run,
-    history,
-):
-    name = command.__name__.rpartition(".")[2].replace("_", "-")
-    app.command(name, epilog=command.EXAMPLES)(command.run)
+COMMANDS = [
+    *("inspect", "dry-run", "anchors", "fit", "translate", "migrate", "verify", "evaluate"),
+    *("compare", "cutover", "rollback", "drop-source", "sync", "status", "plan", "run", "history"),
+]
+"""In the order of the help; each is ``run`` of the module of its name."""
+
+for name in COMMANDS:
+    module = import_module(f"vecmigrate.cli.{name.replace('-', '_')}")
+    app.command(name, epilog=module.EXAMPLES)(module.run)
 
 
 def _print_version(wanted: bool) -> None:
@@ -82,6 +54,24 @@ def _options(
     pass
 
 
+class _Stdout(io.FileIO):
+    """Standard output; if nobody reads it any more, as behind ``head``, what comes is let go."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
+
+
 def main() -> None:
     """Run the command line."""
+    if sys.stdout is not None:
+        raw = _Stdout(sys.stdout.fileno(), "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=sys.stdout.encoding,
+            errors=sys.stdout.errors,
+            line_buffering=raw.isatty(),
+        )
     app()

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from vecmigrate.cli.output import Output
-from vecmigrate.errors import TargetExistsError
+from vecmigrate.io.atomic import require_absent
 from vecmigrate.report.comparison import (
     OTHERS,
     RECALL,
@@ -38,7 +38,7 @@ def run(
     reports: Annotated[
         list[Path],
         typer.Argument(
-            metavar="REPORT...", help="Folders that `vecmigrate dry-run` wrote, or report.json."
+            metavar="REPORT", help="Folders that `vecmigrate dry-run` wrote, or report.json."
         ),
     ],
     out_file: Annotated[
@@ -46,10 +46,8 @@ def run(
     ] = None,
 ) -> None:
     """Put the reports of several dry runs side by side: encoders, methods, dates."""
-    if out_file is not None and out_file.exists():
-        raise TargetExistsError(
-            f"{out_file} exists already", remedy="Remove it, or name another with --out."
-        )
+    if out_file is not None:
+        require_absent(out_file)
     comparison = compare_reports(reports)
     for doubt in comparison.warnings:
         warnings.warn(doubt, NotComparableWarning, stacklevel=2)

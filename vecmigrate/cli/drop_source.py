@@ -28,7 +28,7 @@ def run(
     collection: Annotated[
         str | None,
         typer.Argument(
-            metavar="[COLLECTION]", help="The old collection; default: what readers had before."
+            metavar="COLLECTION", help="The old collection; default: what readers had before."
         ),
     ] = None,
     yes: Annotated[

@@ -51,29 +51,30 @@ def run(
 ) -> None:
     """Measure what a move would cost over the whole corpus, before anything is written."""
     from vecmigrate.cli.dry_run_summary import show
+    from vecmigrate.cli.recording import recorded
     from vecmigrate.dry_run import dry_run
     from vecmigrate.dry_run.verdict import EXIT_CODES
     from vecmigrate.report.file import save_report
     from vecmigrate.report.html import write_html
 
-    report = dry_run(
-        source,
-        encoder,
-        out_path,
-        old_encoder=old_encoder,
-        query_encoder=query_encoder,
-        options=options,
-        stage=out.progress,
-        announce=out.say,
-    )
-    save_report(report, out_path)
-    page = write_html(report, out_path)
-    show(report, out)
-    out.say(_next_step(report, page, source))
-    out.result(report.model_dump(mode="json"))
-    code = EXIT_CODES[report.verdict.outcome]
-    if code:
-        raise typer.Exit(int(code))
+    with recorded(None, "dry-run", source, str(out_path), history=False):
+        report = dry_run(
+            source,
+            encoder,
+            out_path,
+            old_encoder=old_encoder,
+            query_encoder=query_encoder,
+            options=options,
+            stage=out.progress,
+            announce=out.say,
+        )
+        save_report(report, out_path)
+        page = write_html(report, out_path)
+        show(report, out)
+        out.say(_next_step(report, page, source))
+        out.result(report.model_dump(mode="json"))
+        if code := EXIT_CODES[report.verdict.outcome]:
+            raise typer.Exit(int(code))
 
 
 def _next_step(report: DryRunReport, page: Path, source: str) -> str:

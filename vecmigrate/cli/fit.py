@@ -12,7 +12,8 @@ import typer
 from vecmigrate.anchors import AnchorCard, load_anchors
 from vecmigrate.cli.output import Output
 from vecmigrate.encoders import open_encoder
-from vecmigrate.errors import InputError, TargetExistsError, UsageError
+from vecmigrate.errors import InputError, UsageError
+from vecmigrate.io.atomic import require_absent
 from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import Vectors
 from vecmigrate.points.collection import EncoderIdentity
@@ -74,8 +75,7 @@ def run(
     options: FitOptions,
 ) -> None:
     """Fit a translator from the old encoder's space to the new one's."""
-    if out_path.exists():
-        raise TargetExistsError(f"{out_path} exists", remedy="Name another file, or remove it.")
+    require_absent(out_path)
     pairs = _read(anchors, source_vectors, target_vectors)
     if options.direction is Direction.QUERY:
         pairs = pairs.swapped()

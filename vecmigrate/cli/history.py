@@ -43,14 +43,14 @@ _REMEDIES = {
 def run(
     out: Output,
     number: Annotated[
-        int | None, typer.Argument(metavar="[RUN]", help="Number of a run to show whole.", min=1)
+        int | None, typer.Argument(metavar="RUN", help="Number of a run to show whole.", min=1)
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many runs, the latest first.")] = 20,
     target: Annotated[
         str | None, typer.Option(help="Only runs with this target, or name that readers open.")
     ] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only runs that were killed or ended other than well.")
+        bool, typer.Option("--failed", help="Only runs that were killed or failed.")
     ] = False,
     state: StateOption = None,
 ) -> None:

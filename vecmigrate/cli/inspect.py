@@ -40,7 +40,8 @@ def run(
     out: Output,
     source: SourceArgument,
     target: Annotated[
-        str | None, typer.Argument(help="With --diff, the collection to compare it with.")
+        str | None,
+        typer.Argument(metavar="TARGET", help="With --diff, the collection to compare it with."),
     ] = None,
     diff: Annotated[
         bool,

@@ -26,6 +26,7 @@ from vecmigrate.telemetry.redaction import redacted
 LIBRARY = logging.getLogger("vecmigrate")
 RUNS = logging.getLogger("vecmigrate.run")
 """For what a person is told anyway, in other words: begin, warnings, error and end of a run."""
+RUNS.addHandler(logging.NullHandler())
 
 
 class LogFormat(StrEnum):
@@ -85,8 +86,6 @@ def logging_to(
             handler.setLevel(least)
             stack.enter_context(handling(LIBRARY, handler))
             stack.enter_context(handling(RUNS, handler))
-        else:
-            stack.enter_context(handling(RUNS, logging.NullHandler()))
         if (path is not None or not asked) and logging.lastResort is not None:
             stack.enter_context(handling(LIBRARY, logging.lastResort))
         yield

@@ -41,7 +41,7 @@ def state_again(state: Path | None) -> str:
 
 
 JobArgument: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="[JOB]", help="A job's file, TOML: docs/reference/job.md.")
+    Path, typer.Argument(metavar="JOB", help="A job's file, TOML: docs/reference/job.md.")
 ]
 SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 TranslatorOption: TypeAlias = Annotated[

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from vecmigrate.cli.logs import LIBRARY, RUNS, handling, report_error, run_attributes
-from vecmigrate.cli.output import ending_of
+from vecmigrate.cli.output import Ending, ending_of
 from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.errors import ExitCode, TerminatedError, VecmigrateError
 from vecmigrate.runtime.waiting import unwanted_when
@@ -37,7 +37,13 @@ from vecmigrate.telemetry.redaction import redacted
 
 @contextmanager
 def recorded(
-    given: Path | None, command: str, source: str, target: str, *, rehearsal: bool = False
+    given: Path | None,
+    command: str,
+    source: str,
+    target: str,
+    *,
+    rehearsal: bool = False,
+    history: bool = True,
 ) -> Iterator[dict[str, int]]:
     """Note that a command begins, and with which exit code it ends; nothing of a rehearsal.
 
@@ -47,6 +53,8 @@ def recorded(
     ----------
     given
         The state file, as :func:`state_path` takes it.
+    history
+        False to tell the log and the metrics file alone, as of a command that has no state file.
 
     Raises
     ------
@@ -58,13 +66,15 @@ def recorded(
         return
     state = state_path(given)
     source, target = redacted(source), redacted(target)
-    with closing(open_state(state)) as connection:
-        number = RunLog(connection).begin(command, source, target, spelling_of(target))
+    number = None
+    if history:
+        with closing(open_state(state)) as connection:
+            number = RunLog(connection).begin(command, source, target, spelling_of(target))
     begun = time.perf_counter()
     counts: dict[str, int] = {}
     metrics = RunMetrics(command, source, target)
-    attributes = {
-        "vecmigrate.run_id": number,
+    attributes: dict[str, object] = {
+        **({} if number is None else {"vecmigrate.run_id": number}),
         "vecmigrate.command": command,
         "vecmigrate.source": source,
         "vecmigrate.target": target,
@@ -82,15 +92,8 @@ def recorded(
                 report_error(error, ending.line, ending.code)
             raise
         finally:
-            # A history that has a gap is no reason to call what was done a failure.
-            with suppress(VecmigrateError), closing(open_state(state)) as connection:
-                RunLog(connection).end(
-                    number,
-                    ending.code,
-                    message=ending.message and redacted(ending.message),
-                    remedy=ending.remedy and redacted(ending.remedy),
-                    counts=counts,
-                )
+            if number is not None:
+                _end(state, number, ending, counts)
             metrics.end(ending.code, counts)
             log_event(
                 RUNS,
@@ -103,6 +106,18 @@ def recorded(
                     **{f"vecmigrate.points.{name}": count for name, count in counts.items()},
                 },
             )
+
+
+def _end(state: Path, number: int, ending: Ending, counts: Mapping[str, int]) -> None:
+    # A history that has a gap is no reason to call what was done a failure.
+    with suppress(VecmigrateError), closing(open_state(state)) as connection:
+        RunLog(connection).end(
+            number,
+            ending.code,
+            message=ending.message and redacted(ending.message),
+            remedy=ending.remedy and redacted(ending.remedy),
+            counts=counts,
+        )
 
 
 def spelling_of(uri: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vecmigrate.cli.options import StateOption
-from vecmigrate.cli.output import Output
+from vecmigrate.cli.output import Output, give_to_readers
 
 if TYPE_CHECKING:
     from vecmigrate.sync.status import Status
@@ -91,6 +91,9 @@ def _next(found: Status) -> str:
         return "Next: nothing; the old collection is gone: write to this one with the new encoder"
     if found.last_sync is None or pending:
         return f"Next: vecmigrate sync {again}"
+    checked = found.verified
+    if found.in_place and checked and checked.passed and not checked.changed_since:
+        return "Next: nothing; it is verified" if found.readers else give_to_readers(found.target)
     if found.in_place:
         return f"Next: vecmigrate verify {again}"
     if not found.has_vectors:

@@ -24,7 +24,8 @@ EXAMPLES = """
 def run(
     out: Output,
     translator: Annotated[
-        Path, typer.Argument(help="Translator file that `vecmigrate fit` wrote.")
+        Path,
+        typer.Argument(metavar="TRANSLATOR", help="Translator file that `vecmigrate fit` wrote."),
     ],
     source: Annotated[Path, typer.Argument(metavar="IN.npy", help="(n, d) floats of any size.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.npy", help="float32 file to write.")],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.connector.addresses import collection_of, followed_uri
 from vecmigrate.connector.registry import require_switcher
@@ -20,7 +20,7 @@ from vecmigrate.verification.options import Progress
 from vecmigrate.verification.records import Verification, VerificationLog
 
 
-class Dropping(BaseModel):
+class Dropping(BaseModel, frozen=True):
     """What is deleted, or would be.
 
     Attributes
@@ -38,8 +38,6 @@ class Dropping(BaseModel):
     verification
         What that rests on.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     collection: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.connector.addresses import canonical_place, collection_of, followed_uri
 from vecmigrate.connector.registry import open_source, require_switcher
@@ -36,7 +36,7 @@ from vecmigrate.verification.gate import fingerprint_of, require_verified
 from vecmigrate.verification.records import StoredVerification, Verification, VerificationLog
 
 
-class Move(BaseModel):
+class Move(BaseModel, frozen=True):
     """Readers led from one collection to another, or what that would be.
 
     Attributes
@@ -56,8 +56,6 @@ class Move(BaseModel):
     writers
         What those who write there have to change together with readers.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     before: ReaderView | None
@@ -292,7 +290,7 @@ def _check_arrived(switcher: Switcher, name: str, arrived: str) -> None:
         )
 
 
-class ReaderView(BaseModel):
+class ReaderView(BaseModel, frozen=True):
     """A collection as its readers meet it.
 
     Attributes
@@ -304,8 +302,6 @@ class ReaderView(BaseModel):
     encoder
         Whose query vectors it answers; None if nobody recorded that.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     collection: str
     vector: str | None = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.state.file import StateTable
 
 
-class CutoverRecord(BaseModel):
+class CutoverRecord(BaseModel, frozen=True):
     """One cutover.
 
     Attributes
@@ -27,8 +27,6 @@ class CutoverRecord(BaseModel):
         known whatever happens; ``dropped_at`` is when ``previous`` was deleted, or what ``target``
         was verified against if there was nothing before.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: int
     name: str

@@ -25,7 +25,7 @@ from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import EmbeddingStore, Encoder, Meter, MeteredEncoder, open_encoder
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.evaluation import Query, read_log
-from vecmigrate.io.atomic import made_folder
+from vecmigrate.io.atomic import new_folder
 from vecmigrate.report.schema import DryRunReport
 from vecmigrate.translators import Translator, save_translator
 from vecmigrate.translators.base import registered
@@ -115,7 +115,7 @@ def dry_run(
         opened = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = opened.describe()
         _check_dimensions(description.dimension, new, asking, old)
-        folder = made_folder(Path(out))
+        folder = stack.enter_context(new_folder(Path(out)))
         drawn, budget = bounds(options, description.count)
         meter = Meter(budget, options.price_per_million_tokens)
         bought = folder / EMBEDDINGS_FOLDER

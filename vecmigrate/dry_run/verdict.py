@@ -167,8 +167,8 @@ def _is_it_better(upgrade: Upgrade) -> str:
             "they differ on."
         )
     return (
-        "Whether the new encoder is better was not measured: give --old-encoder, and labels where "
-        "there are any."
+        "Whether the new encoder is better was not measured: give --old-encoder, and labels if you "
+        "have some."
     )
 
 

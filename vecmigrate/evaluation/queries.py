@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, field_validator
 
-from vecmigrate.errors import InputError, UsageError
+from vecmigrate.errors import InputError, UsageError, reason_of
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.ids import name_some
 
 
-class Query(BaseModel):
+class Query(BaseModel, frozen=True, extra="ignore"):
     """One line of a query file.
 
     Attributes
@@ -26,8 +26,6 @@ class Query(BaseModel):
         Gain by document id: a list of ids in the file means a gain of 1 each. Empty if the
         query has no labels.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: PointId
     text: str | None = None
@@ -82,15 +80,11 @@ def _lines(path: str | Path, what: str) -> Iterator[tuple[int, str]]:
 def _parse(line: str, where: str) -> Query:
     try:
         return Query.model_validate(json.loads(line))
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except ValueError as error:
-        what = str(error)
-    raise InputError(
-        f"{where} is not a query ({what})",
-        remedy='Write {"id": 1, "text": "…", "relevant": [ids]}.',
-    )
+        raise InputError(
+            f"{where} is not a query ({reason_of(error)})",
+            remedy='Write {"id": 1, "text": "…", "relevant": [ids]}.',
+        ) from error
 
 
 def read_labels(path: str | Path) -> dict[PointId, dict[PointId, float]]:
@@ -109,7 +103,7 @@ def read_labels(path: str | Path) -> dict[PointId, dict[PointId, float]]:
     for number, line in _lines(path, "a file of labels"):
         try:
             query, gains = _parse_label(line)
-        except (ValueError, ValidationError) as error:
+        except ValueError as error:
             raise InputError(
                 f"{path}, line {number} is not a label",
                 remedy='Write {"id": QUERY, "relevant": [ids]}, or "QUERY 0 DOCUMENT GAIN".',

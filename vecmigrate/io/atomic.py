@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
-from vecmigrate.errors import VecmigrateError, WriteError
+from vecmigrate.errors import TargetExistsError, VecmigrateError, WriteError
 
 
 @contextmanager
@@ -58,6 +58,30 @@ def made_folder(path: Path, *, parents: bool = True) -> Path:
             remedy="Check the folder of --out, or name another.",
         ) from error
     return path
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder, made if it is not there; after an error it goes again if it is new and empty.
+
+    Raises
+    ------
+    WriteError
+    """
+    was_there = path.exists()
+    try:
+        yield made_folder(path)
+    except BaseException:
+        if not was_there:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def require_absent(path: Path) -> None:
+    """Raise :class:`TargetExistsError` if there is something at a path."""
+    if path.exists():
+        raise TargetExistsError(f"{path} exists", remedy="Name another file, or remove it.")
 
 
 def sync_path(path: Path) -> None:

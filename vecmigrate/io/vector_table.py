@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
-from vecmigrate.errors import InputError
+from vecmigrate.errors import InputError, reason_of
 from vecmigrate.io.atomic import published
 from vecmigrate.points.batch import IdArray, Vectors, id_array
 
@@ -55,24 +55,26 @@ def read_table(path: Path, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
     try:
         table = pq.read_table(path, memory_map=True)
-        header = json.loads((table.schema.metadata or {})[_HEADER])
+        header = (table.schema.metadata or {}).get(_HEADER)
+        if header is None:
+            raise ValueError("vecmigrate did not write it")
         columns = {
             name: _vectors(column) if pa.types.is_fixed_size_list(column.type) else _ids(column)
             for name, column in zip(table.column_names, table.columns, strict=True)
         }
+        return columns, json.loads(header)
     except FileNotFoundError as error:
         raise InputError(
             f"{path} does not exist", remedy=f"Give {what} that vecmigrate wrote."
         ) from error
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise not_readable(path, what, error) from error
-    return columns, header
 
 
 def not_readable(path: str | Path, what: str, error: Exception) -> InputError:
     """Return the error for a file that is not ``what`` it should be."""
     return InputError(
-        f"{path} is not {what} ({str(error).splitlines()[0]})",
+        f"{path} is not {what} ({reason_of(error)})",
         remedy=f"Give {what} that vecmigrate wrote.",
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
@@ -25,7 +25,7 @@ _FLOAT = 4
 _IN_MEMORY = ":memory:"
 
 
-class Takes(BaseModel):
+class Takes(BaseModel, frozen=True):
     """What a step takes, as far as it can be told before.
 
     Attributes
@@ -38,8 +38,6 @@ class Takes(BaseModel):
         Of the vectors that are written.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     texts: int | None = None
     tokens: int | None = None
     money: float | None = None
@@ -47,17 +45,15 @@ class Takes(BaseModel):
     vector_bytes: int | None = None
 
 
-class PlannedStep(BaseModel):
+class PlannedStep(BaseModel, frozen=True):
     """A step, how it stands, and what it takes."""
-
-    model_config = ConfigDict(frozen=True)
 
     step: str
     look: StepState
     takes: Takes = Takes()
 
 
-class Plan(BaseModel):
+class Plan(BaseModel, frozen=True):
     """What a run would do.
 
     Attributes
@@ -65,8 +61,6 @@ class Plan(BaseModel):
     points
         Of the source; None if nothing was measured.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     target: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, Step, StepState, StepStatus
@@ -19,7 +19,7 @@ from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
 
 
-class StepOutcome(BaseModel):
+class StepOutcome(BaseModel, frozen=True):
     """What a run made of a step.
 
     Attributes
@@ -28,14 +28,12 @@ class StepOutcome(BaseModel):
         False if an earlier result holds, or nothing was to be done.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     step: str
     done_now: bool
     look: StepState
 
 
-class JobResult(BaseModel):
+class JobResult(BaseModel, frozen=True):
     """What a run made of a job.
 
     Attributes
@@ -45,8 +43,6 @@ class JobResult(BaseModel):
     exit_code
         0, or that of the step that stopped it.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     target: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -115,6 +117,7 @@ class JobSpec(Options):
 
 
 JOB_FILE = Path("vecmigrate.toml")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET = "Secrets come from environment variables only: take it out of the file, and change it."
 
 
@@ -171,14 +174,20 @@ def _told_once(errors: list[ErrorDetails]) -> list[str]:
 
 def _told(error: ErrorDetails, key: list[str]) -> str:
     """Say what is wrong with a key, and what may have been meant."""
-    name = ".".join(key)
+    name = _spelled(key)
     if error["type"] == "extra_forbidden" or error["loc"][-1] == "[key]":
         close = get_close_matches(key[-1], _known(key[:-1]), n=1)
-        meant = ".".join([*key[:-1], *close])
+        meant = _spelled([*key[:-1], *close])
         return f"{name} is not known{f' (did you mean {meant}?)' if close else ''}"
     if error["type"] == "missing":
         return f"{name} is missing"
-    return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {said[0].lower()}{said[1:]}"
+
+
+def _spelled(key: list[str]) -> str:
+    """Return a key as TOML has it: parts that are no plain names are quoted."""
+    return ".".join(part if _PLAIN.fullmatch(part) else json.dumps(part) for part in key)
 
 
 def _known(section: list[str]) -> list[str]:

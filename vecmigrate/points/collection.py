@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from vecmigrate.errors import InputError
 from vecmigrate.points.batch import (
@@ -46,7 +46,7 @@ class IdKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-class EncoderIdentity(BaseModel):
+class EncoderIdentity(BaseModel, frozen=True, extra="forbid"):
     """Which encoder made a vector; two vectors are comparable only if these agree.
 
     Attributes
@@ -62,8 +62,6 @@ class EncoderIdentity(BaseModel):
     normalized
         True if each vector has unit length, None if not told.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     revision: str | None = None
@@ -92,7 +90,7 @@ class EncoderIdentity(BaseModel):
         return f"{self.name}{revision} ({self.dimension} dimensions{norm}{prompt})"
 
 
-class Provenance(BaseModel):
+class Provenance(BaseModel, frozen=True):
     """What vecmigrate leaves with a collection that it wrote.
 
     Attributes
@@ -100,8 +98,6 @@ class Provenance(BaseModel):
     updated_at
         When it was last brought in step with its source; None if it never was.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     vecmigrate_version: str
     source: str
@@ -137,7 +133,7 @@ def same_form(fingerprint: str, other: str) -> bool:
     return fingerprint.rpartition(":")[0] == other.rpartition(":")[0]
 
 
-class CollectionDescription(BaseModel):
+class CollectionDescription(BaseModel, frozen=True):
     """A collection as its connector sees it, without reading the vectors.
 
     Attributes
@@ -173,8 +169,6 @@ class CollectionDescription(BaseModel):
     vector
         The name by which readers ask for its vectors; None if they need none.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     uri: str
     store: str
@@ -220,7 +214,7 @@ class CollectionDescription(BaseModel):
         return f"{FINGERPRINT_FORM}:{digest}"
 
 
-class TargetSpec(BaseModel):
+class TargetSpec(BaseModel, frozen=True):
     """What a sink is to create.
 
     ``settings`` count only for a sink of the store ``store``; any other one goes by the metric.
@@ -236,8 +230,6 @@ class TargetSpec(BaseModel):
         Tells what is moved and by what, the same in each run of a job, also in one that knows
         nothing of the others; None if nothing is known of it.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     dimension: int = Field(gt=0)
     metric: Metric

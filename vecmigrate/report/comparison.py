@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.errors import UsageError
 from vecmigrate.points.ids import name_some
@@ -34,7 +34,7 @@ class NotComparableWarning(UserWarning):
     """Reports whose figures do not measure the same thing."""
 
 
-class ComparedReport(BaseModel):
+class ComparedReport(BaseModel, frozen=True):
     """What is compared of one report.
 
     Attributes
@@ -48,8 +48,6 @@ class ComparedReport(BaseModel):
     labelled_ndcg_change
         nDCG@10 by labels, translated less old; None without labels or the old encoder.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     report: str
     source: str
@@ -89,10 +87,8 @@ class ComparedReport(BaseModel):
         )
 
 
-class Comparison(BaseModel):
+class Comparison(BaseModel, frozen=True):
     """Reports in the order given, and why their figures may not be comparable."""
-
-    model_config = ConfigDict(frozen=True)
 
     reports: list[ComparedReport]
     warnings: list[str]

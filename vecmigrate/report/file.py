@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vecmigrate.errors import InputError
+from vecmigrate.errors import InputError, reason_of
 from vecmigrate.io.atomic import published
 from vecmigrate.report.schema import SCHEMA_VERSION, DryRunReport
 
@@ -54,8 +54,6 @@ def load_report(path: str | Path) -> DryRunReport:
     try:
         return DryRunReport.model_validate(facts)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise InputError(
-            f"{path} is damaged ({where}: {first['msg']})", remedy="Make the report again."
+            f"{path} is damaged ({reason_of(error)})", remedy="Make the report again."
         ) from error

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _PIDS = Path("/proc/self/ns/pid")
@@ -27,7 +27,7 @@ def machine_identity() -> str | None:
     return None
 
 
-class Process(BaseModel):
+class Process(BaseModel, frozen=True):
     """A process.
 
     Attributes
@@ -36,8 +36,6 @@ class Process(BaseModel):
         When it began, in the system's own terms, so that a later process of the same number is not
         taken for it; None if the system does not tell.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     pid: int
     host: str

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vecmigrate.errors import InputError, TargetExistsError
-from vecmigrate.io.atomic import published
+from vecmigrate.errors import InputError
+from vecmigrate.io.atomic import published, require_absent
 from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import row_norms
 from vecmigrate.translators import Translator
@@ -78,8 +78,7 @@ def _new_array(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
 
     Plain writes, since a full disk under a writable memory map kills the process.
     """
-    if path.exists():
-        raise TargetExistsError(f"{path} exists", remedy="Name another file, or remove it.")
+    require_absent(path)
     with published(path) as partial, partial.open("wb") as file:
         np.lib.format.write_array_header_2_0(
             file, {"descr": "<f4", "fortran_order": False, "shape": shape}

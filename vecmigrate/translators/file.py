@@ -9,20 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vecmigrate.errors import (
-    InputError,
-    MismatchError,
-    TargetExistsError,
-)
-from vecmigrate.io.atomic import published
-from vecmigrate.points.collection import (
-    CollectionDescription,
-    EncoderIdentity,
-)
+from vecmigrate.errors import InputError, MismatchError, reason_of
+from vecmigrate.io.atomic import published, require_absent
+from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.translators.base import Translator, registered
 from vecmigrate.translators.token_features import TokenFeatures
 
@@ -38,7 +31,7 @@ class Direction(StrEnum):
     QUERY = "query"
 
 
-class TranslatorCard(BaseModel):
+class TranslatorCard(BaseModel, frozen=True, extra="forbid"):
     """What a translator file says of itself; no date or host, so that equal fits are equal files.
 
     Attributes
@@ -57,8 +50,6 @@ class TranslatorCard(BaseModel):
     versions
         Of vecmigrate and numpy, when fitted.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
     method: str
@@ -97,8 +88,8 @@ def save_translator(
         If the file cannot be written; nothing is left behind.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise TargetExistsError(f"{path} exists", remedy="Name another file, or remove it.")
+    if not overwrite:
+        require_absent(path)
     for side, encoder, dimension in (
         ("source", source_encoder, translator.source_dim_),
         ("target", target_encoder, translator.target_dim_),
@@ -141,6 +132,8 @@ def read_card(path: str | Path) -> TranslatorCard:
     MismatchError
         If its format is newer than this version knows.
     """
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder", remedy="Give a file that vecmigrate fit wrote.")
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
@@ -157,7 +150,7 @@ def read_card(path: str | Path) -> TranslatorCard:
         ) from error
     except (OSError, SafetensorError, KeyError, AttributeError, ValueError) as error:
         raise InputError(
-            f"{path} is not a translator file ({_first_line(error)})",
+            f"{path} is not a translator file ({reason_of(error)})",
             remedy="Give a file that vecmigrate fit wrote.",
         ) from error
 
@@ -185,7 +178,7 @@ def load_translator(path: str | Path) -> Translator:
             )
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(
-            f"{path} is damaged ({_first_line(error)})", remedy="Fit the translator again."
+            f"{path} is damaged ({reason_of(error)})", remedy="Fit the translator again."
         ) from error
     fitted = (translator.source_dim_, translator.target_dim_)
     if fitted != (card.source_dimension, card.target_dimension):
@@ -201,13 +194,6 @@ def translator_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a translator file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def check_translator(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vecmigrate.connector.addresses import canonical_uri, followed_uri
 from vecmigrate.connector.registry import open_source
@@ -41,7 +41,7 @@ class StepStatus(StrEnum):
         return StepState(standing=self, reason=reason, exit_code=exit_code)
 
 
-class StepState(BaseModel):
+class StepState(BaseModel, frozen=True):
     """How a step stands, and why.
 
     Attributes
@@ -51,8 +51,6 @@ class StepState(BaseModel):
     exit_code
         What a step that failed ended with.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     standing: StepStatus
     reason: str
