@@ -26,7 +26,6 @@ from vecmigrate.telemetry.redaction import redacted
 LIBRARY = logging.getLogger("vecmigrate")
 RUNS = logging.getLogger("vecmigrate.run")
 """For what a person is told anyway, in other words: begin, warnings, error and end of a run."""
-RUNS.addHandler(logging.NullHandler())
 
 
 class LogFormat(StrEnum):

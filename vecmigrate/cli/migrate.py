@@ -13,9 +13,7 @@ from vecmigrate.cli.options import (
     state_again,
 )
 from vecmigrate.cli.output import Output
-from vecmigrate.cli.recording import recorded, termination_asked
-from vecmigrate.connector.registry import open_source
-from vecmigrate.migration import MigrateOptions, MigrationResult, migrate
+from vecmigrate.migration import MigrateOptions, MigrationResult
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.state import state_path
@@ -58,49 +56,34 @@ def run(
     state: StateOption = None,
 ) -> None:
     """Stream every vector through the translator into a new collection, and verify it."""
-    where = state_path(state)
-    with (
-        recorded(where, "migrate", source, target) as counts,
-        open_source(source) as opened,
-        termination_asked() as stop,
-    ):
-        description = opened.describe()
-        with out.progress(
-            "migrating", description.count, bytes_each=4 * description.dimension
-        ) as advance:
-            result = migrate(
-                opened,
-                target,
-                translator,
-                options,
-                state=where,
-                stop=stop,
-                announce=out.say,
-                progress=advance,
-            )
-        counts.update(result.counts())
-        for note in dict.fromkeys((*description.notes, *result.notes, *result.target.notes)):
-            out.say(f"note: {note}")
-        if result.skipped_ids:
-            names = name_some(result.skipped_ids)
-            out.say(f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}")
+    from vecmigrate.cli.recording import run_hooks
+    from vecmigrate.jobs.steps.migrate import run_migration
+
+    result, notes = run_migration(
+        source, target, translator, options, state_path(state), run_hooks(out, state)
+    )
+    for note in notes:
+        out.say(f"note: {note}")
+    if result.skipped_ids:
+        names = name_some(result.skipped_ids)
+        out.say(f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}")
+    out.say(
+        f"{result.written:,} points are in {target} ({result.target.index_type}, "
+        f"{result.target.dimension} dimensions)"
+        f"{'; counts and ids agree with the source' if result.in_step else ''} "
+        f"({_rates(result)})"
+    )
+    if result.kept_anchors:
+        out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")
+    if result.quarantined_ids:
+        names = name_some(result.quarantined_ids)
         out.say(
-            f"{result.written:,} points are in {target} ({result.target.index_type}, "
-            f"{result.target.dimension} dimensions)"
-            f"{'; counts and ids agree with the source' if result.in_step else ''} "
-            f"({_rates(result)})"
+            f"{len(result.quarantined_ids):,} points were refused, ids {names}: "
+            f"{result.dead_letters}"
         )
-        if result.kept_anchors:
-            out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")
-        if result.quarantined_ids:
-            names = name_some(result.quarantined_ids)
-            out.say(
-                f"{len(result.quarantined_ids):,} points were refused, ids {names}: "
-                f"{result.dead_letters}"
-            )
-        following = _next(result, f"'{source}' '{target}' --translator '{translator}'", options)
-        out.say(f"Next: vecmigrate {following}{state_again(state)}")
-        out.result(result.model_dump(mode="json"))
+    following = _next(result, f"'{source}' '{target}' --translator '{translator}'", options)
+    out.say(f"Next: vecmigrate {following}{state_again(state)}")
+    out.result(result.model_dump(mode="json"))
 
 
 def _next(result: MigrationResult, collections: str, options: MigrateOptions) -> str:

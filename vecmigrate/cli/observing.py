@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import Field
 
-from vecmigrate.cli.logs import LogFormat, LogLevel, logging_to
+from vecmigrate.cli.logs import RUNS, LogFormat, LogLevel, handling, logging_to
 from vecmigrate.cli.model_options import parameters_of, take
 from vecmigrate.cli.options import JsonFlag, QuietFlag
 from vecmigrate.cli.output import Output
@@ -80,6 +81,8 @@ def _observed(run: Callable[..., None]) -> Callable[..., None]:
         asked = Observed.given(context.obj, take(Observed, given).told())
         out = Output(as_json=given.pop("json_"), quiet=given.pop("quiet"))
         with ExitStack() as stack:
+            # Without any handler, logging prints to standard error what is printed there anyway.
+            stack.enter_context(handling(RUNS, logging.NullHandler()))
             with out:
                 stack.enter_context(logging_to(asked.log_format, asked.log_file, asked.log_level))
                 stack.enter_context(metrics_to(asked.metrics_file))

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vecmigrate.cli.logs import LIBRARY, RUNS, handling, report_error, run_attributes
-from vecmigrate.cli.output import Ending, ending_of
+from vecmigrate.cli.output import Ending, Output, ending_of
 from vecmigrate.connector.addresses import canonical_uri
 from vecmigrate.errors import ExitCode, TerminatedError, VecmigrateError
 from vecmigrate.runtime.waiting import unwanted_when
@@ -33,6 +34,9 @@ from vecmigrate.telemetry.metrics_file import (
     MetricsFileWarning,
 )
 from vecmigrate.telemetry.redaction import redacted
+
+if TYPE_CHECKING:
+    from vecmigrate.jobs.steps.base import RunHooks
 
 
 @contextmanager
@@ -106,6 +110,18 @@ def recorded(
                     **{f"vecmigrate.points.{name}": count for name, count in counts.items()},
                 },
             )
+
+
+def run_hooks(out: Output, state: Path | None, *, rehearsal: bool = False) -> RunHooks:
+    """Return hooks that print what a run tells, record it, and let SIGTERM end it."""
+    from vecmigrate.jobs.steps.base import RunHooks
+
+    return RunHooks(
+        announce=out.say,
+        stage=out.progress,
+        recorded=lambda *run: recorded(state, *run, rehearsal=rehearsal),
+        stoppable=termination_asked,
+    )
 
 
 def _end(state: Path, number: int, ending: Ending, counts: Mapping[str, int]) -> None:

@@ -35,11 +35,10 @@ def run(
     state: StateOption = None,
 ) -> None:
     """Do what is left to do of a job: measure, judge, migrate, keep in step, verify."""
-    from vecmigrate.cli.recording import recorded, termination_asked
+    from vecmigrate.cli.recording import recorded, run_hooks
     from vecmigrate.errors import UsageError
     from vecmigrate.jobs import load_job
     from vecmigrate.jobs.run import run_job
-    from vecmigrate.jobs.steps.base import RunHooks
     from vecmigrate.state import state_path
 
     spec = load_job(job)
@@ -54,12 +53,7 @@ def run(
             spec,
             where,
             cutover=cutover,
-            around=RunHooks(
-                announce=out.say,
-                stage=out.progress,
-                recorded=lambda *run: recorded(where, *run),
-                stoppable=termination_asked,
-            ),
+            around=run_hooks(out, where),
         )
         out.result(result.model_dump(mode="json"))
         last = result.steps[-1]

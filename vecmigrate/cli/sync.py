@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import (
-    SourceArgument,
-    StateOption,
-    TranslatorOption,
-)
+from vecmigrate.cli.options import SourceArgument, StateOption, TranslatorOption
 from vecmigrate.cli.output import Output
 from vecmigrate.points.ids import name_some
+from vecmigrate.state import state_path
 from vecmigrate.sync.options import SyncOptions, SyncResult
 
 EXAMPLES = """
@@ -49,43 +46,25 @@ def run(
     state: StateOption = None,
 ) -> None:
     """Bring a translated collection in step with its source, and re-embed some of it."""
-    from vecmigrate.cli.recording import recorded, termination_asked
-    from vecmigrate.state import state_path
-    from vecmigrate.sync.run import sync
+    from vecmigrate.cli.recording import run_hooks
+    from vecmigrate.jobs.steps.sync import run_sync
 
-    where = state_path(state)
-    with (
-        recorded(where, "sync", source, target, rehearsal=options.dry_run) as counts,
-        termination_asked() as stop,
-        out.progress("syncing", None) as advance,
-    ):
-        result = sync(
-            source,
-            target,
-            translator,
-            where,
-            options,
-            stop=stop,
-            announce=out.say,
-            progress=advance,
+    hooks = run_hooks(out, state, rehearsal=options.dry_run)
+    result = run_sync(source, target, translator, options, state_path(state), hooks)
+    for line in _told(result):
+        out.say(line)
+    out.result(result.model_dump(mode="json"))
+    if options.dry_run:
+        out.say("Nothing was changed. Next: the same command without --dry-run")
+    elif result.wrote:
+        out.say(
+            f"{target} has {result.count:,} points: {result.translated:,} translated, "
+            f"{result.encoded:,} the new encoder's own"
         )
-        counts.update(result.counts())
-        for line in _told(result):
-            out.say(line)
-        out.result(result.model_dump(mode="json"))
-        if options.dry_run:
-            out.say("Nothing was changed. Next: the same command without --dry-run")
-        elif result.wrote:
-            out.say(
-                f"{target} has {result.count:,} points: {result.translated:,} translated, "
-                f"{result.encoded:,} the new encoder's own"
-            )
-            anchors = f" --keep-anchors {options.keep_anchors}" if options.keep_anchors else ""
-            out.say(
-                f"Next: vecmigrate verify '{source}' '{target}' --translator {translator}{anchors}"
-            )
-        else:
-            out.say(f"Nothing was written. Next: vecmigrate status '{target}'")
+        anchors = f" --keep-anchors {options.keep_anchors}" if options.keep_anchors else ""
+        out.say(f"Next: vecmigrate verify '{source}' '{target}' --translator {translator}{anchors}")
+    else:
+        out.say(f"Nothing was written. Next: vecmigrate status '{target}'")
 
 
 def _told(result: SyncResult) -> Iterator[str]:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import (
-    SourceArgument,
-    StateOption,
-    TranslatorOption,
-)
+from vecmigrate.cli.options import SourceArgument, StateOption, TranslatorOption
 from vecmigrate.cli.output import Output, give_to_readers
 from vecmigrate.errors import ExitCode, VerificationError
 from vecmigrate.verification.options import VerifyOptions
@@ -43,29 +38,15 @@ def run(
 ) -> None:
     """Compare a new collection with the old one, translated, and measure its index."""
     from vecmigrate.cli.recording import recorded
-    from vecmigrate.connector.addresses import followed_place
-    from vecmigrate.connector.registry import open_source
+    from vecmigrate.jobs.steps.verify import run_verification
     from vecmigrate.state.file import open_records
-    from vecmigrate.verification import CheckResult, verify
-    from vecmigrate.verification.records import VerificationLog
+    from vecmigrate.verification import CheckResult
 
     with (
         recorded(state, "verify", source, target) as counts,
-        ExitStack() as held,
+        open_records(state) as records,
     ):
-        # Held open: embedded storage is loaded anew if nobody else has it open.
-        opened = [held.enter_context(open_source(uri)) for uri in (source, target)]
-        total = sum(collection.describe().count for collection in opened)
-        with out.progress("verifying", total) as advance:
-            found = verify(
-                source,
-                target,
-                translator,
-                options,
-                progress=advance,
-            )
-        with open_records(state) as records:
-            VerificationLog(records).add(followed_place(target), found)
+        found = run_verification(source, target, translator, options, records, out.progress)
         counts.update(found.counts())
         width = max(len(check.name) for check in found.checks)
         for check in found.checks:

@@ -24,9 +24,6 @@ DEFAULT_MEASURING = 4500
 
 MIN_ANCHORS = 50
 
-Price: TypeAlias = Annotated[float, Field(ge=0)]
-Order: TypeAlias = Literal["best", "uncertainty", "traffic", "random"]
-
 COST, QUERIES = "Cost of re-embedding", "Queries"
 """Groups of options in the help."""
 
@@ -35,12 +32,14 @@ class Stage(Protocol):
     """Shows progress: a context that yields a function to call with units just done."""
 
     def __call__(
-        self, what: str, total: int | None, *, unit: str = ...
+        self, what: str, total: int | None, *, bytes_each: int = ..., unit: str = ...
     ) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
 @contextmanager
-def silent(what: str, total: int | None, *, unit: str = "vec") -> Iterator[Callable[[int], None]]:
+def silent(
+    what: str, total: int | None, *, bytes_each: int = 0, unit: str = "vec"
+) -> Iterator[Callable[[int], None]]:
     """Show no progress."""
     yield lambda count: None
 

@@ -184,20 +184,20 @@ class Candidates:
             all_ids = np.concatenate([self.ids, all_ids], axis=1)
             scores = np.concatenate([self.scores, scores], axis=1)
             fresh = {n: np.concatenate([self.columns[n], v], axis=1) for n, v in fresh.items()}
-        if scores.shape[1] > self.depth:
-            best = greatest(scores, self.depth)
-            all_ids, scores = (np.take_along_axis(a, best, axis=1) for a in (all_ids, scores))
-            fresh = {n: np.take_along_axis(v, best, axis=1) for n, v in fresh.items()}
         self.ids, self.scores, self.columns = all_ids, scores, fresh
+        if scores.shape[1] > self.depth:
+            self._keep(greatest(scores, self.depth))
 
     def sort(self) -> None:
         """Put the best first; call it once, when all batches are in."""
-        order = np.argsort(-self.scores, axis=1, kind="stable")
-        self.ids = np.take_along_axis(self.ids, order, axis=1)
-        self.scores = np.take_along_axis(self.scores, order, axis=1)
-        self.columns = {
-            name: np.take_along_axis(values, order, axis=1) for name, values in self.columns.items()
-        }
+        self._keep(np.argsort(-self.scores, axis=1, kind="stable"))
+
+    def _keep(self, best: NDArray[np.intp]) -> None:
+        """Keep ``(probes, m)`` of each probe's candidates, in this order."""
+        self.ids = np.take_along_axis(self.ids, best, axis=1)
+        self.scores = np.take_along_axis(self.scores, best, axis=1)
+        for name, values in self.columns.items():
+            self.columns[name] = np.take_along_axis(values, best, axis=1)
 
     def of(self, probes: NDArray[np.intp] | slice) -> Candidates:
         """Return some probes' candidates."""

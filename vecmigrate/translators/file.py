@@ -133,7 +133,10 @@ def read_card(path: str | Path) -> TranslatorCard:
         If its format is newer than this version knows.
     """
     if Path(path).is_dir():
-        raise InputError(f"{path} is a folder", remedy="Give a file that vecmigrate fit wrote.")
+        raise InputError(
+            f"{path} is a folder, not a translator file",
+            remedy="Give a file that vecmigrate fit wrote.",
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})[_HEADER])

@@ -112,8 +112,7 @@ def fit_translator(
         X = np.concatenate([X, features.transform(texts.texts)], axis=1, dtype=np.float32)
         text_dim = features.dimension
     if asked.method == AUTO:
-        selection = choose_translator(X, Y, asked, text_dim=text_dim, progress=progress)
-        translator, table = selection.translator, selection.table
+        translator, table = choose_translator(X, Y, asked, text_dim=text_dim, progress=progress)
     else:
         plain = registered()[asked.method].for_texts(text_dim)
         translator, table = plain.arranged(asked.seed, asked.landmarks).fit(X, Y), []
@@ -180,14 +179,6 @@ class CandidateScore(BaseModel):
     held_out_recall: float
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The best candidate, fitted on all anchors, and the table it was chosen from, best first."""
-
-    translator: Translator
-    table: list[CandidateScore]
-
-
 def choose_translator(
     X: Vectors,
     Y: Vectors,
@@ -195,8 +186,10 @@ def choose_translator(
     *,
     text_dim: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> Selection:
-    """Fit the candidate with the best cross-validated retrieval recall.
+) -> tuple[Translator, list[CandidateScore]]:
+    """Fit the candidate with the best cross-validated retrieval recall on all anchors.
+
+    The table that it was chosen from comes with it, the best first.
 
     Each anchor is translated by a map fitted without its fold. Anchors' true target vectors then
     serve as queries: a candidate's score is the share of a query's true ``CUTOFF`` nearest anchors
@@ -221,7 +214,7 @@ def choose_translator(
     """
     X, Y = (np.ascontiguousarray(a, dtype=np.float32) for a in check_anchors(X, Y))
     if len(X) < FEW_ANCHORS:
-        return Selection(Procrustes().fit(_columns(X, Procrustes(), text_dim), Y), [])
+        return Procrustes().fit(_columns(X, Procrustes(), text_dim), Y), []
     asked = options or FitOptions()
     metric = asked.metric or Metric.COSINE
     rng = np.random.default_rng(asked.seed)
@@ -244,7 +237,7 @@ def choose_translator(
     # A stable sort: of equals, the candidate listed first, which is the simpler one, wins.
     table.sort(key=lambda score: -score.held_out_recall)
     best = compared_with[table[0].name].arranged(asked.seed, asked.landmarks)
-    return Selection(best.fit(_columns(X, best, text_dim), Y), table)
+    return best.fit(_columns(X, best, text_dim), Y), table
 
 
 def _columns(X: Vectors, candidate: Translator, text_dim: int) -> Vectors:

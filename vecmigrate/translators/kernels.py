@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -33,9 +34,6 @@ class GaussianLandmarks:
         self._augmented[:d] = 2 * scaled.T
         self._augmented[d] = -1
         self._augmented[d + 1] = -np.einsum("ij,ij->i", scaled, scaled)
-
-    def __len__(self) -> int:
-        return len(self._augmented[0])
 
     def evaluate(self, X: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the ``(n, m)`` float32 kernel values of ``(n, d)`` vectors."""
@@ -74,30 +72,22 @@ class Kernel:
         end = points.shape[1] - self.text_dim
         return points[:, :end], points[:, end:]
 
-    def against(self, landmarks: NDArray[np.floating]) -> KernelRows:
-        """Return what evaluates the kernel against ``(m, d)`` landmarks."""
-        return KernelRows(self, landmarks)
+    def against(
+        self, landmarks: NDArray[np.floating]
+    ) -> Callable[[NDArray[np.floating]], NDArray[np.float32]]:
+        """Return what gives the ``(n, m)`` values of ``(n, d)`` rows and these ``(m, d)`` ones."""
+        vectors, features = self.split(landmarks)
+        gaussian = GaussianLandmarks(self.gamma, vectors)
+        weighted = np.float32(self.text_weight) * features.T
 
+        def evaluate(points: NDArray[np.floating]) -> NDArray[np.float32]:
+            vectors, features = self.split(points)
+            values = gaussian.evaluate(vectors)
+            if self.text_dim:
+                values += features @ weighted
+            return values
 
-class KernelRows:
-    """Evaluates a :class:`Kernel` against landmarks."""
-
-    def __init__(self, kernel: Kernel, landmarks: NDArray[np.floating]) -> None:
-        self._kernel = kernel
-        vectors, features = kernel.split(landmarks)
-        self._gaussian = GaussianLandmarks(kernel.gamma, vectors)
-        self._features = np.float32(kernel.text_weight) * features.T
-
-    def __len__(self) -> int:
-        return len(self._gaussian)
-
-    def evaluate(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return the ``(n, m)`` float32 kernel values of ``(n, d)`` rows."""
-        vectors, features = self._kernel.split(points)
-        values = self._gaussian.evaluate(vectors)
-        if self._kernel.text_dim:
-            values += features @ self._features
-        return values
+        return evaluate
 
 
 LEAST_FREEDOM = 0.05
@@ -144,12 +134,11 @@ def solve_by_landmarks(
     """
     import scipy.linalg as sl
 
-    evaluator = kernel.against(landmarks)
-    m = len(evaluator)
+    evaluate, m = kernel.against(landmarks), len(landmarks)
     gram, cross = np.zeros((m, m)), np.zeros((m, residual.shape[1]))
     blocks = [slice(start, start + FITTING_ROWS) for start in range(0, len(points), FITTING_ROWS)]
     for rows in blocks:
-        values = evaluator.evaluate(points[rows])
+        values = evaluate(points[rows])
         gram += values.T @ values
         cross += values.T @ residual[rows]
     gram += alpha * _kernel_matrix(landmarks, kernel)
@@ -157,7 +146,7 @@ def solve_by_landmarks(
     coefficients: Matrix = sl.cho_solve(factor, cross, check_finite=False)
     left_out = np.empty(residual.shape)
     for rows in blocks:
-        block = evaluator.evaluate(points[rows]).astype(np.float64)
+        block = evaluate(points[rows]).astype(np.float64)
         whitened = sl.solve_triangular(factor[0], block.T, lower=True, check_finite=False)
         freedom = np.maximum(1 - np.einsum("ij,ij->j", whitened, whitened), LEAST_FREEDOM)
         left_out[rows] = (residual[rows] - block @ coefficients) / freedom[:, None]
@@ -165,7 +154,7 @@ def solve_by_landmarks(
 
 
 def _kernel_matrix(points: NDArray[np.float32], kernel: Kernel) -> Matrix:
-    matrix = kernel.against(points).evaluate(points).astype(np.float64)
+    matrix = kernel.against(points)(points).astype(np.float64)
     # Rounding leaves the product a little less than symmetric, which Cholesky takes amiss.
     return (matrix + matrix.T) / 2
 

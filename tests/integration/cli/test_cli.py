@@ -283,12 +283,10 @@ def test_the_table_of_exit_codes_is_the_truth() -> None:
 
 
 def test_an_interrupt_publishes_nothing(job: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vecmigrate.cli import migrate as command
-
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "migrate", interrupted)
+    monkeypatch.setattr("vecmigrate.jobs.steps.migrate.migrate", interrupted)
     _, err = run("migrate", job.source, f"faiss:{job.folder}/new.faiss", "--translator",
                  job.folder / "t.safetensors", code=ExitCode.INTERRUPTED)  # fmt: skip
     assert err.startswith("error: interrupted")

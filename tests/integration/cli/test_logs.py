@@ -112,12 +112,10 @@ def test_commands_that_are_not_recorded_log_their_errors_too(job: list[str]) -> 
 def test_a_bug_is_logged_with_its_traceback(
     job: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vecmigrate.cli import migrate
-
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(migrate, "migrate", broken)
+    monkeypatch.setattr("vecmigrate.jobs.steps.migrate.migrate", broken)
     with pytest.raises(RuntimeError):
         run(*job, "--log-format", "json", "--log-file", "log")
     error = records(Path("log"))[1]

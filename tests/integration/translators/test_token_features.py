@@ -142,7 +142,7 @@ def test_held_out_predictions_are_those_of_maps_without_the_fold() -> None:
 
 def test_a_kernel_without_texts_is_the_gaussian() -> None:
     points = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
-    plain = Kernel(0.7).against(points).evaluate(points)
+    plain = Kernel(0.7).against(points)(points)
     squared = ((points[:, None] - points[None]) ** 2).sum(axis=2)
     np.testing.assert_allclose(plain, np.exp(-0.7 * squared), atol=1e-5)
 

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
-from vecmigrate.migration import migrate
+from vecmigrate.migration import MigrateOptions, MigrationResult, migrate
 from vecmigrate.points.ids import name_some
+
+
+def run_migration(
+    source: str,
+    target: str,
+    translator: Path,
+    options: MigrateOptions,
+    state: Path,
+    around: RunHooks,
+) -> tuple[MigrationResult, list[str]]:
+    """Migrate, and return what came of it, with what a user should know; raises as `migrate`."""
+    with (
+        around.recorded("migrate", source, target) as counts,
+        open_source(source) as opened,
+        around.stoppable() as stop,
+    ):
+        described = opened.describe()
+        with around.stage(
+            "migrating", described.count, bytes_each=4 * described.dimension
+        ) as advance:
+            result = migrate(
+                opened,
+                target,
+                translator,
+                options,
+                state=state,
+                stop=stop,
+                announce=around.announce,
+                progress=advance,
+            )
+        counts.update(result.counts())
+    return result, list(dict.fromkeys((*described.notes, *result.notes, *result.target.notes)))
 
 
 class MigrateStep:
@@ -30,23 +64,12 @@ class MigrateStep:
 
     def do(self, around: RunHooks) -> StepState:
         moving, spec = self._moving, self._moving.spec
-        with (
-            around.recorded(self.name, moving.source, moving.target) as counts,
-            open_source(moving.source) as source,
-            around.stoppable() as stop,
-            around.stage("migrating", source.describe().count) as advance,
-        ):
-            result = migrate(
-                source,
-                moving.target,
-                moving.translator,
-                spec.migrate.options(keep_anchors=moving.anchors, on_bad_vector=spec.on_bad_vector),
-                state=moving.state,
-                stop=stop,
-                announce=around.announce,
-                progress=advance,
-            )
-            counts.update(result.counts())
+        options = spec.migrate.options(
+            keep_anchors=moving.anchors, on_bad_vector=spec.on_bad_vector
+        )
+        result, _ = run_migration(
+            moving.source, moving.target, moving.translator, options, moving.state, around
+        )
         moving.just_migrated = result.in_step
         if result.skipped_ids:
             around.announce(f"left out for bad vectors: ids {name_some(result.skipped_ids)}")

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
 from vecmigrate.state.migrations import MigrationRecord
 from vecmigrate.state.steps import StepRecord
 from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.run import sync
+
+
+def run_sync(
+    source: str, target: str, translator: Path, options: SyncOptions, state: Path, around: RunHooks
+) -> SyncResult:
+    """Bring a target in step with its source; raises as :func:`sync`."""
+    with (
+        around.recorded("sync", source, target) as counts,
+        around.stoppable() as stop,
+        around.stage("syncing", None) as advance,
+    ):
+        result = sync(
+            source,
+            target,
+            translator,
+            state,
+            options,
+            stop=stop,
+            announce=around.announce,
+            progress=advance,
+        )
+        counts.update(result.counts())
+    return result
 
 
 class SyncStep:
@@ -42,28 +67,16 @@ class SyncStep:
         moving = self._moving
         job = moving.published()
         before = moving.fingerprint()
-        with (
-            around.recorded(self.name, moving.source, moving.target) as counts,
-            around.stoppable() as stop,
-            around.stage("syncing", None) as advance,
-        ):
-            result = sync(
-                moving.source,
-                moving.target,
-                moving.translator,
-                moving.state,
-                SyncOptions(
-                    **dict(self._asked),
-                    keep_anchors=moving.anchors,
-                    on_bad_vector=moving.spec.on_bad_vector,
-                    batch_size=moving.spec.migrate.batch_size,
-                    encoder=None if self._asked.budget is None else moving.spec.target.encoder,
-                ),
-                stop=stop,
-                announce=around.announce,
-                progress=advance,
-            )
-            counts.update(result.counts())
+        options = SyncOptions(
+            **dict(self._asked),
+            keep_anchors=moving.anchors,
+            on_bad_vector=moving.spec.on_bad_vector,
+            batch_size=moving.spec.migrate.batch_size,
+            encoder=None if self._asked.budget is None else moving.spec.target.encoder,
+        )
+        result = run_sync(
+            moving.source, moving.target, moving.translator, options, moving.state, around
+        )
         if job is not None:
             moving.save(
                 self.name,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from sqlite3 import Connection
 
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.registry import open_source
+from vecmigrate.dry_run.options import Stage
 from vecmigrate.errors import ExitCode
 from vecmigrate.jobs.steps.base import (
     JobContext,
@@ -27,6 +29,26 @@ _INPUTS = {
     "source": "the source has changed",
     "target": "the target has changed",
 }
+
+
+def run_verification(
+    source: str,
+    target: str,
+    translator: Path,
+    options: VerifyOptions,
+    records: Connection,
+    stage: Stage,
+) -> Verification:
+    """Verify a target and keep the record; raises as :func:`verify`."""
+    with (
+        # Held open: embedded storage is loaded anew if nobody else has it open.
+        open_source(source) as old,
+        open_source(target) as new,
+        stage("verifying", old.describe().count + new.describe().count) as advance,
+    ):
+        found = verify(source, target, translator, options, progress=advance)
+    VerificationLog(records).add(followed_place(target), found)
+    return found
 
 
 class VerifyStep:
@@ -60,26 +82,21 @@ class VerifyStep:
         moving = self._moving
         job = moving.migration()
         letters = None if job is None else self._dead_letters(job.key)
-        with (
-            around.recorded(self.name, moving.source, moving.target) as counts,
-            # Held open: embedded storage is loaded anew if nobody else has it open.
-            open_source(moving.source) as source,
-            open_source(moving.target) as target,
-            around.stage("verifying", source.describe().count + target.describe().count) as advance,
-        ):
-            found = verify(
+        options = VerifyOptions(
+            **dict(self._asked),
+            keep_anchors=moving.anchors,
+            on_bad_vector=moving.spec.on_bad_vector,
+            dead_letters=letters,
+        )
+        with around.recorded(self.name, moving.source, moving.target) as counts:
+            found = run_verification(
                 moving.source,
                 moving.target,
                 moving.translator,
-                VerifyOptions(
-                    **dict(self._asked),
-                    keep_anchors=moving.anchors,
-                    on_bad_vector=moving.spec.on_bad_vector,
-                    dead_letters=letters,
-                ),
-                progress=advance,
+                options,
+                moving.records,
+                around.stage,
             )
-            VerificationLog(moving.records).add(followed_place(moving.target), found)
             counts.update(found.counts())
         for check in found.checks:
             if check.outcome is not CheckResult.PASSED:
