@@ -112,9 +112,6 @@ def _row_hashes(vectors: Vectors) -> NDArray[np.uint64]:
     return hashes
 
 
-_READ_BATCH = 8192
-
-
 class ReconstructionError(BaseModel):
     """Of points that both collections have.
 
@@ -156,7 +153,7 @@ def reconstruction_error(
             f"{ours.uri} has {ours.dimension} dimensions, {theirs.uri} {theirs.dimension}",
             remedy="Name the collection with the vectors that this one was built from.",
         )
-    drawn = sample_uniform(source.batches(_READ_BATCH, payloads=False), size, seed)
+    drawn = sample_uniform(source.batches(READ_BATCH, payloads=False), size, seed)
     ids: IdArray = np.empty(0, np.int64) if drawn is None else drawn.ids
     found = fetch_existing(originals, ids)
     if drawn is None or not found:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from vecmigrate.cli.output import Output
 from vecmigrate.io.atomic import require_absent
@@ -61,5 +60,4 @@ def run(
 def _show(out: Output, comparison: Comparison) -> None:
     compared = comparison.reports
     for columns in (WHAT, RECALL, OTHERS):
-        rows = comparison_rows(columns, compared, longest=_LONGEST_NAME)
-        out.table(columns, [[escape(cell) for cell in row] for row in rows])
+        out.table(columns, comparison_rows(columns, compared, longest=_LONGEST_NAME))

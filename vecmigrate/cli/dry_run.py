@@ -11,7 +11,9 @@ from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.report.schema import DryRunReport, Outcome
+from vecmigrate.report.formatting import OUTCOME_NAMES, counted, estimate, paired, trimmed
+from vecmigrate.report.plots.quality import cheapest_finding
+from vecmigrate.report.schema import DryRunReport, Gate, Outcome
 
 EXAMPLES = """
 **Examples**
@@ -50,7 +52,6 @@ def run(
     ] = None,
 ) -> None:
     """Measure what a move would cost over the whole corpus, before anything is written."""
-    from vecmigrate.cli.dry_run_summary import show
     from vecmigrate.cli.recording import recorded
     from vecmigrate.dry_run import dry_run
     from vecmigrate.dry_run.verdict import EXIT_CODES
@@ -86,3 +87,56 @@ def _next_step(report: DryRunReport, page: Path, source: str) -> str:
     else:
         step = "more anchors, or re-embed by the cost curve; see the page"
     return f"The page is {page}. Next: {step}"
+
+
+def show(report: DryRunReport, out: Output) -> None:
+    """Print headline, verdict, recall, labelled metrics and the cheapest budget."""
+    for sentence in report.headline:
+        out.say(trimmed(sentence, 600))
+    out.say(f"verdict: {OUTCOME_NAMES[report.verdict.outcome]}")
+    _gates(report.verdict.gates, out)
+    _recall(report, out)
+    _labelled(report, out)
+    out.say(cheapest_finding(report.curve))
+
+
+def _gates(gates: list[Gate], out: Output) -> None:
+    if not gates:
+        return
+    rows = [
+        [
+            gate.name,
+            OUTCOME_NAMES[gate.outcome],
+            estimate(gate.figure),
+            f"{gate.threshold:g}",
+            "-" if gate.more_probes is None else counted(gate.more_probes, "probe"),
+        ]
+        for gate in gates
+    ]
+    out.table(["gate", "outcome", "measured", "threshold", "would tell: about, more"], rows)
+
+
+def _recall(report: DryRunReport, out: Output) -> None:
+    recall = report.recall
+    rows = [[name, estimate(figure)] for name, figure in recall.rows]
+    out.table(["translated against re-embedded", "estimate and 95 % interval"], rows)
+    out.say(
+        f"{recall.in_sample_at_10:.3f} is recall@10 within the anchors: "
+        "what others would have reported"
+    )
+
+
+def _labelled(report: DryRunReport, out: Output) -> None:
+    metrics = report.upgrade.labelled
+    if not metrics:
+        out.say("No labels were given, so it cannot be told which encoder is better here.")
+        return
+    out.table(
+        ["labelled metric", "old", "translated", "re-embedded"],
+        [[m.name, *map(estimate, (m.old, m.translated, m.reembedded))] for m in metrics],
+    )
+    differences = [
+        [m.name, *map(paired, (m.reembedded_minus_old, m.translated_minus_reembedded))]
+        for m in metrics
+    ]
+    out.table(["paired difference", "re-embedded - old", "translated - re-embedded"], differences)

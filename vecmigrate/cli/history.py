@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from vecmigrate.cli.options import StateOption, state_again
 from vecmigrate.cli.output import Output
@@ -72,9 +71,8 @@ def run(
             target_spelled=None if target is None else spelling_of(target),
             failed=failed,
         )
-    rows = [[escape(cell) for cell in _row(run)] for run in runs]
-    if rows:
-        out.table(_COLUMNS, rows, texts=(1, 3, 4, 6), folded=(6,))
+    if runs:
+        out.table(_COLUMNS, [_row(run) for run in runs], texts=(1, 3, 4, 6), folded=(6,))
     out.result({"runs": [_told(run) for run in runs]})
     out.say(_next(runs, state))
 

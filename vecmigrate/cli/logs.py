@@ -11,11 +11,10 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import typer
 
@@ -28,36 +27,11 @@ RUNS = logging.getLogger("vecmigrate.run")
 """For what a person is told anyway, in other words: begin, warnings, error and end of a run."""
 
 
-class LogFormat(StrEnum):
-    """How a log line is written."""
+LogFormat: TypeAlias = Literal["text", "json"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
-    TEXT = "text"
-    JSON = "json"
-
-
-class LogLevel(StrEnum):
-    """What is logged, at least."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-    @property
-    def number(self) -> int:
-        """As :mod:`logging` counts."""
-        return logging.getLevelNamesMapping()[self.name]
-
-
-@dataclass
-class _Current:
-    """The run at work, for all threads of the process, which a context variable would not reach."""
-
-    attributes: dict[str, object] = field(default_factory=dict)
-    reported: BaseException | None = None
-
-
-_current = _Current()
+_of_run: dict[str, object] = {}
+"""Attributes of the run at work, for all threads, which a context variable would not reach."""
 
 
 @contextmanager
@@ -74,19 +48,21 @@ def logging_to(
         If the file cannot be opened.
     """
     asked = any(said is not None for said in (format_, path, level))
-    least = (level or LogLevel.INFO).number
+    least = logging.getLevelNamesMapping()[(level or "info").upper()]
     with ExitStack() as stack:
-        stack.enter_context(_set_up(min(least, logging.INFO)))
+        stack.callback(LIBRARY.setLevel, LIBRARY.level)
+        LIBRARY.setLevel(min(least, logging.INFO))
         if asked:
             handler = _open(path)
             stack.callback(handler.close)
-            lines = JsonLines if format_ is LogFormat.JSON else TextLines
-            handler.setFormatter(lines(_current.attributes))
+            handler.setFormatter(JsonLines() if format_ == "json" else TextLines())
             handler.setLevel(least)
             stack.enter_context(handling(LIBRARY, handler))
-            stack.enter_context(handling(RUNS, handler))
-        if (path is not None or not asked) and logging.lastResort is not None:
-            stack.enter_context(handling(LIBRARY, logging.lastResort))
+        if path is not None or not asked:
+            warnings = logging.StreamHandler()
+            warnings.setLevel(logging.WARNING)
+            warnings.addFilter(lambda record: record.name != RUNS.name)
+            stack.enter_context(handling(LIBRARY, warnings))
         yield
 
 
@@ -103,20 +79,20 @@ def handling(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]
 @contextmanager
 def run_attributes(attributes: Mapping[str, object]) -> Iterator[None]:
     """Have every record tell these of its run meanwhile."""
-    before = dict(_current.attributes)
-    _current.attributes.update(attributes)
+    before = dict(_of_run)
+    _of_run.update(attributes)
     try:
         yield
     finally:
-        _current.attributes.clear()
-        _current.attributes.update(before)
+        _of_run.clear()
+        _of_run.update(before)
 
 
 def report_error(error: BaseException, message: str, exit_code: int) -> None:
     """Log an error, once however often it is reported on its way up."""
-    if error is _current.reported:
+    if vars(error).get("is_logged"):
         return
-    _current.reported = error
+    vars(error)["is_logged"] = True
     log_event(
         RUNS,
         logging.ERROR,
@@ -155,19 +131,6 @@ def _open(path: Path | None) -> logging.Handler:
         ) from error
 
 
-@contextmanager
-def _set_up(level: int) -> Iterator[None]:
-    level_before, propagate_before = LIBRARY.level, RUNS.propagate
-    LIBRARY.setLevel(level)
-    RUNS.propagate = False
-    try:
-        yield
-    finally:
-        LIBRARY.setLevel(level_before)
-        RUNS.propagate = propagate_before
-        _current.reported = None
-
-
 TRACE_VARIABLE = "TRACEPARENT"
 
 _SEVERITIES = (
@@ -182,21 +145,11 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 
 class LineFormatter(logging.Formatter):
-    """What both formats tell, without secrets.
-
-    Parameters
-    ----------
-    run
-        Attributes of the run at work, looked up anew for each record.
-    """
-
-    def __init__(self, run: Mapping[str, object]) -> None:
-        super().__init__()
-        self._run = run
+    """What both formats tell, without secrets."""
 
     def told(self, record: logging.LogRecord) -> tuple[str, dict[str, object]]:
         """Return the body and the attributes of a record."""
-        attributes = {**self._run, **getattr(record, "attributes", {})}
+        attributes = {**_of_run, **getattr(record, "attributes", {})}
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             attributes["exception.stacktrace"] = "".join(traceback.format_exception(error))
@@ -210,8 +163,8 @@ class LineFormatter(logging.Formatter):
 class JsonLines(LineFormatter):
     """One JSON object a line, in the fields of OpenTelemetry's log data model."""
 
-    def __init__(self, run: Mapping[str, object]) -> None:
-        super().__init__(run)
+    def __init__(self) -> None:
+        super().__init__()
         self._constant = {
             **_trace(os.environ.get(TRACE_VARIABLE, "")),
             "resource": {

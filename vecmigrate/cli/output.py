@@ -16,6 +16,7 @@ from typing import Any, Self, TextIO
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
@@ -92,7 +93,7 @@ class Output:
         texts: Collection[int] = (0,),
         folded: Collection[int] = (),
     ) -> None:
-        """Print a table for a person.
+        """Print a table for a person; its cells are no markup.
 
         Parameters
         ----------
@@ -114,7 +115,7 @@ class Output:
                 overflow="fold" if position in folded else "ellipsis",
             )
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         self._console.print(table)
 
     def facts(self, facts: Mapping[str, Any]) -> None:

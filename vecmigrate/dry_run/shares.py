@@ -19,8 +19,6 @@ FIRST = 10
 DEEPER = 10
 """So many further candidates of each probe, drawn with odds that fall with the rank."""
 
-STEEPNESS = 1.5
-
 OLD_DEPTH = 10
 """And so many of the old collection's nearest."""
 

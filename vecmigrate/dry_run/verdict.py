@@ -78,14 +78,8 @@ def decide(
         used = labelled_probes if name.startswith("max-loss") else probes
         gates.append(_gate(name, threshold, figure, used))
     outcomes = {gate.outcome for gate in gates}
-    if not gates:
-        outcome = Outcome.MEASURED
-    elif Outcome.NO_GO in outcomes:
-        outcome = Outcome.NO_GO
-    elif Outcome.TOO_SMALL in outcomes:
-        outcome = Outcome.TOO_SMALL
-    else:
-        outcome = Outcome.GO
+    worst_first = (Outcome.NO_GO, Outcome.TOO_SMALL, Outcome.GO)
+    outcome = next((one for one in worst_first if one in outcomes), Outcome.MEASURED)
     return Verdict(outcome=outcome, gates=gates)
 
 
@@ -147,18 +141,13 @@ def _is_it_better(upgrade: Upgrade) -> str:
         test = metric.reembedded_minus_old
         if metric.name != "nDCG@10" or test is None or metric.old is None:
             continue
-        change = test.difference
-        significant = test.p_value < SIGNIFICANT
-        verdict = (
-            ("is better" if change.value > 0 else "is worse")
-            if significant
-            else "is not shown to be better"
-        )
+        verdict = "is better" if test.difference.value > 0 else "is worse"
+        if test.p_value >= SIGNIFICANT:
+            verdict = "is not shown to be better"
         return (
             f"On your labels the new encoder {verdict}: nDCG@10 {metric.reembedded.value:.3f} "
             f"fully re-embedded against {metric.old.value:.3f} now (difference "
-            f"{change.value:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}, "
-            f"p = {test.p_value:.2g})."
+            f"{test.difference.value:+.3f}, {_interval(test.difference)}, p = {test.p_value:.2g})."
         )
     if upgrade.agreement_at_10 is not None:
         return (
@@ -189,10 +178,7 @@ def _what_it_costs(population: int, probes: ProbeSample, recall: RecallFigures) 
         )
     elif recall.documents_easier_by is not None:
         by = recall.documents_easier_by
-        lines.append(
-            f"Documents as queries would have said {by.value:+.3f} (95 % interval {by.low:+.3f} "
-            f"to {by.high:+.3f})."
-        )
+        lines.append(f"Documents as queries would have said {by.value:+.3f} ({_interval(by)}).")
     return lines
 
 
@@ -204,8 +190,8 @@ def _what_labels_lose(labelled: list[LabelledMetric]) -> list[str]:
             change = test.difference
             return [
                 f"On labels the translated collection has nDCG@10 {metric.translated.value:.3f}, "
-                f"{change.value:+.3f} against {against} (95 % interval {change.low:+.3f} to "
-                f"{change.high:+.3f}, p = {test.p_value:.2g})."
+                f"{change.value:+.3f} against {against} ({_interval(change)}, "
+                f"p = {test.p_value:.2g})."
             ]
     return []
 
@@ -223,17 +209,20 @@ def _what_money_buys(curve: CostCurve, spending: Spending) -> str:
 
 
 def _verdict(verdict: Verdict) -> list[str]:
-    failed = [gate.name for gate in verdict.gates if gate.outcome is Outcome.NO_GO]
-    unsure = [gate for gate in verdict.gates if gate.outcome is Outcome.TOO_SMALL]
     if verdict.outcome is Outcome.GO:
         return ["Go: every gate is met, with its whole interval."]
+    deciding = [gate for gate in verdict.gates if gate.outcome is verdict.outcome]
+    names = ", ".join(gate.name for gate in deciding)
     if verdict.outcome is Outcome.NO_GO:
-        return [f"No-go: {', '.join(failed)} not met."]
+        return [f"No-go: {names} not met."]
     if verdict.outcome is Outcome.TOO_SMALL:
-        more = max(gate.more_probes or 0 for gate in unsure)
-        names = ", ".join(gate.name for gate in unsure)
+        more = max(gate.more_probes or 0 for gate in deciding)
         return [f"The sample is too small to tell {names}: about {more:,} more probes needed."]
     return []
+
+
+def _interval(change: Estimate) -> str:
+    return f"95 % interval {change.low:+.3f} to {change.high:+.3f}"
 
 
 def _percent(figure: Estimate) -> str:

@@ -34,13 +34,9 @@ def _replacing(path: Path, partial: Path, remedy: str) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise _unwritable(path, error, remedy) from error
+        raise unwritable(path, error, remedy) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _unwritable(path: Path, error: OSError, remedy: str) -> WriteError:
-    return WriteError(f"{path} cannot be written: {error.strerror or error}", remedy=remedy)
 
 
 def made_folder(path: Path, *, parents: bool = True) -> Path:
@@ -129,9 +125,9 @@ TEMPORARY = ".writing-"
 """What the name of an unfinished file begins with; the process that writes it comes next."""
 
 
-def unwritable(path: Path, error: OSError) -> WriteError:
-    """Return what to raise for a file of the folder of parts that cannot be written."""
-    return _unwritable(path, error, _PARTS_REMEDY)
+def unwritable(path: Path, error: OSError, remedy: str = _PARTS_REMEDY) -> WriteError:
+    """Return what to raise for a file that cannot be written; default: one of the parts."""
+    return WriteError(f"{path} cannot be written: {error.strerror or error}", remedy=remedy)
 
 
 @contextmanager

@@ -147,8 +147,8 @@ class Probe:
 
     Attributes
     ----------
-    count, source_dim, target_dim
-        The source's points, and the dimensions of both spaces.
+    count, target_dim
+        The source's points, and the new space's dimensions.
     encoder
         The new one, its speed measured if it reads texts.
     tokens_per_text
@@ -158,7 +158,6 @@ class Probe:
     """
 
     count: int
-    source_dim: int
     target_dim: int
     encoder: MeteredEncoder
     tokens_per_text: float
@@ -184,16 +183,8 @@ def probe(source: str, spec: JobSpec) -> Probe:
             encoder.encoder.encode(texts[:_WARMING])
             encoder.encode(texts[:_TEXTS])
         target_dim = encoder.identity.dimension
-        read, translated = _rates(opened, described.dimension, target_dim)
-    return Probe(
-        count=described.count,
-        source_dim=described.dimension,
-        target_dim=target_dim,
-        encoder=encoder,
-        tokens_per_text=encoder.tokens_per_text(texts),
-        read_rate=read,
-        translate_rate=translated,
-    )
+        rates = _rates(opened, described.dimension, target_dim)
+    return Probe(described.count, target_dim, encoder, encoder.tokens_per_text(texts), *rates)
 
 
 def _first_texts(source: Source, field: str | None) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from support.pages import SHAPES, page_of
 from support.reports import HOSTILE, full_report, hostile_report, minimal_report
 
-from vecmigrate.cli.dry_run_summary import show
+from vecmigrate.cli.dry_run import show
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import WriteError
 from vecmigrate.report.formatting import duration, money, p_value, percent, trimmed
@@ -283,7 +283,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_importing_the_page_s_modules_loads_neither_matplotlib_nor_jinja() -> None:
     code = (
-        "import vecmigrate.report.html, vecmigrate.cli.dry_run_summary, vecmigrate.cli, sys, json;"
+        "import vecmigrate.report.html, vecmigrate.cli.dry_run, vecmigrate.cli, sys, json;"
         "print(json.dumps([*sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
