@@ -1,7 +1,7 @@
 """Whether a new collection holds what it should, and what its index finds of it."""
 
-from vecmigrate.verification.options import VerifyOptions
-from vecmigrate.verification.records import Check, CheckResult, Verification
-from vecmigrate.verification.run import verify
-
-__all__ = ["Check", "CheckResult", "Verification", "VerifyOptions", "verify"]
+from vecmigrate.verification.options import VerifyOptions as VerifyOptions
+from vecmigrate.verification.records import Check as Check
+from vecmigrate.verification.records import CheckResult as CheckResult
+from vecmigrate.verification.records import Verification as Verification
+from vecmigrate.verification.run import verify as verify
