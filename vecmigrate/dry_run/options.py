@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
 
@@ -36,12 +36,11 @@ class Stage(Protocol):
     ) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
-@contextmanager
 def silent(
     what: str, total: int | None, *, bytes_each: int = 0, unit: str = "vec"
-) -> Iterator[Callable[[int], None]]:
+) -> AbstractContextManager[Callable[[int], None]]:
     """Show no progress."""
-    yield lambda count: None
+    return nullcontext(lambda count: None)
 
 
 GATES = {

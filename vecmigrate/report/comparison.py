@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel
+from pydantic import AliasPath, BaseModel, Field
 
 from vecmigrate.errors import UsageError
 from vecmigrate.points.ids import name_some
@@ -34,6 +34,11 @@ class NotComparableWarning(UserWarning):
     """Reports whose figures do not measure the same thing."""
 
 
+def _at(*path: str) -> Any:
+    """Say where in a report the field is."""
+    return Field(validation_alias=AliasPath(*path))
+
+
 class ComparedReport(BaseModel, frozen=True):
     """What is compared of one report.
 
@@ -50,41 +55,34 @@ class ComparedReport(BaseModel, frozen=True):
     """
 
     report: str
-    source: str
-    documents: int
-    new_encoder: str
-    method: str
-    anchors: int
+    source: Annotated[str, _at("source", "uri")]
+    documents: Annotated[int, _at("source", "count")]
+    new_encoder: Annotated[str, _at("new_encoder", "name")]
+    method: Annotated[str, _at("translator", "method")]
+    anchors: Annotated[int, _at("translator", "anchors")]
     created_at: str
-    probe_kind: ProbeKind
-    probes: int
-    recall: dict[int, Estimate]
-    ndcg_at_10: Estimate
+    probe_kind: Annotated[ProbeKind, _at("probes", "kind")]
+    probes: Annotated[int, _at("probes", "used")]
+    recall: Annotated[dict[int, Estimate], _at("recall", "at")]
+    ndcg_at_10: Annotated[Estimate, _at("recall", "ndcg_at_10")]
     labelled_ndcg_change: PairedDifference | None
-    texts_embedded: int
-    money: float | None
-    verdict: Outcome
+    texts_embedded: Annotated[int, _at("spending", "spent", "texts")]
+    money: Annotated[float | None, _at("spending", "spent", "money")]
+    verdict: Annotated[Outcome, _at("verdict", "outcome")]
 
     @classmethod
     def of(cls, report: DryRunReport, path: str) -> Self:
         """What is compared of ``report``, read from ``path``."""
-        return cls(
-            report=path,
-            source=report.source.uri,
-            documents=report.source.count,
-            new_encoder=report.new_encoder.name,
-            method=report.translator.method,
-            anchors=report.translator.anchors,
-            created_at=report.created_at,
-            probe_kind=report.probes.kind,
-            probes=report.probes.used,
-            recall=report.recall.at,
-            ndcg_at_10=report.recall.ndcg_at_10,
-            labelled_ndcg_change=_labelled_ndcg_change(report),
-            texts_embedded=report.spending.spent.texts,
-            money=report.spending.spent.money,
-            verdict=report.verdict.outcome,
+        change = next(
+            (
+                m.translated_minus_old
+                for m in report.upgrade.labelled
+                if m.name.lower() == "ndcg@10"
+            ),
+            None,
         )
+        given = {"report": path, "labelled_ndcg_change": change}
+        return cls.model_validate({**report.model_dump(), **given})
 
 
 class Comparison(BaseModel, frozen=True):
@@ -133,13 +131,6 @@ def _reasons_for_doubt(reports: list[ComparedReport]) -> list[str]:
             "figures are not comparable"
         )
     return doubts
-
-
-def _labelled_ndcg_change(report: DryRunReport) -> PairedDifference | None:
-    for metric in report.upgrade.labelled:
-        if metric.name.lower() == "ndcg@10":
-            return metric.translated_minus_old
-    return None
 
 
 CUTOFFS = (1, 10, 100)

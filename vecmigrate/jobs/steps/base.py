@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -67,16 +67,6 @@ class StepState(BaseModel, frozen=True):
         return self.standing is StepStatus.LEFT
 
 
-@contextmanager
-def _unrecorded(command: str, source: str, target: str) -> Iterator[dict[str, int]]:
-    yield {}
-
-
-@contextmanager
-def _unstoppable() -> Iterator[Callable[[], bool]]:
-    yield lambda: False
-
-
 @dataclass(frozen=True, slots=True)
 class RunHooks:
     """What a run tells, and whom it asks.
@@ -96,8 +86,12 @@ class RunHooks:
 
     announce: Callable[[str], None] = lambda line: None
     stage: Stage = silent
-    recorded: Callable[[str, str, str], AbstractContextManager[dict[str, int]]] = _unrecorded
-    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = _unstoppable
+    recorded: Callable[[str, str, str], AbstractContextManager[dict[str, int]]] = lambda *_: (
+        nullcontext({})
+    )
+    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: nullcontext(
+        lambda: False
+    )
 
 
 class Step(Protocol):
