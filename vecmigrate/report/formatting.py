@@ -9,27 +9,21 @@ from datetime import datetime
 from vecmigrate.encoders.metered import Cost
 from vecmigrate.report.schema import Estimate, Outcome, PairedDifference
 
-OUTCOME_NAMES = {
-    Outcome.GO: "go",
-    Outcome.NO_GO: "no-go",
-    Outcome.TOO_SMALL: "too small to tell",
-    Outcome.MEASURED: "measured",
-}
+OUTCOME_NAMES = {outcome: outcome.value for outcome in Outcome}
+OUTCOME_NAMES[Outcome.TOO_SMALL] = "too small to tell"
 ABSENT = "-"
 
 
-def estimate(figure: Estimate | None) -> str:
+def estimate(figure: Estimate | None, form: str = ".3f") -> str:
     """``0.507 [0.484, 0.530]``, or a dash for None."""
     if figure is None:
         return ABSENT
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.value:{form}} [{figure.low:{form}}, {figure.high:{form}}]"
 
 
 def signed(figure: Estimate | None) -> str:
     """``+0.012 [-0.003, +0.027]``, or a dash for None."""
-    if figure is None:
-        return ABSENT
-    return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+    return estimate(figure, "+.3f")
 
 
 def p_value(value: float) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.corpus import NEW_DIM, Corpus, N
 from support.qdrant.edge_places import STORES, copied
@@ -271,6 +273,36 @@ def test_comparing_candidates_warns_once(corpus: Corpus) -> None:
     _, err = run("fit", "--source-vectors", folder / "wide.npy", "--target-vectors",
                  folder / "wide.npy", "--out", folder / "t")  # fmt: skip
     assert err.count("warning:") <= 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--help"]])
+def test_an_output_that_nobody_reads_is_no_error(corpus: Corpus, options: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*VECMIGRATE, "inspect", corpus.source, *options],
+            stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["inspect", "history", "run", "drop-source", "compare"])
+def test_the_usage_shows_what_may_be_left_out_in_one_pair_of_brackets(command: str) -> None:
+    out, _ = run(command, "--help")
+    usage = next(line for line in out.splitlines() if "Usage:" in line)
+    assert "[[" not in usage
+    assert "[target]" not in usage
+
+
+def test_a_parquet_file_of_others_is_no_anchor_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "other.parquet")
+    _, err = run("fit", "--anchors", tmp_path / "other.parquet", "--out", tmp_path / "t",
+                 code=ExitCode.BAD_INPUT)  # fmt: skip
+    assert f"{tmp_path / 'other.parquet'} is not an anchor file" in err
+    assert "b'" not in err
 
 
 def test_the_table_of_exit_codes_is_the_truth() -> None:

@@ -102,6 +102,17 @@ def test_a_failure_is_an_error_once(job: list[str]) -> None:
     assert (ended["severity_text"], ended["attributes"]["exit.code"]) == ("ERROR", 3)
 
 
+@pytest.mark.parametrize("path", [".", "none/log"])
+def test_a_log_that_cannot_be_opened_is_told_once(job: list[str], path: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vecmigrate", "inspect", job[1], "--log-file", path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.WRITE_FAILED
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"error: the log {path} ")
+
+
 def test_commands_that_are_not_recorded_log_their_errors_too(job: list[str]) -> None:
     run("inspect", "faiss:none.faiss", "--log-file", "log", "--log-format", "json",
         code=ExitCode.BAD_INPUT)  # fmt: skip

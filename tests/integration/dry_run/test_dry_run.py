@@ -379,7 +379,15 @@ def test_what_cannot_be_measured_is_refused(
     corpus: DryRunCorpus, tmp_path: Path, changes: dict[str, Any], kind: type, message: str
 ) -> None:
     with pytest.raises(kind, match=message):
-        run(corpus, tmp_path, options=changed(OPTIONS, **changes))
+        run(corpus, tmp_path / "out", options=changed(OPTIONS, **changes))
+    # What was made before the refusal is kept, and a folder of nothing is not.
+    assert not (tmp_path / "out").exists() or any((tmp_path / "out").iterdir())
+
+
+def test_an_empty_folder_that_was_there_stays(corpus: DryRunCorpus, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        run(corpus, tmp_path, options=changed(OPTIONS, budget=400))
+    assert tmp_path.is_dir()
 
 
 def test_inputs_that_do_not_belong_together_are_refused(
@@ -453,6 +461,15 @@ def test_gates_decide_the_exit_code(
         assert more_probes is not None
         assert more_probes > stored.probes.used
         assert f"{more_probes:,} more probes needed" in out
+
+
+def test_the_metrics_file_tells_of_it(corpus: DryRunCorpus, tmp_path: Path) -> None:
+    file = tmp_path / "vecmigrate.prom"
+    command(corpus, tmp_path / "out", "--min-recall@10", 1, "--metrics-file", file, code=10)
+    [code] = [line for line in file.read_text().splitlines() if "last_exit_code{" in line]
+    assert 'command="dry-run"' in code
+    assert f'target="{tmp_path / "out"}"' in code
+    assert float(code.rpartition(" ")[2]) == 10
 
 
 def test_json_is_the_report(corpus: DryRunCorpus, tmp_path: Path) -> None:

@@ -142,6 +142,16 @@ def test_points_are_kept_in_step(place: Place, tmp_path: Path) -> None:
     assert move.sync().wrote == 0
 
 
+def test_the_status_of_a_verified_vector_does_not_ask_to_verify_it(
+    place: Place, tmp_path: Path
+) -> None:
+    move = Move(place, tmp_path)
+    move.sync()
+    assert "vecmigrate verify" in move.call("status", move.target).stdout
+    assert move.verify().exit_code == 0
+    assert "vecmigrate verify" not in move.call("status", move.target).stdout
+
+
 def test_what_changes_before_the_first_sync_is_brought_by_it(place: Place, tmp_path: Path) -> None:
     move = Move(place, tmp_path)
     change(move)
