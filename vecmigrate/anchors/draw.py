@@ -143,7 +143,9 @@ def draw_anchors(
         sample, population = _stored_sample(partial, request)
     else:
         sample, population = _draw_sample(source, request, queries, reading)
-        _store_sample(partial, sample, population, request)
+        header = _SampleCard(request=request, population=population)
+        columns = {"id": sample.ids, "source_vector": sample.vectors}
+        write_table(made_folder(partial, parents=False) / SAMPLE, columns, header)
     rows, texts = _with_texts(source, encoder, sample, asked.on_missing_text)
     # Texts that a call which did not end has paid for are not paid for again.
     store = EmbeddingStore(partial, encoder.identity, "document", asked.batch_size)
@@ -215,14 +217,6 @@ def _draw_sample(
             remedy="Ask for fewer with --size.",
         )
     return sample, population
-
-
-def _store_sample(partial: Path, sample: VectorBatch, population: int, request: _Request) -> None:
-    write_table(
-        made_folder(partial, parents=False) / SAMPLE,
-        {"id": sample.ids, "source_vector": sample.vectors},
-        _SampleCard(request=request, population=population),
-    )
 
 
 def _stored_sample(partial: Path, request: _Request) -> tuple[VectorBatch, int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,15 +208,21 @@ def _cut(text: str | None) -> str | None:
     return text[: LONGEST_TEXT - 1] + "…"
 
 
-def _texts(
-    session: Session, rows: Iterable[tuple[int, list[PointId], list[PointId]]]
-) -> Mapping[PointId, DocumentText]:
-    """Read the texts of all documents that such rows name; None without a text field."""
+def _with_texts(
+    session: Session,
+    analysis: Analysis,
+    rows: Sequence[tuple[int, list[PointId], list[PointId]]],
+) -> Iterator[tuple[int, dict[str, Any], list[DocumentText], list[DocumentText]]]:
+    """Yield each row's probe, as it was asked, and its documents with their texts, if any."""
     ids = list(dict.fromkeys(i for _, first, second in rows for i in [*first, *second]))
-    if session.description.text_field is None or not ids:
-        return {i: DocumentText(id=i, text=None) for i in ids}
-    texts = session.source.texts(id_array(ids))
-    return {i: DocumentText(id=i, text=_cut(text)) for i, text in zip(ids, texts, strict=True)}
+    texts: list[str | None] = [None] * len(ids)
+    if session.description.text_field is not None and ids:
+        texts = session.source.texts(id_array(ids))
+    shown = {i: DocumentText(id=i, text=_cut(text)) for i, text in zip(ids, texts, strict=True)}
+    for p, *documents in rows:
+        asked = {"id": analysis.asked[p].id, "text": _cut(analysis.asked[p].text)}
+        first, second = ([shown[i] for i in each] for each in documents)
+        yield p, asked, first, second
 
 
 def worst_probes(session: Session, analysis: Analysis, recall: PerProbe) -> list[WorstProbe]:
@@ -235,16 +242,9 @@ def worst_probes(session: Session, analysis: Analysis, recall: PerProbe) -> list
         lost = [i for i in known if i not in first][:10]
         gained = [i for i, share in zip(first, hits[p].tolist(), strict=True) if share < 0.5]
         rows.append((p, lost, gained))
-    shown = _texts(session, rows)
     return [
-        WorstProbe(
-            id=analysis.asked[p].id,
-            text=_cut(analysis.asked[p].text),
-            recall_at_10=float(recall[p]),
-            lost=[shown[i] for i in lost],
-            gained=[shown[i] for i in gained],
-        )
-        for p, lost, gained in rows
+        WorstProbe(**asked, recall_at_10=float(recall[p]), lost=lost, gained=gained)
+        for p, asked, lost, gained in _with_texts(session, analysis, rows)
     ]
 
 
@@ -259,16 +259,9 @@ def contrasts(session: Session, analysis: Analysis, agreement: PerProbe) -> list
     for p in np.argsort(agreement, kind="stable")[:CONTRASTS].tolist():
         best = np.argsort(-analysis.true.all[p], kind="stable")[:SHOWN_DOCUMENTS]
         rows.append((p, old[p, :SHOWN_DOCUMENTS].tolist(), known.ids[best].tolist()))
-    shown = _texts(session, rows)
     return [
-        QueryContrast(
-            id=analysis.asked[p].id,
-            text=_cut(analysis.asked[p].text),
-            agreement=float(agreement[p]),
-            old=[shown[i] for i in before],
-            new=[shown[i] for i in after],
-        )
-        for p, before, after in rows
+        QueryContrast(**asked, agreement=float(agreement[p]), old=before, new=after)
+        for p, asked, before, after in _with_texts(session, analysis, rows)
     ]
 
 

@@ -21,9 +21,7 @@ from vecmigrate.report.schema import (
     Verdict,
 )
 
-EXIT_CODES = {
-    Outcome.GO: ExitCode.OK,
-    Outcome.MEASURED: ExitCode.OK,
+EXIT_CODES = dict.fromkeys(Outcome, ExitCode.OK) | {
     Outcome.NO_GO: ExitCode.NO_GO,
     Outcome.TOO_SMALL: ExitCode.TOO_SMALL,
 }

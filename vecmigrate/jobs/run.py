@@ -52,12 +52,8 @@ class JobResult(BaseModel, frozen=True):
 
 def steps_of(moving: JobContext, *, cutover: bool) -> list[Step]:
     """Return a job's steps in their order."""
-    steps: list[Step] = [
-        DryRunStep(moving),
-        MigrateStep(moving),
-        SyncStep(moving),
-        VerifyStep(moving),
-    ]
+    kinds = (DryRunStep, MigrateStep, SyncStep, VerifyStep)
+    steps: list[Step] = [kind(moving) for kind in kinds]
     if moving.spec.cutover is not None:
         steps.append(CutoverStep(moving, moving.spec.cutover.name, asked=cutover))
     return steps

@@ -129,9 +129,4 @@ def write_page(path: Path, template: str, facts: dict[str, Any]) -> Path:
     return path
 
 
-_OUTCOME_MARKS = {
-    Outcome.GO: "✓",
-    Outcome.NO_GO: "✗",
-    Outcome.TOO_SMALL: "?",
-    Outcome.MEASURED: "•",
-}
+_OUTCOME_MARKS = dict(zip(Outcome, "✓✗?•", strict=True))

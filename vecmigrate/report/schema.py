@@ -265,6 +265,15 @@ class Calibration(_Facts):
     deciles: list[CalibrationDecile]
 
 
+class Outcome(StrEnum):
+    """What gates decide; ``measured`` if none was given."""
+
+    GO = "go"
+    NO_GO = "no-go"
+    TOO_SMALL = "too-small"
+    MEASURED = "measured"
+
+
 class Gate(_Facts):
     """One condition of go.
 
@@ -288,15 +297,6 @@ class Gate(_Facts):
     figure: Estimate
     outcome: Outcome
     more_probes: int | None = None
-
-
-class Outcome(StrEnum):
-    """What gates decide; ``measured`` if none was given."""
-
-    GO = "go"
-    NO_GO = "no-go"
-    TOO_SMALL = "too-small"
-    MEASURED = "measured"
 
 
 class Verdict(_Facts):
@@ -359,6 +359,3 @@ class DryRunReport(_Facts):
     probe_losses: list[ProbeLoss]
     worst: list[WorstProbe]
     corpus_points: list[tuple[float, float]]
-
-
-Gate.model_rebuild()

@@ -7,12 +7,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from vecmigrate.errors import InputError, WriteError
-
-if TYPE_CHECKING:
-    from prometheus_client.core import GaugeMetricFamily
 
 LABELS = ("command", "source", "target")
 Labels: TypeAlias = tuple[str, str, str]
@@ -66,7 +63,7 @@ class MetricsFile:
             If the file is there and holds anything else.
         WriteError
         """
-        from prometheus_client import CollectorRegistry, write_to_textfile
+        from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
         with self._alone():
             series = self._read()
@@ -76,7 +73,11 @@ class MetricsFile:
                     del own[name]
             own.update(figures)
             registry = CollectorRegistry()
-            registry.register(_Series(series))
+            for name in sorted({name for own in series.values() for name in own}):
+                gauge = Gauge(name, _help(name), LABELS, registry=registry)
+                for series_labels, own in series.items():
+                    if name in own:
+                        gauge.labels(*series_labels).set(own[name])
             write_to_textfile(str(self._path), registry)
 
     def read(self) -> dict[Labels, Figures]:
@@ -131,21 +132,6 @@ class MetricsFile:
                 f"the metrics file {self._path} cannot be written: {error.strerror or error}",
                 remedy="Name a file in a folder that is there and writable, with --metrics-file.",
             ) from error
-
-
-class _Series:
-    def __init__(self, series: Mapping[Labels, Figures]) -> None:
-        self._series = series
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        from prometheus_client.core import GaugeMetricFamily
-
-        for name in sorted({name for own in self._series.values() for name in own}):
-            family = GaugeMetricFamily(name, _help(name), labels=LABELS)
-            for labels, own in self._series.items():
-                if name in own:
-                    family.add_metric(labels, own[name])
-            yield family
 
 
 def _help(name: str) -> str:

@@ -137,12 +137,12 @@ class _Comparison:
         self._unit = fitted.normalize_output_ and not described[1].lossy
         self._queries = asked.queries and read_query_vectors(asked.queries, described[1])
         self._letters = _letters(asked.dead_letters, described[1])
-        expect = partial(
-            _expected,
-            translator=fitted,
-            keeper=keeper,
-            text_field=described[0].text_field,
-        )
+        translation = Translation(fitted, described[0].text_field)
+
+        def expect(batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
+            done = convert(batches, translation)
+            return keeper.apply(done) if keeper else done
+
         self.ours, self.theirs, self.sound = SourcePass(letters=self._letters), Tally(), Soundness()
         self.vectors = Retranslation(new, expect, keeps_anchors=keeper is not None)
         self.others = OtherVectors(*described)
@@ -180,17 +180,6 @@ class _Comparison:
             *self.sound.checks(unit=self._unit),
             check_index(new, self._probes, self._truth, self._asked.min_index_recall),
         ]
-
-
-def _expected(
-    batches: Iterable[VectorBatch],
-    *,
-    translator: Translator,
-    keeper: AnchorKeeper | None,
-    text_field: str | None,
-) -> Iterator[VectorBatch]:
-    done = convert(batches, Translation(translator, text_field))
-    return keeper.apply(done) if keeper else done
 
 
 def _check_dimension(target: CollectionDescription, fitted: Translator) -> None:
