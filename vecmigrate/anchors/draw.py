@@ -193,10 +193,7 @@ def _check(
 
 
 def _draw_sample(
-    source: Source,
-    request: _Request,
-    queries: Vectors | None,
-    reading: Callable[[int], None],
+    source: Source, request: _Request, queries: Vectors | None, reading: Callable[[int], None]
 ) -> tuple[VectorBatch, int]:
     population = 0
     skipped = Skipped()

@@ -40,8 +40,7 @@ def run(
     out_path: Annotated[Path, typer.Option("--out", help="Anchor file to write.")],
     options: AnchorOptions,
     query_log: Annotated[
-        Path | None,
-        typer.Option(help="(n, d) .npy of logged queries under the old encoder."),
+        Path | None, typer.Option(help="(n, d) .npy of logged queries under the old encoder.")
     ] = None,
 ) -> None:
     """Choose a sample in one pass and re-embed its texts with the new encoder."""

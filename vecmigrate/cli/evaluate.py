@@ -12,13 +12,7 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import encode_queries, open_encoder
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.errors import MismatchError, UsageError
-from vecmigrate.evaluation import (
-    EvaluateOptions,
-    Evaluation,
-    Metrics,
-    evaluate,
-    read_queries,
-)
+from vecmigrate.evaluation import EvaluateOptions, Evaluation, Metrics, evaluate, read_queries
 from vecmigrate.points.ids import name_some
 
 EXAMPLES = """

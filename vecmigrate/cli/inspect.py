@@ -44,8 +44,7 @@ def run(
         typer.Argument(metavar="TARGET", help="With --diff, the collection to compare it with."),
     ] = None,
     diff: Annotated[
-        bool,
-        typer.Option("--diff", help="Show what two collections' settings differ in, and why."),
+        bool, typer.Option("--diff", help="Show what two collections' settings differ in, and why.")
     ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Read only the first so many vectors.")

@@ -6,12 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import (
-    SourceArgument,
-    StateOption,
-    TranslatorOption,
-    state_again,
-)
+from vecmigrate.cli.options import SourceArgument, StateOption, TranslatorOption, state_again
 from vecmigrate.cli.output import Output
 from vecmigrate.migration import MigrateOptions, MigrationResult
 from vecmigrate.points.ids import name_some

@@ -49,12 +49,7 @@ def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
 
 
 def _parameter(
-    name: str,
-    help_: str,
-    kind: Any,
-    bounds: dict[str, Any],
-    shown: OnLine,
-    default: Any = None,
+    name: str, help_: str, kind: Any, bounds: dict[str, Any], shown: OnLine, default: Any = None
 ) -> inspect.Parameter:
     option = typer.Option(
         shown.option or f"--{name.replace('_', '-')}",

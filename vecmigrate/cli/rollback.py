@@ -15,10 +15,7 @@ EXAMPLES = """
 
 
 def run(
-    out: Output,
-    name: NameArgument,
-    options: RollbackOptions,
-    state: StateOption = None,
+    out: Output, name: NameArgument, options: RollbackOptions, state: StateOption = None
 ) -> None:
     """Lead readers of a name back to what they had before the last cutover."""
     from vecmigrate.cli.cutover import show_move

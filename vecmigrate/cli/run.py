@@ -29,8 +29,7 @@ def run(
     out: Output,
     job: JobArgument = Path("vecmigrate.toml"),
     cutover: Annotated[
-        bool,
-        typer.Option("--cutover", help="Lead readers to the target once it is verified."),
+        bool, typer.Option("--cutover", help="Lead readers to the target once it is verified.")
     ] = False,
     state: StateOption = None,
 ) -> None:
@@ -49,12 +48,7 @@ def run(
         )
     where = state_path(state if state is None else state.absolute())
     with chdir(job.parent), recorded(where, "run", spec.source.uri, spec.target.uri):
-        result = run_job(
-            spec,
-            where,
-            cutover=cutover,
-            around=run_hooks(out, where),
-        )
+        result = run_job(spec, where, cutover=cutover, around=run_hooks(out, where))
         out.result(result.model_dump(mode="json"))
         last = result.steps[-1]
         if result.exit_code:

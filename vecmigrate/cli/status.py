@@ -39,9 +39,7 @@ def run(
     from vecmigrate.sync.status import status_of
 
     where = state_path(state)
-    with (
-        open_records(state) as records,
-    ):
+    with open_records(state) as records:
         found = status_of(target, where, records, source)
         _show(found, out)
         out.result({**found.model_dump(mode="json"), "native": found.is_native})

@@ -30,8 +30,7 @@ def run(
     source: Annotated[Path, typer.Argument(metavar="IN.npy", help="(n, d) floats of any size.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.npy", help="float32 file to write.")],
     variance: Annotated[
-        Path | None,
-        typer.Option(help="Also write each vector's predictive variance here (.npy)."),
+        Path | None, typer.Option(help="Also write each vector's predictive variance here (.npy).")
     ] = None,
 ) -> None:
     """Translate a plain array of vectors, memory-mapped."""

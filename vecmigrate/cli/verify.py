@@ -42,10 +42,7 @@ def run(
     from vecmigrate.state.file import open_records
     from vecmigrate.verification import CheckResult
 
-    with (
-        recorded(state, "verify", source, target) as counts,
-        open_records(state) as records,
-    ):
+    with recorded(state, "verify", source, target) as counts, open_records(state) as records:
         found = run_verification(source, target, translator, options, records, out.progress)
         counts.update(found.counts())
         width = max(len(check.name) for check in found.checks)

@@ -209,9 +209,7 @@ def _cut(text: str | None) -> str | None:
 
 
 def _with_texts(
-    session: Session,
-    analysis: Analysis,
-    rows: Sequence[tuple[int, list[PointId], list[PointId]]],
+    session: Session, analysis: Analysis, rows: Sequence[tuple[int, list[PointId], list[PointId]]]
 ) -> Iterator[tuple[int, dict[str, Any], list[DocumentText], list[DocumentText]]]:
     """Yield each row's probe, as it was asked, and its documents with their texts, if any."""
     ids = list(dict.fromkeys(i for _, first, second in rows for i in [*first, *second]))

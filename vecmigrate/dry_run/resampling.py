@@ -80,8 +80,7 @@ class Resampler:
         # The observed assignment is one of those possible, hence the two ones.
         as_far = int(np.count_nonzero(flipped >= observed - 1e-12))
         return PairedDifference(
-            difference=self.estimate(differences, refits),
-            p_value=(as_far + 1) / (SIGN_FLIPS + 1),
+            difference=self.estimate(differences, refits), p_value=(as_far + 1) / (SIGN_FLIPS + 1)
         )
 
     def _pick(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,14 +14,7 @@ from vecmigrate.connector.registry import load_plugin, plugin_names
 from vecmigrate.connector.uri import parse_options
 from vecmigrate.errors import BadVectorError, InputError, UsageError
 from vecmigrate.evaluation.queries import Query
-from vecmigrate.points.batch import (
-    IdArray,
-    PointId,
-    Vectors,
-    id_array,
-    normalize_rows,
-    row_norms,
-)
+from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array, normalize_rows, row_norms
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import name_some, point_name
 

@@ -74,8 +74,7 @@ def read_table(path: Path, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def not_readable(path: str | Path, what: str, error: Exception) -> InputError:
     """Return the error for a file that is not ``what`` it should be."""
     return InputError(
-        f"{path} is not {what} ({reason_of(error)})",
-        remedy=f"Give {what} that vecmigrate wrote.",
+        f"{path} is not {what} ({reason_of(error)})", remedy=f"Give {what} that vecmigrate wrote."
     )
 
 

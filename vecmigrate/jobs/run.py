@@ -60,11 +60,7 @@ def steps_of(moving: JobContext, *, cutover: bool) -> list[Step]:
 
 
 def run_job(
-    spec: JobSpec,
-    state: str | Path,
-    *,
-    cutover: bool = False,
-    around: RunHooks | None = None,
+    spec: JobSpec, state: str | Path, *, cutover: bool = False, around: RunHooks | None = None
 ) -> JobResult:
     """Measure, judge, migrate, keep in step, verify and, if asked for, cut over.
 
@@ -90,10 +86,7 @@ def run_job(
         From the steps.
     """
     around, state = around or RunHooks(), Path(state)
-    with (
-        patience(spec.wait, unless_said=True),
-        closing(open_state(state)) as records,
-    ):
+    with patience(spec.wait, unless_said=True), closing(open_state(state)) as records:
         moving = JobContext(spec, state, records)
         what = f"the job {moving.source} to {moving.target}"
         with job_lock(state.parent / "locks", f"{moving.key}-run", what):

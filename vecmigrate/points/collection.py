@@ -10,10 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, JsonValue
 
 from vecmigrate.errors import InputError
-from vecmigrate.points.batch import (
-    Payload,
-    PointId,
-)
+from vecmigrate.points.batch import Payload, PointId
 from vecmigrate.points.canonical import canonical_setting, canonical_text
 
 ORIGIN_FIELD = "vecmigrate_origin"

@@ -21,13 +21,7 @@ from vecmigrate.report.formatting import (
     paired,
     trimmed,
 )
-from vecmigrate.report.schema import (
-    DryRunReport,
-    Estimate,
-    Outcome,
-    PairedDifference,
-    ProbeKind,
-)
+from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, PairedDifference, ProbeKind
 
 
 class NotComparableWarning(UserWarning):

@@ -208,10 +208,7 @@ class Waiting:
 
 
 def _log_wait(event: str, body: str, server: str, seconds: float) -> None:
-    attributes: Attributes = {
-        "vecmigrate.server": server,
-        "vecmigrate.seconds": round(seconds, 1),
-    }
+    attributes: Attributes = {"vecmigrate.server": server, "vecmigrate.seconds": round(seconds, 1)}
     log_event(_log, logging.INFO, event, body, attributes)
 
 

@@ -12,14 +12,7 @@ from pydantic import JsonValue
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import MissingIdsError
 from vecmigrate.evaluation.search import distances
-from vecmigrate.points.batch import (
-    Extra,
-    IdArray,
-    PointId,
-    VectorBatch,
-    Vectors,
-    join_batches,
-)
+from vecmigrate.points.batch import Extra, IdArray, PointId, VectorBatch, Vectors, join_batches
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription, Metric
 from vecmigrate.points.ids import name_some
 from vecmigrate.verification.records import Check, CheckResult

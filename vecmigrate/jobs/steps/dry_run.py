@@ -97,9 +97,7 @@ class DryRunStep:
         if self._moving.anchors is not None:
             made.append(self._moving.anchors)
         record = StepRecord(
-            inputs=inputs,
-            outputs=files_digests(made),
-            exit_code=EXIT_CODES[report.verdict.outcome],
+            inputs=inputs, outputs=files_digests(made), exit_code=EXIT_CODES[report.verdict.outcome]
         )
         self._moving.save(self.name, record)
         return self._ended(record)

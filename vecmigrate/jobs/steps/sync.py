@@ -79,8 +79,7 @@ class SyncStep:
         )
         if job is not None:
             moving.save(
-                self.name,
-                StepRecord(inputs={"source": before, "migration": job.provenance.run()}),
+                self.name, StepRecord(inputs={"source": before, "migration": job.provenance.run()})
             )
         return StepStatus.DONE.because(_told(result))
 

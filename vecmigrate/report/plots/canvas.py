@@ -142,10 +142,7 @@ def _for_page(svg: str, name: str) -> str:
     def cleaned(tag: re.Match[str]) -> str:
         text = _FONT_FAMILY.sub("", " ".join(tag[0].split()))
         text = _ID.sub(lambda i: f' id="{name}-{i[1]}"' if i[1] in used else "", text)
-        text = _REFERENCE.sub(
-            lambda r: f"{r[1].removeprefix('xlink:')}{name}-{r[2]}",
-            text,
-        )
+        text = _REFERENCE.sub(lambda r: f"{r[1].removeprefix('xlink:')}{name}-{r[2]}", text)
         return themed(text)
 
     # Only tags are rewritten: a text that looks like a colour or an id stays what it is.
@@ -155,9 +152,7 @@ def _for_page(svg: str, name: str) -> str:
     view_box = re.search(r'viewBox="[^"]*"', body)
     assert view_box is not None
     return body.replace(
-        body[: body.index(">")],
-        f'<svg {view_box[0]} aria-hidden="true" focusable="false"',
-        1,
+        body[: body.index(">")], f'<svg {view_box[0]} aria-hidden="true" focusable="false"', 1
     )
 
 
