@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.shares import OLD_DEPTH
 from vecmigrate.evaluation.search import greatest, score_matrix
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
-from vecmigrate.points.ids import IdLookup, lookup_of
+from vecmigrate.points.ids import lookup_of
 from vecmigrate.translators import Translator
 
 DEPTH = 1024
@@ -67,7 +67,7 @@ def survey(
     """Translate the source batch by batch; memory is that of a batch and the candidates."""
     metric, rng = session.description.metric, session.rng(3)
     log_rows = np.flatnonzero([probe.own is None for probe in probes.asked])
-    own = _OwnPoints.of(probes)
+    leave_out_own = _leaving_out_own(probes)
     candidates = Candidates(DEPTH)
     old = None if probes.old_queries is None else Candidates(OLD_DEPTH)
     unknown = {i for probe in probes.asked for i in probe.relevant}
@@ -90,11 +90,11 @@ def survey(
         sampled = np.flatnonzero(rng.random(len(batch)) < share)
         for name, column in overall.items():
             values.setdefault(name, []).append(column[sampled])
-        own.leave_out(scores, batch.ids)
+        leave_out_own(scores, batch.ids)
         candidates.add(batch.ids, scores, **columns)
         if old is not None and probes.old_queries is not None:
             scores = score_matrix(probes.old_queries, batch.vectors, metric)
-            own.leave_out(scores, batch.ids)
+            leave_out_own(scores, batch.ids)
             old.add(batch.ids, scores)
         unknown.difference_update(batch.ids.tolist())
         population += len(batch)
@@ -119,25 +119,17 @@ def _traffic(scores: Column, log_rows: NDArray[np.intp]) -> tuple[Column, Column
     return overall, others
 
 
-@dataclass(frozen=True, slots=True)
-class _OwnPoints:
-    """The documents that probes are; none is an answer to itself."""
+def _leaving_out_own(probes: Probes) -> Callable[[Column, IdArray], None]:
+    """Return what takes the documents that probes are out of scores: none answers itself."""
+    rows = np.flatnonzero([probe.own is not None for probe in probes.asked])
+    lookup = lookup_of(id_array(probes.asked[row].own or 0 for row in rows))
 
-    lookup: IdLookup | None
-    rows: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, probes: Probes) -> _OwnPoints:
-        rows = np.flatnonzero([probe.own is not None for probe in probes.asked])
-        ids = id_array(probes.asked[row].own or 0 for row in rows)
-        return cls(lookup_of(ids) if len(ids) else None, rows)
-
-    def leave_out(self, scores: Column, ids: IdArray) -> None:
-        if self.lookup is None:
-            return
-        at = self.lookup.rows(ids)
+    def leave_out(scores: Column, ids: IdArray) -> None:
+        at = lookup.rows(ids) if len(rows) else np.full(len(ids), -1)
         met = np.flatnonzero(at >= 0)
-        scores[self.rows[at[met]], met] = -np.inf
+        scores[rows[at[met]], met] = -np.inf
+
+    return leave_out
 
 
 Column = NDArray[np.float32]

@@ -66,17 +66,6 @@ def quiet() -> Iterator[None]:
                 bars.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def load_folder(folder: Path, device: str | None) -> Any:
-    """Load the model in a directory.
-
-    Raises
-    ------
-    InputError
-        If it is none that can be loaded.
-    """
-    return _load(str(folder), None, device, offline=True)
-
-
 def load_from_hub(repository: str, revision: str | None, device: str | None) -> tuple[Any, str]:
     """Load a model from the hub's cache, else from the hub; return it and its commit.
 
@@ -90,15 +79,22 @@ def load_from_hub(repository: str, revision: str | None, device: str | None) -> 
     commit = _cached_commit(repository, revision)
     if commit is None:
         commit = _hub_commit(repository, revision)
-        return _load(repository, commit, device, offline=False), commit
+        return load(repository, commit, device, offline=False), commit
     try:
-        return _load(repository, commit, device, offline=True), commit
+        return load(repository, commit, device, offline=True), commit
     except InputError:
         # Completes a download that broke off; for any other cause, fails again and tells it.
-        return _load(repository, commit, device, offline=False), commit
+        return load(repository, commit, device, offline=False), commit
 
 
-def _load(name: str, revision: str | None, device: str | None, *, offline: bool) -> Any:
+def load(name: str, revision: str | None, device: str | None, *, offline: bool) -> Any:
+    """Load the model in a directory, or of a name on the hub.
+
+    Raises
+    ------
+    InputError
+        If it is none that can be loaded.
+    """
     from sentence_transformers import SentenceTransformer
 
     try:

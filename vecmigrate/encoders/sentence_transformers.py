@@ -30,7 +30,7 @@ import numpy as np
 
 from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
 from vecmigrate.encoders.models import (
-    load_folder,
+    load,
     load_from_hub,
     local_model,
     packaged_model,
@@ -91,7 +91,7 @@ class SentenceTransformersEncoder(BaseEncoder):
                 self._model, revision = load_from_hub(repository, options.revision, options.device)
             else:
                 revision = weights_sha256(folder)
-                self._model = load_folder(folder, options.device)
+                self._model = load(str(folder), None, options.device, offline=True)
             self._options = _Options.read(spec, **_prompts(self._model.prompts))
             probe = self._run(_PROBE, "document")
         # A model has the same name on every machine: a directory is named by its last part.

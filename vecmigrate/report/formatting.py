@@ -105,8 +105,5 @@ def trimmed(text: str, limit: int) -> str:
     cut = len(line) > limit or len(text) > 8 * limit
     if cut:
         line = line[: limit - 1].rstrip() + "…"
-    return "".join("\N{REPLACEMENT CHARACTER}" if _unshowable(c) else c for c in line)
-
-
-def _unshowable(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs")
+    hidden = {c for c in line if unicodedata.category(c) in ("Cc", "Cs")}
+    return "".join("\N{REPLACEMENT CHARACTER}" if c in hidden else c for c in line)

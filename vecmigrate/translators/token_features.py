@@ -97,7 +97,11 @@ class TokenFeatures:
 
     def transform(self, texts: Sequence[str | None]) -> Vectors:
         """Return ``(n, dimension)`` float32; a text that is None or empty has zeros."""
-        return self._centred(self._means(self._counts(texts, len(self.table_))))
+        means = self._means(self._counts(texts, len(self.table_)))
+        features = means - self.mean_
+        features[~means.any(axis=1)] = 0
+        normalize_rows(features)
+        return features
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Tensors that :meth:`from_state` rebuilds this from."""
@@ -137,13 +141,6 @@ class TokenFeatures:
         means = np.asarray(counts @ self.table_.astype(np.float32), dtype=np.float32)
         normalize_rows(means)
         return means
-
-    def _centred(self, means: Vectors) -> Vectors:
-        empty = ~means.any(axis=1)
-        features = means - self.mean_
-        features[empty] = 0
-        normalize_rows(features)
-        return features
 
 
 def _open(json: str) -> Any:

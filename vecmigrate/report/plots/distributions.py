@@ -210,7 +210,8 @@ def decile_plot(deciles: list[CalibrationDecile]) -> Plot:
 
     first, last = deciles[0].cosine, deciles[-1].cosine
     cosines = np.array([d.cosine for d in deciles])
-    falls = np.ptp(cosines) > 0 and _rank_correlation(np.arange(len(cosines)), cosines) <= -0.6
+    ranks = np.argsort(np.argsort(cosines))
+    falls = np.ptp(cosines) > 0 and np.corrcoef(np.arange(len(ranks)), ranks)[0, 1] <= -0.6
     worth = (
         "So the translator knows where it is unsure."
         if falls
@@ -228,11 +229,6 @@ def decile_plot(deciles: list[CalibrationDecile]) -> Plot:
             [str(i), f"{d.variance:.4g}", f"{d.cosine:.3f}"] for i, d in enumerate(deciles, start=1)
         ],
     )
-
-
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = np.array([np.argsort(np.argsort(values)) for values in (a, b)])
-    return float(np.corrcoef(ranks)[0, 1])
 
 
 def _score_finding(translated: np.ndarray, true: np.ndarray) -> str:

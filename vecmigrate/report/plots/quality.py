@@ -36,9 +36,9 @@ def recall_plot(recall: RecallFigures, probes: ProbeSample) -> Plot:
     cutoffs = sorted(recall.at)
 
     def paint(axes: Axes) -> None:
-        line_with_band(
-            axes, cutoffs, [recall.at[k] for k in cutoffs], ONE, _probes_label(probes.kind)
-        )
+        logged = probes.kind is ProbeKind.QUERY_LOG
+        label = "logged queries" if logged else "held-out documents as queries"
+        line_with_band(axes, cutoffs, [recall.at[k] for k in cutoffs], ONE, label)
         if recall.documents_at_10 is not None:
             there = recall.documents_at_10
             axes.plot([FIGURE_AT] * 2, [there.low, there.high], color=THREE.colour, linewidth=2)
@@ -68,10 +68,6 @@ def recall_plot(recall: RecallFigures, probes: ProbeSample) -> Plot:
             for k, f in ((k, recall.at[k]) for k in cutoffs)
         ],
     )
-
-
-def _probes_label(kind: ProbeKind) -> str:
-    return "logged queries" if kind is ProbeKind.QUERY_LOG else "held-out documents as queries"
 
 
 def _recall_finding(recall: RecallFigures) -> str:
