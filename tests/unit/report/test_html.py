@@ -298,7 +298,7 @@ def test_the_summary_for_a_terminal(make: object, capsys: pytest.CaptureFixture[
     assert report.verdict.outcome.value.replace("-", " ") in out.replace("-", " ")
     assert "0.507 [0.482, 0.532]" in out
     assert trimmed(report.headline[0], 600) in out
-    assert ("re-embed 60 % in the order uncertainty" in out) == bool(report.curve.cheapest)
+    assert ("met from 60 % on, in the order uncertainty" in out) == bool(report.curve.cheapest)
     assert ("No labels were given" in out) == (not report.upgrade.labelled)
     show(report, Output(as_json=True, quiet=False))
     assert capsys.readouterr().out == ""
