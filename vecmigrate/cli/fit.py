@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +15,14 @@ from vecmigrate.errors import InputError, UsageError
 from vecmigrate.io.atomic import require_absent
 from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import Vectors
-from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.translators import Direction, Translator, TranslatorCard, save_translator
-from vecmigrate.translators.fit import AnchorTexts, FitOptions, fair_scale, fit_translator
+from vecmigrate.translators import Direction, TranslatorCard, save_translator
+from vecmigrate.translators.fit import (
+    AnchorTexts,
+    CandidateScore,
+    FitOptions,
+    fair_scale,
+    fit_translator,
+)
 from vecmigrate.translators.token_features import HasTokenTable
 
 EXAMPLES = """
@@ -35,21 +39,6 @@ EXAMPLES = """
     vecmigrate fit --source-vectors old.npy --target-vectors new.npy \\
         --out translator.safetensors
 """
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Anchors, out of an anchor file or of two arrays, which have neither card nor texts."""
-
-    X: Vectors
-    Y: Vectors
-    card: AnchorCard | None = None
-    texts: Sequence[str] | None = None
-    encoders: tuple[EncoderIdentity | None, EncoderIdentity | None] = (None, None)
-
-    def swapped(self) -> _Pairs:
-        """Return them for a map from the new space into the old one."""
-        return replace(self, X=self.Y, Y=self.X, encoders=self.encoders[::-1])
 
 
 def run(
@@ -76,50 +65,53 @@ def run(
 ) -> None:
     """Fit a translator from the old encoder's space to the new one's."""
     require_absent(out_path)
-    pairs = _read(anchors, source_vectors, target_vectors)
+    X, Y, card, known_texts = _read(anchors, source_vectors, target_vectors)
+    old, new = (card.source_encoder, card.target_encoder) if card else (None, None)
     if options.direction is Direction.QUERY:
-        pairs = pairs.swapped()
-    if options.metric is None and pairs.card is not None:
-        options = options.model_copy(update={"metric": pairs.card.metric})
-    read = None if texts is None else _with_table(texts, pairs.texts, options.direction)
+        X, Y, old, new = Y, X, new, old
+    if options.metric is None and card is not None:
+        options = options.model_copy(update={"metric": card.metric})
+    read = None if texts is None else _with_table(texts, known_texts, options.direction)
     total = options.fits(with_texts=read is not None)
     with out.progress("comparing", total, unit="fit") as advance:
-        translator, table = fit_translator(pairs.X, pairs.Y, options, texts=read, progress=advance)
-    written = _save(translator, out_path, pairs, options)
+        translator, table = fit_translator(X, Y, options, texts=read, progress=advance)
+    scale = None
+    if card is not None and options.direction is Direction.DOCUMENT:
+        inputs = translator.inputs(X, known_texts)
+        scale = fair_scale(translator, inputs, Y, card.population, options.seed)
+    written = save_translator(
+        translator,
+        out_path,
+        direction=options.direction,
+        seed=None if card is None else card.seed,
+        source_encoder=old,
+        target_encoder=new,
+        mixing_scale=scale,
+    )
+    _show(out, out_path, written, table, with_texts=translator.text_dim_ > 0)
+
+
+def _show(
+    out: Output, path: Path, card: TranslatorCard, table: list[CandidateScore], *, with_texts: bool
+) -> None:
     if table:
         rows = [[score.name, f"{score.held_out_recall:.3f}"] for score in table]
         out.table(["method", "recall@10 on held-out anchors"], rows)
     out.say(
-        f"{written.method}, {written.source_dimension} to {written.target_dimension} "
-        f"dimensions{', reading texts too' if translator.text_dim_ else ''}, fitted on "
-        f"{written.anchors:,} anchors, is in {out_path}"
+        f"{card.method}, {card.source_dimension} to {card.target_dimension} "
+        f"dimensions{', reading texts too' if with_texts else ''}, fitted on "
+        f"{card.anchors:,} anchors, is in {path}"
     )
-    if options.direction is Direction.QUERY:
-        out.say(f"Next: load_translator('{out_path}').transform(query) before each search")
+    if card.direction is Direction.QUERY:
+        out.say(f"Next: load_translator('{path}').transform(query) before each search")
     else:
-        out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {out_path}")
+        out.say(f"Next: vecmigrate migrate SOURCE TARGET --translator {path}")
     out.result(
         {
-            "translator": str(out_path),
+            "translator": str(path),
             "candidates": [score.model_dump(mode="json") for score in table],
-            **written.model_dump(mode="json"),
+            **card.model_dump(mode="json"),
         }
-    )
-
-
-def _save(translator: Translator, path: Path, pairs: _Pairs, options: FitOptions) -> TranslatorCard:
-    scale = None
-    if pairs.card is not None and options.direction is Direction.DOCUMENT:
-        inputs = translator.inputs(pairs.X, pairs.texts)
-        scale = fair_scale(translator, inputs, pairs.Y, pairs.card.population, options.seed)
-    return save_translator(
-        translator,
-        path,
-        direction=options.direction,
-        seed=None if pairs.card is None else pairs.card.seed,
-        source_encoder=pairs.encoders[0],
-        target_encoder=pairs.encoders[1],
-        mixing_scale=scale,
     )
 
 
@@ -142,14 +134,15 @@ def _with_table(encoder: str, texts: Sequence[str] | None, direction: Direction)
     return AnchorTexts(texts, opened.token_table())
 
 
-def _read(anchors: Path | None, source_vectors: Path | None, target_vectors: Path | None) -> _Pairs:
+def _read(
+    anchors: Path | None, source_vectors: Path | None, target_vectors: Path | None
+) -> tuple[Vectors, Vectors, AnchorCard | None, Sequence[str] | None]:
+    """Return both vectors of anchors, and what an anchor file alone has: a card and texts."""
     if anchors is not None and source_vectors is None and target_vectors is None:
         loaded = load_anchors(anchors)
-        card = loaded.card
-        encoders = (card.source_encoder, card.target_encoder)
-        return _Pairs(loaded.source_vectors, loaded.target_vectors, card, loaded.texts, encoders)
+        return loaded.source_vectors, loaded.target_vectors, loaded.card, loaded.texts
     if anchors is None and source_vectors is not None and target_vectors is not None:
-        return _Pairs(open_vectors(source_vectors), open_vectors(target_vectors))
+        return open_vectors(source_vectors), open_vectors(target_vectors), None, None
     raise UsageError(
         "fit takes either --anchors, or --source-vectors with --target-vectors",
         remedy="See vecmigrate fit --help.",
