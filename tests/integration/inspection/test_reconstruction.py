@@ -77,7 +77,7 @@ def test_inspect_shows_it(tmp_path: Path) -> None:
     lossy, flat = uris(tmp_path, "PQ12x4")
     ran = CliRunner().invoke(app, ["inspect", lossy, "--originals", flat])
     assert ran.exit_code == 0, ran.output
-    assert f"2,000 vectors of {flat}" in ran.output
+    assert f"{COUNT:,} vectors of {flat}" in ran.output
     assert "95% within" in ran.output
     as_json = CliRunner().invoke(app, ["inspect", lossy, "--originals", flat, "--json"])
     assert json.loads(as_json.output)["reconstruction_error"]["compared"] == COUNT

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-COUNT, FEW, SIZE = 2000, 40, 8
+COUNT, FEW, SIZE = 400, 40, 8
 LOCAL, SERVED = ("embedded", "rest", "grpc"), ("grpc",)
 KEPT, LOSSY, REFUSED = "kept", "lossy", "refused"
 
@@ -42,7 +42,7 @@ def params(size: int = SIZE, **more: Any) -> models.VectorParams:
 
 @dataclass(frozen=True)
 class Case:
-    """A collection of COUNT points in the first place, and of a FEW in the others.
+    """A collection of ``count`` points in the first place, and of a FEW in the others.
 
     Attributes
     ----------
@@ -71,6 +71,7 @@ class Case:
     shard_keys: tuple[int | str, ...] = ()
     rounding: float = 0.0
     integer_ids: bool = False
+    count: int = COUNT
 
     def id_of(self, row: int) -> int | str:
         return row if row % 2 or self.integer_ids else str(uuid.UUID(int=row + 1))
@@ -114,7 +115,8 @@ _TEXT = models.TextIndexParams(
 )
 
 CASES = [
-    Case("ids, payloads", "of both kinds; JSON of every shape", places=LOCAL),
+    # More than a server is sent at once.
+    Case("ids, payloads", "of both kinds; JSON of every shape", places=LOCAL, count=1100),
     *(
         Case(
             f"distance {distance.value}",

@@ -7,7 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
-from support.faiss.cases import rows
+from support.faiss.cases import COUNT, rows
 from support.faiss.indexes import save
 
 from vecmigrate import open_sink, open_source
@@ -36,11 +36,11 @@ def test_the_uri_names_the_kind(tmp_path: Path, words: str, reads_as: str) -> No
     spec = spec_of(tmp_path, 48)
     uri = f"faiss:{tmp_path / 'new.faiss'}?index={words}"
     with open_sink(uri, spec) as sink:
-        sink.write(VectorBatch(np.arange(2000), rows(), None))
+        sink.write(VectorBatch(np.arange(COUNT), rows(), None))
         assert sink.finish().index_type == reads_as
     with open_source(uri) as target:
         assert target.describe().metric is Metric.DOT
-        assert np.concatenate(list(target.ids(500))).shape == (2000,)
+        assert np.concatenate(list(target.ids(500))).shape == (COUNT,)
         expected = target.as_stored(rows()[:50])
         assert np.abs(target.fetch(np.arange(50)).vectors - expected).max() < 1e-4
 

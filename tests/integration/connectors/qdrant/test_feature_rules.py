@@ -169,7 +169,7 @@ def test_sync_keeps_the_other_vectors(served: Place, translator: Path, tmp_path:
     migrate(source, target, translator, state=state)
     planned = sync(source, target, translator, state, SyncOptions(dry_run=True))
     assert (planned.arrived, planned.changed, planned.compared) == (0, 0, COUNT)
-    first = sync(source, target, translator, state, SyncOptions(batch_size=500))
+    first = sync(source, target, translator, state, SyncOptions(batch_size=150))
     assert (first.wrote, first.adopted) == (0, COUNT)
     arrived = models.PointStruct(
         id=90_001, vector={"text": dense(1), "image": dense(2, 5)}, payload={"n": -1}
@@ -181,7 +181,7 @@ def test_sync_keeps_the_other_vectors(served: Place, translator: Path, tmp_path:
         gone = list(records(client, old))[1]
         client.delete(old, models.PointIdsList(points=[gone]))
     assert gone == 3
-    result = sync(source, target, translator, state, SyncOptions(batch_size=500))
+    result = sync(source, target, translator, state, SyncOptions(batch_size=150))
     assert (result.arrived, result.changed, result.vanished) == (1, 1, 1)
     before, after = read(served, old), read(served, new)
     assert named(after[1])["image"] == [9.0] * 5
@@ -270,9 +270,9 @@ def test_resume_keeps_the_other_vectors(served: Place, translator: Path, tmp_pat
     old, new, state = served.name("old"), served.name("new"), tmp_path / "state" / "s.sqlite"
     make(served, LACKING, old)
     source, target = served.uri(old, "vector=text"), served.uri(new)
-    with pytest.raises(TerminatedError, match="after 700 points"):
-        migrate(source, target, translator, state=state, batch_size=700, stop=lambda: True)
-    assert migrate(source, target, translator, state=state).continued_after == 700
+    with pytest.raises(TerminatedError, match="after 150 points"):
+        migrate(source, target, translator, state=state, batch_size=150, stop=lambda: True)
+    assert migrate(source, target, translator, state=state).continued_after == 150
     assert_alike(read(served, old), read(served, new), "text")
 
 

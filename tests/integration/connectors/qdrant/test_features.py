@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from qdrant_client.http.exceptions import UnexpectedResponse
-from support.qdrant.cases import CASES, COUNT, FEW, OTHERS, Case
+from support.qdrant.cases import CASES, FEW, OTHERS, Case
 from support.qdrant.migrating import Reversal, compare, make, records, settings
 from support.qdrant.places import SERVER, Place, open_place
 from support.qdrant.recording import WIRES
 
 from vecmigrate import migrate
 
+BATCH = 150
 EACH = [
     pytest.param(case, place, id=f"{case.feature.replace(' ', '-')}-{place}")
     for case in CASES
@@ -31,16 +32,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 def test_a_feature_arrives(case: Case, place: Place) -> None:
     """There and back by a map that is its own inverse: all that is there is there again."""
     old, new, back = place.name("old"), place.name("new"), place.name("back")
-    count = COUNT if place.kind in (case.places[0], "server") else FEW
+    count = case.count if place.kind in (case.places[0], "server") else FEW
     try:
         make(place, case, old, count)
     except UnexpectedResponse as refused:
         if place.kind == "server" and "istributed" in str(refused):
             pytest.skip("shard keys need a cluster")
         raise
-    result = migrate(place.uri(old, case.option), place.uri(new, case.option), Reversal())
+    there = place.uri(new, case.option)
+    result = migrate(place.uri(old, case.option), there, Reversal(), batch_size=BATCH)
     assert (result.written, result.skipped_ids, result.notes) == (count, [], ())
-    migrate(place.uri(new, case.option), place.uri(back, case.option), Reversal())
+    migrate(there, place.uri(back, case.option), Reversal())
     with place.client() as client:
         before = records(client, old)
         assert len(before) == count
