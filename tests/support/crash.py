@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from support.forked import Forked
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.state import open_state
@@ -93,10 +94,8 @@ def arguments(source: str, target: str, translator: Path, state: Path, batch: in
     ]  # fmt: skip
 
 
-def start(source: str, target: str, translator: Path, state: Path, batch: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "vecmigrate"]
-    command += arguments(source, target, translator, state, batch)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(source: str, target: str, translator: Path, state: Path, batch: int) -> Forked:
+    return Forked("-m", "vecmigrate", *arguments(source, target, translator, state, batch))
 
 
 def migrate_with_kills(
@@ -155,7 +154,7 @@ def check_a_kill_changes_nothing(folder: Path, whole: str, killed: str) -> None:
 
 
 def _wait_until_written(
-    process: subprocess.Popen, points: int, source: str, target: str, state: Path
+    process: Forked, points: int, source: str, target: str, state: Path
 ) -> None:
     while process.poll() is None:
         if state.exists():

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.crash import contents, make_source, make_translator, place, start
+from support.forked import Forked
 from typer.testing import CliRunner
 
 from vecmigrate.cli import app
@@ -66,7 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def at_work(folder: Path) -> Iterator[tuple[subprocess.Popen, Path]]:
+def at_work(folder: Path) -> Iterator[tuple[Forked, Path]]:
     """A long migration that has begun to write, and its state file."""
     source, target = make_source("faiss", folder, 20_000), place("faiss", folder, "new")
     state = folder / "state.sqlite"
@@ -153,10 +154,7 @@ def test_sigterm_stops_a_verification_too(folder: Path) -> None:
     source = make_source("faiss", folder, 20_000)
     run("migrate", source, "faiss:new.faiss", "--translator", "translator", "-q")
     command = ["verify", source, "faiss:new.faiss", "--translator", "translator", "--full"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vecmigrate", *command, "--batch-size", "1"],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = Forked("-m", "vecmigrate", *command, "--batch-size", "1")
     while len(history()["runs"]) < 2:
         assert process.poll() is None
     time.sleep(0.1)

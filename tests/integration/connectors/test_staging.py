@@ -5,13 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import signal
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.forked import Forked
 
 from vecmigrate import open_sink, open_source
 from vecmigrate.connector import LockedError, Staging, TargetExistsError, UsageError, take_lock
@@ -131,12 +130,8 @@ sys.stdin.read()
 
 def test_a_kill_releases_a_target(tmp_path: Path) -> None:
     target = tmp_path / "new"
-    holding = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(target)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    holding = Forked("-c", HOLD, str(target))
     try:
-        assert holding.stdout is not None
         assert holding.stdout.readline() == "held\n"
         staging = Staging("x", target, TargetSpec(dimension=4, metric=Metric.DOT))
         with pytest.raises(LockedError):

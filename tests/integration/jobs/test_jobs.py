@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from support.crash import contents
 from support.dry_run_corpus import DryRunCorpus, N, make_dry_run_corpus
+from support.forked import Forked
 from support.job_files import call, done_now, write_job
 
 from vecmigrate import open_sink, open_source
@@ -158,7 +157,7 @@ def test_qdrant_is_synced_each_time_since_it_does_not_tell_changes(corpus: DryRu
 def test_a_kill_while_it_migrates_is_continued(corpus: DryRunCorpus) -> None:
     more = "[migrate]\nbatch_size = 50\nmax_rate = 1000\ncheckpoint_seconds = 0"
     job = write_job(corpus.folder, more=more)
-    with subprocess.Popen([sys.executable, "-m", "vecmigrate", "run", str(job), "-q"]) as process:
+    with Forked("-m", "vecmigrate", "run", str(job), "-q") as process:
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
             begun = [p for p in corpus.folder.iterdir() if p.is_dir() and "new.faiss" in p.name]
@@ -248,7 +247,7 @@ def test_a_source_that_leads_to_the_target_is_refused(corpus: DryRunCorpus) -> N
 def test_a_second_run_says_who_has_the_job(corpus: DryRunCorpus) -> None:
     more = "[migrate]\nbatch_size = 50\nmax_rate = 200"
     job = write_job(corpus.folder, more=more)
-    with subprocess.Popen([sys.executable, "-m", "vecmigrate", "run", str(job), "-q"]) as process:
+    with Forked("-m", "vecmigrate", "run", str(job), "-q") as process:
         locks = corpus.folder / ".vecmigrate" / "locks"
         while not list(locks.glob("*-run.lock")) and process.poll() is None:
             time.sleep(0.01)

@@ -7,8 +7,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 from support.corpus import unit
 from support.crash import stepper
+from support.forked import Forked
 from support.qdrant.places import open_place
 from typer.testing import CliRunner
 from vecmigrate_faiss.exchange import belonging, complete
@@ -523,10 +522,7 @@ while True:
 """
     with editing(job.target) as target:
         target.upsert(points(job.new, list(range(N)), version=0))
-    with subprocess.Popen(
-        [sys.executable, "-c", reader, job.target], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
+    with Forked("-c", reader, job.target) as process:
         assert process.stdout.readline() == "ready\n"
         for version in range(1, 200):
             if process.poll() is not None:
@@ -739,10 +735,9 @@ def test_the_commands(tmp_path: Path) -> None:
 def sync_told_to_stop(job: Job) -> tuple[int | None, str]:
     """Send SIGTERM to a sync that has begun and has work left; None if it was done before."""
     ledger = ledger_path(job.state, job.target)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vecmigrate", "sync", job.source, job.target, "--translator",
-         str(job.translator), "--state", str(job.state), "--batch-size", "1", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    process = Forked(
+        "-m", "vecmigrate", "sync", job.source, job.target, "--translator", str(job.translator),
+        "--state", str(job.state), "--batch-size", "1", "--json",
     )  # fmt: skip
     told = False
     while not told and process.poll() is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.crash import make_source, make_translator
+from support.forked import Forked
 from typer.testing import CliRunner
 
 from vecmigrate.cli import app
@@ -52,10 +51,8 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]  # fmt: skip
 
 
-def start(job: list[str], *options: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "vecmigrate", *job, *options], stderr=subprocess.PIPE, text=True
-    )
+def start(job: list[str], *options: str) -> Forked:
+    return Forked("-m", "vecmigrate", *job, *options)
 
 
 def many(job: list[str], points: int = 20_000) -> list[str]:

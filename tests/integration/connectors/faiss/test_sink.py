@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +26,7 @@ from support.faiss.indexes import (
     vectors,
     write_jsonl,
 )
+from support.forked import run_forked
 from vecmigrate_faiss.index.base import scaled_for
 
 from vecmigrate import open_sink, open_source
@@ -406,7 +405,7 @@ def test_a_killed_run_leaves_nothing_at_the_name_and_can_be_restarted(
     tmp_path: Path, moment: str
 ) -> None:
     target = tmp_path / "a.faiss"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(target), moment], check=False)
+    done = run_forked("-c", KILLED, str(target), moment)
     assert done.returncode == -9
     assert not target.exists()
     assert (tmp_path / "a.faiss.jsonl").exists() == (moment == "publishing")

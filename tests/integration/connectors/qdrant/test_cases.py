@@ -7,8 +7,6 @@ and by gRPC. Cases of speed and of collections that are written to all day are n
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 from qdrant_client.http.exceptions import UnexpectedResponse
+from support.forked import run_forked
 from support.qdrant.loopback.errors import RefusedError
 from support.qdrant.loopback.numbers import read_float
 from support.qdrant.loopback.strict import Limits
@@ -215,8 +214,7 @@ def test_a_run_begun_by_grpc_is_continued_by_rest(case: Move) -> None:
         by_grpc.leave()
         # As by another process: this one knows by what the server is reached.
         more = ["--translator", str(case.translator), "--state", str(state), "--batch-size", "20"]
-        again = [sys.executable, "-m", "vecmigrate", "migrate", *pair[:2], *more]
-        ran = subprocess.run(again, capture_output=True, text=True, check=False)
+        ran = run_forked("-m", "vecmigrate", "migrate", *pair[:2], *more)
     assert ran.returncode == 0, ran.stderr
     assert case.count(case.target) == 300
 

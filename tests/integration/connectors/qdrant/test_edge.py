@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -26,6 +25,7 @@ from support.crash import (
     step_through,
     stepper,
 )
+from support.forked import Forked, run_forked
 from support.qdrant.cases import CASES, FEW, Case
 from support.qdrant.migrating import Reversal, compare, make, records
 from support.qdrant.places import open_place
@@ -265,8 +265,8 @@ def test_the_application_can_change_every_point_of_a_collection_that_was_filled(
             resume_sink(uri, spec, token).finish()
         else:
             sink.finish()
-    command = [sys.executable, "-c", KILLED_AFTER_UPDATES, str(tmp_path / "new")]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    ended = run_forked("-c", KILLED_AFTER_UPDATES, str(tmp_path / "new"))
+    assert ended.returncode == -signal.SIGKILL
     with open_source(uri) as source:
         (found,) = source.batches(100)
     assert found.ids.tolist() == list(range(0, 40, 2))
@@ -322,11 +322,8 @@ def test_one_process_alone_has_a_directory(tmp_path: Path) -> None:
         "print('held', flush=True); sys.stdin.read()"
     )
     for held in (code, engine):
-        with subprocess.Popen(
-            [sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as holder:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == b"held\n"
+        with Forked("-c", held) as holder:
+            assert holder.stdout.readline() == "held\n"
             with pytest.raises(InputError, match="in use"):
                 open_source(uri)
             with pytest.raises(WriteError, match="in use"):

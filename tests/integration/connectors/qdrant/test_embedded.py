@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 from qdrant_client.local.local_collection import LocalCollection
+from support.forked import Forked
 from support.qdrant.places import DIMENSION, params, points
 from typer.testing import CliRunner
 
@@ -92,11 +93,8 @@ def test_storage_held_by_another_process_is_one_clear_error(tmp_path: Path) -> N
         f"client = QdrantClient(path={str(tmp_path)!r})\n"
         "print('held', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with Forked("-c", code) as holder:
+        assert holder.stdout.readline() == "held\n"
         with pytest.raises(InputError, match=r"in use by another client.*one process at a time"):
             open_source(f"qdrant:{tmp_path}/docs")
         with pytest.raises(WriteError, match="in use by another client"):

@@ -5,8 +5,6 @@ Another machine is a lease in the target that tells of one: Qdrant knows no more
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked import Forked
 from support.qdrant.in_place import FEW, NEW, fill, saved, uris
 from support.qdrant.places import PLACES, SERVED, Place, open_place, points
 from typer.testing import CliRunner
@@ -74,13 +73,9 @@ class Target:
         return points(list(ids), dimension=NEW)
 
     @contextmanager
-    def written_elsewhere(self) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    def written_elsewhere(self) -> Iterator[tuple[Forked, str]]:
         """Another process that writes it until its input ends, and its checkpoint."""
-        command = [sys.executable, "-c", HOLDER, self.uri, self.spec.model_dump_json()]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
+        with Forked("-c", HOLDER, self.uri, self.spec.model_dump_json()) as process:
             try:
                 yield process, process.stdout.readline().strip()
             finally:

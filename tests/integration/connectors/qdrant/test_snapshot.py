@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -23,6 +21,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 from support.crash import contents, migrate_with_kills
+from support.forked import Forked, run_forked
 from support.qdrant.migrating import Reversal, records
 from support.qdrant.places import SERVER, open_place
 from support.qdrant.snapshot_server import SnapshotServer, serving
@@ -239,12 +238,9 @@ def test_a_killed_runs_folder_is_removed_by_the_next_and_no_living_ones(
         "print('held', flush=True); sys.stdin.read()"
     )
 
-    def begin() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"held\n"
+    def begin() -> Forked:
+        process = Forked("-c", code)
+        assert process.stdout.readline() == "held\n"
         return process
 
     killed, living = begin(), begin()
@@ -476,15 +472,14 @@ def test_a_wrong_snapshot_is_one_line_of_each_command(
 
 
 @pytest.mark.parametrize("size", ["32m", "100m", "600m"])
-def test_room_is_checked_first(size: str, folder: Path, tmp_path: Path) -> None:
+def test_room_is_checked_first(
+    size: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that runs out of it is ended by the system, which no test process is to be."""
     with small_disk(tmp_path, size) as disk:
+        monkeypatch.setenv("TMPDIR", str(disk))
         for name in ("shard", "whole"):
-            ended = subprocess.run(
-                [sys.executable, "-m", "vecmigrate", "inspect", uri(folder, name)],
-                env={**os.environ, "TMPDIR": str(disk)}, capture_output=True, text=True,
-                check=False,
-            )  # fmt: skip
+            ended = run_forked("-m", "vecmigrate", "inspect", uri(folder, name))
             enough = size == "600m" and name == "shard"
             assert ended.returncode == (0 if enough else ExitCode.BAD_INPUT), ended.stderr
             assert ended.stderr.count("\n") == (0 if enough else 1)
@@ -578,10 +573,7 @@ def test_what_a_kill_left_at_the_server_is_removed_by_the_next_run(
 def killed_while_making(server: SnapshotServer, at: str) -> None:
     """Kill a run while the server makes its snapshot."""
     server.asked.clear()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vecmigrate", "inspect", f"qdrant-snapshot://{at}/docs"],
-        stdout=subprocess.PIPE,
-    )
+    process = Forked("-m", "vecmigrate", "inspect", f"qdrant-snapshot://{at}/docs")
     assert server.asked.wait(60)
     process.send_signal(signal.SIGKILL)
     process.communicate()
