@@ -76,10 +76,7 @@ def _told(result: SyncResult) -> Iterator[str]:
     if result.adopted:
         yield f"{result.adopted:,} were at the target already, as they should be"
     if result.left_alone:
-        yield (
-            f"{result.left_alone:,} at the target were written by others and were left alone "
-            "(--adopt takes those without a mark for older translations)"
-        )
+        yield f"{result.left_alone:,} at the target were written by others and were left alone"
     if result.passed_over:
         yield (
             f"{result.passed_over:,} were deleted or written anew meanwhile: the next sync looks "

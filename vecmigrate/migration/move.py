@@ -23,7 +23,7 @@ from vecmigrate.migration.dead_letters import DeadLetters, PointWriter
 from vecmigrate.migration.engines import Conversion, Engine
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.migration.progress import Progress, UnsavedProgress, keep_progress
-from vecmigrate.migration.translate import Converter, StageSeconds, Translation
+from vecmigrate.migration.translate import Converter, HashingConverter, StageSeconds, Translation
 from vecmigrate.migration.write import Pace, Writing
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.checksums import IdFingerprint
@@ -233,7 +233,13 @@ class Move:
             self.callbacks.announce("an earlier run has published the target already")
             progress.tidy(self.target, spec)
             return
-        sink = progress.open_sink(self.target, spec, restart=self.options.restart)
+        # A sync compares one vector a point, so that of several none is noted.
+        sink = progress.open_sink(
+            self.target,
+            spec,
+            restart=self.options.restart,
+            ledger=not self.description.multivector,
+        )
         self._sink = self.opened.enter_context(sink)
         if progress.job and progress.job.written:
             done = progress.job.written
@@ -292,7 +298,9 @@ class Move:
         job = self.progress.job
         return Conversion(
             source=self.source,
-            converter=self.converter,
+            converter=self.converter
+            if self.progress.ledger is None
+            else HashingConverter(self.converter),
             on_bad_vector=self.options.on_bad_vector,
             batch_size=pace.batch_size(self.options.batch_size),
             cursor=job.cursor if job else None,

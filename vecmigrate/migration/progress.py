@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from pathlib import Path
 from typing import Protocol
 
+from vecmigrate.connector.addresses import canonical_place, followed_place
 from vecmigrate.connector.registry import open_sink, open_source, resume_sink
 from vecmigrate.connector.sink import Sink
 from vecmigrate.errors import (
@@ -27,6 +35,7 @@ from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Skipped
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
+from vecmigrate.state.ledger import HASH_RULE, Ledger, ledger_key, ledger_path, open_ledger
 from vecmigrate.state.migrations import MigrationRecord, MigrationStatus, MigrationTable
 from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
 
@@ -44,11 +53,14 @@ class Progress(Protocol):
         Ids written so far, by earlier runs too.
     kept_anchors
         Points written with an anchor's true vector.
+    ledger
+        What is told of each point that is written; None if nothing is.
     """
 
     job: MigrationRecord | None
     written: IdFingerprint
     kept_anchors: int
+    ledger: Ledger | None
 
     def is_published(self) -> bool:
         """True if an earlier run of this job has published the target already."""
@@ -58,8 +70,14 @@ class Progress(Protocol):
         """Remove what an earlier run may have left beside the target that it published."""
         ...
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
-        """Begin the target, or continue it."""
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, ledger: bool) -> Sink:
+        """Begin the target, or continue it.
+
+        Parameters
+        ----------
+        ledger
+            Begin a ledger with the target, if progress is kept.
+        """
         ...
 
     def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
@@ -93,6 +111,7 @@ class UnsavedProgress:
     """Progress that is not kept: what fails is begun again."""
 
     job: MigrationRecord | None = None
+    ledger: Ledger | None = None
 
     def __init__(self) -> None:
         self.written = IdFingerprint()
@@ -103,7 +122,7 @@ class UnsavedProgress:
 
     def tidy(self, target: str, spec: TargetSpec) -> None: ...
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, ledger: bool) -> Sink:
         return open_sink(target, spec, restart=restart)
 
     def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
@@ -122,10 +141,24 @@ class UnsavedProgress:
 
 
 class SavedProgress:
-    """Progress that is kept in a job table."""
+    """Progress that is kept in a job table, and a ledger that is begun with the target.
 
-    def __init__(self, table: MigrationTable, job: MigrationRecord, every: float) -> None:
+    Parameters
+    ----------
+    begin_ledger
+        Opens the ledger; called if there is something to note.
+    """
+
+    def __init__(
+        self,
+        table: MigrationTable,
+        job: MigrationRecord,
+        every: float,
+        begin_ledger: Callable[[], Ledger],
+    ) -> None:
         self.job: MigrationRecord | None = job
+        self.ledger: Ledger | None = None
+        self._begin_ledger = begin_ledger
         self.written = IdFingerprint(job.written, job.id_total)
         self.kept_anchors = job.kept_anchors
         self._kept = job
@@ -145,9 +178,11 @@ class SavedProgress:
             with suppress(TargetExistsError):
                 resume_sink(target, spec, token).suspend()
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool) -> Sink:
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, ledger: bool) -> Sink:
         if self._kept.token is not None:
-            return resume_sink(target, spec, self._kept.token)
+            sink = resume_sink(target, spec, self._kept.token)
+            self.ledger = self._begin_ledger() if self._kept.ledger else None
+            return sink
         # Before anything is made, so that what a kill leaves there is known to be this job's.
         before = self._table.find(self._kept.source, self._kept.target)
         self._save(token=None)
@@ -160,13 +195,27 @@ class SavedProgress:
                 self._table.save(before)
             raise
         with self.suspending(sink):
+            # What is added in place is known by reading it, since others may write there too.
+            if ledger and not sink.in_place:
+                self.ledger = self._begin_ledger()
+                self.ledger.begin()
+                self._note_inputs(self.ledger)
             self._checkpoint(sink)
         return sink
+
+    def _note_inputs(self, ledger: Ledger) -> None:
+        inputs = self._kept.belongings
+        ledger.note(
+            source=followed_place(self._kept.source), rule=HASH_RULE, anchors=inputs.kept_anchors,
+            marked=inputs.kept_anchors is not None,
+        )  # fmt: skip
 
     def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
         self.written.join(done.ids)
         self.kept_anchors += done.kept_anchors
         self._cursor, self._skipped = done.cursor, skipped
+        if self.ledger is not None and done.moved is not None:
+            self.ledger.take_down(done.moved)
         if time.monotonic() - self._last >= self._every:
             self._checkpoint(sink)
 
@@ -183,6 +232,8 @@ class SavedProgress:
         # First the data, then the record of it: a kill between the two writes the data again.
         token = sink.checkpoint()
         self._last = time.monotonic()
+        if self.ledger is not None:
+            self.ledger.commit()
         if token is None:
             return
         self._save(token=token)
@@ -246,6 +297,7 @@ class SavedProgress:
             "id_total": self.written.total,
             "kept_anchors": self.kept_anchors,
             "skipped_ids": list(dict.fromkeys(self._skipped.ids)),
+            "ledger": self.ledger is not None,
         }
         self._kept = self._kept.model_copy(update={**now, **changes})
         self._table.save(self._kept)
@@ -269,13 +321,15 @@ def keep_progress(
     MismatchError
         If the job was begun with other things, and ``restart`` is False.
     """
-    with (
-        job_lock(state.parent / "locks", job.key, f"{job.source} to {job.target}"),
-        closing(open_state(state)) as connection,
-    ):
-        table = MigrationTable(connection)
+    locks, what = state.parent / "locks", f"{job.source} to {job.target}"
+    with ExitStack() as stack:
+        for key in (job.key, ledger_key(job.target, canonical_place)):
+            stack.enter_context(job_lock(locks, key, what))
+        table = MigrationTable(stack.enter_context(closing(open_state(state))))
         found = None if restart else table.find(job.source, job.target)
-        yield SavedProgress(table, _continued(found, job) if found else job, every)
+        job = _continued(found, job) if found else job
+        ledger = open_ledger(ledger_path(state, job.target, canonical_place))
+        yield SavedProgress(table, job, every, lambda: stack.enter_context(ledger))
 
 
 def _continued(found: MigrationRecord, job: MigrationRecord) -> MigrationRecord:

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, PrivateAttr
 
 from vecmigrate.points.batch import VectorBatch, Vectors
+from vecmigrate.points.checksums import source_hashes
 from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.translators import Translator
 from vecmigrate.translators.device import transform_on
@@ -130,6 +131,23 @@ class Translation:
 
     def on(self, device: str | None) -> Translation:
         return replace(self, transform=transform_on(self.translator, device))
+
+
+@dataclass(frozen=True, slots=True)
+class HashingConverter:
+    """Converts as another one does, and adds the hashes of what was read, for the ledger."""
+
+    converter: Converter
+
+    @property
+    def dimension(self) -> int:
+        return self.converter.dimension
+
+    def convert(self, batch: VectorBatch) -> VectorBatch:
+        return self.converter.convert(batch).with_read_hashes(source_hashes(batch))
+
+    def on(self, device: str | None) -> HashingConverter:
+        return HashingConverter(self.converter.on(device))
 
 
 def convert(

@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.sink import Sink
 from vecmigrate.migration.dead_letters import PointWriter
 from vecmigrate.migration.translate import StageSeconds
 from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.checksums import IdFingerprint, sketches
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TargetSpec
 from vecmigrate.runtime.threads import prefetch
+from vecmigrate.state.ledger import MovedPoints, Origin
 
 _SLICE = 0.2
 """Seconds slept at a time, so that a run that is asked to end does so soon."""
@@ -62,12 +66,15 @@ class Written:
         How many of them have an anchor's true vector.
     cursor
         Where the source goes on after them.
+    moved
+        What a ledger is to know of them; None if none is kept.
     """
 
     read: int
     ids: IdFingerprint
     kept_anchors: int
     cursor: str | None
+    moved: MovedPoints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +108,23 @@ class Writing:
                 taken = self.writer.write(batch)
                 ids = IdFingerprint()
                 ids.add(taken.ids)
-            kept = _kept_in(taken) if self.keeper else 0
-            yield Written(len(batch), ids, kept, batch.cursor)
+            kept = _kept_in(taken) if self.keeper else np.zeros(len(taken), np.bool_)
+            yield Written(len(batch), ids, int(kept.sum()), batch.cursor, _moved(taken, kept))
 
 
-def _kept_in(batch: VectorBatch) -> int:
-    if batch.payloads is None:
-        return 0
-    return sum(payload.get(ORIGIN_FIELD) == ENCODED for payload in batch.payloads)
+def _kept_in(batch: VectorBatch) -> NDArray[np.bool_]:
+    """Tell which points have an anchor's true vector."""
+    marks = (payload.get(ORIGIN_FIELD) == ENCODED for payload in batch.each_payload())
+    return np.fromiter(marks, np.bool_, len(batch))
+
+
+def _moved(batch: VectorBatch, kept: NDArray[np.bool_]) -> MovedPoints | None:
+    """Return what a ledger is to know of points that have at most one vector each."""
+    if batch.read_hashes is None:
+        return None
+    has_one = np.array(batch.each_count()) > 0
+    drawn = np.zeros(len(batch), np.int64)
+    drawn[has_one] = sketches(batch.vectors)
+    origins = np.where(kept, Origin.ENCODED, Origin.TRANSLATED).astype(np.int8)
+    origins[~has_one] = Origin.BARE
+    return MovedPoints(batch.ids, batch.read_hashes, origins, drawn)

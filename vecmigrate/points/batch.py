@@ -62,6 +62,9 @@ class VectorBatch:
         ``(n,)`` numbers of vectors that each point has, in the order of the points: ``vectors``
         then is ``(sum(counts), d)``. None if each has one, as it does unless
         :meth:`Source.whole_batches` says otherwise.
+    read_hashes
+        ``(n, 2)`` int64 hashes of what the source held of each point, by which a later change is
+        told; None from a source, see :func:`vecmigrate.points.checksums.source_hashes`.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class VectorBatch:
     cursor: str | None = None
     extras: Sequence[Extra] | None = None
     counts: NDArray[np.intp] | None = None
+    read_hashes: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         v = self.vectors
@@ -106,6 +110,10 @@ class VectorBatch:
     def with_extras(self, extras: Sequence[Extra] | None) -> VectorBatch:
         """Return the same points with other extras."""
         return replace(self, extras=extras)
+
+    def with_read_hashes(self, hashes: NDArray[np.int64]) -> VectorBatch:
+        """Return the same points with hashes of what the source held of them."""
+        return replace(self, read_hashes=hashes)
 
     def each_count(self) -> list[int]:
         """Return how many vectors each point has."""
@@ -165,6 +173,7 @@ class VectorBatch:
             self.cursor,
             None if self.extras is None else [self.extras[int(i)] for i in positions],
             counts,
+            None if self.read_hashes is None else self.read_hashes[positions],
         )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,9 @@ Hashes = NDArray[np.uint64]
 
 
 _MASK = (1 << 64) - 1
+_SEED = 0x76656D69
+BITS = 64
+"""Of a sketch."""
 
 
 @dataclass(slots=True)
@@ -138,7 +144,7 @@ def _hashes_with(
         state = hashlib.blake2b(id_hash.to_bytes(8, "little"), digest_size=8)
         state.update(part)
         digests.append(state.digest())
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    return _joined(digests)
 
 
 def _plain(payload: Payload) -> bytes:
@@ -147,6 +153,109 @@ def _plain(payload: Payload) -> bytes:
 
 def _kept(payload: Payload) -> Payload:
     return {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
+
+
+def source_hashes(batch: VectorBatch) -> NDArray[np.int64]:
+    """Return ``(n, 2)`` hashes of points as a source holds them: of vectors, and of payloads.
+
+    What the store keeps beside a vector counts as part of the vector, and the id as part of both.
+    A point without a vector has the hash of its id and of what is beside.
+    """
+    ids = id_hashes(batch.ids)
+    vectors = ids.copy()
+    owners = batch.owners()
+    np.add.at(vectors, owners, _mix(ids[owners] ^ row_hashes(batch.vectors)))
+    if batch.extras is not None:
+        vectors = _mix(vectors ^ _part_hashes(batch.extras))
+    payloads = np.full(len(ids), _NO_FIELDS, np.uint64)
+    if batch.payloads is not None:
+        payloads = _part_hashes(batch.payloads)
+    return np.stack([vectors, _mix(ids ^ payloads)], axis=1).view(np.int64)
+
+
+_ROWS_AT_ONCE = 1024
+"""So that what is made of these rows stays in the processor's cache."""
+
+
+def row_hashes(rows: Vectors) -> Hashes:
+    """Return ``(n,)`` hashes of ``(n, d)`` float32 rows, by all of their bits.
+
+    Multilinear hashing (Lemire and Kaser 2014) of 32-bit words by fixed random weights: the sum of
+    weight times word, modulo 2**64. Two words are summed in one, and the upper one once more.
+    """
+    if rows.shape[1] % 2:
+        rows = np.pad(rows, ((0, 0), (0, 1)))
+    words = rows.view(np.uint64)
+    first, second = _weights(words.shape[1])
+    sums = np.empty(len(words), np.uint64)
+    for start in range(0, len(words), _ROWS_AT_ONCE):
+        some = words[start : start + _ROWS_AT_ONCE]
+        sums[start : start + _ROWS_AT_ONCE] = np.einsum("ij,j->i", some, first) + np.einsum(
+            "ij,j->i", some >> np.uint64(32), second
+        )
+    return sums
+
+
+@lru_cache(maxsize=8)
+def _weights(width: int) -> NDArray[np.uint64]:
+    # The numbers of a bit generator are the same in all versions of NumPy.
+    drawn: NDArray[np.uint64] = np.random.PCG64(_SEED).random_raw(2 * width)
+    return drawn.reshape(width, 2).T.copy()
+
+
+def _part_hashes(parts: Sequence[Payload]) -> Hashes:
+    """Return ``(n,)`` hashes of payloads or extras, whatever the order of their keys."""
+    return _joined(map(_part_digest, parts))
+
+
+def _part_digest(part: Payload) -> bytes:
+    # A payload that is read when it is looked into may know its bytes without that.
+    known = getattr(part, "canonical_bytes", None)
+    text = canonical_text(part).encode() if known is None else known()
+    return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def _joined(digests: Iterable[bytes]) -> Hashes:
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+_NO_FIELDS = _part_hashes([{}])[0]
+
+
+def sketches(vectors: Vectors) -> NDArray[np.int64]:
+    """Return ``(n,)`` sketches of ``(n, d)`` vectors, which a store's rounding hardly changes.
+
+    A bit tells which of two components is the larger: SimHash (Charikar 2002) by differences of
+    components. Vectors at an angle of a differ in about a/pi of the bits; of fewer than 12
+    components, there are fewer pairs than bits.
+    """
+    left, right = _pairs(vectors.shape[1])
+    larger = vectors[:, left] > vectors[:, right]
+    bits = np.zeros((len(vectors), BITS), np.bool_)
+    bits[:, : larger.shape[1]] = larger
+    return np.packbits(bits, axis=1).view(np.int64).reshape(-1)
+
+
+@lru_cache(maxsize=8)
+def _pairs(dimension: int) -> tuple[Any, Any]:
+    if dimension >= 2 * BITS:
+        return slice(0, BITS), slice(BITS, 2 * BITS)
+    left, right = np.triu_indices(dimension, 1)
+    drawn = np.random.PCG64(_SEED).random_raw(len(left))
+    chosen = np.argsort(drawn, kind="stable")[:BITS]
+    return left[chosen], right[chosen]
+
+
+def sketch_tolerance(rounding: float) -> int:
+    """Return in how many bits the sketches of a vector and of what a store keeps of it may differ.
+
+    Parameters
+    ----------
+    rounding
+        How far the store's vector may lie from what was written, relative to its length.
+    """
+    share = math.asin(min(rounding, 1.0)) / math.pi
+    return 1 + math.ceil(BITS * share + 4 * math.sqrt(BITS * share * (1 - share)))
 
 
 def target_hashes(batch: VectorBatch) -> list[int]:

@@ -95,9 +95,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     WriteError
         If the file cannot be written: a full disk, no permission, damage.
     """
+    with failing(connection), connection:
+        yield connection
+
+
+@contextmanager
+def failing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Turn an error of SQLite's into one of ours; see :func:`transaction`."""
     try:
-        with connection:
-            yield connection
+        yield connection
     except sqlite3.Error as error:
         (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
         raise WriteError(

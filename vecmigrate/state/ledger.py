@@ -17,17 +17,22 @@ from numpy.typing import NDArray
 
 from vecmigrate.connector.addresses import followed_place, followed_uri
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
-from vecmigrate.points.checksums import target_hashes
-from vecmigrate.state.file import open_state, transaction
+from vecmigrate.points.checksums import BITS, sketch_tolerance, sketches, target_hashes
+from vecmigrate.state.file import failing, open_state, transaction
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS points (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
-    "origin INTEGER, variance REAL, has_text INTEGER, target INTEGER) WITHOUT ROWID",
+    "origin INTEGER, variance REAL, has_text INTEGER, target INTEGER, sketch INTEGER) "
+    "WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS writing (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
     "origin INTEGER, variance REAL, has_text INTEGER, wrote INTEGER, run INTEGER) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)",
     "CREATE TEMP TABLE asked (position INTEGER PRIMARY KEY, id)",
 )
+
+
+HASH_RULE = 3
+"""How a ledger's hashes of the source are made. By another rule each point looks changed."""
 
 
 class Origin(IntEnum):
@@ -50,7 +55,10 @@ class LedgerRow:
     vector, payload
         Hashes of what the source held; ``vector`` is None if that is not known.
     target
-        Hash of the vector that the target held afterwards, by which it is known to be ours still.
+        Hash of the vector that the target held afterwards, by which it is known to be ours still;
+        None if nobody has read it there.
+    sketch
+        Of the vector that a migration wrote, by which it is known as long as ``target`` is None.
     wrote
         Hash of the payload that is being written; while that is not known to have arrived.
     """
@@ -63,6 +71,69 @@ class LedgerRow:
     has_text: bool = False
     target: int | None = None
     wrote: int | None = None
+    sketch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MovedPoints:
+    """Points as a migration has read and written them.
+
+    Attributes
+    ----------
+    ids
+        ``(n,)`` ids.
+    hashes
+        ``(n, 2)`` int64, see :func:`vecmigrate.points.checksums.source_hashes`.
+    origins
+        ``(n,)`` int8, of :class:`Origin`.
+    sketches
+        ``(n,)`` int64, see :func:`vecmigrate.points.checksums.sketches`.
+    """
+
+    ids: IdArray
+    hashes: NDArray[np.int64]
+    origins: NDArray[np.int8]
+    sketches: NDArray[np.int64]
+
+
+class HeldVectors:
+    """Vectors that a target holds, by which a point there is known to be ours still, or is not.
+
+    Parameters
+    ----------
+    found
+        Points of the target.
+    rounding
+        How far its vectors may lie from what was written, see :meth:`Source.rounding`.
+
+    Attributes
+    ----------
+    hashes
+        Of each point's vector, 0 if it has none.
+    """
+
+    def __init__(self, found: VectorBatch, rounding: float) -> None:
+        self.hashes = target_hashes(found)
+        self._found = found
+        self._tolerance = sketch_tolerance(rounding)
+        self._sketches: list[int] | None = None
+
+    def are_as(self, known: LedgerRow | None, at: int) -> bool:
+        """Tell whether point ``at`` has the vector that the ledger knows."""
+        if known is None:
+            return False
+        if known.target is not None or known.sketch is None:
+            return known.target == self.hashes[at]
+        if self._sketches is None:
+            there = np.array(self._found.each_count()) > 0
+            made = np.zeros(len(there), np.int64)
+            made[there] = sketches(self._found.with_one_vector().vectors)
+            self._sketches = made.tolist()
+        has_one = self.hashes[at] != 0
+        if known.origin is Origin.BARE or not has_one:
+            return has_one == (known.origin is not Origin.BARE)
+        differing = (known.sketch ^ self._sketches[at]) & ((1 << BITS) - 1)
+        return differing.bit_count() <= self._tolerance
 
 
 def stored(point_id: PointId) -> int | str | bytes:
@@ -80,14 +151,20 @@ def restored(value: Any) -> PointId:
     return point_id
 
 
-def ledger_path(state: Path, target: str) -> Path:
-    """Return where the ledger of a target is kept, by whichever name the target is reached."""
-    return state.parent / "ledgers" / f"{ledger_key(target)}.sqlite"
+def ledger_path(state: Path, target: str, spelling: Callable[[str], str] = followed_place) -> Path:
+    """Return where the ledger of a target is kept, by whichever name the target is reached.
+
+    Parameters
+    ----------
+    spelling
+        ``canonical_place`` for a target that may not be there yet.
+    """
+    return state.parent / "ledgers" / f"{ledger_key(target, spelling)}.sqlite"
 
 
-def ledger_key(target: str) -> str:
-    """Name a target's ledger."""
-    return hashlib.blake2b(followed_place(target).encode(), digest_size=16).hexdigest()
+def ledger_key(target: str, spelling: Callable[[str], str] = followed_place) -> str:
+    """Name a target's ledger; see :func:`ledger_path`."""
+    return hashlib.blake2b(spelling(target).encode(), digest_size=16).hexdigest()
 
 
 @contextmanager
@@ -118,6 +195,9 @@ class Ledger:
         with transaction(connection):
             for table in _TABLES:
                 connection.execute(table)
+            columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(points)")]
+            if "sketch" not in columns:
+                connection.execute("ALTER TABLE points ADD COLUMN sketch INTEGER")
         self.run = int(self.fact("run") or 0) + 1
 
     def fact(self, name: str) -> Any:
@@ -153,14 +233,14 @@ class Ledger:
         """Return what is known of each point."""
         rows = self._asked(
             ids,
-            "SELECT asked.position, points.id, vector, payload, origin, variance, has_text, target "
-            "FROM asked JOIN points ON points.id = asked.id",
+            "SELECT asked.position, points.id, vector, payload, origin, variance, has_text, "
+            "target, sketch FROM asked JOIN points ON points.id = asked.id",
         )
         found: list[LedgerRow | None] = [None] * len(ids)
-        for position, point_id, vector, payload, origin, variance, has_text, target in rows:
+        for position, point_id, vector, payload, origin, variance, text, target, sketch in rows:
             found[position] = LedgerRow(
                 restored(point_id), vector, payload, Origin(origin), variance,
-                bool(has_text), target,
+                bool(text), target, sketch=sketch,
             )  # fmt: skip
         return found
 
@@ -201,7 +281,7 @@ class Ledger:
         with transaction(self.connection) as connection:
             connection.executemany("DELETE FROM writing WHERE id = ?", keys)
             connection.executemany(
-                "INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 [
                     (stored(e.id), e.vector, e.payload, e.origin, e.variance, e.has_text, e.target)
                     for e in entries
@@ -212,6 +292,41 @@ class Ledger:
                 "DELETE FROM points WHERE id = ?",
                 [(stored(e.id),) for e in entries if e.origin is Origin.DELETED],
             )
+
+    def begin(self) -> None:
+        """Know nothing, as of a target that is new."""
+        with transaction(self.connection) as connection:
+            for table in ("points", "writing", "facts"):
+                connection.execute(f"DELETE FROM {table}")
+
+    def take_down(self, moved: MovedPoints) -> None:
+        """Note points that a migration has written; on the disk after :meth:`commit`."""
+        ids = moved.ids.tolist()
+        keys = ids if moved.ids.dtype == np.int64 else map(stored, ids)
+        vectors, payloads = moved.hashes.T.tolist()
+        rows = zip(
+            keys, vectors, payloads, moved.origins.tolist(), moved.sketches.tolist(), strict=True
+        )
+        with failing(self.connection) as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO points (id, vector, payload, origin, sketch) "
+                "VALUES (?, ?, ?, ?, ?)",
+                rows,
+            )
+
+    def tell_variances(self, rows: Iterable[LedgerRow]) -> None:
+        """Note the variances of translated points of which none is known."""
+        with transaction(self.connection) as connection:
+            connection.executemany(
+                "UPDATE points SET variance = ?, has_text = ? "
+                "WHERE id = ? AND variance IS NULL AND origin = ?",
+                [(r.variance, r.has_text, stored(r.id), Origin.TRANSLATED) for r in rows],
+            )
+
+    def commit(self) -> None:
+        """Put on the disk what was taken down."""
+        with failing(self.connection) as connection:
+            connection.commit()
 
     def forget(self, ids: Iterable[PointId]) -> None:
         """Know nothing of points any more."""
@@ -292,9 +407,7 @@ def begun_ledger(state: Path, target: str) -> Iterator[Callable[[VectorBatch], N
         As :func:`open_state`.
     """
     with open_ledger(ledger_path(state, followed_uri(target))) as ledger:
-        with transaction(ledger.connection) as connection:
-            for table in ("points", "writing", "facts"):
-                connection.execute(f"DELETE FROM {table}")
+        ledger.begin()
 
         def note(batch: VectorBatch) -> None:
             ledger.settle(

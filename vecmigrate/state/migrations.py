@@ -68,6 +68,8 @@ class MigrationRecord(BaseModel):
         The source's, of the last point that the checkpoint holds.
     written, id_total
         The fingerprint of the ids written so far.
+    ledger
+        True if the ledger has known of all of these from the first one on.
     """
 
     source: str
@@ -79,6 +81,7 @@ class MigrationRecord(BaseModel):
     cursor: str | None = None
     written: int = 0
     id_total: int = 0
+    ledger: bool = False
     kept_anchors: int = 0
     skipped_ids: list[PointId] = []
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_there, rows_by_id
 from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.checksums import same_payload, target_hashes
-from vecmigrate.state.ledger import Ledger, LedgerRow, Origin
-from vecmigrate.sync.changes import bare_hashes, mark_of
+from vecmigrate.points.checksums import same_payload, source_hashes
+from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin
+from vecmigrate.sync.changes import mark_of
 from vecmigrate.sync.reconcile import Draft, Judged, same_extras
 
 
@@ -21,12 +21,13 @@ def bare_points(batch: VectorBatch) -> VectorBatch:
     return batch.take(none)
 
 
-def judge_bare(batch: VectorBatch, target: Source, ledger: Ledger) -> Judged:
+def judge_bare(
+    batch: VectorBatch, target: Source, ledger: Ledger, *, overwrite: bool = False
+) -> Judged:
     """Judge points of the source that have no vector, as :meth:`Judge.judge` does all others."""
-    vectors, payloads = bare_hashes(batch)
     entries = [
         LedgerRow(i, v, p, Origin.BARE)
-        for i, v, p in zip(batch.ids.tolist(), vectors, payloads, strict=True)
+        for i, (v, p) in zip(batch.ids.tolist(), source_hashes(batch).tolist(), strict=True)
     ]
     none = np.empty((0, target.describe().dimension), np.float32)
     fields = list(batch.each_payload())
@@ -34,21 +35,18 @@ def judge_bare(batch: VectorBatch, target: Source, ledger: Ledger) -> Judged:
     interrupted = ledger.interrupted(batch.ids)
     for found in fetch_there(target, batch.ids[ledger.there(batch.ids)]):
         counts, theirs = found.each_count(), found.each_payload()
-        rows, hashes = rows_by_id(batch, found.ids).tolist(), target_hashes(found)
+        rows, held = rows_by_id(batch, found.ids).tolist(), HeldVectors(found, target.rounding())
         draft.there += len(found)
-        for at, (row, now) in enumerate(zip(rows, hashes, strict=True)):
+        for at, (row, now) in enumerate(zip(rows, held.hashes, strict=True)):
             entry, before = entries[row], draft.known[row]
             if not counts[at] and _same_rest(batch, row, found, at, target.payload_ulps()):
                 draft.settle(row, now)
-            elif entry.id not in interrupted and not _is_ours(before, now, mark_of(theirs[at])):
-                draft.leave(row, now)
+            elif not overwrite and entry.id not in interrupted:
+                known = before is not None and before.origin is not Origin.FOREIGN
+                marked = before is None and mark_of(theirs[at]) is not None
+                if not (marked or (known and held.are_as(before, at))):
+                    draft.leave(row, now)
     return draft.judged()
-
-
-def _is_ours(before: LedgerRow | None, now: int, mark: str | None) -> bool:
-    if before is None:
-        return mark is not None
-    return before.origin is not Origin.FOREIGN and before.target == now
 
 
 def _same_rest(batch: VectorBatch, row: int, found: VectorBatch, at: int, ulps: int) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch
-from vecmigrate.points.checksums import content_hashes, id_hashes, signed, vector_hashes
+from vecmigrate.points.checksums import source_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import Ledger, Origin, stored
@@ -29,16 +29,24 @@ _DIFFERS = """
 OR points.vector IS NULL
 OR seen.id IN (SELECT id FROM writing)
 """
-_CHANGED = f"""
-SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
-WHERE NOT bare AND ({_DIFFERS})
-"""
 _LACKING = "   OR (NOT bare AND seen.id NOT IN (SELECT id FROM there))"
 _BARE = f"SELECT seen.id AS id FROM seen LEFT JOIN points USING (id) WHERE bare AND ({_DIFFERS})"
+_ANOTHERS = f"   OR (NOT bare AND points.origin = {Origin.FOREIGN:d})"
 _VANISHED = """
 SELECT id FROM (SELECT id FROM points UNION SELECT id FROM writing
                 UNION SELECT id FROM there WHERE mark IS NOT NULL)
 WHERE id NOT IN (SELECT id FROM seen)
+"""
+_NOT_SEEN = "SELECT id FROM there WHERE id NOT IN (SELECT id FROM seen)"
+_STRANGERS = """
+SELECT id FROM there
+WHERE mark IS NULL AND id NOT IN (SELECT id FROM seen)
+AND id NOT IN (SELECT id FROM points) AND id NOT IN (SELECT id FROM writing)
+"""
+_UNKNOWN = """
+SELECT id FROM arriving WHERE id IN (SELECT id FROM there)
+UNION ALL SELECT id FROM changed WHERE id IN (SELECT id FROM there)
+AND id IN (SELECT id FROM points WHERE vector IS NULL)
 """
 
 
@@ -51,10 +59,13 @@ class Changes(BaseModel):
         Points of the source that the target lacks; that differ from when they were last brought
         in step; and of ours at the target that the source lacks.
     unknown
-        Points at the target of which the ledger has nothing, or not from what they were made: each
-        is compared.
+        Points of the source at the target of which the ledger has nothing, or not from what they
+        were made: each is compared.
+    strangers
+        Points at the target that neither the ledger, nor a mark, nor the source knows.
     ours
-        Points at the target that a sync knows or a mark shows to be ours.
+        Points at the target that the ledger knows or a mark shows to be ours; all of them with
+        ``overwrite``.
     latest
         The latest value of the field that tells of changes.
     marked
@@ -67,6 +78,7 @@ class Changes(BaseModel):
     changed: int
     vanished: int
     unknown: int
+    strangers: int
     ours: int
     latest: float | None = None
     marked: bool = False
@@ -81,6 +93,7 @@ def find_changes(
     batch_size: int,
     *,
     lacking: bool = False,
+    overwrite: bool = False,
 ) -> Changes:
     """Read the source, and the target's ids, and compare both with the ledger.
 
@@ -92,6 +105,8 @@ def find_changes(
         ``hash``, ``ids``, or the payload field with a point's time of change.
     lacking
         Points that are known and that the target lacks have changed, too.
+    overwrite
+        Points of others have changed, too, or vanished if the source does not have them.
 
     Raises
     ------
@@ -105,29 +120,33 @@ def find_changes(
     bare = target.holds_bare_points
     latest = _scan_source(source, ledger, changed_by, batch_size, bare=bare)
     _scan_target(target, ledger, batch_size)
-    changed = _CHANGED + _LACKING if lacking else _CHANGED
-    queries = {"arriving": _ARRIVING, "changed": changed, "bare": _BARE, "gone": _VANISHED}
-    for name, query in queries.items():
+    changed = f"""
+    SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
+    WHERE NOT bare AND ({_DIFFERS}) {_LACKING * lacking} {_ANOTHERS * overwrite}
+    """
+    gone = f"{_VANISHED} UNION {_NOT_SEEN}" if overwrite else _VANISHED
+    queries = {"arriving": _ARRIVING, "changed": changed, "bare": _BARE, "gone": gone}
+    for name, query in {**queries, "unknown": _UNKNOWN, "strangers": _STRANGERS}.items():
         ledger.list_ids(name, query)
     count = ledger.count
-    unknown = count("arriving WHERE id IN (SELECT id FROM there)")
     # Written where nothing is, each is an arrival to the run as well.
     lost = count("changed WHERE id NOT IN (SELECT id FROM there)")
-    compared = count(
-        "changed WHERE id IN (SELECT id FROM points WHERE vector IS NULL) "
-        "AND id IN (SELECT id FROM there)"
-    )
     bare_arrived = count("bare WHERE id NOT IN (SELECT id FROM there)")
     bare_unknown = count("bare WHERE id NOT IN (SELECT id FROM points)") - bare_arrived
-    foreign = "SELECT id FROM points WHERE origin = ?"
+    compared = count("unknown")
+    to_bring = count("arriving") + count("changed") - compared - lost
+    new = count("arriving WHERE id NOT IN (SELECT id FROM there)")
+    foreign = f"SELECT id FROM points WHERE origin = {Origin.FOREIGN:d}"
+    kept = "" if overwrite else f"AND id NOT IN ({foreign})"
     return Changes(
-        arrived=count("arriving") - unknown + lost + bare_arrived,
-        changed=count("changed") - compared - lost + count("bare") - bare_arrived - bare_unknown,
-        vanished=count(
-            f"gone WHERE id IN (SELECT id FROM there) AND id NOT IN ({foreign})", Origin.FOREIGN
-        ),
-        unknown=unknown + compared + bare_unknown,
-        ours=count(
+        arrived=new + lost + bare_arrived,
+        changed=to_bring - new + count("bare") - bare_arrived - bare_unknown,
+        vanished=count(f"gone WHERE id IN (SELECT id FROM there) {kept}"),
+        unknown=compared + bare_unknown,
+        strangers=count("strangers"),
+        ours=count("there")
+        if overwrite
+        else count(
             "(SELECT id FROM points WHERE origin != ? "
             "UNION SELECT id FROM there WHERE mark IS NOT NULL)",
             Origin.FOREIGN,
@@ -138,23 +157,9 @@ def find_changes(
     )
 
 
-def hashes_of(batch: VectorBatch) -> tuple[list[int], list[int]]:
-    """Return the hashes of points' vectors and payloads, by which a change is told.
-
-    What a store keeps beside them counts as part of the vector.
-    """
-    hashes = id_hashes(batch.ids)
-    vectors = vector_hashes(hashes, batch.vectors)
-    if batch.extras is not None:
-        vectors = content_hashes(vectors, batch.extras)
-    return signed(vectors), signed(content_hashes(hashes, batch.payloads))
-
-
-def bare_hashes(batch: VectorBatch) -> tuple[list[int], list[int]]:
-    """As :func:`hashes_of`, of points without a vector."""
-    hashes = id_hashes(batch.ids)
-    vectors = hashes if batch.extras is None else content_hashes(hashes, batch.extras)
-    return signed(vectors), signed(content_hashes(hashes, batch.payloads))
+def list_arriving(ledger: Ledger) -> None:
+    """List anew what the source has and the ledger does not know."""
+    ledger.list_ids("arriving", _ARRIVING)
 
 
 def _scan_source(
@@ -180,13 +185,11 @@ def _scan_source(
     for whole in prefetch(changed):
         batch = whole.with_one_vector()
         if bare and whole.counts is not None:
-            lacking = whole.take(whole.counts == 0)
-            each = zip(map(stored, lacking.ids.tolist()), *bare_hashes(lacking), strict=True)
-            _saw(ledger, list(each), bare=True)
-        keys = list(map(stored, batch.ids.tolist()))
+            _saw(ledger, _hashed(whole.take(whole.counts == 0)), bare=True)
         if changed_by == BY_HASH:
-            _saw(ledger, list(zip(keys, *hashes_of(batch), strict=True)))
+            _saw(ledger, _hashed(batch))
             continue
+        keys = list(map(stored, batch.ids.tolist()))
         times = _times(batch, changed_by)
         known = times[~np.isnan(times)]
         if len(known):
@@ -194,11 +197,16 @@ def _scan_source(
         # At the very time of the last one, another may have been written after it was read.
         read = np.flatnonzero(times >= (-np.inf if least is None else least))
         rows: list[tuple[Any, int | None, int | None]] = [(key, None, None) for key in keys]
-        later = batch.take(read)
-        for at, vector, payload in zip(read.tolist(), *hashes_of(later), strict=True):
-            rows[at] = (keys[at], vector, payload)
+        for at, row in zip(read.tolist(), _hashed(batch.take(read)), strict=True):
+            rows[at] = row
         _saw(ledger, rows)
     return latest
+
+
+def _hashed(batch: VectorBatch) -> list[tuple[Any, int | None, int | None]]:
+    hashes = source_hashes(batch).tolist()
+    keys = map(stored, batch.ids.tolist())
+    return [(key, vector, payload) for key, (vector, payload) in zip(keys, hashes, strict=True)]
 
 
 def _having(field: str, batches: Iterator[VectorBatch], source: Source) -> Iterator[VectorBatch]:

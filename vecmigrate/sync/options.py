@@ -21,6 +21,17 @@ class ChangeOptions(Options):
         description="How to detect changes: `hash` compares contents; `ids` finds arrivals and "
         "disappearances alone; or a payload field with the time of change.",
     )
+    overwrite: bool = Field(
+        default=False,
+        description="Points at the target that are not known to be vecmigrate's: replace them with "
+        "what the source has, delete those that the source does not have. Default: stop before "
+        "the first write, and name them.",
+    )
+    shared_target: bool = Field(
+        default=False,
+        description="Others write to the target too: leave their points alone, and do not bring "
+        "back what they deleted. Later runs know it.",
+    )
     max_vanished: Share = Field(
         default=0.5, description="Refuse if a larger share of the points vanished."
     )
@@ -40,6 +51,12 @@ class ChangeOptions(Options):
         """The budget of re-embedding, as text."""
         return None if self.reembed_budget is None else str(self.reembed_budget)
 
+    @model_validator(mode="after")
+    def _one_rule_for_others_points(self) -> Self:
+        if self.overwrite and self.shared_target:
+            raise ValueError("--overwrite and --shared-target exclude each other")
+        return self
+
 
 class SyncOptions(ChangeOptions):
     """Options of :func:`sync`."""
@@ -51,11 +68,6 @@ class SyncOptions(ChangeOptions):
         default=None, description=f"New encoder, for the budget of re-embedding: {ENCODER_HELP}"
     )
     on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
-    adopt: bool = Field(
-        default=False,
-        description="First run: points of the source that differ at the target are older "
-        "translations; write them anew. Default: they are what somebody else wrote.",
-    )
     source_moved: bool = Field(
         default=False,
         description="The source is what the target was written from, under another name.",

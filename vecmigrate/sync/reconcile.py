@@ -15,11 +15,12 @@ from vecmigrate.points.checksums import (
     id_hashes,
     same_payload,
     signed,
+    source_hashes,
     target_hashes,
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
-from vecmigrate.state.ledger import Ledger, LedgerRow, Origin
-from vecmigrate.sync.changes import hashes_of, mark_of
+from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin
+from vecmigrate.sync.changes import mark_of
 from vecmigrate.translators import Translator
 from vecmigrate.verification.vectors import alike, allowed_of
 
@@ -33,18 +34,18 @@ class Judged:
     writes
         What to write, None for nothing; ``intended`` tells of the same points.
     settled
-        Points that need no writing: as they should be already, or another's.
+        Points of ours that need no writing.
     new
         How many of those to write are not there yet.
     foreign
-        How many are another's.
+        Those that are another's.
     """
 
     writes: VectorBatch | None
     intended: list[LedgerRow]
     settled: list[LedgerRow]
     new: int
-    foreign: int
+    foreign: list[LedgerRow]
 
 
 class Draft:
@@ -56,8 +57,8 @@ class Draft:
         ``(n, d)`` vectors and the payloads that the target is to have.
     entries, known
         What the ledger is to say of each point, and what it says now.
-    there, foreign
-        How many points the target holds, and how many of those are another's.
+    there
+        How many points the target holds.
     """
 
     def __init__(
@@ -70,22 +71,25 @@ class Draft:
     ) -> None:
         self.batch, self.vectors, self.fields = batch, vectors, fields
         self.entries, self.known = entries, known
-        self.there = self.foreign = 0
+        self.there = 0
         self._settled: list[LedgerRow] = []
+        self._foreign: list[LedgerRow] = []
         self._write = np.ones(len(batch), dtype=np.bool_)
         self._copied = False
 
     def settle(self, row: int, target: int) -> None:
         """Leave a point as it is at the target, whose vector has this hash."""
-        self.entries[row].target = target
-        self._settled.append(self.entries[row])
-        self._write[row] = False
+        self._leave(row, target, self._settled)
 
     def leave(self, row: int, target: int) -> None:
         """Leave another's point as it is."""
         self.entries[row].origin = Origin.FOREIGN
-        self.foreign += 1
-        self.settle(row, target)
+        self._leave(row, target, self._foreign)
+
+    def _leave(self, row: int, target: int, among: list[LedgerRow]) -> None:
+        self.entries[row].target = target
+        among.append(self.entries[row])
+        self._write[row] = False
 
     def keep(self, row: int, vector: Vectors, payload: Payload) -> None:
         """Keep the true vector that the target has for a point."""
@@ -99,14 +103,14 @@ class Draft:
         """Return what is left to write."""
         rows = np.flatnonzero(self._write)
         if not len(rows):
-            return Judged(None, [], self._settled, 0, self.foreign)
+            return Judged(None, [], self._settled, 0, self._foreign)
         has_payloads = self.batch.payloads is not None or any(self.fields)
         whole = self.batch.with_vectors(self.vectors)
         writes = whole.with_payloads(self.fields if has_payloads else None).take(rows)
         intended = [self.entries[row] for row in rows]
         note_payloads(writes, intended)
-        new = len(rows) - (self.there - len(self._settled))
-        return Judged(writes, intended, self._settled, new, self.foreign)
+        new = len(rows) - (self.there - len(self._settled) - len(self._foreign))
+        return Judged(writes, intended, self._settled, new, self._foreign)
 
 
 class Judge:
@@ -118,8 +122,8 @@ class Judge:
         Puts translated vectors on the scale of true ones, if the migration did.
     marks
         True where points are to say where their vectors come from.
-    adopt
-        Take points without a mark for older translations, which are written anew.
+    overwrite
+        Take all points for older translations, which are written anew.
     in_place
         True if the target's points are the source's own, whose texts tell nothing of what the
         target's vectors were made from.
@@ -134,7 +138,7 @@ class Judge:
         text_field: str | None,
         *,
         marks: bool,
-        adopt: bool,
+        overwrite: bool,
         in_place: bool = False,
     ) -> None:
         self._translator = translator
@@ -143,7 +147,7 @@ class Judge:
         self._ledger = ledger
         self._text_field = text_field
         self._marks = marks
-        self._adopt = adopt
+        self._overwrite = overwrite
         self._in_place = in_place
         self._cosine = target.describe().metric is Metric.COSINE
         self._ulps = target.payload_ulps()
@@ -157,16 +161,20 @@ class Judge:
             self._compare(draft, found, interrupted)
         return draft.judged()
 
+    def expected_rows(self, batch: VectorBatch) -> list[LedgerRow]:
+        """Return what the ledger would say of points if they were written now."""
+        return self._draft(batch).entries
+
     def _draft(self, batch: VectorBatch) -> Draft:
         """Return the points as a target that has none of them would get them."""
         expected, variances = self._expected(batch)
-        vectors, payloads = hashes_of(batch)
+        hashes = source_hashes(batch).tolist()
         texts = batch.texts(self._text_field) or [None] * len(batch)
         fields: list[Payload] = list(expected.each_payload())
         entries = [
             LedgerRow(i, v, p, _origin(mark_of(field)), variance, text is not None)
-            for i, v, p, field, variance, text in zip(
-                batch.ids.tolist(), vectors, payloads, fields, variances, texts, strict=True
+            for i, (v, p), field, variance, text in zip(
+                batch.ids.tolist(), hashes, fields, variances, texts, strict=True
             )
         ]
         known = self._ledger.entries(batch.ids)
@@ -179,16 +187,18 @@ class Judge:
         expected = draft.vectors[rows]
         allowed = allowed_of(self._target, expected, cosine=self._cosine)
         same = distances(expected, found.vectors, cosine=self._cosine) <= allowed
-        hashes, holds = target_hashes(found), _payload_hashes(found)
+        held = HeldVectors(found, self._target.rounding())
         texts = draft.batch.texts(self._text_field) or [None] * len(draft.batch)
         texts_there = found.texts(self._text_field) or [None] * len(found)
         payloads, given = found.each_payload(), draft.batch.each_payload()
         for at, row in enumerate(rows.tolist()):
             entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
-            was_cut = entry.id in interrupted
-            ours = self._ours(before, hashes[at], bool(same[at]), mark_of(payload), was_cut)
+            ours = self._ours(
+                before, held.are_as(before, at), bool(same[at]) or entry.id in interrupted,
+                mark_of(payload),
+            )  # fmt: skip
             if ours is None:
-                draft.leave(row, hashes[at])
+                draft.leave(row, held.hashes[at])
                 continue
             kept = (
                 ours is Origin.ENCODED
@@ -197,11 +207,12 @@ class Judge:
             )
             if kept:
                 draft.keep(row, found.vectors[at], given[row])
-            same_fields = holds[at] == entry.payload or same_payload(
-                given[row], payload, self._ulps
-            )
-            if (kept or same[at]) and same_fields and same_extras(draft.batch, row, found, at):
-                draft.settle(row, hashes[at])
+            if (
+                (kept or same[at])
+                and same_payload(given[row], payload, self._ulps)
+                and same_extras(draft.batch, row, found, at)
+            ):
+                draft.settle(row, held.hashes[at])
 
     def _expected(self, batch: VectorBatch) -> tuple[VectorBatch, list[float | None]]:
         """Return the points as they should be at the target, and their variances if told."""
@@ -225,12 +236,14 @@ class Judge:
         return done, variances
 
     def _ours(
-        self, before: LedgerRow | None, target: int, same: bool, mark: str | None, interrupted: bool
+        self, before: LedgerRow | None, as_known: bool, sure: bool, mark: str | None
     ) -> Origin | None:
         """Return the origin of a point of the target that is ours, None for another's."""
-        if before is not None and before.target == target:
-            return None if before.origin is Origin.FOREIGN else before.origin
-        if same or interrupted or (before is None and (mark is not None or self._adopt)):
+        if before is not None and as_known:
+            if before.origin is not Origin.FOREIGN:
+                return before.origin
+            return _origin(mark) if self._overwrite else None
+        if sure or self._overwrite or (before is None and mark is not None):
             return _origin(mark)
         return None
 

@@ -15,9 +15,8 @@ from vecmigrate.errors import MismatchError
 from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
-from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
-from vecmigrate.state.ledger import Ledger, LedgerRow, Origin, stored
+from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin, stored
 from vecmigrate.sync.reconcile import note_payloads
 from vecmigrate.translators import TranslatorCard
 from vecmigrate.verification.index import read_query_vectors
@@ -67,7 +66,7 @@ def choose(ledger: Ledger, target: Source, queries: Vectors | None, *, needs_tex
     ledger.list_ids(
         "chosen",
         "SELECT points.id FROM points LEFT JOIN hits USING (id) "
-        "WHERE origin = ? AND (has_text OR NOT ?) "
+        "WHERE origin = ? AND (has_text IS NOT 0 OR NOT ?) "
         "AND points.id NOT IN (SELECT id FROM writing) "
         "ORDER BY coalesce(variance, 1) * (1 + coalesce(n, 0)) DESC, vector",
         Origin.TRANSLATED,
@@ -88,7 +87,7 @@ def reembedded(
         if encoder.meter.exhausted:
             return
         for found in fetch_existing(target, ids):
-            batch, entries = _ours(ledger, found)
+            batch, entries = _ours(ledger, found, target.rounding())
             texts = batch.texts(text_field) or [None] * len(batch)
             if encoder.needs_texts:
                 there = [row for row, text in enumerate(texts) if text is not None]
@@ -103,11 +102,13 @@ def reembedded(
                 return
 
 
-def _ours(ledger: Ledger, found: VectorBatch) -> tuple[VectorBatch, list[LedgerRow]]:
+def _ours(
+    ledger: Ledger, found: VectorBatch, rounding: float
+) -> tuple[VectorBatch, list[LedgerRow]]:
     known = [entry for entry in ledger.entries(found.ids) if entry is not None]
-    hashes = target_hashes(found)
-    ours = np.array([e.target == h for e, h in zip(known, hashes, strict=True)], dtype=np.bool_)
-    for entry, is_ours, now in zip(known, ours.tolist(), hashes, strict=True):
+    held = HeldVectors(found, rounding)
+    ours = np.array([held.are_as(entry, at) for at, entry in enumerate(known)], dtype=np.bool_)
+    for entry, is_ours, now in zip(known, ours.tolist(), held.hashes, strict=True):
         entry.origin = Origin.ENCODED if is_ours else Origin.FOREIGN
         entry.target = entry.target if is_ours else now
     ledger.settle(entry for entry in known if entry.origin is Origin.FOREIGN)

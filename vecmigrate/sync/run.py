@@ -23,17 +23,33 @@ from vecmigrate.errors import (
     VectorNotFoundError,
 )
 from vecmigrate.points.batch import IdArray, PointId
-from vecmigrate.points.checksums import target_hashes
 from vecmigrate.points.collection import CollectionDescription
-from vecmigrate.points.screening import Skipped, screen
+from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.options import Callbacks
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
-from vecmigrate.state.ledger import Ledger, Origin, ledger_key, ledger_path, open_ledger
+from vecmigrate.state.ledger import (
+    HASH_RULE,
+    HeldVectors,
+    Ledger,
+    LedgerRow,
+    Origin,
+    ledger_key,
+    ledger_path,
+    open_ledger,
+)
 from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.bare import bare_points, judge_bare
-from vecmigrate.sync.changes import BY_HASH, BY_IDS, Changes, find_changes, mark_of
+from vecmigrate.sync.changes import (
+    BY_HASH,
+    BY_IDS,
+    Changes,
+    find_changes,
+    list_arriving,
+    mark_of,
+)
 from vecmigrate.sync.options import SyncOptions, SyncResult
+from vecmigrate.sync.others import SHOWN, others_wrote, rewritten
 from vecmigrate.sync.ownership import check_belongs
 from vecmigrate.sync.reconcile import Judge, Judged
 from vecmigrate.sync.reembed import check_encoder, choose, query_vectors, reembedded
@@ -42,9 +58,6 @@ from vecmigrate.sync.write import TargetChanges
 from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.vectors import lacking_vectors, unknown_vectors
-
-_RULE = 2
-"""How payloads are made of columns: see ``connector/arrow.py``. Older ledgers note nothing."""
 
 
 def sync(
@@ -61,9 +74,11 @@ def sync(
 ) -> SyncResult:
     """Bring ``target`` in step with ``source``, and re-embed some of it if asked to.
 
-    What arrived or changed is translated and written, what vanished is deleted; points that
-    somebody else wrote at the target are left alone. Nothing to do writes nothing. Memory is that
-    of a batch; what is known of the points is in a ledger beside the state file.
+    What arrived or changed is translated and written, what vanished is deleted, and what somebody
+    else deleted at the target is written again. Points that somebody else wrote there stop the run
+    before its first write, unless ``overwrite`` or ``shared_target`` says what is to become of
+    them. Nothing to do writes nothing. Memory is that of a batch; what is known of the points is
+    in a ledger beside the state file, which the migration began.
 
     Parameters
     ----------
@@ -83,8 +98,8 @@ def sync(
     LockedError
         If another run is at work on these.
     MismatchError
-        If the target was not written from this source by this translator, or more vanished
-        than ``max_vanished``; nothing was changed.
+        If the target was not written from this source by this translator, others have written
+        points there, or more vanished than ``max_vanished``; nothing was changed.
     BadVectorError
         If a vector is not usable and ``on_bad_vector`` is ``fail``.
     TerminatedError
@@ -213,16 +228,19 @@ class _Run:
         if not asked.dry_run:
             self._writing.complete_interrupted()
         self._target = self._stack.enter_context(self._seen(open_source(self._target_uri)))
+        # Points that are the source's own have other writers by nature.
+        shared = asked.shared_target or self._in_place or bool(ledger.fact("shared"))
+        self._shared = shared and not asked.overwrite
         plan = find_changes(
             self._source, self._target, ledger, asked.changed_by, asked.batch_size,
-            lacking=self._in_place,
+            lacking=self._in_place or not self._shared, overwrite=asked.overwrite,
         )  # fmt: skip
         self._check(plan)
-        if plan.changed and ledger.fact("last") and ledger.fact("rule") != _RULE:
+        if plan.changed and ledger.fact("last") and ledger.fact("rule") != HASH_RULE:
             self._callbacks.announce(
                 f"{plan.changed:,} points are not as the ledger knows them, perhaps only because "
-                "times and NaN are read from columns by another rule than before: such points are "
-                "compared once, and not written"
+                "an older version noted them by another rule: such points are compared once, and "
+                "not written"
             )
         if asked.dry_run:
             self._counts.update(arrived=plan.arrived, changed=plan.changed, vanished=plan.vanished)
@@ -230,13 +248,15 @@ class _Run:
         marks = plan.marked or self._keeper is not None or self._budget is not None
         marks = marks and not self._in_place
         ledger.note(
-            run=ledger.run, source=followed_place(self._source_uri), marked=marks,
+            run=ledger.run, shared=self._shared, marked=marks,
+            source=followed_place(self._source_uri),
             anchors=None if self._anchors is None else self._anchors.sha256(),
         )  # fmt: skip
         self._judge = Judge(
             self._translator, self._keeper, self._target, ledger, self._text_field,
-            marks=marks, adopt=asked.adopt, in_place=self._in_place,
+            marks=marks, overwrite=asked.overwrite, in_place=self._in_place,
         )  # fmt: skip
+        self._take_in(plan)
         try:
             for table in ("arriving", "changed"):
                 for ids in ledger.listed(table, asked.batch_size):
@@ -255,10 +275,14 @@ class _Run:
         if plan.latest is not None and not self._skipped:
             ledger.note(latest={"field": asked.changed_by, "value": plan.latest})
         result = self._result()
-        ledger.note(last=result.model_dump(mode="json", exclude={"skipped_ids"}), rule=_RULE)
+        last = result.model_dump(mode="json", exclude={"skipped_ids"})
+        ledger.note(last=last, rule=HASH_RULE)
         return result
 
     def _check(self, plan: Changes) -> None:
+        if plan.strangers and not (self._shared or self._asked.overwrite):
+            some = next(self._ledger.listed("strangers", SHOWN)).tolist()
+            raise others_wrote(self._target_uri, plan.strangers, some)
         if plan.vanished > self._asked.max_vanished * plan.ours:
             raise MismatchError(
                 f"{plan.vanished:,} of {plan.ours:,} points would be deleted from "
@@ -274,6 +298,39 @@ class _Run:
                 remedy="Give --keep-anchors with the file that migrate had.",
             )
 
+    def _take_in(self, plan: Changes) -> None:
+        """Compare points that are not known, and find what others wrote before anything is written.
+
+        Raises
+        ------
+        MismatchError
+            If others wrote points, and nobody has said what is to become of these.
+        """
+        ledger, size = self._ledger, self._asked.batch_size
+        if plan.unknown and ledger.is_new():
+            self._callbacks.announce(
+                f"{plan.unknown:,} points at the target are not known here: each is compared once"
+            )
+        others: list[PointId] = []
+        for ids in ledger.listed("unknown", size):
+            for batch in screen(
+                fetch_existing(self._source, ids), self._source_uri,
+                self._asked.on_bad_vector, self._skipped,
+            ):  # fmt: skip
+                judged = self._judge.judge(batch)
+                self._settle(judged)
+                others += [row.id for row in judged.foreign]
+                self._callbacks.progress(len(judged.settled) + len(judged.foreign))
+            self._stop_if_asked()
+        list_arriving(ledger)
+        if self._shared or self._asked.overwrite:
+            return
+        for table in ("changed", "bare", "gone"):
+            for ids in ledger.listed(table, size):
+                others += rewritten(ids, self._source, self._target, ledger, self._judge)
+        if others:
+            raise others_wrote(self._target_uri, len(others), others)
+
     def _bring(self, ids: IdArray) -> None:
         """Bring points of the source in step."""
         batches = fetch_existing(self._source, ids)
@@ -286,37 +343,47 @@ class _Run:
         for whole in fetch_there(self._source, ids):
             batch = bare_points(whole)
             if len(batch):
-                self._carry_out(judge_bare(batch, self._target, self._ledger), len(batch))
+                judged = judge_bare(
+                    batch, self._target, self._ledger, overwrite=self._asked.overwrite
+                )
+                self._carry_out(judged, len(batch))
+
+    def _settle(self, judged: Judged) -> None:
+        self._ledger.settle(judged.settled)
+        self._counts["adopted"] += len(judged.settled)
+        if self._shared:
+            self._ledger.settle(judged.foreign)
+            self._counts["left_alone"] += len(judged.foreign)
 
     def _carry_out(self, judged: Judged, points: int) -> None:
-        self._ledger.settle(judged.settled)
+        self._settle(judged)
+        if judged.foreign and not self._shared:
+            raise others_wrote(
+                self._target_uri, len(judged.foreign), [row.id for row in judged.foreign]
+            )
         if judged.writes is not None:
             self._writing.write(judged.writes, judged.intended)
             self._counts["arrived"] += judged.new
             self._counts["changed"] += len(judged.intended) - judged.new
-        self._counts["left_alone"] += judged.foreign
-        self._counts["adopted"] += len(judged.settled) - judged.foreign
         self._callbacks.progress(points)
 
     def _remove(self, ids: IdArray) -> None:
-        """Delete what vanished, as far as it is ours still."""
+        """Delete what vanished, as far as it is ours still, or all is to be."""
         ledger = self._ledger
         known = dict(zip(ids.tolist(), ledger.entries(ids), strict=True))
         interrupted = ledger.interrupted(ids)
         ours: set[PointId] = set()
         for found in fetch_there(self._target, ids[ledger.there(ids)]):
+            held = HeldVectors(found, self._target.rounding())
             payloads = found.each_payload()
-            for point, now, payload in zip(
-                found.ids.tolist(), target_hashes(found), payloads, strict=True
-            ):
+            for at, (point, payload) in enumerate(zip(found.ids.tolist(), payloads, strict=True)):
                 entry = known[point]
-                if entry is None:
-                    mine = point in interrupted or mark_of(payload) is not None
-                else:
-                    mine = point in interrupted or (
-                        entry.origin is not Origin.FOREIGN and entry.target == now
-                    )
-                if mine:
+                if (
+                    self._asked.overwrite
+                    or point in interrupted
+                    or (entry is None and mark_of(payload) is not None)
+                    or (_is_ours(entry) and held.are_as(entry, at))
+                ):
                     ours.add(point)
         gone = [row for row, point in enumerate(ids.tolist()) if point in ours]
         ledger.forget(point for point in ids.tolist() if point not in ours)
@@ -336,6 +403,8 @@ class _Run:
         queries = None
         if self._asked.queries is not None:
             queries = query_vectors(self._asked.queries, self._encoder, self._target.describe())
+        if self._translator.tells_variance:
+            self._tell_variances()
         field = self._text_field or self._target.describe().text_field
         needs_texts = self._encoder.needs_texts
         if not choose(self._ledger, self._target, queries, needs_texts=needs_texts):
@@ -346,6 +415,15 @@ class _Run:
             self._counts["reembedded"] += len(batch)
             self._callbacks.progress(len(batch))
             self._stop_if_asked()
+
+    def _tell_variances(self) -> None:
+        """Note the variances of points that a migration wrote, which notes none."""
+        untold = "points WHERE origin = ? AND variance IS NULL"
+        if not self._ledger.count(untold, Origin.TRANSLATED):
+            return
+        for batch in self._source.batches(self._asked.batch_size):
+            for good in screen([batch], self._source_uri, OnBadVector.SKIP, Skipped()):
+                self._ledger.tell_variances(self._judge.expected_rows(good))
 
     def _stop_if_asked(self) -> None:
         if self._callbacks.stop():
@@ -372,3 +450,7 @@ class _Run:
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=time.perf_counter() - self._begun,
         )
+
+
+def _is_ours(entry: LedgerRow | None) -> bool:
+    return entry is not None and entry.origin is not Origin.FOREIGN

@@ -81,9 +81,16 @@ class WirePayload(_Lazy):
         return self._added[name] if name in self._added else super().__getitem__(name)
 
     def _make(self) -> dict[str, Any]:
-        raw = Struct(fields=self.entries).SerializeToString()
-        made: dict[str, Any] = GrpcToRest.convert_payload(messages.Struct.FromString(raw).fields)
+        made: dict[str, Any] = GrpcToRest.convert_payload(self._message().fields)
         return made
+
+    def _message(self) -> Any:
+        return messages.Struct.FromString(Struct(fields=self.entries).SerializeToString())
+
+    def canonical_bytes(self) -> bytes:
+        """Return the same bytes for the same fields, in whichever order the server gave them."""
+        canonical: bytes = self._message().SerializeToString(deterministic=True)
+        return canonical
 
     def __or__(self, more: Mapping[str, Any]) -> WirePayload:
         """Return the payload with more fields, or other values of them."""
@@ -104,6 +111,10 @@ class WireExtra(_Lazy):
     def __init__(self, pieces: Mapping[str, bytes]) -> None:
         self.pieces = pieces
         self._cache = None
+
+    def canonical_bytes(self) -> bytes:
+        """As :meth:`WirePayload.canonical_bytes`."""
+        return b"".join(name.encode() + self.pieces[name] for name in sorted(self.pieces))
 
     def _make(self) -> dict[str, Any]:
         return extra_of(

@@ -28,6 +28,7 @@ from vecmigrate_faiss.location import Location
 from vecmigrate import (
     KernelRidge,
     Procrustes,
+    load_translator,
     migrate,
     open_sink,
     open_source,
@@ -60,7 +61,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.evaluation import exact_search
 from vecmigrate.state.file import open_records
-from vecmigrate.state.ledger import ledger_path
+from vecmigrate.state.ledger import ledger_path, open_ledger
 from vecmigrate.sync import Status, SyncOptions, SyncResult, status_of, sync
 from vecmigrate.verification import VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
@@ -193,7 +194,8 @@ def change_the_source(job: Job) -> None:
 def test_a_target_follows_its_source(old: str, new: str, tmp_path: Path) -> None:
     job = make(tmp_path, old, new)
     first = job.run()
-    assert (first.adopted, first.wrote) == (N, 0)
+    # The migration has begun the ledger.
+    assert (first.adopted, first.wrote) == (0, 0)
     change_the_source(job)
     before = contents(job.target)
     planned = job.run(dry_run=True)
@@ -219,7 +221,7 @@ def test_a_target_on_a_server_follows_and_becomes_native(kind: str, tmp_path: Pa
     with open_place(kind, tmp_path) as there:
         job = replace(job, target=there.uri(there.name()))
         migrate(job.source, job.target, job.translator, state=job.state)
-        assert job.run().adopted == N
+        assert job.run().wrote == 0
         change_the_source(job)
         done = job.run()
         assert (done.arrived, done.changed, done.vanished) == (5, 3, 3)
@@ -275,7 +277,7 @@ def test_what_others_wrote_is_left_alone(old: str, new: str, tmp_path: Path) -> 
     with editing(job.source) as source:
         source.upsert(points(job.old, [40, 42, N + 1, N + 2], more=1))
         source.delete(np.array([41, 43]))
-    done = job.run()
+    done = job.run(shared_target=True)
     assert (done.arrived, done.changed, done.vanished, done.left_alone) == (1, 1, 1, 2)
     found = contents(job.target)
     for i in (550, 40, 41, N + 1):
@@ -291,6 +293,102 @@ def test_what_others_wrote_is_left_alone(old: str, new: str, tmp_path: Path) -> 
     assert (status.translated, status.other, status.count) == (N - 3 + 1, 4, N + 2)
 
 
+def known(job: Job) -> int:
+    with open_ledger(ledger_path(job.state, job.target)) as ledger:
+        return ledger.count("points")
+
+
+@pytest.mark.parametrize(("old", "new"), [*PAIRS, ("qdrant-edge", "qdrant-edge")])
+@pytest.mark.parametrize("anchors", [False, True])
+def test_what_changed_before_the_first_sync_is_brought(
+    old: str, new: str, anchors: bool, tmp_path: Path
+) -> None:
+    job = make(tmp_path, old, new, anchors=anchors)
+    assert known(job) == N
+    change_the_source(job)
+    kept = tmp_path / "a.parquet" if anchors else None
+    done = job.run(keep_anchors=kept)
+    # Point 10 is an anchor. Its vector changed and its text did not: the true vector stays.
+    assert (done.arrived, done.changed, done.vanished) == (5, 3 - anchors, 3)
+    assert (done.adopted, done.left_alone) == (int(anchors), 0)
+    whole = place(new, tmp_path, "whole")
+    migrate(job.source, whole, job.translator, keep_anchors=kept)
+    assert same(job.target, whole)
+    asked = VerifyOptions(full=True, keep_anchors=kept)
+    found = verify(job.source, job.target, job.translator, asked)
+    assert found.passed, found.failures
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS[:2])
+def test_what_others_wrote_stops_a_sync_before_its_first_write(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    job = make(tmp_path, old, new)
+    untouched = contents(job.target)
+    change_the_source(job)
+    whole = place(new, tmp_path, "whole")
+    migrate(job.source, whole, job.translator)
+    # A point of its own id; one that arrives; and of those that change or vanish, others' vectors.
+    for theirs in (550, N + 1, 10, 20, 30):
+        with editing(job.target) as target:
+            target.upsert(points(job.new, [theirs], app=True))
+        before = str(contents(job.target))
+        with pytest.raises(MismatchError) as caught:
+            job.run()
+        assert f" {theirs}" in caught.value.message
+        assert str(contents(job.target)) == before
+        with editing(job.target) as target:
+            if theirs in untouched:
+                vector, fields = untouched[theirs]
+                target.upsert(VectorBatch(np.array([theirs]), vector[None], [fields]))
+            else:
+                target.delete(np.array([theirs]))
+    with editing(job.target) as target:
+        target.upsert(points(job.new, [550, N + 1, 10, 30], app=True))
+    assert job.run(overwrite=True).left_alone == 0
+    assert same(job.target, whole)
+    assert job.run().wrote == 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_others_deleted_comes_back_unless_they_share_the_target(
+    shared: bool, tmp_path: Path
+) -> None:
+    job = make(tmp_path)
+    with editing(job.target) as target:
+        target.delete(np.array([5, 6]))
+    done = job.run(shared_target=shared)
+    assert (done.arrived, done.changed) == ((0, 0) if shared else (2, 0))
+    # Whoever shares a target is known to do so.
+    assert job.run().wrote == 0
+    assert job.status().count == (N - 2 if shared else N)
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [5], more=1))
+    assert job.run().arrived == int(shared)
+
+
+def test_a_migration_in_pieces_has_one_ledger(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    target = f"faiss:{tmp_path}/pieces.faiss"
+    job = replace(job, target=target)
+    for stop_after in (1, 3, None):
+        passed: list[int] = []
+
+        def stop(passed: list[int] = passed, after: int | None = stop_after) -> bool:
+            return after is not None and len(passed) >= after
+
+        try:
+            migrate(
+                job.source, target, job.translator, state=job.state, batch_size=40, stop=stop,
+                progress=passed.append,
+            )  # fmt: skip
+        except TerminatedError:
+            assert stop_after is not None
+    assert known(job) == N
+    first = job.run()
+    assert (first.adopted, first.wrote) == (0, 0)
+
+
 @pytest.mark.parametrize(("old", "new"), PAIRS[:2])
 def test_a_lost_ledger_is_rebuilt_and_deletes_nothing_unmarked(
     old: str, new: str, tmp_path: Path
@@ -301,14 +399,22 @@ def test_a_lost_ledger_is_rebuilt_and_deletes_nothing_unmarked(
         target.upsert(points(job.new, [550, 40], app=True))
     job.forget()
     change_the_source(job)
-    done = job.run()
+    before = str(contents(job.target))
+    with pytest.raises(MismatchError) as caught:
+        job.run()
+    assert "30, 31, 299, 550" in caught.value.message
+    assert str(contents(job.target)) == before
+    done = job.run(shared_target=True)
     # A vector that changed while nothing was known of it looks like somebody's own.
     assert (done.arrived, done.changed, done.vanished, done.left_alone) == (5, 2, 0, 2)
     assert {30, 31, 299, 550} <= contents(job.target).keys()
     assert job.run().wrote == 0
     job.forget()
-    assert job.run(adopt=True).changed == 2
-    assert {30, 31, 299, 550} <= contents(job.target).keys()
+    done = job.run(overwrite=True)
+    assert (done.changed, done.vanished) == (2, 4)
+    whole = place(new, tmp_path, "whole")
+    migrate(job.source, whole, job.translator)
+    assert same(job.target, whole)
 
 
 def test_marks_tell_what_vanished_without_a_ledger(tmp_path: Path) -> None:
@@ -317,7 +423,8 @@ def test_marks_tell_what_vanished_without_a_ledger(tmp_path: Path) -> None:
     with editing(job.target) as target:
         target.upsert(points(job.new, [550], app=True))
     change_the_source(job)
-    done = job.run(keep_anchors=kept)
+    job.forget()
+    done = job.run(keep_anchors=kept, shared_target=True)
     assert (done.arrived, done.changed, done.vanished, done.left_alone) == (5, 2, 3, 0)
     assert 550 in contents(job.target)
     # Point 10 is an anchor: its text is the same, so that its true vector is.
@@ -420,7 +527,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="was written from"):
         sync(f"faiss:{copy}", job.target, job.translator, job.state)
     moved = SyncOptions(source_moved=True)
-    assert sync(f"faiss:{copy}", job.target, job.translator, job.state, moved).adopted == N
+    assert sync(f"faiss:{copy}", job.target, job.translator, job.state, moved).wrote == 0
     assert sync(f"faiss:{copy}", job.target, job.translator, job.state).wrote == 0
     with pytest.raises(MismatchError):
         sync(job.source, job.source, job.translator, job.state)
@@ -433,6 +540,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     job = make(tmp_path)
+    job.forget()
     seen: list[str] = []
 
     def again(_: int) -> None:
@@ -611,10 +719,9 @@ def test_a_budget_makes_a_collection_native_over_runs(old: str, new: str, tmp_pa
 def test_the_uncertain_and_the_asked_for_come_first(tmp_path: Path) -> None:
     job = make(tmp_path, anchors=True, kernel=True)
     kept = tmp_path / "a.parquet"
-    job.run(keep_anchors=kept)
-    [ledger] = (job.state.parent / "ledgers").iterdir()
-    with sqlite3.connect(ledger) as connection:
-        variances = dict(connection.execute("SELECT id, variance FROM points WHERE origin = 0"))
+    fitted = load_translator(job.translator)
+    _, told = fitted.transform_with_variance(fitted.inputs(job.old[:N], None))
+    variances = dict(enumerate(told.tolist()[60:], start=60))
     assert len(set(variances.values())) > 200
     queries = tmp_path / "queries.npy"
     np.save(queries, np.repeat(job.new[[200]], 50, axis=0))
@@ -694,7 +801,7 @@ def test_after_a_rollback_a_name_is_not_written_to(tmp_path: Path) -> None:
         shutil.copy(f"{tmp_path}/old.faiss{end}", f"{tmp_path}/live.faiss{end}")
     with open_records(job.state) as records:
         cut_over(name, job.target, records, unverified=True)
-    assert sync(job.source, name, job.translator, job.state).adopted == N
+    assert sync(job.source, name, job.translator, job.state).wrote == 0
     with open_records(job.state) as records:
         roll_back(name, records)
     with pytest.raises(MismatchError, match="was not written by vecmigrate migrate"):
@@ -711,7 +818,7 @@ def test_the_commands(tmp_path: Path) -> None:
     job = make(tmp_path)
     state = ["--state", str(job.state)]
     options = ["--translator", str(job.translator), *state]
-    assert invoke("sync", job.source, job.target, *options)["adopted"] == N
+    assert invoke("sync", job.source, job.target, *options)["changed"] == 0
     change_the_source(job)
     pending = invoke("status", job.target, "--source", job.source, *state)
     assert pending["pending"] == {"arrived": 5, "vanished": 3}
@@ -764,6 +871,7 @@ def test_sigterm_ends_it_and_the_same_command_continues(tmp_path: Path) -> None:
         folder = tmp_path / str(attempt)
         folder.mkdir()
         job = make(folder, "qdrant", "qdrant")
+        job.forget()
         code, out = sync_told_to_stop(job)
         if code is not None:
             break

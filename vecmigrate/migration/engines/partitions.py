@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from vecmigrate.anchors.keeper import AnchorKeeper
@@ -30,6 +31,7 @@ from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.waiting import Patience, adopt
+from vecmigrate.state.ledger import MovedPoints
 
 
 class Receipt(BaseModel):
@@ -55,16 +57,48 @@ class Receipt(BaseModel):
     skipped_ids: list[PointId]
 
 
-def write_receipt(path: Path, receipt: Receipt) -> None:
-    """Write a receipt; raises :class:`WriteError` if the disk refuses."""
-    with part_file(path) as file:
-        file.write(receipt.model_dump_json().encode())
+def write_receipt(path: Path, receipt: Receipt, moved: Iterable[MovedPoints]) -> None:
+    """Write a receipt with what a ledger is to know of its points.
+
+    Raises
+    ------
+    WriteError
+        If the disk refuses.
+    """
+    schema = _MOVED.with_metadata({_RECEIPT: receipt.model_dump_json()})
+    with part_file(path) as file, pa.ipc.new_file(file, schema) as writer:
+        for points in moved:
+            columns = [
+                *_id_columns(points.ids), _hash_column(points.hashes),
+                pa.array(points.origins), pa.array(points.sketches),
+            ]  # fmt: skip
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
-def read_receipt(path: Path) -> Iterator[Receipt]:
-    """Yield the receipt."""
-    yield Receipt.model_validate_json(path.read_bytes())
+def read_receipt(path: Path) -> Iterator[tuple[Receipt, MovedPoints | None]]:
+    """Yield the receipt, and what a ledger is to know; None if none is kept."""
+    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+        receipt = Receipt.model_validate_json(reader.schema.metadata[_RECEIPT])
+        table = reader.read_all()
+    if not len(table):
+        yield receipt, None
+        return
+    [rows] = table.combine_chunks().to_batches()
+    origins, drawn = (rows.column(name).to_numpy() for name in ("origin", "sketch"))
+    yield receipt, MovedPoints(_ids(rows), _hashes(rows), origins, drawn)
 
+
+_RECEIPT = b"receipt"
+_HASHES = pa.list_(pa.int64(), 2)
+_MOVED = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("name", pa.string()),
+        ("hashes", _HASHES),
+        ("origin", pa.int8()),
+        ("sketch", pa.int64()),
+    ]
+)
 
 _CURSOR, _SKIPPED, _COUNTED = b"cursor", b"skipped", b"counted"
 
@@ -123,6 +157,7 @@ def _schema(dimension: int) -> pa.Schema:
             ("vectors", pa.list_(pa.list_(pa.float32(), dimension))),
             ("payload", pa.string()),
             ("extra", pa.string()),
+            ("hashes", _HASHES),
         ]
     )
 
@@ -139,20 +174,36 @@ def _metadata(
 
 def _rows(batch: VectorBatch) -> pa.RecordBatch:
     count, dimension = len(batch), batch.vectors.shape[1]
-    numbers, names = pa.nulls(count, pa.int64()), pa.nulls(count, pa.string())
-    if batch.ids.dtype == np.int64:
-        numbers = pa.array(batch.ids)
-    else:
-        names = pa.array([json.dumps(i) for i in batch.ids.tolist()], pa.string())
     counts = np.ones(count, np.int32) if batch.counts is None else batch.counts
     vectors = pa.ListArray.from_arrays(
         pa.array(np.concatenate(([0], np.cumsum(counts))).astype(np.int32)),
         arrow.vector_column(batch.vectors),
     )
     payloads, extras = (_texts(batch, parts) for parts in (batch.payloads, batch.extras))
+    hashes = batch.read_hashes
     return pa.RecordBatch.from_arrays(
-        [numbers, names, vectors, payloads, extras], schema=_schema(dimension)
-    )
+        [
+            *_id_columns(batch.ids), vectors, payloads, extras,
+            pa.nulls(count, _HASHES) if hashes is None else _hash_column(hashes),
+        ],
+        schema=_schema(dimension),
+    )  # fmt: skip
+
+
+def _id_columns(ids: IdArray) -> tuple[pa.Array, pa.Array]:
+    """Return ids as numbers and as names, of which one column is null."""
+    if ids.dtype == np.int64:
+        return pa.array(ids), pa.nulls(len(ids), pa.string())
+    return pa.nulls(len(ids), pa.int64()), pa.array(map(json.dumps, ids.tolist()), pa.string())
+
+
+def _hash_column(hashes: NDArray[np.int64]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(hashes.reshape(-1)), 2)
+
+
+def _hashes(rows: pa.RecordBatch) -> NDArray[np.int64]:
+    hashes: NDArray[np.int64] = rows.column("hashes").flatten().to_numpy()
+    return hashes.reshape(-1, 2)
 
 
 def _texts(batch: VectorBatch, parts: Sequence[Payload] | None) -> pa.Array:
@@ -173,6 +224,7 @@ def _batch(rows: pa.RecordBatch, metadata: Mapping[bytes, bytes]) -> VectorBatch
         json.loads(metadata[_CURSOR]),
         _parts(rows.column("extra")),
         counts if json.loads(metadata[_COUNTED]) else None,
+        None if rows.column("hashes").null_count else _hashes(rows),
     )
 
 
@@ -305,7 +357,7 @@ def move_partition(
         cursor=parts[-1].cursor if parts else None,
         skipped_ids=skipped.ids,
     )
-    write_receipt(path, receipt)
+    write_receipt(path, receipt, (part.moved for part in parts if part.moved is not None))
     return True
 
 

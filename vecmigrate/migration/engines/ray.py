@@ -40,10 +40,13 @@ from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.screening import Skipped
 from vecmigrate.runtime.waiting import current_patience
+from vecmigrate.state.ledger import MovedPoints
 
 T = TypeVar("T")
 
 PARTITION_BATCHES = 16
+PART_FORM = 2
+"""What is in the files of parts and receipts; those of another form are made anew."""
 RETRIES = 3
 """How often a partition is tried again whose worker died."""
 
@@ -157,8 +160,8 @@ class RayEngine(Engine):
                 folder = Path(tempfile.mkdtemp(prefix="vecmigrate-parts-", dir=parts)).absolute()
             else:
                 folder = (work.folder if parts is None else parts / work.folder.name).absolute()
-                sizes = [work.batch_size, self._partition_batches]
-                _clear(folder, _digest(json.dumps([identity, *sizes])), restart=work.restart)
+                of = [PART_FORM, identity, work.batch_size, self._partition_batches]
+                _clear(folder, _digest(json.dumps(of)), restart=work.restart)
         except OSError as error:
             raise WriteError(
                 f"the folder for parts cannot be made: {error}",
@@ -204,12 +207,14 @@ def _batches(parts: Iterator[PartBatch], skipped: Skipped) -> Iterator[VectorBat
             yield part.batch
 
 
-def _told(receipts: Iterator[Receipt], skipped: Skipped) -> Iterator[Written]:
-    for receipt in receipts:
+def _told(
+    receipts: Iterator[tuple[Receipt, MovedPoints | None]], skipped: Skipped
+) -> Iterator[Written]:
+    for receipt, moved in receipts:
         skipped.ids += receipt.skipped_ids
         if receipt.cursor is not None:
             ids = IdFingerprint(receipt.written, receipt.id_total)
-            yield Written(receipt.read, ids, receipt.kept_anchors, receipt.cursor)
+            yield Written(receipt.read, ids, receipt.kept_anchors, receipt.cursor, moved)
 
 
 def _digest(text: str) -> str:
