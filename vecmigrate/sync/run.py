@@ -39,10 +39,9 @@ from vecmigrate.state.ledger import (
     open_ledger,
 )
 from vecmigrate.state.migrations import job_key
+from vecmigrate.state.scan import BY_HASH, BY_IDS
 from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.changes import (
-    BY_HASH,
-    BY_IDS,
     Changes,
     find_changes,
     list_arriving,
