@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     TOO_SMALL = 11
     LOCKED = 12
     NOT_VERIFIED = 13
+    UNSETTLED = 14
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -137,6 +138,12 @@ class WriteError(VecmigrateError):
 
 class RefusedError(WriteError):
     """The store refuses points for what they hold; the others of the batch are not at fault."""
+
+
+class UnsettledError(VecmigrateError):
+    """A source that changes as fast as its changes can be brought; the same command continues."""
+
+    exit_code = ExitCode.UNSETTLED
 
 
 class NotVerifiedError(VecmigrateError):

@@ -12,6 +12,7 @@ from typing import Any
 from vecmigrate.connector import (
     BegunSink,
     CollectionDescription,
+    IdArray,
     StoreURI,
     TargetExistsError,
     TargetSpec,
@@ -41,6 +42,7 @@ class LeasedSink(BegunSink):
     """
 
     whole_points = True
+    deletes = True
     _vector: str
     _access: Access
     _where: str
@@ -93,6 +95,10 @@ class LeasedSink(BegunSink):
         check_dimension(batch, self._spec.dimension, self._where)
         self._lease.check()
         self._destination.write(batch)
+
+    def delete(self, ids: IdArray) -> None:
+        self._lease.check()
+        self._destination.delete(ids)
 
     def abort(self) -> None:
         if not self._open:

@@ -78,6 +78,7 @@ class QdrantSource(PartitionedSource):
 
     def __init__(self, uri: StoreURI) -> None:
         location = parse_place(uri)
+        self.live = isinstance(location, ServerLocation)
         self._uri = uri
         self._collection = location.collection
         self._access = open_access(location, refusal=InputError)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from vecmigrate.connector import PointId, VectorBatch, WriteError, map_in_parallel
+from vecmigrate.connector import IdArray, PointId, VectorBatch, WriteError, map_in_parallel
 from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.limits import Limits
@@ -82,6 +82,19 @@ class Destination:
         for key, (rows, ids) in groups.items():
             some = batch if len(groups) == 1 else batch.take(rows)
             self._write(self.points.under(key), ids, some)
+
+    def delete(self, ids: IdArray) -> None:
+        """Delete points; ids that are not there are passed over."""
+        groups = (
+            {key: mine for key, (_, mine) in rows_by_key(ids, self.where).items()}
+            if self.keyed
+            else {None: storable_ids(ids, self.where)}
+        )
+        for key, mine in groups.items():
+            points = self.points if key is None else self.points.under(key)
+            size = self.limits.delete_size(len(mine))
+            for start in range(0, len(mine), size):
+                points.delete(mine[start : start + size])
 
     def _write(self, points: Points, ids: Sequence[PointId], batch: VectorBatch) -> None:
         send = partial(self._update, points) if self.vectors_only else points.upsert

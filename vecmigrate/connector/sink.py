@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 from vecmigrate.errors import MismatchError
-from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Absent
 
@@ -32,6 +32,8 @@ class Sink(ABC):
     in_place
         True if it writes to points that are the source's own: what becomes of them meanwhile is
         nobody's error, and for the next sync.
+    deletes
+        True if :meth:`delete` takes points out again before the target is published.
     concurrent
         True if several processes may write at once, each through a sink that
         :meth:`ResumableConnector.resume_sink` makes of what :meth:`share` returned and that it
@@ -44,6 +46,7 @@ class Sink(ABC):
     warnings: tuple[str, ...] = ()
     in_place: ClassVar[bool] = False
     concurrent: bool = False
+    deletes: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, batch: VectorBatch) -> None:
@@ -59,6 +62,15 @@ class Sink(ABC):
         WriteError, UnreachableError
             If the disk is full or the server refuses or is gone.
         """
+
+    def delete(self, ids: IdArray) -> None:
+        """Take points out; ids that are not there are passed over. Only if :attr:`deletes`.
+
+        Raises
+        ------
+        WriteError, UnreachableError
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def finish(self) -> CollectionDescription:

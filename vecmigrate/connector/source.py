@@ -24,12 +24,16 @@ class Source(ABC):
     ----------
     fingerprint_tells_all
         True where :meth:`fingerprint` changes with every change, a vector's in its place too.
+    live
+        True if others may write while it is read: points come in the order of their ids, and a
+        cursor goes on, whatever points came and went.
     holds_bare_points
         True if a point without a vector is a point all the same, which :meth:`whole_batches` gives.
     """
 
     fingerprint_tells_all: ClassVar[bool] = False
     holds_bare_points: ClassVar[bool] = False
+    live: bool = False
 
     @abstractmethod
     def describe(self) -> CollectionDescription:

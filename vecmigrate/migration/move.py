@@ -19,6 +19,7 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
+from vecmigrate.migration.catch_up import CatchUp
 from vecmigrate.migration.dead_letters import DeadLetters, PointWriter
 from vecmigrate.migration.engines import Conversion, Engine
 from vecmigrate.migration.options import MigrateOptions
@@ -67,6 +68,9 @@ class MigrationResult(BaseModel):
         The new collection, as found when opened again.
     notes
         What of the source the target does not have, and why.
+    as_of
+        If others wrote to the source meanwhile: when the last pass over it began, ISO 8601. What
+        changed since is for a sync.
     in_step
         False if others wrote to the points that got the vector in place: a sync is to follow.
     """
@@ -86,6 +90,7 @@ class MigrationResult(BaseModel):
     vectors_per_second: float
     stages: StageSeconds
     notes: tuple[str, ...] = ()
+    as_of: str | None = None
     in_step: bool = True
 
     def counts(self) -> dict[str, int]:
@@ -144,7 +149,8 @@ def prepare(
                 created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             ),
         )
-        progress = stack.enter_context(_saved(record, state, options))
+        catches_up = reader.live and not options.still
+        progress = stack.enter_context(_saved(record, state, options, catches_up))
         yield Move(
             source=reader,
             description=description,
@@ -163,7 +169,7 @@ def prepare(
 
 @contextmanager
 def _saved(
-    record: MigrationRecord, state: Path | None, options: MigrateOptions
+    record: MigrationRecord, state: Path | None, options: MigrateOptions, catches_up: bool
 ) -> Iterator[Progress]:
     """Keep a migration's progress if there is a state file.
 
@@ -181,7 +187,11 @@ def _saved(
             remedy="Save the translator, and give its file.",
         )
     with keep_progress(
-        state, record, restart=options.restart, every=options.checkpoint_seconds
+        state,
+        record,
+        restart=options.restart,
+        every=options.checkpoint_seconds,
+        catches_up=catches_up,
     ) as progress:
         yield progress
 
@@ -216,6 +226,9 @@ class Move:
     _streaming: float = 0.0
     _here: int = 0
     _notes: tuple[str, ...] = ()
+    _as_of: str | None = None
+    _work: Conversion = field(init=False)
+    _writing_to: Writing = field(init=False)
     _stages: StageSeconds = field(default_factory=StageSeconds)
 
     def __post_init__(self) -> None:
@@ -252,6 +265,7 @@ class Move:
             self._notes += _left_behind(self.description, sink, self.target)
         pace = Pace(self.options.max_rate, self.callbacks.stop)
         work, writing = self._conversion(sink, pace), self._writing(sink, spec)
+        self._work, self._writing_to = work, writing
         with progress.suspending(sink), self.engine.written(work, writing) as parts:
             for part in parts:
                 self._here += part.ids.count
@@ -269,12 +283,17 @@ class Move:
         sink, progress = self._sink, self.progress
         if sink is not None:
             with progress.suspending(sink):
+                caught_up = self._caught_up(sink)
                 progress.publishing(sink)
                 left_out = len(set(self._skipped.ids)) + len(self._letters.ids)
                 seen = progress.written.count + left_out
-                self._notes += _check_complete(self.description, sink, seen)
+                if caught_up is None:
+                    self._notes += _check_complete(self.description, sink, seen)
                 self._notes += sink.finish().notes
                 self._steps.ended("publish")
+            if caught_up is not None:
+                caught_up.delete_later(self.target, self.provenance)
+                progress.caught_up()
         seconds = time.perf_counter() - self._begun
         found, changed = verify_ids(
             self.target, progress.written, self.options.batch_size, self._ledger_beside()
@@ -283,6 +302,38 @@ class Move:
         self._steps.ended("verify", points=progress.written.count)
         progress.done()
         return self._result(found, seconds, in_step=changed is None)
+
+    def _caught_up(self, sink: Sink) -> CatchUp | None:
+        """Bring what others changed at the source meanwhile; None if that is not to be done.
+
+        Raises
+        ------
+        VerificationError
+            If the source changed, and nothing tells what of it is written.
+        UnsettledError, TerminatedError
+        """
+        progress, callbacks = self.progress, self.callbacks
+        now = progress.source_now()
+        if sink.in_place or not (now.changed or now.live):
+            return None
+        if progress.ledger is None or self.options.still:
+            if not now.changed:
+                return None
+            raise VerificationError(
+                f"{self.description.uri} changed while it was read",
+                remedy="Nothing was published. Keep it still and run again"
+                + (", or leave --still out." if self.options.still else "."),
+            )
+        progress.checkpoint(sink)
+        passes = CatchUp(
+            self.description.uri, progress.ledger, sink, self._writing_to, self._work.converter,
+            progress, self._skipped, self.options.on_bad_vector, self._work.batch_size,
+            self.options.settle, callbacks.announce, callbacks.stop,
+        )  # fmt: skip
+        self._as_of = passes.settled().as_of
+        progress.ledger.note(as_of=self._as_of)
+        progress.caught_up()
+        return passes
 
     def _spec(self) -> TargetSpec:
         job = self.progress.job
@@ -362,6 +413,7 @@ class Move:
             vectors_per_second=self._here / self._streaming if self._streaming else 0.0,
             stages=self._stages,
             notes=tuple(note for note in self._notes if note not in found.notes),
+            as_of=self._as_of,
             in_step=in_step,
         )
 

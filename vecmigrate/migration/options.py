@@ -12,7 +12,7 @@ from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import Engine, EngineName, open_engine
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
-from vecmigrate.runtime.options import OnLine, Options
+from vecmigrate.runtime.options import OnLine, Options, Share
 
 BATCH_SIZE = 4096
 CHECKPOINT_SECONDS = 5.0
@@ -68,6 +68,16 @@ class WriteOptions(Options):
         default=False,
         description="Write ids as KEY/ID if the target's store does not know the source's shard "
         "keys, within which alone the ids are unique; without this such a target is refused.",
+    )
+    still: Annotated[bool, OnLine(panel=SAFETY)] = Field(
+        default=False,
+        description="Refuse to publish if the source changed while it was read; default: bring "
+        "what changed first.",
+    )
+    settle: Annotated[Share, OnLine(panel=SAFETY)] = Field(
+        default=0.001,
+        description="Publish once a pass over the source finds no more than this share of the "
+        "points changed, or no more than 100 points.",
     )
     keep_limits: Annotated[bool, OnLine(panel=SAFETY)] = Field(
         default=False,

@@ -13,6 +13,7 @@ from contextlib import (
     nullcontext,
     suppress,
 )
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -35,11 +36,27 @@ from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Skipped
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
-from vecmigrate.state.ledger import HASH_RULE, Ledger, ledger_key, ledger_path, open_ledger
+from vecmigrate.state.ledger import HASH_RULE, Ledger, Origin, ledger_key, ledger_path, open_ledger
 from vecmigrate.state.migrations import MigrationRecord, MigrationStatus, MigrationTable
 from vecmigrate.telemetry.events import CHECKPOINT, POINTS, log_event
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNow:
+    """What a source is when it has been read.
+
+    Attributes
+    ----------
+    changed
+        True if it is seen not to be what it was at the start.
+    live
+        See :attr:`Source.live`: it may have changed though that is not seen.
+    """
+
+    changed: bool
+    live: bool
 
 
 class Progress(Protocol):
@@ -92,14 +109,24 @@ class Progress(Protocol):
         """A context whose failure leaves the target to be continued, if it can be."""
         ...
 
-    def publishing(self, sink: Sink) -> None:
-        """Take note that all is written and the target is about to be published.
+    def wrote_again(self, sink: Sink, done: Written, skipped: Skipped) -> None:
+        """Take note of points that were written, of which some were known already."""
+        ...
 
-        Raises
-        ------
-        VerificationError
-            If the source is not what it was at the start.
-        """
+    def checkpoint(self, sink: Sink) -> None:
+        """Make all of it durable."""
+        ...
+
+    def source_now(self) -> SourceNow:
+        """Look at the source again."""
+        ...
+
+    def publishing(self, sink: Sink) -> None:
+        """Take note that all is written and the target is about to be published."""
+        ...
+
+    def caught_up(self) -> None:
+        """Count anew what is written, by the ledger."""
         ...
 
     def done(self) -> None:
@@ -135,7 +162,16 @@ class UnsavedProgress:
     def suspending(self, sink: Sink) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def wrote_again(self, sink: Sink, done: Written, skipped: Skipped) -> None: ...
+
+    def checkpoint(self, sink: Sink) -> None: ...
+
+    def source_now(self) -> SourceNow:
+        return SourceNow(changed=False, live=False)
+
     def publishing(self, sink: Sink) -> None: ...
+
+    def caught_up(self) -> None: ...
 
     def done(self) -> None: ...
 
@@ -200,7 +236,7 @@ class SavedProgress:
                 self.ledger = self._begin_ledger()
                 self.ledger.begin()
                 self._note_inputs(self.ledger)
-            self._checkpoint(sink)
+            self.checkpoint(sink)
         return sink
 
     def _note_inputs(self, ledger: Ledger) -> None:
@@ -217,10 +253,22 @@ class SavedProgress:
         if self.ledger is not None and done.moved is not None:
             self.ledger.take_down(done.moved)
         if time.monotonic() - self._last >= self._every:
-            self._checkpoint(sink)
+            self.checkpoint(sink)
+
+    def wrote_again(self, sink: Sink, done: Written, skipped: Skipped) -> None:
+        self._skipped = skipped
+        if self.ledger is not None and done.moved is not None:
+            self.ledger.take_down(done.moved)
+        if time.monotonic() - self._last >= self._every:
+            self.checkpoint(sink)
+
+    def caught_up(self) -> None:
+        if self.ledger is not None:
+            self.written = self.ledger.fingerprint()
+            self.kept_anchors = self.ledger.origins()[Origin.ENCODED]
 
     def stopped(self, sink: Sink) -> TerminatedError:
-        self._checkpoint(sink)
+        self.checkpoint(sink)
         if self._kept.token is None:
             return _stopped_for_good(self.written)
         return TerminatedError(
@@ -228,15 +276,17 @@ class SavedProgress:
             remedy="Run the same command to continue.",
         )
 
-    def _checkpoint(self, sink: Sink) -> None:
+    def checkpoint(self, sink: Sink) -> None:
         # First the data, then the record of it: a kill between the two writes the data again.
+        # What a kill keeps from the ledger is brought by the next pass, or compared by a sync.
         token = sink.checkpoint()
         self._last = time.monotonic()
+        if token is not None:
+            self._save(token=token)
         if self.ledger is not None:
             self.ledger.commit()
         if token is None:
             return
-        self._save(token=token)
         points, seconds = self.written.count, self._last - self._begun
         rate = round((points - self._before) / seconds, 1) if seconds else None
         log_event(
@@ -275,16 +325,14 @@ class SavedProgress:
         sink.abort()
         self._table.forget(self._kept.source, self._kept.target)
 
-    def publishing(self, sink: Sink) -> None:
+    def source_now(self) -> SourceNow:
         # Opened anew: an open source may go on to show what it was.
         with open_source(self._kept.source) as again:
-            now = again.fingerprint()
-        if not sink.in_place and now != self._kept.belongings.source_fingerprint:
-            raise VerificationError(
-                f"{self._kept.source} changed while it was read",
-                remedy="Nothing was published. Keep it still and run again.",
-            )
-        self._checkpoint(sink)
+            changed = again.fingerprint() != self._kept.belongings.source_fingerprint
+            return SourceNow(changed=changed, live=again.live)
+
+    def publishing(self, sink: Sink) -> None:
+        self.checkpoint(sink)
         self._save(status=MigrationStatus.PUBLISHING)
 
     def done(self) -> None:
@@ -305,7 +353,7 @@ class SavedProgress:
 
 @contextmanager
 def keep_progress(
-    state: Path, job: MigrationRecord, *, restart: bool, every: float
+    state: Path, job: MigrationRecord, *, restart: bool, every: float, catches_up: bool
 ) -> Iterator[SavedProgress]:
     """Keep ``job`` in the state file, or continue what is there of it, one run at a time.
 
@@ -313,6 +361,8 @@ def keep_progress(
     ----------
     every
         Seconds from one checkpoint to the next, at least.
+    catches_up
+        True if a source that changed since is no reason not to continue.
 
     Raises
     ------
@@ -327,12 +377,12 @@ def keep_progress(
             stack.enter_context(job_lock(locks, key, what))
         table = MigrationTable(stack.enter_context(closing(open_state(state))))
         found = None if restart else table.find(job.source, job.target)
-        job = _continued(found, job) if found else job
+        job = _continued(found, job, catches_up) if found else job
         ledger = open_ledger(ledger_path(state, job.target, canonical_place))
         yield SavedProgress(table, job, every, lambda: stack.enter_context(ledger))
 
 
-def _continued(found: MigrationRecord, job: MigrationRecord) -> MigrationRecord:
+def _continued(found: MigrationRecord, job: MigrationRecord, catches_up: bool) -> MigrationRecord:
     """Return what to go on with: an earlier run's job, or a new one.
 
     Raises
@@ -340,6 +390,10 @@ def _continued(found: MigrationRecord, job: MigrationRecord) -> MigrationRecord:
     MismatchError
         If the earlier run is unfinished and was begun with other things.
     """
+    if catches_up and found.ledger and found.status is not MigrationStatus.DONE:
+        seen = job.belongings.source_fingerprint
+        update = {"belongings": found.belongings.model_copy(update={"source_fingerprint": seen})}
+        found = found.model_copy(update=update)
     changed = found.differences(job.belongings)
     # The same collections may be named from another directory now.
     found = found.model_copy(

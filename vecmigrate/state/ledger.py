@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from vecmigrate.connector.addresses import followed_place, followed_uri
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
-from vecmigrate.points.checksums import BITS, sketch_tolerance, sketches, target_hashes
+from vecmigrate.points.checksums import (
+    BITS,
+    IdFingerprint,
+    sketch_tolerance,
+    sketches,
+    target_hashes,
+)
 from vecmigrate.state.file import failing, open_state, transaction
 
 _TABLES = (
@@ -30,6 +36,8 @@ _TABLES = (
     "CREATE TEMP TABLE asked (position INTEGER PRIMARY KEY, id)",
 )
 
+
+_IDS_AT_ONCE = 8192
 
 HASH_RULE = 3
 """How a ledger's hashes of the source are made. By another rule each point looks changed."""
@@ -228,6 +236,14 @@ class Ledger:
         )
         counted = {Origin(origin): count for origin, count in rows}
         return {origin: counted.get(origin, 0) for origin in Origin}
+
+    def fingerprint(self) -> IdFingerprint:
+        """Return the fingerprint of the ids of all points."""
+        found = IdFingerprint()
+        rows = self.connection.execute("SELECT id FROM points")
+        while some := rows.fetchmany(_IDS_AT_ONCE):
+            found.add(id_array([restored(point_id) for (point_id,) in some]))
+        return found
 
     def entries(self, ids: IdArray) -> list[LedgerRow | None]:
         """Return what is known of each point."""

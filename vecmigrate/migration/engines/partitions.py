@@ -395,7 +395,7 @@ def _converted(
 def _opened(uri: str, fingerprint: str) -> PartitionedSource:
     """Open a source once in a worker's life: a sidecar takes a while."""
     source = partitioned(open_source(uri))
-    if source.fingerprint() != fingerprint:
+    if not source.live and source.fingerprint() != fingerprint:
         source.close()
         raise InputError(
             f"{uri} is not the same to a worker as to the driver",

@@ -1,0 +1,282 @@
+"""A collection is moved while others write to it: what they change meanwhile arrives too."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from qdrant_client import models
+from support.qdrant.places import SERVED, Place, open_place
+
+from vecmigrate import Procrustes, migrate, open_source, save_translator
+from vecmigrate.errors import (
+    ExitCode,
+    InputError,
+    MismatchError,
+    TerminatedError,
+    UnsettledError,
+    VerificationError,
+)
+from vecmigrate.migration.catch_up import FEW
+from vecmigrate.sync import sync
+from vecmigrate.verification import VerifyOptions, verify
+
+COUNT, OLD, NEW = 400, 16, 24
+STORES = ["qdrant", "faiss", "parquet", "lancedb", "qdrant-edge"]
+RNG = np.random.default_rng(3)
+ROWS = RNG.standard_normal((3000, OLD)).astype(np.float32)
+ROTATION = np.linalg.qr(RNG.standard_normal((NEW, NEW)))[0][:OLD]
+
+
+@dataclass
+class Live:
+    """A collection at a server, and what its writers do."""
+
+    place: Place
+    folder: Path
+    target: str
+    name: str = ""
+    edits: int = 0
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        return self.place.uri(self.name)
+
+    @property
+    def translator(self) -> Path:
+        return self.folder / "t.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state" / "s.sqlite"
+
+    def put(self, ids: list[int], rows: np.ndarray, **more: Any) -> None:
+        with self.place.client() as client:
+            client.upsert(
+                self.name,
+                [
+                    models.PointStruct(
+                        id=i, vector=row.tolist(), payload={"text": f"text {i}", **more}
+                    )
+                    for i, row in zip(ids, rows, strict=True)
+                ],
+            )
+
+    def edit(self, size: int = 1) -> None:
+        """Change points at both ends of the collection in all ways, other ones each time."""
+        self.edits += 1
+        turn, low = self.edits, 7 * self.edits % 100
+        ends = [i for at in range(size) for i in (low + at, COUNT - 1 - low - at)]
+        self.put(ends, ROWS[[(turn * 37 + i) % len(ROWS) for i in ends]], turn=turn)
+        new = [5000 + 1000 * turn + i for i in range(size)]
+        self.put(new, ROWS[:size])
+        with self.place.client() as client:
+            client.set_payload(self.name, {"n": turn}, points=[low + 150, COUNT - low - 150])
+            client.delete(self.name, models.PointIdsList(points=[200 + turn, COUNT - 30 - turn]))
+            if turn > 1:
+                gone = [5000 + 1000 * (turn - 1) + i for i in range(size)]
+                client.delete(self.name, models.PointIdsList(points=gone))
+
+    def move(self, **how: Any) -> Any:
+        given = {"batch_size": 50, "announce": self.said.append, **how}
+        return migrate(self.source, self.target, self.translator, state=self.state, **given)
+
+    def sync(self) -> Any:
+        return sync(self.source, self.target, self.translator, self.state)
+
+    def check(self) -> None:
+        """One sync of what stands still now makes it what a fresh migration makes."""
+        self.sync()
+        checked = VerifyOptions(full=True)
+        found = verify(self.source, self.target, self.translator, checked)
+        assert found.passed, found.failures
+        again = self.sync()
+        assert (again.wrote, again.adopted, again.left_alone) == (0, 0, 0)
+        assert contents(self.target).keys() == contents(self.source).keys()
+
+
+def contents(uri: str) -> dict[Any, tuple[np.ndarray, dict[str, Any]]]:
+    with open_source(uri) as source:
+        return {
+            i: (vector.copy(), dict(fields))
+            for batch in source.batches(1000)
+            for i, vector, fields in zip(
+                batch.ids.tolist(), batch.vectors, batch.each_payload(), strict=True
+            )
+        }
+
+
+def target_at(store: str, place: Place, folder: Path) -> str:
+    if store == "qdrant":
+        return place.uri(place.name("new"))
+    names = {"faiss": "new.faiss", "parquet": "new.parquet", "lancedb": "db/new"}
+    return f"{store}:{folder}/{names.get(store, 'edge')}"
+
+
+@pytest.fixture(params=SERVED)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with open_place(request.param, tmp_path) as there:
+        yield there
+
+
+def make(place: Place, folder: Path, store: str = "qdrant") -> Live:
+    live = Live(place, folder, target_at(store, place, folder), place.name("old"))
+    save_translator(Procrustes().fit(ROWS[:100], ROWS[:100] @ ROTATION), live.translator)
+    with place.client() as client:
+        client.create_collection(
+            live.name,
+            vectors_config=models.VectorParams(size=OLD, distance=models.Distance.COSINE),
+        )
+    live.put(list(range(COUNT)), ROWS[:COUNT])
+    return live
+
+
+def during(*edits: Callable[[], None]) -> Callable[[object], None]:
+    """Return a callback that makes an edit on each of its first calls."""
+    left = list(edits)
+
+    def call(_: object) -> None:
+        if left:
+            left.pop(0)()
+
+    return call
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_what_changes_meanwhile_arrives(store: str, place: Place, tmp_path: Path) -> None:
+    live = make(place, tmp_path, store)
+    done = live.move(progress=during(live.edit, live.edit, live.edit, live.edit))
+    assert done.as_of is not None
+    assert (done.written, done.in_step) == (len(contents(live.source)), True)
+    assert contents(live.target).keys() == contents(live.source).keys()
+    first = live.sync()
+    assert (first.wrote, first.adopted, first.left_alone) == (0, 0, 0)
+    live.check()
+
+
+def test_passes_go_on_until_little_is_left(place: Place, tmp_path: Path) -> None:
+    live = make(place, tmp_path)
+    more = [60, 10]
+
+    def announce(line: str) -> None:
+        # Writers go on while a pass is told of, but fewer each time.
+        if more and line.startswith("catching up"):
+            live.edit(more.pop(0))
+
+    done = live.move(progress=during(lambda: live.edit(120)), announce=announce)
+    assert not more
+    assert done.as_of is not None
+    live.check()
+
+
+def test_a_source_that_never_settles_ends_unpublished_and_continues(
+    place: Place, tmp_path: Path
+) -> None:
+    live = make(place, tmp_path)
+
+    def announce(line: str) -> None:
+        live.edit(FEW)
+
+    with pytest.raises(UnsettledError) as caught:
+        live.move(progress=during(lambda: live.edit(FEW)), announce=announce)
+    assert caught.value.exit_code == ExitCode.UNSETTLED
+    with open_source(live.target) as target, pytest.raises(InputError):
+        target.describe().require_finished()
+    live.edit()
+    assert live.move().as_of is not None
+    assert not live.sync().wrote
+    live.check()
+
+
+@pytest.mark.parametrize("store", ["qdrant", "faiss"])
+def test_a_stopped_move_of_a_live_collection_is_continued(
+    store: str, place: Place, tmp_path: Path
+) -> None:
+    live = make(place, tmp_path, store)
+    for stop_after in (2, 5):
+        calls: list[int] = []
+
+        def stop(calls: list[int] = calls, after: int = stop_after) -> bool:
+            calls.append(0)
+            return len(calls) >= after
+
+        with pytest.raises(TerminatedError):
+            live.move(stop=stop)
+        live.edit(3)
+    passed: list[int] = []
+    asked: list[int] = []
+
+    def stop_catching_up() -> bool:
+        asked.append(len(passed))
+        # Asked twice without a batch of the first reading in between.
+        return asked[-2:] == [len(passed)] * 2
+
+    with pytest.raises(TerminatedError):
+        live.move(stop=stop_catching_up, progress=passed.append)
+    assert passed
+    done = live.move()
+    assert done.written == len(contents(live.target))
+    live.check()
+
+
+def test_still_asks_for_a_source_that_stands_still(place: Place, tmp_path: Path) -> None:
+    live = make(place, tmp_path)
+    with pytest.raises(VerificationError):
+        live.move(still=True, progress=during(lambda: live.put([9999], ROWS[:1])))
+    with pytest.raises(InputError):
+        contents(live.target)
+    assert live.move(still=True).as_of is None
+
+
+@pytest.mark.parametrize("store", ["faiss", "qdrant"])
+def test_a_file_that_is_replaced_is_finished_and_its_successor_follows(
+    store: str, tmp_path: Path
+) -> None:
+    old, other = tmp_path / "old.faiss", tmp_path / "other.faiss"
+    for path, rows, ids in (
+        (old, ROWS[:COUNT], np.arange(COUNT)),
+        (other, ROWS[1:COUNT], np.arange(1, COUNT)),
+    ):
+        index = faiss.IndexIDMap2(faiss.IndexFlatIP(OLD))
+        rows = rows.copy()
+        if path == other:
+            rows[[3, 50]] = ROWS[[600, 601]]
+        index.add_with_ids(rows, ids)
+        faiss.write_index(index, str(path))
+    target = f"faiss:{tmp_path}/new.faiss" if store == "faiss" else f"qdrant:{tmp_path}/q/new"
+    translator, state = tmp_path / "t", tmp_path / "state" / "s.sqlite"
+    save_translator(Procrustes().fit(ROWS[:100], ROWS[:100] @ ROTATION), translator)
+    source = f"faiss:{old}"
+    replaced = during(lambda: other.replace(old))
+    done = migrate(source, target, translator, state=state, batch_size=50, progress=replaced)
+    assert (done.written, done.as_of is not None) == (COUNT - 1, True)
+    found = verify(source, target, translator, VerifyOptions(full=True))
+    assert found.passed, found.failures
+    first = sync(source, target, translator, state)
+    assert (first.wrote, first.adopted) == (0, 0)
+
+
+def test_a_file_that_changed_since_a_stop_is_refused(tmp_path: Path) -> None:
+    index = faiss.IndexFlatIP(OLD)
+    index.add(ROWS[:COUNT])
+    old = tmp_path / "old.faiss"
+    faiss.write_index(index, str(old))
+    translator, state = tmp_path / "t", tmp_path / "state" / "s.sqlite"
+    save_translator(Procrustes().fit(ROWS[:100], ROWS[:100] @ ROTATION), translator)
+    pair = f"faiss:{old}", f"faiss:{tmp_path}/new.faiss"
+    with pytest.raises(TerminatedError):
+        migrate(*pair, translator, state=state, batch_size=50, stop=lambda: True)
+    shutil.copy(old, tmp_path / "copy")
+    index.add(ROWS[COUNT : COUNT + 1])
+    faiss.write_index(index, str(old))
+    # Its cursor counts rows, which are others now.
+    with pytest.raises(MismatchError):
+        migrate(*pair, translator, state=state)
+    assert migrate(*pair, translator, state=state, restart=True).written == COUNT + 1

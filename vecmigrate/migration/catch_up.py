@@ -1,0 +1,168 @@
+"""Brings what changed at a source while it was read, before the target is published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from vecmigrate.connector.registry import open_source, open_updater
+from vecmigrate.connector.sink import Sink
+from vecmigrate.connector.source import Source, fetch_there
+from vecmigrate.errors import UnsettledError
+from vecmigrate.migration.progress import Progress
+from vecmigrate.migration.translate import Converter, convert
+from vecmigrate.migration.write import Writing
+from vecmigrate.points.batch import IdArray
+from vecmigrate.points.collection import Provenance
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
+from vecmigrate.state.ledger import Ledger
+from vecmigrate.state.scan import ARRIVING, BARE, BY_HASH, DIFFERS, scan_source
+
+FEW = 100
+"""So many changes are few, however small the collection."""
+
+_CHANGED = f"""
+SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id WHERE NOT bare AND ({DIFFERS})
+"""
+_GONE = "SELECT id FROM points WHERE id NOT IN (SELECT id FROM seen)"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One reading of the source after the first.
+
+    Attributes
+    ----------
+    as_of
+        When it began, ISO 8601: the target then is as the source was at that time, or later.
+    points, changes
+        Points of the source, and those among them or among the target's that were brought.
+    seconds
+        What it took.
+    """
+
+    as_of: str
+    points: int
+    changes: int
+    seconds: float
+
+
+@dataclass
+class CatchUp:
+    """Reads the source again, and brings what is not as the ledger knows it, until little is left.
+
+    Parameters
+    ----------
+    source
+        The URI; opened anew for each pass, since an open source may go on to show what it was.
+    settle
+        The share of the points up to which what a pass found is little, as are 100 points.
+    """
+
+    source: str
+    ledger: Ledger
+    sink: Sink
+    writing: Writing
+    converter: Converter
+    progress: Progress
+    skipped: Skipped
+    on_bad_vector: OnBadVector
+    batch_size: int
+    settle: float
+    announce: Callable[[str], None]
+    stop: Callable[[], bool]
+
+    _gone: int = field(default=0, init=False)
+    """Points that vanished, which wait until the target can be updated."""
+
+    def settled(self) -> Pass:
+        """Make passes until one finds little, brings that too, and return that one.
+
+        Raises
+        ------
+        UnsettledError
+            If a pass finds no fewer changes than the one before; what was written is kept.
+        TerminatedError
+            If ``stop`` said so.
+        """
+        last: Pass | None = None
+        while True:
+            done = self._pass()
+            self.announce(
+                f"catching up: {done.changes:,} of {done.points:,} points had changed "
+                f"({done.seconds:,.1f} s)"
+            )
+            # What changed during that pass alone is missing then.
+            if done.changes <= max(FEW, self.settle * done.points):
+                return done
+            if last is not None and done.changes >= last.changes:
+                raise UnsettledError(
+                    f"{self.source} changes as fast as its changes can be brought: "
+                    f"{done.changes / last.seconds:,.0f} points a second change, and a pass reads "
+                    f"{done.points / done.seconds:,.0f}",
+                    remedy="What was written is kept: run the same command when fewer writers are "
+                    "at work, or accept more of a difference by --settle and let sync follow.",
+                )
+            last = done
+
+    def _pass(self) -> Pass:
+        as_of, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+        ledger, size = self.ledger, self.batch_size
+        changes = 0
+        with open_source(self.source) as source:
+            bare = self.sink.absent is Absent.WRITTEN
+            scan_source(source, ledger, BY_HASH, size, bare=bare)
+            listed = {"arriving": ARRIVING, "changed": _CHANGED, "gone": _GONE}
+            if bare:
+                listed["bare"] = BARE
+            for table, query in listed.items():
+                ledger.list_ids(table, query)
+            for table in [table for table in listed if table != "gone"]:
+                for ids in ledger.listed(table, size):
+                    changes += self._bring(source, ids)
+        changes += self._delete()
+        points = ledger.count("seen")
+        return Pass(as_of, points, changes, max(time.perf_counter() - begun, 1e-9))
+
+    def _bring(self, source: Source, ids: IdArray) -> int:
+        """Write points as the source has them now; return how many the target took."""
+        found = screen(
+            fetch_there(source, ids),
+            self.source,
+            self.on_bad_vector,
+            self.skipped,
+            absent=self.sink.absent,
+        )
+        written = 0
+        for part in self.writing.write(convert(found, self.converter)):
+            self.progress.wrote_again(self.sink, part, self.skipped)
+            written += part.ids.count
+            if self.stop():
+                raise self.progress.stopped(self.sink)
+        return written
+
+    def _delete(self) -> int:
+        """Delete what vanished, or leave that for later; return how many points are new to that."""
+        gone = self.ledger.count("gone")
+        if not self.sink.deletes:
+            self._gone, before = gone, self._gone
+            return max(0, gone - before)
+        for ids in self.ledger.listed("gone", self.batch_size):
+            self.sink.delete(ids)
+            # First the data, then what is known of it: a kill between the two deletes again.
+            self.progress.checkpoint(self.sink)
+            self.ledger.forget(ids.tolist())
+        return gone
+
+    def delete_later(self, target: str, provenance: Provenance) -> None:
+        """Delete at a published target what vanished, if its sink could not."""
+        if not self._gone:
+            return
+        with open_updater(target, provenance) as updater:
+            for ids in self.ledger.listed("gone", self.batch_size):
+                updater.delete(ids)
+            updater.finish()
+        for ids in self.ledger.listed("gone", self.batch_size):
+            self.ledger.forget(ids.tolist())
