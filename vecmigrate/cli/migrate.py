@@ -33,6 +33,14 @@ Killed, stopped or out of disk, the same command continues from the last durable
 """
 
 
+def _agreement(result: MigrationResult) -> str:
+    if not result.in_step:
+        return ""
+    if result.as_of is None:
+        return "; counts and ids agree with the source"
+    return f", as of {result.as_of}; what changes from then on is for sync"
+
+
 def _rates(result: MigrationResult) -> str:
     told = f"{result.vectors_per_second:,.0f} vectors/s"
     if result.indexing_seconds < LEAST_INDEXING_SECONDS:
@@ -65,8 +73,7 @@ def run(
     out.say(
         f"{result.written:,} points are in {target} ({result.target.index_type}, "
         f"{result.target.dimension} dimensions)"
-        f"{'; counts and ids agree with the source' if result.in_step else ''} "
-        f"({_rates(result)})"
+        f"{_agreement(result)} ({_rates(result)})"
     )
     if result.kept_anchors:
         out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")

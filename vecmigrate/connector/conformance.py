@@ -361,6 +361,17 @@ class ConnectorConformance:
         np.testing.assert_allclose(vector, -batch.vectors[2], atol=1e-6)
         assert payload == {"text": "the second text here"}
 
+    def test_a_sink_takes_points_out_again(self, uri: str, batch: VectorBatch) -> None:
+        with open_sink(uri, SPEC) as sink:
+            if not sink.deletes:
+                pytest.skip("this connector's sink takes no point out")
+            sink.write(batch)
+            sink.delete(batch.ids[[0, 3]])
+            sink.delete(batch.ids[[0]])
+            sink.write(batch.take(np.array([3])))
+            assert sink.finish().count == len(batch) - 1
+        assert _by_id(self._read(uri)).keys() == set(batch.ids.tolist()[1:])
+
     def test_points_without_payloads(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, VectorBatch(batch.ids, batch.vectors))
         found = _by_id(self._read(uri))

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from vecmigrate.connector.registry import open_source, open_updater
+from vecmigrate.connector.protocols import UpdatableConnector
+from vecmigrate.connector.registry import connector_of, open_source, open_updater
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source, fetch_there
-from vecmigrate.errors import UnsettledError
+from vecmigrate.errors import UnsettledError, VerificationError
 from vecmigrate.migration.progress import Progress
 from vecmigrate.migration.translate import Converter, convert
 from vecmigrate.migration.write import Writing
@@ -147,6 +148,7 @@ class CatchUp:
         """Delete what vanished, or leave that for later; return how many points are new to that."""
         gone = self.ledger.count("gone")
         if not self.sink.deletes:
+            self._check_can_delete(gone)
             self._gone, before = gone, self._gone
             return max(0, gone - before)
         for ids in self.ledger.listed("gone", self.batch_size):
@@ -155,6 +157,15 @@ class CatchUp:
             self.progress.checkpoint(self.sink)
             self.ledger.forget(ids.tolist())
         return gone
+
+    def _check_can_delete(self, gone: int) -> None:
+        target = self.writing.target
+        if gone and not isinstance(connector_of(target)[0], UpdatableConnector):
+            raise VerificationError(
+                f"{gone:,} points vanished from {self.source} while it was read, and nothing can "
+                f"be deleted from {target}",
+                remedy="Nothing was published. Keep the source still and run again.",
+            )
 
     def delete_later(self, target: str, provenance: Provenance) -> None:
         """Delete at a published target what vanished, if its sink could not."""
