@@ -16,8 +16,11 @@ import tempfile
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.util import get_temp_dir
 from typing import IO, Self
 
+# The server's socket lies there, and a test may move where temporary files are made.
+get_temp_dir()
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
