@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+from support.forked import run_forked
 
 from vecmigrate import KernelRidge, load_translator, open_encoder
 from vecmigrate.connector import Metric, VectorBatch
@@ -32,8 +31,7 @@ OLD, NEW = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
 
 
 def vecmigrate(*arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "vecmigrate", *map(str, arguments), "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = run_forked("-m", "vecmigrate", *map(str, arguments), "--json")
     assert result.returncode == 0, result.stdout + result.stderr
     parsed: dict[str, Any] = json.loads(result.stdout)
     return parsed

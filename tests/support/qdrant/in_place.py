@@ -11,7 +11,7 @@ from qdrant_client import models
 from support.qdrant.places import Place
 from vecmigrate import Procrustes, save_translator
 
-OLD, NEW, COUNT, FEW = 8, 12, 2000, 300
+OLD, NEW, COUNT, FEW = 8, 12, 1000, 300
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((COUNT, OLD)).astype(np.float32)
 ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score
 
 from vecmigrate.connector import Metric, VectorBatch, id_array
 from vecmigrate.evaluation import (
@@ -38,6 +37,9 @@ def test_recall_against_a_truth() -> None:
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 30), k=st.integers(1, 30))
 @settings(deadline=None, max_examples=60)
 def test_ndcg_agrees_with_scikit_learn(seed: int, n: int, k: int) -> None:
+    # Each process of a run collects the tests, and importing scikit-learn takes over a second.
+    from sklearn.metrics import ndcg_score
+
     rng = np.random.default_rng(seed)
     gains = rng.integers(0, 4, n).astype(float)
     gains[rng.integers(n)] = 2

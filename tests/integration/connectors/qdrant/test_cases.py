@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def vector(size: int = OLD) -> list[float]:
     return RNG.standard_normal(size).astype(np.float32).tolist()  # type: ignore[no-any-return]
 
 
+@cache
 def drifting(count: int) -> list[float]:
     """Doubles that go on changing each time that a server reads and writes them."""
     found: list[float] = []
@@ -167,10 +169,10 @@ def test_fields_and_indexes_in_an_order_of_their_own(case: Move) -> None:
                     "nested": {"b": 1, "a": [1, None], "c": {"y": 1, "x": 2}},
                 },
             )
-            for i in range(500)
+            for i in range(300)
         ]
         client.upsert(case.name, points, wait=True)
-    assert case.move()["written"] == 500
+    assert case.move()["written"] == 300
     case.verify("--full")
     assert case.changes() == (0, 0, 0)
 
@@ -179,7 +181,7 @@ def test_doubles_whose_last_bit_changes(case: Move) -> None:
     case.create()
     values = drifting(300)
     case.put(
-        range(1000),
+        range(400),
         lambda i: {
             "price": float(RNG.random()),
             "lat": float(RNG.uniform(-90, 90)),
@@ -187,7 +189,7 @@ def test_doubles_whose_last_bit_changes(case: Move) -> None:
             "big": 2**62 + i,
         },
     )
-    assert case.move()["written"] == 1000
+    assert case.move()["written"] == 400
     case.verify("--full")
     assert case.changes() == (0, 0, 0)
     case.verify("--full")
@@ -255,7 +257,7 @@ STRICT: dict[str, dict[str, Any]] = {
     "batch": {"search_max_batchsize": 10},
     "ef": {"search_max_hnsw_ef": 64},
     "filter": {"unindexed_filtering_retrieve": False, "unindexed_filtering_update": False},
-    "size": {"max_collection_vector_size_bytes": 700 * OLD * 4},
+    "size": {"max_collection_vector_size_bytes": 350 * OLD * 4},
     "timeout": {"max_timeout": 5},
 }
 
@@ -266,12 +268,12 @@ def test_each_command_stays_within_a_limit(
 ) -> None:
     monkeypatch.setattr(Limits, "pace", 60.0)
     case.create()
-    case.put(range(600), texts)
+    case.put(range(300), texts)
     strict = models.StrictModeConfig(enabled=True, **STRICT[limit])
     with case.place.client() as client:
         client.update_collection(case.name, strict_mode_config=strict)
     case.run("inspect", case.source_uri)
-    assert case.move()["written"] == 600
+    assert case.move()["written"] == 300
     case.verify()
     with case.place.client() as client:
         found = client.get_collection(case.target).config.strict_mode_config
@@ -283,16 +285,16 @@ def test_each_command_stays_within_a_limit(
     else:
         assert getattr(found, named) == value
     assert case.changes() == (0, 0, 0)
-    case.put(range(600, 620), texts)
+    case.put(range(300, 320), texts)
     assert case.changes() == (20, 0, 0)
     case.verify()
     if limit not in ("exact", "read"):
-        assert case.count(case.target) == 620
+        assert case.count(case.target) == 320
 
 
 def test_a_limit_that_the_new_dimension_breaks_can_be_kept(case: Move) -> None:
     case.create()
-    case.put(range(600), texts)
+    case.put(range(300), texts)
     strict = models.StrictModeConfig(enabled=True, **STRICT["size"])
     with case.place.client() as client:
         client.update_collection(case.name, strict_mode_config=strict)
@@ -305,7 +307,7 @@ def test_a_limit_that_the_new_dimension_breaks_can_be_kept(case: Move) -> None:
 KEYS = ("eu", "us", 7)
 
 
-def tenants(case: Move, count: int = 200) -> None:
+def tenants(case: Move, count: int = 100) -> None:
     """The same ids under each of three keys."""
     need_shard_keys(case.place)
     case.create(sharding_method=models.ShardingMethod.CUSTOM, shard_number=1)
@@ -322,12 +324,12 @@ def tenants(case: Move, count: int = 200) -> None:
 
 def test_ids_under_several_shard_keys_all_arrive(case: Move) -> None:
     tenants(case)
-    assert case.move()["written"] == 600
-    assert case.count(case.target) == 600
+    assert case.move()["written"] == 300
+    assert case.count(case.target) == 300
     with case.place.client() as client:
         for key in KEYS:
             found, _ = client.scroll(case.target, limit=500, shard_key_selector=key)
-            assert [(r.payload or {})["text"] for r in found] == [f"{key} {i}" for i in range(200)]
+            assert [(r.payload or {})["text"] for r in found] == [f"{key} {i}" for i in range(100)]
     case.verify("--full")
     assert case.changes() == (0, 0, 0)
 

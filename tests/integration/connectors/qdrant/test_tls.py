@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from qdrant_client import models
+from support.forked import run_forked
 from support.qdrant.loopback.grpc_server import GrpcServer
 from support.qdrant.loopback.server import Engine, RestServer
 from support.qdrant.places import params
@@ -54,13 +52,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
 
 def inspected(uri: str, trusted: Path | None, variables: list[str]) -> tuple[int, str]:
     """Run a command on its own, since gRPC reads its variable once in a process's life."""
-    known = {name: value for name, value in os.environ.items() if name not in VARIABLES.values()}
-    if trusted is not None:
-        known |= {variable: str(trusted) for variable in variables}
-    done = subprocess.run(
-        [sys.executable, "-m", "vecmigrate", "inspect", uri, "--json"],
-        env=known, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        for variable in VARIABLES.values():
+            patched.delenv(variable, raising=False)
+        for variable in variables if trusted is not None else ():
+            patched.setenv(variable, str(trusted))
+        done = run_forked("-m", "vecmigrate", "inspect", uri, "--json")
     return done.returncode, done.stdout + done.stderr
 
 
