@@ -12,22 +12,33 @@ from vecmigrate.runtime.waiting import Patience
 
 # With one process left to run a long file, the others would wait at the end.
 LONGEST = (
+    "test_ray",
     "test_wordnet",
     "test_docs",
-    "qdrant/test_features",
-    "qdrant/test_feature_rules",
-    "faiss/test_kinds",
-    "test_ray",
+    "qdrant/test_cases",
+    "qdrant/test_in_place_life",
+    "qdrant/test_snapshot",
+    "qdrant/test_edge",
     "test_resume",
+    "faiss/test_kinds",
     "test_sync",
-    "test_verify",
+    "qdrant/test_features",
     "test_jobs",
+    "test_contribute",
+    "qdrant/test_lease",
     "test_dry_run",
-    "test_lancedb",
-    "test_in_place",
-    "test_faults",
     "test_cutover",
-    "test_translators",
+    "qdrant/test_in_place",
+    "test_faults",
+    "qdrant/test_changed_since",
+    "test_dead_worker",
+    "test_partitions",
+    "qdrant/test_feature_rules",
+    "test_lancedb",
+    "test_waiting",
+    "test_history",
+    "test_token_features",
+    "test_browser",
 )
 
 
@@ -40,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist would begin with the files of most tests, and end with the longest ones.
+    config.option.loadscopereorder = False
     if config.getoption("--record-qdrant"):
         # Its imports are of no use to other runs.
         from support.qdrant.recording import Recorder

@@ -11,9 +11,9 @@ from qdrant_client import models
 from support.qdrant.places import Place
 from vecmigrate import Procrustes, save_translator
 
-OLD, NEW, COUNT, FEW = 8, 12, 1000, 300
+OLD, NEW, COUNT, FEW = 8, 12, 1000, 200
 RNG = np.random.default_rng(0)
-ROWS = RNG.standard_normal((COUNT, OLD)).astype(np.float32)
+ROWS = RNG.standard_normal((2 * COUNT, OLD)).astype(np.float32)
 ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
 TRANSLATOR = Procrustes().fit(ROWS[:100], RNG.standard_normal((100, NEW)).astype(np.float32))
 SPARSE = models.SparseVector(indices=[3, 17], values=[0.5, 1.5])
