@@ -136,11 +136,14 @@ class Points(ABC):
     ----------
     filters
         True if the points asked for can be those that a filter takes.
+    hash_form
+        See :attr:`vecmigrate.connector.Source.hash_form`.
     key
         The shard key whose points these are; None for all points.
     """
 
     filters: ClassVar[bool] = False
+    hash_form: ClassVar[str] = ""
     key: ShardKey | None = None
 
     def under(self, key: ShardKey | None) -> Self:

@@ -98,6 +98,7 @@ class QdrantSource(PartitionedSource):
             params = settled(info, self._vector).config.params
             self._shape = Shape.of(params, self._vector)
             self._points = self._access.points(self._collection, self._shape)
+            self.hash_form = self._points.hash_form
             half = dense_params(params)[self._vector].datatype == models.Datatype.FLOAT16
             self._rounding = FLOAT16 if half else 0.0
             self._limits = Limits.of(info)

@@ -39,11 +39,13 @@ def run(
     """Compare a new collection with the old one, translated, and measure its index."""
     from vecmigrate.cli.recording import recorded
     from vecmigrate.jobs.steps.verify import run_verification
-    from vecmigrate.state.file import open_records
+    from vecmigrate.state.file import open_records, state_path
     from vecmigrate.verification import CheckResult
 
     with recorded(state, "verify", source, target) as counts, open_records(state) as records:
-        found = run_verification(source, target, translator, options, records, out.progress)
+        found = run_verification(
+            source, target, translator, options, records, out.progress, state_path(state)
+        )
         counts.update(found.counts())
         width = max(len(check.name) for check in found.checks)
         for check in found.checks:

@@ -27,6 +27,9 @@ class Source(ABC):
     live
         True if others may write while it is read: points come in the order of their ids, and a
         cursor goes on, whatever points came and went.
+    hash_form
+        Names the rule by which payloads and extras tell their bytes (``canonical_bytes``), if they
+        do. Hashes by two rules are not compared.
     holds_bare_points
         True if a point without a vector is a point all the same, which :meth:`whole_batches` gives.
     """
@@ -34,6 +37,7 @@ class Source(ABC):
     fingerprint_tells_all: ClassVar[bool] = False
     holds_bare_points: ClassVar[bool] = False
     live: bool = False
+    hash_form: str = ""
 
     @abstractmethod
     def describe(self) -> CollectionDescription:

@@ -38,6 +38,8 @@ class Pass:
     ----------
     as_of
         When it began, ISO 8601: the target then is as the source was at that time, or later.
+    form
+        See :attr:`Source.hash_form`.
     points, changes
         Points of the source, and those among them or among the target's that were brought.
     seconds
@@ -45,6 +47,7 @@ class Pass:
     """
 
     as_of: str
+    form: str
     points: int
     changes: int
     seconds: float
@@ -97,6 +100,8 @@ class CatchUp:
             )
             # What changed during that pass alone is missing then.
             if done.changes <= max(FEW, self.settle * done.points):
+                self.progress.checkpoint(self.sink)
+                self.ledger.note(as_of=done.as_of, form=done.form)
                 return done
             if last is not None and done.changes >= last.changes:
                 raise UnsettledError(
@@ -109,12 +114,15 @@ class CatchUp:
             last = done
 
     def _pass(self) -> Pass:
+        # What is noted in the ledger from here on is written to its disk.
+        self.progress.checkpoint(self.sink)
         as_of, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         ledger, size = self.ledger, self.batch_size
         changes = 0
         with open_source(self.source) as source:
             bare = self.sink.absent is Absent.WRITTEN
             scan_source(source, ledger, BY_HASH, size, bare=bare)
+            form = source.hash_form
             listed = {"arriving": ARRIVING, "changed": _CHANGED, "gone": _GONE}
             if bare:
                 listed["bare"] = BARE
@@ -125,7 +133,7 @@ class CatchUp:
                     changes += self._bring(source, ids)
         changes += self._delete()
         points = ledger.count("seen")
-        return Pass(as_of, points, changes, max(time.perf_counter() - begun, 1e-9))
+        return Pass(as_of, form, points, changes, max(time.perf_counter() - begun, 1e-9))
 
     def _bring(self, source: Source, ids: IdArray) -> int:
         """Write points as the source has them now; return how many the target took."""

@@ -251,7 +251,7 @@ class Move:
             self.target,
             spec,
             restart=self.options.restart,
-            ledger=not self.description.multivector,
+            form=None if self.description.multivector else self.source.hash_form,
         )
         self._sink = self.opened.enter_context(sink)
         if progress.job and progress.job.written:
@@ -324,14 +324,12 @@ class Move:
                 remedy="Nothing was published. Keep it still and run again"
                 + (", or leave --still out." if self.options.still else "."),
             )
-        progress.checkpoint(sink)
         passes = CatchUp(
             self.description.uri, progress.ledger, sink, self._writing_to, self._work.converter,
             progress, self._skipped, self.options.on_bad_vector, self._work.batch_size,
             self.options.settle, callbacks.announce, callbacks.stop,
         )  # fmt: skip
         self._as_of = passes.settled().as_of
-        progress.ledger.note(as_of=self._as_of)
         progress.caught_up()
         return passes
 

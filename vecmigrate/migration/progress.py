@@ -87,13 +87,14 @@ class Progress(Protocol):
         """Remove what an earlier run may have left beside the target that it published."""
         ...
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, ledger: bool) -> Sink:
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, form: str | None) -> Sink:
         """Begin the target, or continue it.
 
         Parameters
         ----------
-        ledger
-            Begin a ledger with the target, if progress is kept.
+        form
+            The source's :attr:`Source.hash_form`, by which a ledger is begun with the target if
+            progress is kept; None for no ledger.
         """
         ...
 
@@ -149,7 +150,7 @@ class UnsavedProgress:
 
     def tidy(self, target: str, spec: TargetSpec) -> None: ...
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, ledger: bool) -> Sink:
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, form: str | None) -> Sink:
         return open_sink(target, spec, restart=restart)
 
     def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
@@ -214,10 +215,12 @@ class SavedProgress:
             with suppress(TargetExistsError):
                 resume_sink(target, spec, token).suspend()
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, ledger: bool) -> Sink:
+    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, form: str | None) -> Sink:
         if self._kept.token is not None:
             sink = resume_sink(target, spec, self._kept.token)
             self.ledger = self._begin_ledger() if self._kept.ledger else None
+            if self.ledger is not None and self.ledger.fact("form") != form:
+                self.ledger.note(form=None)
             return sink
         # Before anything is made, so that what a kill leaves there is known to be this job's.
         before = self._table.find(self._kept.source, self._kept.target)
@@ -232,17 +235,18 @@ class SavedProgress:
             raise
         with self.suspending(sink):
             # What is added in place is known by reading it, since others may write there too.
-            if ledger and not sink.in_place:
+            if form is not None and not sink.in_place:
                 self.ledger = self._begin_ledger()
                 self.ledger.begin()
-                self._note_inputs(self.ledger)
+                self._note_inputs(self.ledger, form)
             self.checkpoint(sink)
         return sink
 
-    def _note_inputs(self, ledger: Ledger) -> None:
+    def _note_inputs(self, ledger: Ledger, form: str) -> None:
         inputs = self._kept.belongings
         ledger.note(
-            source=followed_place(self._kept.source), rule=HASH_RULE, anchors=inputs.kept_anchors,
+            source=followed_place(self._kept.source), rule=HASH_RULE, form=form,
+            anchors=inputs.kept_anchors,
             marked=inputs.kept_anchors is not None,
         )  # fmt: skip
 

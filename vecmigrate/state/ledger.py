@@ -353,9 +353,13 @@ class Ledger:
 
     def there(self, ids: IdArray) -> NDArray[np.bool_]:
         """Tell which ids the target holds, by the scan of it."""
+        return self.among("there", ids)
+
+    def among(self, table: str, ids: IdArray) -> NDArray[np.bool_]:
+        """Tell which ids a temporary table has."""
         mask = np.zeros(len(ids), dtype=np.bool_)
         rows = self._asked(
-            ids, "SELECT asked.position FROM asked JOIN there ON there.id = asked.id"
+            ids, f"SELECT asked.position FROM asked JOIN {table} ON {table}.id = asked.id"
         )
         mask[[position for (position,) in rows]] = True
         return mask

@@ -274,8 +274,11 @@ class _Run:
         if plan.latest is not None and not self._skipped:
             ledger.note(latest={"field": asked.changed_by, "value": plan.latest})
         result = self._result()
+        form: str | None = self._source.hash_form
+        if asked.changed_by != BY_HASH and ledger.fact("form") != form:
+            form = None
         last = result.model_dump(mode="json", exclude={"skipped_ids"})
-        ledger.note(last=last, rule=HASH_RULE)
+        ledger.note(last=last, rule=HASH_RULE, form=form)
         return result
 
     def _check(self, plan: Changes) -> None:

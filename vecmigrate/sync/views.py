@@ -20,6 +20,8 @@ class View(Source):
         The collection; closed with this.
     """
 
+    hash_form = "view"
+
     def __init__(self, opened: Source) -> None:
         self._opened = opened
 

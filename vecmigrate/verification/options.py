@@ -35,6 +35,12 @@ class CompareOptions(Options):
         description="Fail if the index finds less of the true top 10; default: only warn.",
     )
 
+    max_pending: Share = Field(
+        default=0.01,
+        description="Fail if a larger share of the points changed at the source since the target "
+        "was brought in step; these points are left out of all other checks.",
+    )
+
     @model_validator(mode="after")
     def _full_or_sample(self) -> Self:
         if self.full and self.sample is not None:

@@ -16,6 +16,7 @@ from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.verification.index import IndexQueries
 from vecmigrate.verification.options import PROBES, Progress, VerifyOptions
+from vecmigrate.verification.pending import Pending
 from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
 
@@ -27,6 +28,8 @@ class SourcePass:
     ----------
     letters
         Points that the target's store refused, which are not looked for.
+    pending
+        Tells which points the source changed since; None if nobody knows.
     tally, skipped
         What was read, and what was left out for a bad vector, as the migration did.
     probes
@@ -36,6 +39,7 @@ class SourcePass:
     tally: Tally = field(default_factory=Tally)
     skipped: Skipped = field(default_factory=Skipped)
     letters: DeadLetters | None = None
+    pending: Pending | None = None
     probes: IndexQueries = field(
         default_factory=lambda: IndexQueries(np.empty((0, 1), np.float32), ())
     )
@@ -60,8 +64,11 @@ class SourcePass:
         vectors: list[Vectors] = []
         own: list[PointId] = []
         start = 0
-        read = read_points(source, asked.batch_size, extras=others.wanted)
-        batches = prefetch(without(self.letters, read))
+        whole = others.wanted or self.pending is not None
+        read = read_points(source, asked.batch_size, extras=whole)
+        batches: Iterator[VectorBatch] = prefetch(without(self.letters, read))
+        if self.pending is not None:
+            batches = self.pending.as_read(batches)
         for batch in screened(batches, source, asked.on_bad_vector, self.skipped):
             self.tally.add(batch)
             rows = None if sample is None else _within(sample, start, len(batch))
@@ -75,26 +82,37 @@ class SourcePass:
                 own += found.ids[mine].tolist()
             start += len(batch)
             progress(len(batch))
+        if self.pending is not None:
+            self.pending.all_read()
         if own:
             self.probes = _usable(np.concatenate(vectors), own)
 
 
 def target_pass(
-    target: Source, tally: Tally, batch_size: int, progress: Progress
+    target: Source, tally: Tally, pending: Pending | None, batch_size: int, progress: Progress
 ) -> Iterator[VectorBatch]:
     """Yield the new collection's vectors in batches, tallying their points."""
-    for batch in prefetch(read_points(target, batch_size)):
+    for batch in settled(pending, prefetch(read_points(target, batch_size))):
         tally.add(batch)
         progress(len(batch))
         yield batch if batch.counts is None else batch.one_row_each()
 
 
 def usable_again(
-    source: Source, asked: VerifyOptions, letters: DeadLetters | None, payloads: bool
+    source: Source,
+    asked: VerifyOptions,
+    letters: DeadLetters | None,
+    pending: Pending | None,
+    payloads: bool,
 ) -> Iterator[VectorBatch]:
     """Yield the old collection's usable batches a second time."""
     batches = without(letters, read_points(source, asked.batch_size, payloads=payloads))
-    yield from screened(batches, source, asked.on_bad_vector, Skipped())
+    yield from screened(settled(pending, batches), source, asked.on_bad_vector, Skipped())
+
+
+def settled(pending: Pending | None, batches: Iterator[VectorBatch]) -> Iterator[VectorBatch]:
+    """Yield the points that are not pending; all if nobody knows."""
+    return batches if pending is None else pending.settled(batches)
 
 
 def _draw(count: int, asked: VerifyOptions) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:

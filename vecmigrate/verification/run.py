@@ -34,8 +34,9 @@ from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.gate import fingerprint_of
 from vecmigrate.verification.index import check_index, exact_answers, read_query_vectors
 from vecmigrate.verification.options import Progress, VerifyOptions
+from vecmigrate.verification.pending import Pending, pending_of
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
-from vecmigrate.verification.read import SourcePass, read_points, target_pass, usable_again
+from vecmigrate.verification.read import SourcePass, read_points, settled, target_pass, usable_again
 from vecmigrate.verification.records import Check, Verification
 from vecmigrate.verification.soundness import Soundness
 from vecmigrate.verification.vectors import OtherVectors, Retranslation
@@ -50,6 +51,7 @@ def verify(
     options: VerifyOptions | None = None,
     *,
     progress: Progress | None = None,
+    state: str | Path | None = None,
     **given: Any,
 ) -> Verification:
     """Compare ``target`` with ``source`` translated, and measure its index.
@@ -66,6 +68,9 @@ def verify(
         :class:`VerifyOptions`, or fields of it by name.
     progress
         Called with the number of points just read, of both collections.
+    state
+        The state file. By the ledger next to it points are known that the source changed since
+        the target was brought in step: they are counted, and left out of the other checks.
 
     Raises
     ------
@@ -79,16 +84,23 @@ def verify(
     asked = VerifyOptions.given(options, given)
     begun, steps = time.perf_counter(), Steps(_log)
     card, fitted = read_card(translator), load_translator(translator)
-    with open_source(source) as old, open_source(target) as new:
+    with (
+        open_source(source) as old,
+        open_source(target) as new,
+        pending_of(old, target, None if state is None else Path(state)) as pending,
+    ):
         new.describe().require_finished()
         check_translator(old.describe(), fitted, card)
         _check_dimension(new.describe(), fitted)
         _check_multivectors(old.describe(), new.describe(), asked)
         prints = old.fingerprint(), new.fingerprint()
-        compared = _Comparison(old, new, fitted, card, asked)
+        compared = _Comparison(old, new, fitted, card, asked, pending)
         compared.read(progress or (lambda count: None), steps)
         # Opened anew: an open source may go on to show what it was when it was opened.
         prints_after = fingerprint_of(source), fingerprint_of(target)
+        if pending is not None:
+            # Each point that others changed is known.
+            prints_after = prints[0], prints_after[1]
         checks = [*compared.checks(), _check_unchanged(prints, prints_after)]
     steps.ended("compare")
     return Verification(
@@ -128,6 +140,7 @@ class _Comparison:
         fitted: Translator,
         card: TranslatorCard,
         asked: VerifyOptions,
+        pending: Pending | None,
     ) -> None:
         described = old.describe(), new.describe()
         keeper = None
@@ -143,7 +156,9 @@ class _Comparison:
             done = convert(batches, translation)
             return keeper.apply(done) if keeper else done
 
-        self.ours, self.theirs, self.sound = SourcePass(letters=self._letters), Tally(), Soundness()
+        self._pending = pending
+        self.ours = SourcePass(letters=self._letters, pending=pending)
+        self.theirs, self.sound = Tally(), Soundness()
         self.vectors = Retranslation(new, expect, keeps_anchors=keeper is not None)
         self.others = OtherVectors(*described)
 
@@ -153,7 +168,7 @@ class _Comparison:
         self.ours.run(self._old, self.vectors, self.others, asked, progress)
         steps.ended("read source", points=self.ours.tally.count)
         self._probes = self._queries or self.ours.probes
-        points = target_pass(new, self.theirs, asked.batch_size, progress)
+        points = target_pass(new, self.theirs, self._pending, asked.batch_size, progress)
         self._truth = exact_answers(self.sound.usable(points), self._probes, new.describe().metric)
         steps.ended("read target", points=self.theirs.count)
 
@@ -162,10 +177,14 @@ class _Comparison:
         ours, theirs, new = self.ours.tally, self.theirs, self._new
         refused = len(self._letters.ids) if self._letters else 0
         again = (
-            partial(usable_again, self._old, self._asked, self._letters),
-            lambda payloads: read_points(new, self._asked.batch_size, payloads=payloads),
+            partial(usable_again, self._old, self._asked, self._letters, self._pending),
+            lambda payloads: settled(
+                self._pending, read_points(new, self._asked.batch_size, payloads=payloads)
+            ),
         )
+        pending = [] if self._pending is None else [self._pending.check(self._asked.max_pending)]
         return [
+            *pending,
             check_counts(ours, theirs, len(self.ours.skipped), refused),
             check_ids(ours, theirs, *again),
             check_payloads(

@@ -37,6 +37,8 @@ class WirePoints(ClientPoints):
     vectors that nobody looks into are copied as they are. Search and counts are qdrant-client's.
     """
 
+    hash_form = "grpc"
+
     def scroll(
         self, limit: int, offset: PointId | None, wanted: Wanted, only: Only | None = None
     ) -> Page:

@@ -14,7 +14,7 @@ import pytest
 from qdrant_client import models
 from support.qdrant.places import SERVED, Place, open_place
 
-from vecmigrate import Procrustes, migrate, open_source, save_translator
+from vecmigrate import Procrustes, migrate, open_source, open_updater, save_translator
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -25,7 +25,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.migration.catch_up import FEW
 from vecmigrate.sync import sync
-from vecmigrate.verification import VerifyOptions, verify
+from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 
 COUNT, OLD, NEW = 400, 16, 24
 STORES = ["qdrant", "faiss", "parquet", "lancedb", "qdrant-edge"]
@@ -91,12 +91,18 @@ class Live:
     def sync(self) -> Any:
         return sync(self.source, self.target, self.translator, self.state)
 
+    def verify(self, **how: Any) -> Verification:
+        asked = VerifyOptions(full=True, **how)
+        return verify(self.source, self.target, self.translator, asked, state=self.state)
+
     def check(self) -> None:
         """One sync of what stands still now makes it what a fresh migration makes."""
         self.sync()
-        checked = VerifyOptions(full=True)
-        found = verify(self.source, self.target, self.translator, checked)
+        found = self.verify()
         assert found.passed, found.failures
+        assert {check.outcome for check in found.checks if check.name == "pending"} <= {
+            CheckResult.PASSED
+        }
         again = self.sync()
         assert (again.wrote, again.adopted, again.left_alone) == (0, 0, 0)
         assert contents(self.target).keys() == contents(self.source).keys()
@@ -224,6 +230,47 @@ def test_a_stopped_move_of_a_live_collection_is_continued(
     done = live.move()
     assert done.written == len(contents(live.target))
     live.check()
+
+
+@pytest.mark.parametrize("store", ["qdrant", "faiss"])
+def test_what_the_source_changed_since_is_pending_and_nothing_else_is(
+    store: str, place: Place, tmp_path: Path
+) -> None:
+    live = make(place, tmp_path, store)
+    live.move()
+    [pending, *_] = live.verify().checks
+    assert (pending.name, pending.outcome) == ("pending", CheckResult.PASSED)
+    live.edit(2)
+    found = live.verify(max_pending=0.1)
+    [pending, *others] = found.checks
+    assert (pending.name, pending.outcome) == ("pending", CheckResult.WARNING)
+    # Four got another vector and two a field; two arrived, two vanished.
+    figures = {name: pending.figures[name] for name in ("changed", "arrived", "vanished")}
+    assert figures == {"changed": 6, "arrived": 2, "vanished": 2}
+    assert {check.outcome for check in others} <= {CheckResult.PASSED, CheckResult.SKIPPED}
+    assert [check.name for check in live.verify().failures] == ["pending"]
+    # A point at the target that is wrong is no pending one.
+    with open_source(live.target) as target:
+        wrong, made = target.fetch([300]), target.describe().provenance
+    assert made is not None
+    with open_updater(live.target, made) as updater:
+        updater.upsert(wrong.with_vectors(-wrong.vectors))
+        updater.finish()
+    assert [check.name for check in live.verify(max_pending=0.1).failures] == ["vectors"]
+    with open_updater(live.target, made) as updater:
+        updater.upsert(wrong)
+        updater.finish()
+    live.check()
+
+
+def test_a_ledger_of_another_protocol_tells_nothing(tmp_path: Path) -> None:
+    with open_place("grpc", tmp_path) as place:
+        live = make(place, tmp_path)
+        live.move()
+        by_rest = f"{live.source}&grpc=false"
+        found = verify(by_rest, live.target, live.translator, state=live.state)
+        assert found.passed, found.failures
+        assert "pending" not in {check.name for check in found.checks}
 
 
 def test_still_asks_for_a_source_that_stands_still(place: Place, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def run_verification(
     options: VerifyOptions,
     records: Connection,
     stage: Stage,
+    state: Path,
 ) -> Verification:
     """Verify a target and keep the record; raises as :func:`verify`."""
     with (
@@ -46,7 +47,7 @@ def run_verification(
         open_source(target) as new,
         stage("verifying", old.describe().count + new.describe().count) as advance,
     ):
-        found = verify(source, target, translator, options, progress=advance)
+        found = verify(source, target, translator, options, progress=advance, state=state)
     VerificationLog(records).add(followed_place(target), found)
     return found
 
@@ -96,6 +97,7 @@ class VerifyStep:
                 options,
                 moving.records,
                 around.stage,
+                moving.state,
             )
             counts.update(found.counts())
         for check in found.checks:

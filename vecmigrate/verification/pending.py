@@ -1,0 +1,119 @@
+"""Points that a live source changed since the target was brought in step with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.connector.addresses import followed_place
+from vecmigrate.connector.source import Source
+from vecmigrate.points.batch import IdArray, VectorBatch
+from vecmigrate.points.checksums import source_hashes
+from vecmigrate.state.ledger import HASH_RULE, Ledger, Origin, ledger_path, open_ledger, stored
+from vecmigrate.verification.records import Check, CheckResult
+
+_GONE = f"""
+SELECT id FROM points WHERE origin NOT IN ({Origin.BARE:d}, {Origin.FOREIGN:d})
+AND id NOT IN (SELECT id FROM met)
+"""
+
+
+class Pending:
+    """What the ledger says was read of the source, beside what the source holds now.
+
+    Attributes
+    ----------
+    arrived, changed, vanished
+        Points that the next sync is to bring; they are left out of every other check.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        ledger.make("met")
+        ledger.make("pending")
+        self.arrived = self.changed = self.vanished = 0
+
+    def as_read(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
+        """Yield points of the source that are as they were read; note all others."""
+        for batch in batches:
+            same, known = self._compared(batch)
+            self._ledger.fill("met", [(stored(i),) for i in batch.ids.tolist()], keep=True)
+            self.arrived += int((~known).sum())
+            self.changed += int((known & ~same).sum())
+            self._note(batch.ids[~same])
+            if same.any():
+                yield batch if same.all() else batch.take(same)
+
+    def all_read(self) -> None:
+        """Take note that the source has been read: what was not met has vanished."""
+        self._ledger.list_ids("unmet", _GONE)
+        self.vanished = self._ledger.count("unmet")
+        for ids in self._ledger.listed("unmet", 8192):
+            self._note(ids)
+
+    def settled(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
+        """Yield points of either collection that are not pending."""
+        for batch in batches:
+            kept = ~self._ledger.among("pending", batch.ids)
+            if kept.any():
+                yield batch if kept.all() else batch.take(kept)
+
+    def check(self, most: float) -> Check:
+        """Return how many points are pending; more than the share ``most`` fail it."""
+        count = self.arrived + self.changed + self.vanished
+        total = self._ledger.count("met") + self.vanished
+        if not count:
+            return Check.of("pending", True, "the source is as it was read", pending=0)
+        summary = (
+            f"{count:,} of {total:,} points changed at the source since ({self.arrived:,} arrived, "
+            f"{self.changed:,} changed, {self.vanished:,} vanished): sync brings them"
+        )
+        allowed = count <= most * total
+        return Check(
+            name="pending",
+            outcome=CheckResult.WARNING if allowed else CheckResult.FAILED,
+            summary=summary if allowed else f"{summary}; at most {most:.1%} may be (--max-pending)",
+            figures={
+                "pending": count,
+                "arrived": self.arrived,
+                "changed": self.changed,
+                "vanished": self.vanished,
+                "share": count / total,
+            },
+        )
+
+    def _compared(self, batch: VectorBatch) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which points are as they were read, and which are known at all."""
+        entries = self._ledger.entries(batch.ids)
+        now = source_hashes(batch).tolist()
+        same = [
+            entry is not None and [entry.vector, entry.payload] == found
+            for entry, found in zip(entries, now, strict=True)
+        ]
+        known = [entry is not None for entry in entries]
+        return np.array(same, np.bool_), np.array(known, np.bool_)
+
+    def _note(self, ids: IdArray) -> None:
+        self._ledger.fill("pending", [(stored(i),) for i in ids.tolist()])
+
+
+@contextmanager
+def pending_of(source: Source, target: str, state: Path | None) -> Iterator[Pending | None]:
+    """Open the ledger of a target; None if it does not tell what was read of this source."""
+    if state is None or source.describe().multivector:
+        yield None
+        return
+    with open_ledger(ledger_path(state, target), keep=False) as ledger:
+        tells = (
+            ledger.fact("source") == followed_place(source.describe().uri)
+            and ledger.fact("rule") == HASH_RULE
+            and ledger.fact("form") == source.hash_form
+            and not ledger.was_interrupted()
+            and not ledger.count("(SELECT 1 FROM points WHERE vector IS NULL LIMIT 1)")
+            and not ledger.is_new()
+        )
+        yield Pending(ledger) if tells else None
