@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import runpy
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.util import get_temp_dir
 from typing import IO, Self
+
+from support.forked_child import Surroundings, begin
 
 # The server's socket lies there, and a test may move where temporary files are made.
 get_temp_dir()
@@ -55,7 +54,7 @@ class Forked:
         ours_err, theirs_err = _SERVER.Pipe(duplex=False)
         streams = theirs_in, theirs_out, theirs_err
         self._process = _SERVER.Process(
-            target=_run, args=(streams, _Surroundings(), arguments), daemon=True
+            target=begin, args=(streams, Surroundings(), arguments), daemon=True
         )
         self._process.start()
         for stream in streams:
@@ -134,34 +133,3 @@ def run_forked(*arguments: str) -> subprocess.CompletedProcess[str]:
 def _opened(end: Connection, mode: str) -> IO[str]:
     with end:
         return os.fdopen(os.dup(end.fileno()), mode)
-
-
-class _Surroundings:
-    """What a process gets from the one that starts it, beside what multiprocessing passes on."""
-
-    def __init__(self) -> None:
-        self._environment = dict(os.environ)
-        self._heeds_ctrl_c = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-
-    def take(self) -> None:
-        os.environ.clear()
-        os.environ.update(self._environment)
-        tempfile.tempdir = None
-        ctrl_c = signal.default_int_handler if self._heeds_ctrl_c else signal.SIG_IGN
-        signal.signal(signal.SIGINT, ctrl_c)
-
-
-def _run(
-    streams: tuple[Connection, ...], surroundings: _Surroundings, given: tuple[str, ...]
-) -> None:
-    surroundings.take()
-    for number, stream in enumerate(streams):
-        os.dup2(stream.fileno(), number)
-        stream.close()
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    how, what, *rest = given
-    sys.argv[:] = [what if how == "-m" else how, *rest]
-    if how == "-m":
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
-        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
