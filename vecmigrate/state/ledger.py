@@ -364,6 +364,15 @@ class Ledger:
         mask[[position for (position,) in rows]] = True
         return mask
 
+    def strike(self, ids: Iterable[PointId], tables: Iterable[str]) -> None:
+        """Take ids out of temporary tables."""
+        keys = [(stored(i),) for i in ids]
+        self.make("struck")
+        self.fill("struck", keys)
+        with transaction(self.connection) as connection:
+            for table in tables:
+                connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM struck)")
+
     def listed(self, table: str, size: int) -> Iterator[IdArray]:
         """Yield the ids of a temporary table that has positions, some at a time."""
         last = 0

@@ -142,11 +142,6 @@ def find_changes(
     )
 
 
-def list_arriving(ledger: Ledger) -> None:
-    """List anew what the source has and the ledger does not know."""
-    ledger.list_ids("arriving", ARRIVING)
-
-
 def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:
     """Note the target's ids; if the ledger is new, with the marks that show what is ours."""
     for ids, marks in _marked(target, ledger.is_new(), batch_size):

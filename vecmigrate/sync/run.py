@@ -44,7 +44,6 @@ from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.changes import (
     Changes,
     find_changes,
-    list_arriving,
     mark_of,
 )
 from vecmigrate.sync.options import SyncOptions, SyncResult
@@ -321,10 +320,11 @@ class _Run:
             ):  # fmt: skip
                 judged = self._judge.judge(batch)
                 self._settle(judged)
+                done = [*judged.settled, *(judged.foreign if self._shared else ())]
+                ledger.strike([row.id for row in done], ("arriving", "changed"))
                 others += [row.id for row in judged.foreign]
                 self._callbacks.progress(len(judged.settled) + len(judged.foreign))
             self._stop_if_asked()
-        list_arriving(ledger)
         if self._shared or self._asked.overwrite:
             return
         for table in ("changed", "bare", "gone"):

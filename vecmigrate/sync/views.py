@@ -20,10 +20,9 @@ class View(Source):
         The collection; closed with this.
     """
 
-    hash_form = "view"
-
     def __init__(self, opened: Source) -> None:
         self._opened = opened
+        self.hash_form = opened.hash_form
 
     @abstractmethod
     def _seen(self, batch: VectorBatch) -> VectorBatch:
@@ -88,6 +87,7 @@ class OwnPoints(View):
     def __init__(self, opened: Source, fields: Sequence[str]) -> None:
         super().__init__(opened)
         self._fields = tuple(fields)
+        self.hash_form = "in place"
 
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True

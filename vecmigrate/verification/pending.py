@@ -15,6 +15,7 @@ from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.checksums import source_hashes
 from vecmigrate.state.ledger import HASH_RULE, Ledger, Origin, ledger_path, open_ledger, stored
 from vecmigrate.verification.records import Check, CheckResult
+from vecmigrate.verification.vectors import unknown_vectors
 
 _GONE = f"""
 SELECT id FROM points WHERE origin NOT IN ({Origin.BARE:d}, {Origin.FOREIGN:d})
@@ -102,14 +103,15 @@ class Pending:
 
 
 @contextmanager
-def pending_of(source: Source, target: str, state: Path | None) -> Iterator[Pending | None]:
+def pending_of(source: Source, target: Source, state: Path | None) -> Iterator[Pending | None]:
     """Open the ledger of a target; None if it does not tell what was read of this source."""
-    if state is None or source.describe().multivector:
+    ours, theirs = source.describe(), target.describe()
+    if state is None or ours.multivector or unknown_vectors(ours, theirs):
         yield None
         return
-    with open_ledger(ledger_path(state, target), keep=False) as ledger:
+    with open_ledger(ledger_path(state, theirs.uri), keep=False) as ledger:
         tells = (
-            ledger.fact("source") == followed_place(source.describe().uri)
+            ledger.fact("source") == followed_place(ours.uri)
             and ledger.fact("rule") == HASH_RULE
             and ledger.fact("form") == source.hash_form
             and not ledger.was_interrupted()

@@ -87,7 +87,7 @@ def verify(
     with (
         open_source(source) as old,
         open_source(target) as new,
-        pending_of(old, target, None if state is None else Path(state)) as pending,
+        pending_of(old, new, None if state is None else Path(state)) as pending,
     ):
         new.describe().require_finished()
         check_translator(old.describe(), fitted, card)

@@ -280,6 +280,11 @@ def without_vectors(extra: Extra, names: Sequence[str]) -> Extra:
     """Return what a point has beside its vector, without the vectors named."""
     if not names:
         return extra
+    # What is read when it is looked into may know how to stay unread.
+    without = getattr(extra, "without", None)
+    if without is not None:
+        rest: Extra = without(names)
+        return rest
     left = {}
     for key, value in extra.items():
         if isinstance(value, dict):

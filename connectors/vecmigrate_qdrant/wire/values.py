@@ -112,6 +112,11 @@ class WireExtra(_Lazy):
         self.pieces = pieces
         self._cache = None
 
+    def without(self, names: Iterable[str]) -> WireExtra:
+        """Return the vectors but for those named."""
+        left = {name: piece for name, piece in self.pieces.items() if name not in names}
+        return WireExtra(left)
+
     def canonical_bytes(self) -> bytes:
         """As :meth:`WirePayload.canonical_bytes`."""
         return b"".join(name.encode() + self.pieces[name] for name in sorted(self.pieces))
