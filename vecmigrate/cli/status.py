@@ -63,6 +63,8 @@ def _show(found: Status, out: Output) -> None:
         facts[lost] = f"{found.removed:,}"
     facts["encoder"] = None if found.encoder is None else str(found.encoder)
     last = found.last_sync
+    if found.as_of is not None:
+        facts["published as of"] = found.as_of
     facts["last sync"] = "none"
     if last is not None:
         done = ", ".join(

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 
 from vecmigrate.connector.protocols import UpdatableConnector
 from vecmigrate.connector.registry import connector_of, open_source, open_updater
-from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.errors import UnsettledError, VerificationError
+from vecmigrate.migration.engines import Conversion
 from vecmigrate.migration.progress import Progress
-from vecmigrate.migration.translate import Converter, convert
-from vecmigrate.migration.write import Writing
+from vecmigrate.migration.translate import convert
+from vecmigrate.migration.write import Pace, Writing
 from vecmigrate.points.batch import IdArray
 from vecmigrate.points.collection import Provenance
-from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
+from vecmigrate.points.screening import Absent, screen
 from vecmigrate.state.ledger import Ledger
 from vecmigrate.state.scan import ARRIVING, BARE, BY_HASH, DIFFERS, scan_source
 
@@ -59,27 +59,29 @@ class CatchUp:
 
     Parameters
     ----------
-    source
-        The URI; opened anew for each pass, since an open source may go on to show what it was.
+    work, writing
+        As in the first reading. The source is opened anew for each pass, since an open one may go
+        on to show what it was.
     settle
         The share of the points up to which what a pass found is little, as are 100 points.
+    stop
+        True ends it.
     """
 
-    source: str
-    ledger: Ledger
-    sink: Sink
+    work: Conversion
     writing: Writing
-    converter: Converter
+    ledger: Ledger
     progress: Progress
-    skipped: Skipped
-    on_bad_vector: OnBadVector
-    batch_size: int
+    pace: Pace
     settle: float
-    announce: Callable[[str], None]
     stop: Callable[[], bool]
 
     _gone: int = field(default=0, init=False)
     """Points that vanished, which wait until the target can be updated."""
+
+    def __post_init__(self) -> None:
+        self._uri = self.work.source.describe().uri
+        self._sink = self.writing.sink
 
     def settled(self) -> Pass:
         """Make passes until one finds little, brings that too, and return that one.
@@ -94,18 +96,18 @@ class CatchUp:
         last: Pass | None = None
         while True:
             done = self._pass()
-            self.announce(
+            self.work.announce(
                 f"catching up: {done.changes:,} of {done.points:,} points had changed "
                 f"({done.seconds:,.1f} s)"
             )
             # What changed during that pass alone is missing then.
             if done.changes <= max(FEW, self.settle * done.points):
-                self.progress.checkpoint(self.sink)
+                self.progress.checkpoint(self._sink)
                 self.ledger.note(as_of=done.as_of, form=done.form)
                 return done
             if last is not None and done.changes >= last.changes:
                 raise UnsettledError(
-                    f"{self.source} changes as fast as its changes can be brought: "
+                    f"{self._uri} changes as fast as its changes can be brought: "
                     f"{done.changes / last.seconds:,.0f} points a second change, and a pass reads "
                     f"{done.points / done.seconds:,.0f}",
                     remedy="What was written is kept: run the same command when fewer writers are "
@@ -115,12 +117,12 @@ class CatchUp:
 
     def _pass(self) -> Pass:
         # What is noted in the ledger from here on is written to its disk.
-        self.progress.checkpoint(self.sink)
+        self.progress.checkpoint(self._sink)
         as_of, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-        ledger, size = self.ledger, self.batch_size
+        ledger, size = self.ledger, self.work.batch_size
         changes = 0
-        with open_source(self.source) as source:
-            bare = self.sink.absent is Absent.WRITTEN
+        with open_source(self._uri) as source:
+            bare = self._sink.absent is Absent.WRITTEN
             scan_source(source, ledger, BY_HASH, size, bare=bare)
             form = source.hash_form
             listed = {"arriving": ARRIVING, "changed": _CHANGED, "gone": _GONE}
@@ -139,30 +141,31 @@ class CatchUp:
         """Write points as the source has them now; return how many the target took."""
         found = screen(
             fetch_there(source, ids),
-            self.source,
-            self.on_bad_vector,
-            self.skipped,
-            absent=self.sink.absent,
+            self._uri,
+            self.work.on_bad_vector,
+            self.work.skipped,
+            absent=self._sink.absent,
         )
         written = 0
-        for part in self.writing.write(convert(found, self.converter)):
-            self.progress.wrote_again(self.sink, part, self.skipped)
+        for part in self.writing.write(convert(found, self.work.converter)):
+            self.progress.wrote_again(self._sink, part, self.work.skipped)
             written += part.ids.count
+            self.pace.passed(part.read)
             if self.stop():
-                raise self.progress.stopped(self.sink)
+                raise self.progress.stopped(self._sink)
         return written
 
     def _delete(self) -> int:
         """Delete what vanished, or leave that for later; return how many points are new to that."""
         gone = self.ledger.count("gone")
-        if not self.sink.deletes:
+        if not self._sink.deletes:
             self._check_can_delete(gone)
             self._gone, before = gone, self._gone
             return max(0, gone - before)
-        for ids in self.ledger.listed("gone", self.batch_size):
-            self.sink.delete(ids)
+        for ids in self.ledger.listed("gone", self.work.batch_size):
+            self._sink.delete(ids)
             # First the data, then what is known of it: a kill between the two deletes again.
-            self.progress.checkpoint(self.sink)
+            self.progress.checkpoint(self._sink)
             self.ledger.forget(ids.tolist())
         return gone
 
@@ -170,7 +173,7 @@ class CatchUp:
         target = self.writing.target
         if gone and not isinstance(connector_of(target)[0], UpdatableConnector):
             raise VerificationError(
-                f"{gone:,} points vanished from {self.source} while it was read, and nothing can "
+                f"{gone:,} points vanished from {self._uri} while it was read, and nothing can "
                 f"be deleted from {target}",
                 remedy="Nothing was published. Keep the source still and run again.",
             )
@@ -180,8 +183,8 @@ class CatchUp:
         if not self._gone:
             return
         with open_updater(target, provenance) as updater:
-            for ids in self.ledger.listed("gone", self.batch_size):
+            for ids in self.ledger.listed("gone", self.work.batch_size):
                 updater.delete(ids)
             updater.finish()
-        for ids in self.ledger.listed("gone", self.batch_size):
+        for ids in self.ledger.listed("gone", self.work.batch_size):
             self.ledger.forget(ids.tolist())

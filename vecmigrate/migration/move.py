@@ -229,6 +229,7 @@ class Move:
     _as_of: str | None = None
     _work: Conversion = field(init=False)
     _writing_to: Writing = field(init=False)
+    _pace: Pace = field(init=False)
     _stages: StageSeconds = field(default_factory=StageSeconds)
 
     def __post_init__(self) -> None:
@@ -263,7 +264,7 @@ class Move:
                 self.callbacks.announce(f"note: {warning}")
             _check_keys(self.description, sink, self.target, allowed=self.options.id_with_key)
             self._notes += _left_behind(self.description, sink, self.target)
-        pace = Pace(self.options.max_rate, self.callbacks.stop)
+        self._pace = pace = Pace(self.options.max_rate, self.callbacks.stop)
         work, writing = self._conversion(sink, pace), self._writing(sink, spec)
         self._work, self._writing_to = work, writing
         with progress.suspending(sink), self.engine.written(work, writing) as parts:
@@ -312,7 +313,7 @@ class Move:
             If the source changed, and nothing tells what of it is written.
         UnsettledError, TerminatedError
         """
-        progress, callbacks = self.progress, self.callbacks
+        progress = self.progress
         now = progress.source_now()
         if sink.in_place or not (now.changed or now.live):
             return None
@@ -325,9 +326,8 @@ class Move:
                 + (", or leave --still out." if self.options.still else "."),
             )
         passes = CatchUp(
-            self.description.uri, progress.ledger, sink, self._writing_to, self._work.converter,
-            progress, self._skipped, self.options.on_bad_vector, self._work.batch_size,
-            self.options.settle, callbacks.announce, callbacks.stop,
+            self._work, self._writing_to, progress.ledger, progress, self._pace,
+            self.options.settle, self.callbacks.stop,
         )  # fmt: skip
         self._as_of = passes.settled().as_of
         progress.caught_up()

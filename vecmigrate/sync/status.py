@@ -55,6 +55,9 @@ class Status(BaseModel):
         Points that do not have the vector.
     in_place
         True if the vectors are on the source's own points.
+    as_of
+        If others wrote to the source while it was migrated: the time as of which the target was
+        published, ISO 8601.
     last_sync
         What the last sync did, as it printed it; None if there was none.
     readers
@@ -75,6 +78,7 @@ class Status(BaseModel):
     encoder: EncoderIdentity | None
     last_sync: dict[str, Any] | None
     in_place: bool = False
+    as_of: str | None = None
     pending: Pending | None
     verified: Verified | None
     readers: tuple[str, ...]
@@ -148,6 +152,7 @@ def status_of(
             encoder=described.provenance.encoder if described.provenance else None,
             last_sync=ledger.fact("last"),
             in_place=described.in_place,
+            as_of=ledger.fact("as_of"),
             pending=pending,
             verified=verified,
             readers=_readers(target, records),

@@ -24,7 +24,8 @@ from vecmigrate.errors import (
     VerificationError,
 )
 from vecmigrate.migration.catch_up import FEW
-from vecmigrate.sync import sync
+from vecmigrate.state.file import open_records
+from vecmigrate.sync import status_of, sync
 from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 
 COUNT, OLD, NEW = 400, 16, 24
@@ -160,6 +161,8 @@ def test_what_changes_meanwhile_arrives(store: str, place: Place, tmp_path: Path
     live = make(place, tmp_path, store)
     done = live.move(progress=during(live.edit, live.edit, live.edit, live.edit))
     assert done.as_of is not None
+    with open_records(live.state) as records:
+        assert status_of(live.target, live.state, records).as_of == done.as_of
     assert (done.written, done.in_step) == (len(contents(live.source)), True)
     assert contents(live.target).keys() == contents(live.source).keys()
     first = live.sync()
