@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -37,7 +38,6 @@ from vecmigrate.connector import (
     InputError,
     Metric,
     MismatchError,
-    MissingDependencyError,
     PointId,
     Provenance,
     RefusedError,
@@ -49,6 +49,7 @@ from vecmigrate.connector import (
     id_array,
 )
 from vecmigrate.connector.registry import find_switcher
+from vecmigrate.errors import ExitCode
 from vecmigrate.verification import verify
 
 SPEC = TargetSpec(dimension=4, metric=Metric.DOT)
@@ -335,16 +336,22 @@ def test_one_process_alone_has_a_directory(tmp_path: Path) -> None:
         assert source.describe().count == same.describe().count == 2
 
 
-def test_a_missing_package_is_told_with_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [n for n in sys.modules if n.startswith("vecmigrate_qdrant.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "qdrant_edge", None)
-    for uri in (f"qdrant-edge:{tmp_path}/new", f"qdrant-snapshot:{tmp_path}/new"):
-        with pytest.raises(MissingDependencyError) as raised:
-            open_source(uri)
-        assert "vecmigrate[edge]" in str(raised.value.remedy)
+WITHOUT_THE_EXTRA = """
+import sys
+sys.modules["qdrant_edge"] = None
+from vecmigrate.cli import main
+sys.argv[1:] = ["inspect", sys.argv[1]]
+main()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["qdrant-edge", "qdrant-snapshot"])
+def test_a_missing_package_is_told_with_the_extra(scheme: str, tmp_path: Path) -> None:
+    # In an interpreter of its own: modules that are loaded anew are others than those loaded.
+    command = [sys.executable, "-c", WITHOUT_THE_EXTRA, f"{scheme}:{tmp_path}/new"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == ExitCode.MISSING_DEPENDENCY, ended.stderr
+    assert "vecmigrate[edge]" in ended.stderr
 
 
 def test_points_are_updated_and_deleted_in_place(tmp_path: Path) -> None:
