@@ -183,3 +183,21 @@ def create_shard_key(access: Access, collection: str, wanted: KeyedShards) -> No
         # A retry is refused if the first try came through and only its answer was lost.
         if wanted.model_dump() not in read_shard_keys(access, collection):
             raise
+
+
+class MadeKeys:
+    """The shard keys of a target, and those that are made as points come under new ones."""
+
+    def __init__(self, access: Access, collection: str) -> None:
+        self._access, self._collection = access, collection
+        self._names: set[ShardKey] | None = None
+
+    def require(self, wanted: Iterable[ShardKey]) -> None:
+        """Make those that are not there; raises as :func:`create_shard_key`."""
+        if self._names is None:
+            self._names = set(read_key_names(self._access, self._collection))
+        for key in wanted:
+            if key not in self._names:
+                new = KeyedShards(key=key, shards_number=1)
+                create_shard_key(self._access, self._collection, new)
+                self._names.add(key)

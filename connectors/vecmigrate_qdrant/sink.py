@@ -15,6 +15,7 @@ from vecmigrate.connector import (
     StoreURI,
     TargetExistsError,
     TargetSpec,
+    VectorBatch,
     WriteError,
 )
 from vecmigrate_qdrant.access.places import parse_place
@@ -31,7 +32,7 @@ from vecmigrate_qdrant.settings import (
     payload_indexes,
     strict_mode,
 )
-from vecmigrate_qdrant.shard_keys import create_shard_key, shard_keys
+from vecmigrate_qdrant.shard_keys import MadeKeys, create_shard_key, rows_by_key, shard_keys
 from vecmigrate_qdrant.upserting import Destination
 
 SHARED = "/"
@@ -101,6 +102,7 @@ class QdrantSink(LeasedSink):
         self._mark = Mark(State.WRITING, self._run, vector=self._vector, work=self._spec.work)
         self.concurrent = not self._access.embedded
         self.keyed_ids = bool(shard_keys(settings)) and self.concurrent
+        self._keys = MadeKeys(self._access, self._collection)
         self._notes += self._not_kept(settings)
         shape = Shape(self._vector, dimension, is_multivector(settings), others(settings))
         points = self._access.points(self._collection, shape)
@@ -108,6 +110,12 @@ class QdrantSink(LeasedSink):
 
     def _metadata(self, mark: Mark) -> dict[str, Any]:
         return mark.as_metadata()
+
+    def write(self, batch: VectorBatch) -> None:
+        if self.keyed_ids:
+            # The source may have got keys since the target was made.
+            self._keys.require(rows_by_key(batch.ids, self._where))
+        super().write(batch)
 
     def finish(self) -> CollectionDescription:
         if self._description is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -32,10 +32,8 @@ from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.marks import State, read_mark, vector_marks
 from vecmigrate_qdrant.points import Points, Shape, ShardKey, choose_vector, fitting_extras
 from vecmigrate_qdrant.shard_keys import (
-    KeyedShards,
+    MadeKeys,
     by_key,
-    create_shard_key,
-    read_key_names,
     rows_by_key,
 )
 from vecmigrate_qdrant.upserting import Destination
@@ -127,7 +125,7 @@ class QdrantUpdater(MarkedUpdater):
 
     def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
         self._told: set[str] = set()
-        self._keys: set[ShardKey] | None = None
+        self._keys: MadeKeys | None = None
         super().__init__(uri, provenance, parse_place(uri))
 
     def _prepare(self, provenance: Provenance) -> dict[str, Any]:
@@ -148,7 +146,7 @@ class QdrantUpdater(MarkedUpdater):
             )
         self._choose(info, mark.vector if wanted is None else wanted, vectors_only=False)
         if self._destination.keyed:
-            self._keys = set(read_key_names(self._access, self._collection))
+            self._keys = MadeKeys(self._access, self._collection)
         return replace(mark, provenance=provenance).as_metadata()
 
     def upsert(self, batch: VectorBatch) -> None:
@@ -163,16 +161,8 @@ class QdrantUpdater(MarkedUpdater):
                 remedy="Keep them in a collection of their own.",
             )
         if self._keys is not None:
-            self._make_keys(self._keys, rows_by_key(batch.ids, self._where))
+            self._keys.require(rows_by_key(batch.ids, self._where))
         self._destination.write(batch)
-
-    def _make_keys(self, keys: set[ShardKey], wanted: Iterable[ShardKey]) -> None:
-        """Make the shard keys that are new at the source."""
-        for key in wanted:
-            if key not in keys:
-                new = KeyedShards(key=key, shards_number=1)
-                create_shard_key(self._access, self._collection, new)
-                keys.add(key)
 
     def _fitting(self, extras: Sequence[Extra]) -> list[Extra]:
         """Return what the collection has a place for; what it has none for is told once."""

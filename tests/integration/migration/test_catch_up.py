@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 import pytest
 from qdrant_client import models
-from support.qdrant.places import SERVED, Place, open_place
+from support.qdrant.places import SERVED, Place, need_shard_keys, open_place
 
 from vecmigrate import Procrustes, migrate, open_source, open_updater, save_translator
 from vecmigrate.errors import (
@@ -232,6 +232,31 @@ def test_a_stopped_move_of_a_live_collection_is_continued(
     assert passed
     done = live.move()
     assert done.written == len(contents(live.target))
+    live.check()
+
+
+def test_a_shard_key_that_is_new_at_the_source_is_made_at_the_target(
+    place: Place, tmp_path: Path
+) -> None:
+    need_shard_keys(place)
+    live = Live(place, tmp_path, place.uri(place.name("new")), place.name("old"))
+    save_translator(Procrustes().fit(ROWS[:100], ROWS[:100] @ ROTATION), live.translator)
+
+    def put(key: str, ids: range) -> None:
+        with place.client() as client:
+            client.create_shard_key(live.name, key)
+            made = [models.PointStruct(id=i, vector=ROWS[i].tolist(), payload={}) for i in ids]
+            client.upsert(live.name, made, shard_key_selector=key)
+
+    with place.client() as client:
+        client.create_collection(
+            live.name,
+            vectors_config=models.VectorParams(size=OLD, distance=models.Distance.COSINE),
+            sharding_method=models.ShardingMethod.CUSTOM,
+        )
+    put("eu", range(100))
+    done = live.move(progress=during(lambda: put("us", range(60))))
+    assert done.written == 160
     live.check()
 
 
