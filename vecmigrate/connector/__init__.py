@@ -44,6 +44,7 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.io.atomic import replace_text, sync_path, take_lock
+from vecmigrate.io.mapped import MappedFile
 from vecmigrate.points.batch import (
     Extra,
     IdArray,
@@ -94,6 +95,7 @@ __all__ = [
     "InputError",
     "LocalPlace",
     "LockedError",
+    "MappedFile",
     "Mark",
     "Metric",
     "MismatchError",

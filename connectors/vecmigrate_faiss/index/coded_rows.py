@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.connector import Vectors
+from vecmigrate.connector import MappedFile, Vectors
 from vecmigrate_faiss.index.base import FaissIndex
 from vecmigrate_faiss.index.rows import Codes, FlatRows, IvfRows, MappedRows, Rows, view, will_need
 from vecmigrate_faiss.lookup import Int64s
@@ -24,7 +24,8 @@ class CodedRows(Rows):
         self._storage, self._owner = storage, owner
 
     def vectors(self, start: int, stop: int) -> Vectors:
-        vectors: Vectors = self._storage.reconstruct_n(start, stop - start)
+        codes = self._read(self._all_codes()[start:stop])
+        vectors: Vectors = self._storage.sa_decode(np.ascontiguousarray(codes))
         return vectors
 
     def soon(self, start: int, stop: int) -> None:
@@ -103,6 +104,10 @@ class TransformedRows(Rows):
         self._chain = [faiss.downcast_VectorTransform(transform) for transform in chain]
         self._owner = index
         self._inverses = [_inverse(transform) for transform in self._chain]
+
+    def read_from(self, file: MappedFile) -> None:
+        super().read_from(file)
+        self.inner.read_from(file)
 
     def ids(self, start: int, stop: int) -> Int64s:
         return self.inner.ids(start, stop)

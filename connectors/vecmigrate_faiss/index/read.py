@@ -9,7 +9,7 @@ from pathlib import Path
 
 import faiss
 
-from vecmigrate.connector import InputError, Metric, told_as
+from vecmigrate.connector import InputError, MappedFile, Metric, told_as
 from vecmigrate_faiss.index.base import (
     FAILURES,
     METRICS,
@@ -62,6 +62,7 @@ def open_layout(path: Path) -> Layout:
         metric = Metric.COSINE
     with reading(path):
         rows = rows_of(index)
+        rows.read_from(MappedFile(path))
         _check_end(path, rows)
         notes = notes_on(index)
     if settings.index.lossy:

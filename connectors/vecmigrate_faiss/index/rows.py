@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.connector import Vectors
+from vecmigrate.connector import MappedFile, Vectors
 from vecmigrate_faiss.index.base import FaissIndex
 from vecmigrate_faiss.lookup import Int64s
 
@@ -25,10 +25,19 @@ class Rows(ABC):
 
     numbered: bool = False
     """True if ids are the row numbers."""
+    file: MappedFile | None = None
+    """The file that they are mapped from."""
 
     def __init__(self, count: int, dimension: int) -> None:
         self.count = count
         self.dimension = dimension
+
+    def read_from(self, file: MappedFile) -> None:
+        """Take note of the file, whose parts are then read and not looked at where it is mapped."""
+        self.file = file
+
+    def _read(self, part: NDArray[Any]) -> NDArray[Any]:
+        return part if self.file is None else self.file.copied(part)
 
     def ids(self, start: int, stop: int) -> Int64s:
         """Return ``(stop - start,)`` int64 FAISS ids, by default the row numbers."""
@@ -36,7 +45,7 @@ class Rows(ABC):
 
     @abstractmethod
     def vectors(self, start: int, stop: int) -> Vectors:
-        """Return ``(stop - start, d)`` float32, a read-only view of the index if it can be."""
+        """Return ``(stop - start, d)`` float32, perhaps a read-only view of the index."""
 
     @abstractmethod
     def soon(self, start: int, stop: int) -> None:
@@ -76,7 +85,7 @@ class FlatRows(Rows):
         self._vectors = flat.view(np.float32).reshape(self.count, self.dimension)
 
     def vectors(self, start: int, stop: int) -> Vectors:
-        return aligned(self._vectors[start:stop])
+        return aligned(self._read(self._vectors[start:stop]))
 
     def soon(self, start: int, stop: int) -> None:
         will_need(self._vectors[start:stop])
@@ -101,12 +110,15 @@ class IvfRows(Rows):
             raise RuntimeError(f"{self.count} vectors, but {self._bounds[-1]} in its lists")
 
     def ids(self, start: int, stop: int) -> Int64s:
-        parts = [self._list_ids(i)[first:last] for i, first, last in self._segments(start, stop)]
+        parts = [
+            self._read(self._list_ids(i)[first:last])
+            for i, first, last in self._segments(start, stop)
+        ]
         return joined(parts, np.empty(0, dtype=np.int64))
 
     def vectors(self, start: int, stop: int) -> Vectors:
         parts = [
-            self._decoded(i, self._list_codes(i)[first:last])
+            self._decoded(i, self._read(self._list_codes(i)[first:last]))
             for i, first, last in self._segments(start, stop)
         ]
         return joined(parts, np.empty((0, self.dimension), dtype=np.float32))
@@ -191,9 +203,13 @@ class MappedRows(Rows):
         self.inner = inner
         self._id_map: Int64s = view(index.id_map.data, inner.count, index).view(np.int64)
 
+    def read_from(self, file: MappedFile) -> None:
+        super().read_from(file)
+        self.inner.read_from(file)
+
     def ids(self, start: int, stop: int) -> Int64s:
         if self.inner.numbered:
-            return aligned(self._id_map[start:stop])
+            return aligned(self._read(self._id_map[start:stop]))
         positions = self.inner.ids(start, stop)
         if len(positions) and not 0 <= positions.min() <= positions.max() < self.count:
             raise RuntimeError("its lists hold ids that its IDMap does not have")

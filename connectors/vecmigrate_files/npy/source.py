@@ -15,6 +15,7 @@ from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
     InputError,
+    MappedFile,
     Metric,
     PointId,
     RowSource,
@@ -36,7 +37,7 @@ _SAMPLE = 100
 
 
 class NpySource(RowSource):
-    """Rows of a mapped array; those of float32 are handed out as they lie on the disk."""
+    """Rows of a mapped array."""
 
     def __init__(self, uri: StoreURI) -> None:
         self.where = uri
@@ -44,6 +45,7 @@ class NpySource(RowSource):
         place.metric()
         place.refuse_unfinished()
         self._vectors = open_vectors(uri, place.path)
+        self._file = MappedFile(place.path)
         self._mark = mark = place.mark()
         self._ids_path = place.found("ids", mark.ids if mark else None)
         payload = place.found("payload", mark.payload if mark else None)
@@ -84,7 +86,7 @@ class NpySource(RowSource):
             found = None if read is None else next(read)
             yield VectorBatch(
                 self._ids.slice(start, stop - start),
-                np.ascontiguousarray(self._vectors[start:stop], np.float32),
+                np.ascontiguousarray(self._file.copied(self._vectors[start:stop]), np.float32),
                 None if found is None else found[: stop - start],
                 cursor=str(stop),
             )

@@ -338,6 +338,38 @@ def test_a_file_that_is_replaced_is_finished_and_its_successor_follows(
     assert (first.wrote, first.adopted) == (0, 0)
 
 
+KINDS = ["Flat", "IDMap2,Flat", "SQ8", "IVF8,Flat", "IVF8,SQ8", "HNSW8", "npy"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_is_written_over_ends_the_run_with_one_error(kind: str, tmp_path: Path) -> None:
+    """As faiss.write_index does, which cuts the file off and fills it again."""
+    rows = np.tile(ROWS, (3, 1))
+    store = "npy" if kind == "npy" else "faiss"
+
+    def write(count: int) -> None:
+        if kind == "npy":
+            np.save(tmp_path / "old.npy", rows[:count])
+            return
+        index = faiss.index_factory(OLD, kind, faiss.METRIC_INNER_PRODUCT)
+        index.train(rows)
+        index.add_with_ids(rows[:count], np.arange(count)) if "IDMap" in kind else index.add(
+            rows[:count]
+        )
+        faiss.write_index(index, str(tmp_path / "old.faiss"))
+
+    write(len(rows))
+    translator, state = tmp_path / "t", tmp_path / "state" / "s.sqlite"
+    save_translator(Procrustes().fit(ROWS[:100], ROWS[:100] @ ROTATION), translator)
+    pair = f"{store}:{tmp_path}/old.{store}", f"faiss:{tmp_path}/new.faiss"
+    how = {"state": state, "batch_size": 100}
+    with pytest.raises(InputError) as caught:
+        migrate(*pair, translator, progress=during(lambda: write(500)), **how)
+    assert f"{tmp_path}/old.{store}" in caught.value.message
+    assert not (tmp_path / "new.faiss").exists()
+    assert migrate(*pair, translator, restart=True, **how).written == 500
+
+
 def test_a_file_that_changed_since_a_stop_is_refused(tmp_path: Path) -> None:
     index = faiss.IndexFlatIP(OLD)
     index.add(ROWS[:COUNT])
