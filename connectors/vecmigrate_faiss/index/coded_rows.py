@@ -24,8 +24,15 @@ class CodedRows(Rows):
         self._storage, self._owner = storage, owner
 
     def vectors(self, start: int, stop: int) -> Vectors:
-        codes = self._read(self._all_codes()[start:stop])
-        vectors: Vectors = self._storage.sa_decode(np.ascontiguousarray(codes))
+        vectors: Vectors
+        if isinstance(self._storage, faiss.IndexFastScan):
+            # Its codes lie in blocks, which FAISS alone reads.
+            vectors = self._storage.reconstruct_n(start, stop - start)
+            if self.file is not None:
+                self.file.check()
+        else:
+            codes = self._read(self._all_codes()[start:stop])
+            vectors = self._storage.sa_decode(np.ascontiguousarray(codes))
         return vectors
 
     def soon(self, start: int, stop: int) -> None:

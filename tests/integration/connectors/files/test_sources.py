@@ -257,12 +257,13 @@ def test_vectors_of_every_kind(tmp_path: Path, kind: Any) -> None:
         np.testing.assert_array_equal(found.vectors, vectors.astype(np.float32))
 
 
-def test_float32_is_not_copied(tmp_path: Path) -> None:
+def test_float32_is_read_once_and_no_view_of_a_file_is_given(tmp_path: Path) -> None:
+    """A view of a file that is written over would end the process that looks at it."""
     np.save(tmp_path / "v.npy", unit_vectors())
     with open_source(f"npy:{tmp_path}/v.npy") as source:
         batch = next(source.batches(100))
-        assert isinstance(batch.vectors.base, np.memmap)
-        assert not batch.vectors.flags.writeable
+        assert not isinstance(batch.vectors.base, np.memmap)
+        np.testing.assert_array_equal(batch.vectors, unit_vectors()[:100])
 
 
 def test_rows_without_other_columns_have_no_payloads(tmp_path: Path) -> None:
