@@ -172,14 +172,17 @@ def test_what_changes_meanwhile_arrives(store: str, place: Place, tmp_path: Path
 
 def test_passes_go_on_until_little_is_left(place: Place, tmp_path: Path) -> None:
     live = make(place, tmp_path)
-    more = [60, 10]
+    more = [110, 10]
 
     def announce(line: str) -> None:
         # Writers go on while a pass is told of, but fewer each time.
         if more and line.startswith("catching up"):
-            live.edit(more.pop(0))
+            size = more.pop(0)
+            live.put(list(range(size)), ROWS[1000 * len(more) : 1000 * len(more) + size])
 
-    done = live.move(progress=during(lambda: live.edit(120)), announce=announce)
+    # The first batch has been read, whatever else has: at least its points have changed.
+    first = during(lambda: live.put(list(range(190)), ROWS[2000:2190]))
+    done = live.move(progress=first, announce=announce, batch_size=200)
     assert not more
     assert done.as_of is not None
     live.check()
