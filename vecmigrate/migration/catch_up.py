@@ -19,14 +19,11 @@ from vecmigrate.points.batch import IdArray
 from vecmigrate.points.collection import Provenance
 from vecmigrate.points.screening import Absent, screen
 from vecmigrate.state.ledger import Ledger
-from vecmigrate.state.scan import ARRIVING, BARE, BY_HASH, DIFFERS, scan_source
+from vecmigrate.state.scan import ARRIVING, BARE, BY_HASH, CHANGED, scan_source
 
 FEW = 100
 """So many changes are few, however small the collection."""
 
-_CHANGED = f"""
-SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id WHERE NOT bare AND ({DIFFERS})
-"""
 _GONE = "SELECT id FROM points WHERE id NOT IN (SELECT id FROM seen)"
 
 
@@ -125,7 +122,7 @@ class CatchUp:
             bare = self._sink.absent is Absent.WRITTEN
             scan_source(source, ledger, BY_HASH, size, bare=bare)
             form = source.hash_form
-            listed = {"arriving": ARRIVING, "changed": _CHANGED, "gone": _GONE}
+            listed = {"arriving": ARRIVING, "changed": CHANGED, "gone": _GONE}
             if bare:
                 listed["bare"] = BARE
             for table, query in listed.items():

@@ -253,11 +253,8 @@ class SavedProgress:
     def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
         self.written.join(done.ids)
         self.kept_anchors += done.kept_anchors
-        self._cursor, self._skipped = done.cursor, skipped
-        if self.ledger is not None and done.moved is not None:
-            self.ledger.take_down(done.moved)
-        if time.monotonic() - self._last >= self._every:
-            self.checkpoint(sink)
+        self._cursor = done.cursor
+        self.wrote_again(sink, done, skipped)
 
     def wrote_again(self, sink: Sink, done: Written, skipped: Skipped) -> None:
         self._skipped = skipped

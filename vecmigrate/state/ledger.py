@@ -126,6 +126,10 @@ class HeldVectors:
         self._tolerance = sketch_tolerance(rounding)
         self._sketches: list[int] | None = None
 
+    def are_ours(self, known: LedgerRow | None, at: int) -> bool:
+        """Tell whether point ``at`` has the vector that the ledger knows as ours."""
+        return known is not None and known.origin is not Origin.FOREIGN and self.are_as(known, at)
+
     def are_as(self, known: LedgerRow | None, at: int) -> bool:
         """Tell whether point ``at`` has the vector that the ledger knows."""
         if known is None:

@@ -21,14 +21,17 @@ _SEEN = "(id PRIMARY KEY, vector INTEGER, payload INTEGER, bare INTEGER) WITHOUT
 
 ARRIVING = "SELECT id FROM seen WHERE NOT bare AND id NOT IN (SELECT id FROM points)"
 """Points with a vector that the ledger does not know."""
-DIFFERS = """
+_DIFFERS = """
 (seen.vector IS NOT NULL
  AND (seen.vector IS NOT points.vector OR seen.payload IS NOT points.payload))
 OR points.vector IS NULL
 OR seen.id IN (SELECT id FROM writing)
 """
-"""Tells a point that is not as the ledger knows it."""
-BARE = f"SELECT seen.id AS id FROM seen LEFT JOIN points USING (id) WHERE bare AND ({DIFFERS})"
+CHANGED = f"""
+SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id WHERE NOT bare AND ({_DIFFERS})
+"""
+"""Points with a vector that are not as the ledger knows them."""
+BARE = f"SELECT seen.id AS id FROM seen LEFT JOIN points USING (id) WHERE bare AND ({_DIFFERS})"
 """Points without a vector that are not as the ledger knows them."""
 
 

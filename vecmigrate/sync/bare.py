@@ -42,9 +42,8 @@ def judge_bare(
             if not counts[at] and _same_rest(batch, row, found, at, target.payload_ulps()):
                 draft.settle(row, now)
             elif not overwrite and entry.id not in interrupted:
-                known = before is not None and before.origin is not Origin.FOREIGN
                 marked = before is None and mark_of(theirs[at]) is not None
-                if not (marked or (known and held.are_as(before, at))):
+                if not (marked or held.are_ours(before, at)):
                     draft.leave(row, now)
     return draft.judged()
 

@@ -12,7 +12,7 @@ from vecmigrate.points.batch import IdArray
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import Ledger, Origin, stored
-from vecmigrate.state.scan import ARRIVING, BARE, DIFFERS, scan_source
+from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, scan_source
 
 _THERE = "(id PRIMARY KEY, mark TEXT) WITHOUT ROWID"
 
@@ -105,10 +105,7 @@ def find_changes(
     bare = target.holds_bare_points
     latest = scan_source(source, ledger, changed_by, batch_size, bare=bare)
     _scan_target(target, ledger, batch_size)
-    changed = f"""
-    SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
-    WHERE NOT bare AND ({DIFFERS}) {_LACKING * lacking} {_ANOTHERS * overwrite}
-    """
+    changed = CHANGED + _LACKING * lacking + _ANOTHERS * overwrite
     gone = f"{_VANISHED} UNION {_NOT_SEEN}" if overwrite else _VANISHED
     queries = {"arriving": ARRIVING, "changed": changed, "bare": BARE, "gone": gone}
     for name, query in {**queries, "unknown": _UNKNOWN, "strangers": _STRANGERS}.items():

@@ -32,7 +32,6 @@ from vecmigrate.state.ledger import (
     HASH_RULE,
     HeldVectors,
     Ledger,
-    LedgerRow,
     Origin,
     ledger_key,
     ledger_path,
@@ -384,7 +383,7 @@ class _Run:
                     self._asked.overwrite
                     or point in interrupted
                     or (entry is None and mark_of(payload) is not None)
-                    or (_is_ours(entry) and held.are_as(entry, at))
+                    or held.are_ours(entry, at)
                 ):
                     ours.add(point)
         gone = [row for row, point in enumerate(ids.tolist()) if point in ours]
@@ -452,7 +451,3 @@ class _Run:
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=time.perf_counter() - self._begun,
         )
-
-
-def _is_ours(entry: LedgerRow | None) -> bool:
-    return entry is not None and entry.origin is not Origin.FOREIGN
