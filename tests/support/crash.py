@@ -139,18 +139,25 @@ def migrate_with_kills(
     return landed, json.loads(out)
 
 
-def check_a_kill_changes_nothing(folder: Path, whole: str, killed: str) -> None:
-    """Migrate FAISS points to ``whole``, and with a kill to ``killed``; both hold the same."""
+def check_a_kill_changes_nothing(
+    folder: Path, whole: str, killed: str, *, kills: int = 1, points: int = 800, seed: int = 3,
+    batch: int = 100,
+) -> str:  # fmt: skip
+    """Migrate FAISS points to ``whole``, and with kills to ``killed``; both hold the same.
+
+    Returns the source.
+    """
     make_translator(folder)
-    source = make_source("faiss", folder, 800)
-    migrate(source, whole, folder / "translator", batch_size=100)
+    source = make_source("faiss", folder, points)
+    migrate(source, whole, folder / "translator", batch_size=batch)
     landed, result = migrate_with_kills(
         source, killed, folder / "translator", folder / "state.sqlite",
-        kills=1, points=800, seed=3, batch=100,
+        kills=kills, points=points, seed=seed, batch=batch,
     )  # fmt: skip
     assert landed
-    assert result["written"] == 800
+    assert result["written"] == points
     assert contents(killed) == contents(whole)
+    return source
 
 
 def _wait_until_written(

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import qdrant_edge
 from support.crash import (
+    check_a_kill_changes_nothing,
     contents,
     is_unfinished,
     make_source,
     make_translator,
-    migrate_with_kills,
     place,
     start,
     step_through,
@@ -375,17 +375,10 @@ def test_points_are_updated_and_deleted_in_place(tmp_path: Path) -> None:
 
 
 def test_a_migration_that_is_killed_continues(tmp_path: Path) -> None:
-    make_translator(tmp_path)
-    source = make_source("faiss", tmp_path, 2000)
     whole, killed = place("qdrant-edge", tmp_path, "whole"), place("qdrant-edge", tmp_path, "k")
-    migrate(source, whole, tmp_path / "translator", batch_size=20)
-    landed, result = migrate_with_kills(
-        source, killed, tmp_path / "translator", tmp_path / "state.sqlite",
-        kills=4, points=2000, seed=7, batch=20,
-    )  # fmt: skip
-    assert landed
-    assert result["written"] == 2000
-    assert contents(killed) == contents(whole)
+    source = check_a_kill_changes_nothing(
+        tmp_path, whole, killed, kills=4, points=2000, seed=7, batch=20
+    )
     found = verify(source, killed, tmp_path / "translator")
     assert found.passed, found.checks
 
