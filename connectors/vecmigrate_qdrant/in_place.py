@@ -82,11 +82,13 @@ class InPlaceSink(LeasedSink):
         """Go on with the vector that the token's run added."""
         with self._opened(token, anew=False):
             mark = self._mark()
-            if mark is None or (mark.state, mark.run) != (State.WRITING, token):
+            if mark is None:
                 raise MismatchError(
-                    f"nothing is left of the unfinished {self._where}",
+                    f"nothing is left of {self._where}, which an earlier run left unfinished",
                     remedy="Start over with --restart.",
                 )
+            if (mark.state, mark.run) != (State.WRITING, token):
+                raise self._is_there()
             self._lease.claim()
             self._created = True
 
@@ -122,10 +124,7 @@ class InPlaceSink(LeasedSink):
             params.sparse_vectors or {}
         )
         if there and (mark is None or mark.state is State.COMPLETE):
-            raise TargetExistsError(
-                f"{self._where} is there already",
-                remedy="Name another one by ?vector=NAME, or delete that one yourself.",
-            )
+            raise self._is_there()
         self._lease.await_free()
         if mark is not None:
             self._begin_anew(
@@ -139,6 +138,12 @@ class InPlaceSink(LeasedSink):
         self._lease.claim()
         if there or mark is not None:
             remove_vector(self._access, self._collection, self._vector)
+
+    def _is_there(self) -> TargetExistsError:
+        return TargetExistsError(
+            f"{self._where} is there already",
+            remedy="Name another one by ?vector=NAME, or delete that one yourself.",
+        )
 
     def _create(self, stored: Any) -> None:
         datatype = stored.get("datatype")

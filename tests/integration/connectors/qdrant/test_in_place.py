@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
 )
+from vecmigrate.state import open_state
+from vecmigrate.state.migrations import MigrationStatus, MigrationTable
 from vecmigrate.sync import sync
 from vecmigrate.verification import Check, CheckResult, VerifyOptions, verify
 
@@ -190,6 +193,24 @@ def test_a_killed_run_is_continued(tmp_path: Path, seed: int) -> None:
         assert not is_unfinished(target)
         checked = verify(source, target, translator, VerifyOptions(full=True))
         assert checked.passed, checked.failures
+
+
+def test_a_run_that_was_killed_right_after_it_published_is_done(
+    place: Place, tmp_path: Path
+) -> None:
+    name = fill(place)
+    source, target = uris(place, name)
+    state, translator = tmp_path / "state.sqlite", saved(tmp_path)
+    migrate(source, target, translator, state=state)
+    with closing(open_state(state)) as connection:
+        table = MigrationTable(connection)
+        done = table.find(source, target)
+        assert done is not None
+        table.save(done.model_copy(update={"status": MigrationStatus.PUBLISHING}))
+    again = migrate(source, target, translator, state=state)
+    assert (again.written, again.continued_after) == (FEW, FEW)
+    checked = verify(source, target, translator, VerifyOptions(full=True))
+    assert checked.passed, checked.failures
 
 
 def test_the_command(tmp_path: Path) -> None:
