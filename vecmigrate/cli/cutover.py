@@ -9,13 +9,16 @@ import typer
 from vecmigrate.cli.options import NameArgument, StateOption
 from vecmigrate.cli.output import Output
 from vecmigrate.cutover import Move, ReaderView
-from vecmigrate.cutover.options import CutoverOptions
+from vecmigrate.sync.options import InStepOptions
 
 EXAMPLES = """
 **Examples**
 
     vecmigrate cutover qdrant://localhost:6333/articles \\
         --to qdrant://localhost:6333/articles-minilm
+    vecmigrate cutover qdrant://localhost:6333/articles \\
+        --to qdrant://localhost:6333/articles-minilm \\
+        --catch-up --translator translator.safetensors
     vecmigrate cutover faiss:current.faiss --to faiss:new.faiss \\
         --dry-run
     vecmigrate cutover articles --to qdrant:./storage/articles-minilm \\
@@ -27,20 +30,24 @@ def run(
     out: Output,
     name: NameArgument,
     to: Annotated[str, typer.Option("--to", help="The verified collection they are to get.")],
-    options: CutoverOptions,
+    options: InStepOptions,
     state: StateOption = None,
 ) -> None:
     """Lead readers of a name to a new collection in one step; the old one is kept."""
-    from vecmigrate.cli.recording import recorded
-    from vecmigrate.cutover import cut_over
+    from vecmigrate.cli.recording import recorded, run_hooks
+    from vecmigrate.jobs.steps.cutover import run_cutover, told_behind
+    from vecmigrate.state import state_path
     from vecmigrate.state.file import open_records
 
     with (
         recorded(state, "cutover", name, to, rehearsal=options.dry_run),
         open_records(state) as records,
     ):
-        move = cut_over(name, to, records, options)
+        hooks = run_hooks(out, state, rehearsal=options.dry_run)
+        move = run_cutover(name, to, state_path(state), records, options, hooks)
         show_move(move, out)
+        if move.caught_up is not None:
+            out.say(told_behind(move.caught_up))
         out.result(move.model_dump(mode="json"))
         if options.dry_run:
             out.say(f"Nothing was changed. Next: vecmigrate cutover '{move.name}' --to '{to}'")

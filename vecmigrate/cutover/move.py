@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
@@ -36,6 +37,25 @@ from vecmigrate.verification.gate import fingerprint_of, require_verified
 from vecmigrate.verification.records import StoredVerification, Verification, VerificationLog
 
 
+class CaughtUp(BaseModel, frozen=True):
+    """What a cutover brought of what changed at the source meanwhile.
+
+    Attributes
+    ----------
+    passes, brought
+        Passes before the switch, and the points that they brought.
+    behind
+        Points that the pass after the switch brought: until then readers got them as they had been.
+    seconds
+        From the switch until that pass had ended.
+    """
+
+    passes: int
+    brought: int
+    behind: int
+    seconds: float
+
+
 class Move(BaseModel, frozen=True):
     """Readers led from one collection to another, or what that would be.
 
@@ -55,6 +75,8 @@ class Move(BaseModel, frozen=True):
         What else a user should know.
     writers
         What those who write there have to change together with readers.
+    caught_up
+        What was brought of what changed at the source; None if that was not asked for.
     """
 
     name: str
@@ -65,6 +87,7 @@ class Move(BaseModel, frozen=True):
     verification: Verification | None = None
     notes: tuple[str, ...] = ()
     writers: tuple[str, ...] = ()
+    caught_up: CaughtUp | None = None
 
 
 def cut_over(
@@ -72,6 +95,8 @@ def cut_over(
     target: str,
     state: sqlite3.Connection,
     options: CutoverOptions | None = None,
+    *,
+    catch_up: Callable[[str], None] | None = None,
     **given: Any,
 ) -> Move:
     """Lead readers of ``name`` to ``target`` in one step; what they had is kept.
@@ -87,6 +112,9 @@ def cut_over(
         Where verifications and cutovers are recorded.
     options, given
         :class:`CutoverOptions`, or fields of it by name.
+    catch_up
+        Called with the source once all is checked, right before the switch: brings ``target`` in
+        step.
 
     Raises
     ------
@@ -108,9 +136,14 @@ def cut_over(
         goal = followed_uri(target)
         have = readers_have(CutoverLog(state), name)
         current = None if have is None else as_asked(have, hint, known)
-        move = _planned(switcher, name, current, goal, kept.verification if kept else None)
+        record = kept.verification if kept else None
+        move = _planned(switcher, name, current, goal, record)
+        if move.done and record is not None and catch_up is None:
+            move = move.model_copy(update={"notes": move.notes + _stale_source(record)})
         if asked.dry_run or not move.done:
             return move.model_copy(update={"done": False})
+        if catch_up is not None:
+            catch_up(_source_of(target, known))
         return _led(switcher, move, goal, state, kept)
 
 
@@ -125,7 +158,7 @@ def _planned(
     same = current is not None and canonical_place(current) == canonical_place(goal)
     notes: tuple[str, ...] = (f"readers of {name} have {goal} already",)
     if not same:
-        notes = _notes(before, after) + (_stale_source(record) if record else ())
+        notes = _notes(before, after)
     return Move(
         name=name, before=before, after=after, kept=current, done=not same, verification=record,
         notes=notes, writers=_writers(switcher, before, after),
@@ -265,6 +298,15 @@ def _writers(switcher: Switcher, before: ReaderView | None, after: ReaderView) -
         name = f", under the name {after.vector!r}" if after.vector else ""
         said = (f"write {shape}{name}",)
     return said + switcher.writing_notes(parse_uri(after.collection))
+
+
+def _source_of(target: str, known: list[str]) -> str:
+    if not known:
+        raise MismatchError(
+            f"it is not known what {target} was migrated from",
+            remedy="Verify it first: vecmigrate verify SOURCE TARGET --translator FILE.",
+        )
+    return known[0]
 
 
 def _stale_source(record: Verification) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def steps_of(moving: JobContext, *, cutover: bool) -> list[Step]:
     kinds = (DryRunStep, MigrateStep, SyncStep, VerifyStep)
     steps: list[Step] = [kind(moving) for kind in kinds]
     if moving.spec.cutover is not None:
-        steps.append(CutoverStep(moving, moving.spec.cutover.name, asked=cutover))
+        steps.append(CutoverStep(moving, moving.spec.cutover, asked=cutover))
     return steps
 
 

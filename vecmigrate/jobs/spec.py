@@ -19,6 +19,7 @@ from vecmigrate.migration.options import MigrateOptions, WriteOptions
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.durations import parse_duration
 from vecmigrate.runtime.options import Options, Share
+from vecmigrate.runtime.settling import SETTLE
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
 from vecmigrate.sync.options import ChangeOptions
 from vecmigrate.telemetry.redaction import redacted
@@ -88,6 +89,15 @@ class CutoverSection(Options):
 
     name: str = Field(
         description="An alias in Qdrant, a path for FAISS; switched by `run --cutover` alone."
+    )
+    catch_up: bool = Field(
+        default=True,
+        description="Bring what changes at the source before and after the switch.",
+    )
+    settle: Share = Field(
+        default=SETTLE,
+        description="Switch once a pass finds no more than this share of the points changed, or no "
+        "more than 100 points.",
     )
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from vecmigrate.connector.protocols import UpdatableConnector
 from vecmigrate.connector.registry import connector_of, open_source, open_updater
 from vecmigrate.connector.source import Source, fetch_there
-from vecmigrate.errors import UnsettledError, VerificationError
+from vecmigrate.errors import VerificationError
 from vecmigrate.migration.engines import Conversion
 from vecmigrate.migration.progress import Progress
 from vecmigrate.migration.translate import convert
@@ -18,11 +18,9 @@ from vecmigrate.migration.write import Pace, Writing
 from vecmigrate.points.batch import IdArray
 from vecmigrate.points.collection import Provenance
 from vecmigrate.points.screening import Absent, screen
+from vecmigrate.runtime.settling import Settling
 from vecmigrate.state.ledger import Ledger
 from vecmigrate.state.scan import ARRIVING, BARE, BY_HASH, CHANGED, scan_source
-
-FEW = 100
-"""So many changes are few, however small the collection."""
 
 _GONE = "SELECT id FROM points WHERE id NOT IN (SELECT id FROM seen)"
 
@@ -90,7 +88,7 @@ class CatchUp:
         TerminatedError
             If ``stop`` said so.
         """
-        last: Pass | None = None
+        settling = Settling(self._uri, self.settle, "What was written is kept")
         while True:
             done = self._pass()
             self.work.announce(
@@ -98,19 +96,10 @@ class CatchUp:
                 f"({done.seconds:,.1f} s)"
             )
             # What changed during that pass alone is missing then.
-            if done.changes <= max(FEW, self.settle * done.points):
+            if settling.is_settled(done.changes, done.points, done.seconds):
                 self.progress.checkpoint(self._sink)
                 self.ledger.note(as_of=done.as_of, form=done.form)
                 return done
-            if last is not None and done.changes >= last.changes:
-                raise UnsettledError(
-                    f"{self._uri} changes as fast as its changes can be brought: "
-                    f"{done.changes / last.seconds:,.0f} points a second change, and a pass reads "
-                    f"{done.points / done.seconds:,.0f}",
-                    remedy="What was written is kept: run the same command when fewer writers are "
-                    "at work, or accept more of a difference by --settle and let sync follow.",
-                )
-            last = done
 
     def _pass(self) -> Pass:
         # What is noted in the ledger from here on is written to its disk.

@@ -13,6 +13,7 @@ from vecmigrate.migration.engines import Engine, EngineName, open_engine
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.options import OnLine, Options, Share
+from vecmigrate.runtime.settling import SETTLE
 
 BATCH_SIZE = 4096
 CHECKPOINT_SECONDS = 5.0
@@ -75,7 +76,7 @@ class WriteOptions(Options):
         "what changed first.",
     )
     settle: Annotated[Share, OnLine(panel=SAFETY)] = Field(
-        default=0.001,
+        default=SETTLE,
         description="Publish once a pass over the source finds no more than this share of the "
         "points changed, or no more than 100 points.",
     )

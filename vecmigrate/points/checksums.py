@@ -127,7 +127,7 @@ def content_hashes(
 
 def same_payload(ours: Payload, theirs: Payload, ulps: int) -> bool:
     """Compare two payloads of which :func:`content_hashes` differ, by :func:`same_within`."""
-    return same_within(_kept(ours), _kept(theirs), ulps)
+    return same_within(without_mark(ours), without_mark(theirs), ulps)
 
 
 def vector_hashes(hashes: NDArray[np.uint64], vectors: Vectors) -> NDArray[np.uint64]:
@@ -148,10 +148,11 @@ def _hashes_with(
 
 
 def _plain(payload: Payload) -> bytes:
-    return canonical_text(_kept(payload)).encode()
+    return canonical_text(without_mark(payload)).encode()
 
 
-def _kept(payload: Payload) -> Payload:
+def without_mark(payload: Payload) -> Payload:
+    """Return a payload without the field that tells a vector's origin."""
     return {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
 
 

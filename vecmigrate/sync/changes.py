@@ -9,15 +9,23 @@ from pydantic import BaseModel
 
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray
+from vecmigrate.points.checksums import source_hashes, without_mark
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
-from vecmigrate.state.ledger import Ledger, Origin, stored
+from vecmigrate.state.ledger import HeldVectors, Ledger, Origin, stored
 from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, scan_source
 
 _THERE = "(id PRIMARY KEY, mark TEXT) WITHOUT ROWID"
 
 _LACKING = "   OR (NOT bare AND seen.id NOT IN (SELECT id FROM there))"
-_ANOTHERS = f"   OR (NOT bare AND points.origin = {Origin.FOREIGN:d})"
+_NOT_DELETED = (
+    "AND (seen.id IN (SELECT id FROM there) OR seen.id NOT IN (SELECT id FROM points)"
+    "     OR seen.id IN (SELECT id FROM writing))"
+)
+_ANOTHERS = (
+    f"   OR (NOT bare AND points.origin = {Origin.FOREIGN:d})"
+    "   OR (NOT bare AND seen.id IN (SELECT id FROM rewritten))"
+)
 _VANISHED = """
 SELECT id FROM (SELECT id FROM points UNION SELECT id FROM writing
                 UNION SELECT id FROM there WHERE mark IS NOT NULL)
@@ -90,9 +98,11 @@ def find_changes(
     changed_by
         ``hash``, ``ids``, or the payload field with a point's time of change.
     lacking
-        Points that are known and that the target lacks have changed, too.
+        Points that are known and that the target lacks have changed, too. If not, others have
+        deleted them, and they are not brought back, whatever the source has.
     overwrite
-        Points of others have changed, too, or vanished if the source does not have them.
+        Points of others have changed, too, or vanished if the source does not have them. To find
+        points of ours that others have written again, all of the target is read.
 
     Raises
     ------
@@ -105,9 +115,12 @@ def find_changes(
     bare = target.holds_bare_points
     latest = scan_source(source, ledger, changed_by, batch_size, bare=bare)
     _scan_target(target, ledger, batch_size)
-    changed = CHANGED + _LACKING * lacking + _ANOTHERS * overwrite
+    if overwrite:
+        _note_rewritten(target, ledger, batch_size)
+    changed = CHANGED + (_LACKING if lacking else _NOT_DELETED) + _ANOTHERS * overwrite
     gone = f"{_VANISHED} UNION {_NOT_SEEN}" if overwrite else _VANISHED
-    queries = {"arriving": ARRIVING, "changed": changed, "bare": BARE, "gone": gone}
+    without = BARE if lacking else f"{BARE} {_NOT_DELETED}"
+    queries = {"arriving": ARRIVING, "changed": changed, "bare": without, "gone": gone}
     for name, query in {**queries, "unknown": _UNKNOWN, "strangers": _STRANGERS}.items():
         ledger.list_ids(name, query)
     count = ledger.count
@@ -144,6 +157,27 @@ def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:
     for ids, marks in _marked(target, ledger.is_new(), batch_size):
         keys = map(stored, ids.tolist())
         ledger.fill("there", zip(keys, marks or [None] * len(ids), strict=True), keep=True)
+
+
+def _note_rewritten(target: Source, ledger: Ledger, batch_size: int) -> None:
+    """Note in the temporary table ``rewritten`` what the target has otherwise than is known."""
+    ledger.make("rewritten")
+    # Of another form, the hashes of equal payloads differ.
+    comparable = ledger.fact("form") == target.hash_form
+    for whole in prefetch(target.whole_batches(batch_size)):
+        held = HeldVectors(whole, target.rounding())
+        plain = [without_mark(payload) for payload in whole.each_payload()]
+        payloads = source_hashes(whole.with_payloads(plain))[:, 1].tolist()
+        rows = zip(whole.ids.tolist(), ledger.entries(whole.ids), payloads, strict=True)
+        ledger.fill(
+            "rewritten",
+            (
+                (stored(point),)
+                for at, (point, entry, payload) in enumerate(rows)
+                if entry is not None
+                and not (held.are_as(entry, at) and (entry.payload == payload or not comparable))
+            ),
+        )
 
 
 def _marked(

@@ -7,10 +7,12 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vecmigrate.cutover.options import CutoverOptions
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.options import OnLine, Options, PointsHeld, Share
+from vecmigrate.runtime.settling import SETTLE
 
 
 class ChangeOptions(Options):
@@ -30,7 +32,7 @@ class ChangeOptions(Options):
     shared_target: bool = Field(
         default=False,
         description="Others write to the target too: leave their points alone, and do not bring "
-        "back what they deleted. Later runs know it.",
+        "back what they deleted, even if it changes. Later runs know it.",
     )
     max_vanished: Share = Field(
         default=0.5, description="Refuse if a larger share of the points vanished."
@@ -79,6 +81,39 @@ class SyncOptions(ChangeOptions):
     def _budget_has_encoder(self) -> Self:
         if (self.reembed_budget is None) != (self.encoder is None):
             raise ValueError("--reembed-budget and --encoder belong together")
+        return self
+
+
+class InStepOptions(CutoverOptions):
+    """Options of :func:`cut_over_in_step`."""
+
+    catch_up: bool = Field(
+        default=False,
+        description="Bring what changes at the source before and after the switch, so that readers "
+        "find it.",
+    )
+    translator: Path | None = Field(
+        default=None, description="With --catch-up: the translator file of the migration."
+    )
+    keep_anchors: Path | None = Field(
+        default=None,
+        description="With --catch-up: the anchor file of the migration, if it had one.",
+    )
+    changed_by: Annotated[str, OnLine(metavar="hash|ids|FIELD")] = Field(
+        default="hash", description="With --catch-up: how to detect changes, as in `sync`."
+    )
+    settle: Share = Field(
+        default=SETTLE,
+        description="With --catch-up: switch once a pass finds no more than this share of the "
+        "points changed, or no more than 100 points.",
+    )
+
+    @model_validator(mode="after")
+    def _catching_up_has_translator(self) -> Self:
+        if self.catch_up and self.translator is None:
+            raise ValueError("--catch-up needs --translator")
+        if not self.catch_up and (self.translator or self.keep_anchors):
+            raise ValueError("--translator and --keep-anchors need --catch-up")
         return self
 
 

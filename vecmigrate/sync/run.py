@@ -12,9 +12,10 @@ from typing import Any
 
 from vecmigrate.anchors import load_anchors
 from vecmigrate.anchors.keeper import AnchorKeeper
-from vecmigrate.connector.addresses import followed_place, followed_uri
+from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there
+from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
 from vecmigrate.errors import (
     MismatchError,
@@ -139,6 +140,7 @@ class _Run:
         self._begun = time.perf_counter()
         self._source_uri, self._target_uri = source, target
         self._ledger, self._asked, self._stack = ledger, asked, stack
+        self._readers_led = bool(CutoverLog(records).leading_to(canonical_place(target)))
         self._callbacks = callbacks
         self._card, self._translator = read_card(translator), load_translator(translator)
         self._anchors = None if asked.keep_anchors is None else load_anchors(asked.keep_anchors)
@@ -225,9 +227,7 @@ class _Run:
         if not asked.dry_run:
             self._writing.complete_interrupted()
         self._target = self._stack.enter_context(self._seen(open_source(self._target_uri)))
-        # Points that are the source's own have other writers by nature.
-        shared = asked.shared_target or self._in_place or bool(ledger.fact("shared"))
-        self._shared = shared and not asked.overwrite
+        self._shared = self._is_shared()
         plan = find_changes(
             self._source, self._target, ledger, asked.changed_by, asked.batch_size,
             lacking=self._in_place or not self._shared, overwrite=asked.overwrite,
@@ -245,7 +245,7 @@ class _Run:
         marks = plan.marked or self._keeper is not None or self._budget is not None
         marks = marks and not self._in_place
         ledger.note(
-            run=ledger.run, shared=self._shared, marked=marks,
+            run=ledger.run, shared=self._said_shared, marked=marks,
             source=followed_place(self._source_uri),
             anchors=None if self._anchors is None else self._anchors.sha256(),
         )  # fmt: skip
@@ -278,6 +278,33 @@ class _Run:
         last = result.model_dump(mode="json", exclude={"skipped_ids"})
         ledger.note(last=last, rule=HASH_RULE, form=form)
         return result
+
+    def _is_shared(self) -> bool:
+        """Tell whether others may write to the target.
+
+        Raises
+        ------
+        MismatchError
+            If readers were led there, so that they do, and their points were to be replaced.
+        """
+        # Points that are the source's own have other writers by nature.
+        said = self._asked.shared_target or self._in_place or bool(self._ledger.fact("shared"))
+        self._said_shared = said and not self._asked.overwrite
+        if not self._readers_led or self._in_place:
+            return self._said_shared
+        if self._asked.overwrite:
+            raise MismatchError(
+                f"readers were led to {self._target_uri}, where applications write now: "
+                "--overwrite would replace what they wrote",
+                remedy="Leave --overwrite out; or first lead readers back with vecmigrate "
+                "rollback.",
+            )
+        if not self._said_shared:
+            self._callbacks.announce(
+                f"readers were led to {self._target_uri}: what applications write and delete there "
+                "is left alone"
+            )
+        return True
 
     def _check(self, plan: Changes) -> None:
         if plan.strangers and not (self._shared or self._asked.overwrite):

@@ -8,9 +8,8 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +19,40 @@ import pytest
 from support.corpus import unit
 from support.crash import stepper
 from support.forked import Forked
+from support.live import (
+    MADE,
+    NEW,
+    OLD,
+    PAIRS,
+    Job,
+    N,
+    change_the_source,
+    contents,
+    editing,
+    make,
+    place,
+    points,
+    same,
+)
 from support.qdrant.places import open_place
 from typer.testing import CliRunner
 from vecmigrate_faiss.exchange import belonging, complete
 from vecmigrate_faiss.location import Location
 
 from vecmigrate import (
-    KernelRidge,
     Procrustes,
     load_translator,
     migrate,
-    open_sink,
     open_source,
     open_updater,
     save_translator,
 )
-from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
 from vecmigrate.cli import app
 from vecmigrate.connector import (
     ENCODED,
     ORIGIN_FIELD,
     TRANSLATED,
-    EncoderIdentity,
     Metric,
-    Provenance,
-    TargetSpec,
     VectorBatch,
 )
 from vecmigrate.connector.addresses import collection_of, followed_place
@@ -62,132 +70,9 @@ from vecmigrate.errors import (
 from vecmigrate.evaluation import exact_search
 from vecmigrate.state.file import open_records
 from vecmigrate.state.ledger import ledger_path, open_ledger
-from vecmigrate.sync import Status, SyncOptions, SyncResult, status_of, sync
+from vecmigrate.sync import SyncOptions, sync
 from vecmigrate.verification import VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
-
-N, OLD, NEW = 300, 12, 16
-PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]
-MADE = Provenance(vecmigrate_version="0", source="faiss:none", created_at="2026-01-01")
-IDENTITY = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A migrated collection, and both encoders' vectors of all points there may ever be."""
-
-    folder: Path
-    source: str
-    target: str
-    old: np.ndarray
-    new: np.ndarray
-
-    @property
-    def translator(self) -> Path:
-        return self.folder / "t.safetensors"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / "state" / "state.sqlite"
-
-    @property
-    def encoder(self) -> str:
-        return f"vectors:{self.folder}/new.npy?name=new-model"
-
-    def run(self, **settings: Any) -> SyncResult:
-        return sync(self.source, self.target, self.translator, self.state, **settings)
-
-    def status(self, source: str | None = None) -> Status:
-        with open_records(self.state) as records:
-            return status_of(self.target, self.state, records, source)
-
-    def forget(self) -> None:
-        shutil.rmtree(self.state.parent / "ledgers")
-
-
-def place(store: str, folder: Path, name: str) -> str:
-    if store == "qdrant-edge":
-        return f"qdrant-edge:{folder}/{name}-e"
-    return f"faiss:{folder}/{name}.faiss" if store == "faiss" else f"qdrant:{folder}/{name}-q/c"
-
-
-def payload(i: int, **more: Any) -> dict[str, Any]:
-    return {"text": f"text number {i}", "at": 1000 + i, "n": i, **more}
-
-
-def points(vectors: np.ndarray, ids: list[int], **more: Any) -> VectorBatch:
-    return VectorBatch(
-        np.array(ids, np.int64), np.ascontiguousarray(vectors[ids]),
-        [payload(i, **more) for i in ids],
-    )  # fmt: skip
-
-
-def make(
-    folder: Path, old_store: str = "faiss", new_store: str = "faiss", *, anchors: bool = False,
-    kernel: bool = False,
-) -> Job:  # fmt: skip
-    rng = np.random.default_rng(0)
-    old = unit(rng.standard_normal((2 * N, OLD)))
-    rotation = np.linalg.qr(rng.standard_normal((NEW, NEW)))[0][:OLD]
-    # What a map cannot know, so that a true vector is worth something.
-    new = unit(old @ rotation + 0.25 * rng.standard_normal((2 * N, NEW)))
-    np.save(folder / "new.npy", new)
-    job = Job(folder, place(old_store, folder, "old"), place(new_store, folder, "new"), old, new)
-    fitted = (KernelRidge() if kernel else Procrustes()).fit(old[:60], new[:60])
-    save_translator(fitted, job.translator, target_encoder=IDENTITY, mixing_scale=0.9)
-    spec = TargetSpec(dimension=OLD, metric=Metric.COSINE, text_field="text", provenance=MADE)
-    with open_sink(job.source, spec) as sink:
-        sink.write(points(old, list(range(N))))
-        sink.finish()
-    kept = folder / "a.parquet" if anchors else None
-    if kept is not None:
-        card = AnchorCard(
-            source=job.source, population=N, seed=0, strategy=Strategy.UNIFORM,
-            target_encoder=IDENTITY, metric=Metric.COSINE,
-        )  # fmt: skip
-        texts = [f"text number {i}" for i in range(60)]
-        save_anchors(AnchorSet(np.arange(60), old[:60], new[:60], card, texts), kept)
-    migrate(job.source, job.target, job.translator, keep_anchors=kept, state=job.state)
-    return job
-
-
-@contextmanager
-def editing(uri: str) -> Iterator[Any]:
-    with open_source(uri) as source:
-        found = source.describe().provenance
-    with open_updater(uri, found or MADE) as updater:
-        yield updater
-        updater.finish()
-
-
-def contents(uri: str) -> dict[Any, tuple[np.ndarray, dict[str, Any]]]:
-    with open_source(uri) as source:
-        return {
-            i: (vector.copy(), dict(fields))
-            for batch in source.batches(1000)
-            for i, vector, fields in zip(
-                batch.ids.tolist(), batch.vectors, batch.payloads or [], strict=True
-            )
-        }
-
-
-def same(one: str, other: str) -> bool:
-    first, second = contents(one), contents(other)
-    return first.keys() == second.keys() and all(
-        np.allclose(first[i][0], second[i][0], atol=1e-5)
-        and {**first[i][1], ORIGIN_FIELD: 0} == {**second[i][1], ORIGIN_FIELD: 0}
-        for i in first
-    )
-
-
-def change_the_source(job: Job) -> None:
-    """Five arrive, one changes its vector, two their payload, three vanish."""
-    changed = points(job.old, [10])
-    with editing(job.source) as source:
-        source.upsert(points(job.old, list(range(N, N + 5))))
-        source.upsert(changed.with_vectors(np.ascontiguousarray(job.old[[500]])))
-        source.upsert(points(job.old, [20, 21], more={"nested": [1, None]}))
-        source.delete(np.array([30, 31, 299]))
 
 
 @pytest.mark.parametrize(("old", "new"), [*PAIRS, ("qdrant-edge", "qdrant-edge")])
@@ -364,7 +249,7 @@ def test_what_others_deleted_comes_back_unless_they_share_the_target(
     assert job.status().count == (N - 2 if shared else N)
     with editing(job.source) as source:
         source.upsert(points(job.old, [5], more=1))
-    assert job.run().arrived == int(shared)
+    assert job.run().wrote == (0 if shared else 1)
 
 
 def test_a_migration_in_pieces_has_one_ledger(tmp_path: Path) -> None:

@@ -35,6 +35,18 @@ def run_sync(
     return result
 
 
+def job_options(moving: JobContext) -> SyncOptions:
+    """Return the options of a job's syncs."""
+    asked = moving.spec.sync
+    return SyncOptions(
+        **dict(asked),
+        keep_anchors=moving.anchors,
+        on_bad_vector=moving.spec.on_bad_vector,
+        batch_size=moving.spec.migrate.batch_size,
+        encoder=None if asked.budget is None else moving.spec.target.encoder,
+    )
+
+
 class SyncStep:
     """The sync; due if the source may have changed since it was last read."""
 
@@ -67,13 +79,7 @@ class SyncStep:
         moving = self._moving
         job = moving.published()
         before = moving.fingerprint()
-        options = SyncOptions(
-            **dict(self._asked),
-            keep_anchors=moving.anchors,
-            on_bad_vector=moving.spec.on_bad_vector,
-            batch_size=moving.spec.migrate.batch_size,
-            encoder=None if self._asked.budget is None else moving.spec.target.encoder,
-        )
+        options = job_options(moving)
         result = run_sync(
             moving.source, moving.target, moving.translator, options, moving.state, around
         )
