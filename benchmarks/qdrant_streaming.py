@@ -163,7 +163,7 @@ def sync(server: Server, translator: str, changed_by: str, changed: int) -> floa
     """Seconds of a run that brings so many points."""
     ran = watch(
         "sync", server.uri(SOURCE), server.uri(TARGET), "--translator", translator,
-        "--changed-by", changed_by, "--json",
+        "--changed-by", changed_by, "--overlap", "0", "--json",
     )  # fmt: skip
     told = json.loads(ran.out)
     assert told["changed"] == changed

@@ -25,7 +25,8 @@ class Changed:
     Attributes
     ----------
     later
-        The points whose field is not before a value; some of those just before it, too.
+        The points whose field is not before a value, or is not there; some of those just before
+        that value, too.
     unclear
         The points whose field holds something that the index does not know.
     """
@@ -67,7 +68,7 @@ def changed_since(
         return None
     empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
     return Changed(
-        Only(matching=models.Filter(must=[later])),
+        Only(matching=models.Filter(should=[later, empty])),
         Only(matching=models.Filter(must_not=[every, empty])),
     )
 

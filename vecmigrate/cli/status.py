@@ -8,6 +8,7 @@ import typer
 
 from vecmigrate.cli.options import StateOption
 from vecmigrate.cli.output import Output, give_to_readers
+from vecmigrate.state.scan import FoundBy
 
 if TYPE_CHECKING:
     from vecmigrate.sync.status import Status
@@ -71,6 +72,8 @@ def _show(found: Status, out: Output) -> None:
             f"{last[name]:,} {name}" for name in ("arrived", "changed", "vanished", "reembedded")
         )
         facts["last sync"] = f"{last['finished_at']}: {done}"
+        if "found_by" in last:
+            facts["changes"] = FoundBy.model_validate(last["found_by"]).line()
     if found.pending is not None:
         facts["pending"] = (
             f"{found.pending.arrived:,} arrived, {found.pending.vanished:,} vanished, by ids"

@@ -70,6 +70,7 @@ def run(
 def _told(result: SyncResult) -> Iterator[str]:
     """Yield what was done, a line for each kind of points."""
     yield f"{result.arrived:,} arrived, {result.changed:,} changed, {result.vanished:,} vanished"
+    yield result.found_by.line()
     if result.compared:
         would = "would be " if result.dry_run else ""
         yield f"{result.compared:,} points at the target {would}compared: no run knows them"

@@ -32,12 +32,15 @@ class Source(ABC):
         do. Hashes by two rules are not compared.
     holds_bare_points
         True if a point without a vector is a point all the same, which :meth:`whole_batches` gives.
+    changes_told_by
+        What of the store :meth:`changed_since` asks: its index, its statistics.
     """
 
     fingerprint_tells_all: ClassVar[bool] = False
     holds_bare_points: ClassVar[bool] = False
     live: bool = False
     hash_form: str = ""
+    changes_told_by: str = "index"
 
     @abstractmethod
     def describe(self) -> CollectionDescription:
@@ -101,8 +104,9 @@ class Source(ABC):
     ) -> Iterator[VectorBatch] | None:
         """Yield the points whose payload field is not before a value, as a copy is to have them.
 
-        Others may come too. None if the store cannot tell without reading all of its points, or
-        for some of them not at all; override if it has indexes of payload fields.
+        So are those that have no value in the field. Others may come too. None if the store cannot
+        tell without reading all of its points, or for some of them not at all; override if it has
+        indexes of payload fields.
 
         Parameters
         ----------

@@ -8,30 +8,22 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from vecmigrate.dry_run.options import GATES, GateName, MeasureOptions
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.migration.options import MigrateOptions, WriteOptions
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
-from vecmigrate.runtime.durations import parse_duration
+from vecmigrate.runtime.durations import Duration
 from vecmigrate.runtime.options import Options, Share
 from vecmigrate.runtime.settling import SETTLE
 from vecmigrate.runtime.waiting import DEFAULT_WAIT
 from vecmigrate.sync.options import ChangeOptions
 from vecmigrate.telemetry.redaction import redacted
 from vecmigrate.verification.options import CompareOptions
-
-
-def _duration(text: str) -> str:
-    try:
-        parse_duration(text)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-    return text
 
 
 class SourceSection(Options):
@@ -111,7 +103,7 @@ class JobSpec(Options):
     source: SourceSection
     target: TargetSection
     on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
-    wait: Annotated[str, AfterValidator(_duration)] | None = Field(
+    wait: Duration | None = Field(
         default=None,
         description="How long to wait for a server that went away, as `30s` or `1h`; default: "
         f"{DEFAULT_WAIT}. `--wait` wins.",

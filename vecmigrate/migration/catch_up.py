@@ -20,7 +20,7 @@ from vecmigrate.points.collection import Provenance
 from vecmigrate.points.screening import Absent, screen
 from vecmigrate.runtime.settling import Settling
 from vecmigrate.state.ledger import Ledger
-from vecmigrate.state.scan import ARRIVING, BARE, BY_HASH, CHANGED, scan_source
+from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, ChangedBy, scan_source
 
 _GONE = "SELECT id FROM points WHERE id NOT IN (SELECT id FROM seen)"
 
@@ -109,7 +109,7 @@ class CatchUp:
         changes = 0
         with open_source(self._uri) as source:
             bare = self._sink.absent is Absent.WRITTEN
-            scan_source(source, ledger, BY_HASH, size, bare=bare)
+            scan_source(source, ledger, ChangedBy(), size, bare=bare)
             form = source.hash_form
             listed = {"arriving": ARRIVING, "changed": CHANGED, "gone": _GONE}
             if bare:

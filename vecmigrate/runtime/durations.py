@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator
 
 from vecmigrate.errors import UsageError
 
@@ -35,3 +38,15 @@ def duration_text(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def _checked(text: str) -> str:
+    try:
+        parse_duration(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Duration: TypeAlias = Annotated[str, AfterValidator(_checked)]
+"""A text that :func:`parse_duration` reads, as an option's value."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.connector.source import Source
-from vecmigrate.errors import InputError, UsageError
-from vecmigrate.points.batch import PointId, VectorBatch
+from vecmigrate.errors import UsageError
+from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import source_hashes
 from vecmigrate.runtime.threads import prefetch
+from vecmigrate.state.change_field import FieldReading, LatestSeen, names_with_values
 from vecmigrate.state.ledger import Ledger, stored
 
 BY_HASH, BY_IDS = "hash", "ids"
@@ -35,15 +38,104 @@ BARE = f"SELECT seen.id AS id FROM seen LEFT JOIN points USING (id) WHERE bare A
 """Points without a vector that are not as the ledger knows them."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedBy:
+    """How changes are to be found.
+
+    Attributes
+    ----------
+    by
+        ``hash``, ``ids``, or the payload field with a point's time of change.
+    overlap
+        Seconds that a change may take until it is visible: points are read again from this long
+        before the latest value of the field that was seen.
+    full_every
+        Of so many runs by a field, one compares all points.
+    """
+
+    by: str = BY_HASH
+    overlap: float = 600.0
+    full_every: int = 50
+
+    @property
+    def field(self) -> str | None:
+        """The payload field, if there is one."""
+        return None if self.by in (BY_HASH, BY_IDS) else self.by
+
+
+class Way(StrEnum):
+    """How changes were found."""
+
+    HASH = "hash"
+    IDS = "ids"
+    FIELD = "field"
+    """By a field: from the store's own index or statistics if it has some, else by reading all."""
+
+
+class FoundBy(BaseModel):
+    """How the changes of a source were found.
+
+    Attributes
+    ----------
+    field
+        The payload field that was named.
+    told_by
+        What of the store told which points are late: its index, say; None if all were read.
+    since
+        The value of the field from which on points were compared, as the field has it.
+    read
+        Points whose contents were read.
+    not_compared
+        Points known before of which nothing but the id was looked at, or nothing but the field.
+    full
+        Why all were compared though a field was named; None if not.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    way: Way
+    field: str | None = None
+    told_by: str | None = None
+    since: str | None = None
+    read: int = 0
+    not_compared: int = 0
+    full: str | None = None
+
+    def line(self) -> str:
+        """Tell it to a person."""
+        if self.way is Way.IDS:
+            return f"found by ids alone: {self.not_compared:,} points were not compared"
+        if self.way is Way.HASH:
+            why = f" ({self.full})" if self.full else ""
+            return f"found by hash: all {self.read:,} points were read and compared{why}"
+        told = f"the store's {self.told_by}" if self.told_by else "reading all"
+        return (
+            f"found by {self.field} from {self.since} on, by {told}: {self.read:,} points were "
+            f"read, {self.not_compared:,} were not compared"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What came of looking at a source.
+
+    Attributes
+    ----------
+    facts
+        What the ledger is to note once the changes are brought, for the next run.
+    """
+
+    found_by: FoundBy
+    facts: dict[str, Any]
+
+
 def scan_source(
-    source: Source, ledger: Ledger, changed_by: str, batch_size: int, *, bare: bool
-) -> float | None:
-    """Note in the temporary table ``seen`` what the source has; return the latest time of change.
+    source: Source, ledger: Ledger, asked: ChangedBy, batch_size: int, *, bare: bool
+) -> Scan:
+    """Note in the temporary table ``seen`` what the source has.
 
     Parameters
     ----------
-    changed_by
-        ``hash``, ``ids``, or the payload field with a point's time of change.
     bare
         Note points without a vector too, since the target can hold them so. If not, such a point is
         none, and what the target has of it has vanished.
@@ -51,96 +143,171 @@ def scan_source(
     Raises
     ------
     InputError
-        If that field holds no time.
+        If the field that is named holds no time.
     UsageError
         If no point of the source has that field.
     """
-    ledger.make("seen", _SEEN)
-    since = ledger.fact("latest") or {}
-    least = since.get("value") if since.get("field") == changed_by else None
-    latest: float | None = least
-    changed = None if least is None else source.changed_since(changed_by, least, batch_size)
-    if changed_by == BY_IDS or changed is not None:
-        for ids in prefetch(source.ids(batch_size)):
-            _saw(ledger, [(stored(i), None, None) for i in ids.tolist()])
-    if changed_by == BY_IDS:
-        return None
-    if changed is None:
-        changed = source.whole_batches(batch_size)
-        if changed_by != BY_HASH:
-            changed = _having(changed_by, changed, source)
-    for whole in prefetch(changed):
-        batch = whole.with_one_vector()
-        if bare and whole.counts is not None:
-            _saw(ledger, _hashed(whole.take(whole.counts == 0)), bare=True)
-        if changed_by == BY_HASH:
-            _saw(ledger, _hashed(batch))
-            continue
-        keys = list(map(stored, batch.ids.tolist()))
-        times = _times(batch, changed_by)
-        known = times[~np.isnan(times)]
-        if len(known):
-            latest = float(known.max()) if latest is None else max(float(known.max()), latest)
-        # At the very time of the last one, another may have been written after it was read.
-        read = np.flatnonzero(times >= (-np.inf if least is None else least))
-        rows: list[tuple[Any, int | None, int | None]] = [(key, None, None) for key in keys]
-        for at, row in zip(read.tolist(), _hashed(batch.take(read)), strict=True):
-            rows[at] = row
-        _saw(ledger, rows)
-    return latest
+    scanner = _Scanner(source, ledger, batch_size, bare)
+    if asked.field is not None:
+        return _scan_by_field(scanner, ledger, asked, asked.field)
+    if asked.by == BY_IDS:
+        scanner.ids_alone()
+        return Scan(FoundBy(way=Way.IDS, not_compared=scanner.not_compared()), {})
+    scanner.contents(source.whole_batches(batch_size))
+    return Scan(FoundBy(way=Way.HASH, read=scanner.read), {"runs_since_full": 0})
 
 
-def _hashed(batch: VectorBatch) -> list[tuple[Any, int | None, int | None]]:
+def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: str) -> Scan:
+    """Compare what a field tells to be late; all of the source if that does not do."""
+    before = LatestSeen.of(ledger.fact("latest"), field)
+    runs = int(ledger.fact("runs_since_full") or 0) + 1
+    since = None if before is None else before.since(asked.overlap)
+    if before is None:
+        why = f"no run has read {field} before"
+    elif since is None:
+        why = f"{field} holds no times, and no run is as old as the overlap"
+    elif runs >= asked.full_every:
+        why = f"as every {asked.full_every} runs"
+    else:
+        reading = FieldReading(field)
+        told_by = scanner.late(reading, since)
+        if reading.latest is not None and reading.latest >= before.value:
+            found = FoundBy(
+                way=Way.FIELD, field=field, told_by=told_by, since=before.text(since),
+                read=scanner.read, not_compared=scanner.not_compared(),
+            )  # fmt: skip
+            return Scan(found, _facts(reading.to_keep(before, asked.overlap), runs))
+        now = "nothing" if reading.latest is None else before.text(reading.latest)
+        why = f"the latest {field} went back from {before.text(before.value)} to {now}"
+        before = None
+    reading = FieldReading(field)
+    scanner.all_with(reading)
+    found = FoundBy(way=Way.HASH, field=field, read=scanner.read, full=why)
+    return Scan(found, _facts(reading.to_keep(before, asked.overlap), 0))
+
+
+def _facts(latest: LatestSeen | None, runs: int) -> dict[str, Any]:
+    """Return what the next run by the field is to know, by the names of the ledger's facts."""
+    return {
+        "latest": None if latest is None else latest.model_dump(mode="json"),
+        "runs_since_full": runs,
+    }
+
+
+class _Scanner:
+    """Reads a source into the table ``seen``.
+
+    Attributes
+    ----------
+    read
+        Points whose contents were read.
+    """
+
+    def __init__(self, source: Source, ledger: Ledger, batch_size: int, bare: bool) -> None:
+        self._source, self._ledger = source, ledger
+        self._size, self._bare = batch_size, bare
+        self.read = 0
+
+    def ids_alone(self) -> None:
+        """Note ids, and nothing of the points."""
+        self._begin()
+        # A point without a vector is none if the target cannot hold it.
+        having = self._source.holds_bare_points and not self._bare
+        ids = self._source.ids_with_vector if having else self._source.ids
+        for some in prefetch(ids(self._size)):
+            self._saw(_known_by_id(some.tolist()))
+
+    def contents(self, batches: Iterator[VectorBatch]) -> None:
+        """Note the hashes of all points."""
+        self._begin()
+        for _, batch in self._with_vector(batches):
+            self._saw(_hashed(batch))
+
+    def all_with(self, reading: FieldReading) -> None:
+        """Note the hashes of all points, and read the field of each."""
+
+        def read(batches: Iterator[VectorBatch]) -> Iterator[VectorBatch]:
+            for batch in batches:
+                reading.values(batch)
+                yield batch
+
+        self.contents(read(self._all_having(reading.field)))
+
+    def late(self, reading: FieldReading, since: float) -> str | None:
+        """Note the hashes of points whose field is not before a value, or that have none.
+
+        Of the other points the ids are noted. Returns what of the store told the two apart; None if
+        all points were read.
+        """
+        source, field = self._source, reading.field
+        found = source.changed_since(field, since, self._size)
+        if found is not None:
+            self.ids_alone()
+        else:
+            self._begin()
+        batches = self._all_having(field) if found is None else found
+        for whole, batch in self._with_vector(batches):
+            values = reading.values(whole)[np.array(whole.each_count()) > 0]
+            # At the very time of the latest, another may have been written after it was read.
+            hashed = np.flatnonzero(~(values < since))
+            rows = _known_by_id(batch.ids.tolist())
+            for at, row in zip(hashed.tolist(), _hashed(batch.take(hashed)), strict=True):
+                rows[at] = row
+            self._saw(rows)
+        return None if found is None else source.changes_told_by
+
+    def not_compared(self) -> int:
+        """Count the points known before of which the contents were not compared."""
+        return self._ledger.count(
+            "seen WHERE vector IS NULL AND NOT bare AND id IN (SELECT id FROM points)"
+        )
+
+    def _begin(self) -> None:
+        self._ledger.make("seen", _SEEN)
+        self.read = 0
+
+    def _with_vector(
+        self, batches: Iterator[VectorBatch]
+    ) -> Iterator[tuple[VectorBatch, VectorBatch]]:
+        """Yield each batch, and those of it that have a vector; note those that have none."""
+        for whole in prefetch(batches):
+            self.read += len(whole)
+            if self._bare and whole.counts is not None:
+                self._saw(_hashed(whole.take(whole.counts == 0)), bare=True)
+            yield whole, whole.with_one_vector()
+
+    def _all_having(self, field: str) -> Iterator[VectorBatch]:
+        """Yield all points; raises :class:`UsageError` at their end if none has a field."""
+        names: set[str] = set()
+        read = 0
+        for batch in self._source.whole_batches(self._size):
+            read += len(batch)
+            if field not in names:
+                for payload in batch.each_payload():
+                    names |= names_with_values(payload)
+            yield batch
+        if read and field not in names:
+            described = self._source.describe()
+            known = sorted(names.union(described.payload_fields) - {field})
+            raise UsageError(
+                f"no point of {described.uri} has the payload field {field!r}, by which no change "
+                "would be noticed",
+                remedy=f"Name the field with the time of change by --changed-by; there are: "
+                f"{', '.join(known) or 'none'}. Or use --changed-by hash.",
+            )
+
+    def _saw(self, rows: list[_Row], *, bare: bool = False) -> None:
+        self._ledger.fill("seen", ((*row, bare) for row in rows))
+
+
+_Row = tuple[Any, int | None, int | None]
+
+
+def _known_by_id(ids: list[Any]) -> list[_Row]:
+    return [(stored(i), None, None) for i in ids]
+
+
+def _hashed(batch: VectorBatch) -> list[_Row]:
     hashes = source_hashes(batch).tolist()
     keys = map(stored, batch.ids.tolist())
     return [(key, vector, payload) for key, (vector, payload) in zip(keys, hashes, strict=True)]
-
-
-def _having(field: str, batches: Iterator[VectorBatch], source: Source) -> Iterator[VectorBatch]:
-    """Yield all points of a source; raises :class:`UsageError` at their end if none has a field."""
-    names: set[str] = set()
-    read = 0
-    for batch in batches:
-        read += len(batch)
-        if field not in names:
-            for payload in batch.each_payload():
-                names.update(name for name, value in payload.items() if value is not None)
-        yield batch
-    if read and field not in names:
-        described = source.describe()
-        known = sorted(names.union(described.payload_fields) - {field})
-        raise UsageError(
-            f"no point of {described.uri} has the payload field {field!r}, by which no change "
-            "would be noticed",
-            remedy=f"Name the field with the time of change by --changed-by; there are: "
-            f"{', '.join(known) or 'none'}. Or use --changed-by hash.",
-        )
-
-
-def _saw(
-    ledger: Ledger, rows: list[tuple[Any, int | None, int | None]], *, bare: bool = False
-) -> None:
-    ledger.fill("seen", ((*row, bare) for row in rows))
-
-
-def _times(batch: VectorBatch, field: str) -> Any:
-    given = [payload.get(field) for payload in batch.each_payload()]
-    return np.array(
-        [_time(value, field, i) for value, i in zip(given, batch.ids.tolist(), strict=True)],
-        dtype=np.float64,
-    )
-
-
-def _time(value: Any, field: str, point_id: PointId) -> float:
-    if value is None:
-        return float("nan")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the field {field!r} of point {point_id!r} holds no time ({value!r})",
-            remedy="Name a field with numbers or ISO 8601 times, or use --changed-by hash.",
-        ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -13,7 +13,7 @@ from vecmigrate.points.checksums import source_hashes, without_mark
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import HeldVectors, Ledger, Origin, stored
-from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, scan_source
+from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, ChangedBy, FoundBy, scan_source
 
 _THERE = "(id PRIMARY KEY, mark TEXT) WITHOUT ROWID"
 
@@ -60,8 +60,10 @@ class Changes(BaseModel):
     ours
         Points at the target that the ledger knows or a mark shows to be ours; all of them with
         ``overwrite``.
-    latest
-        The latest value of the field that tells of changes.
+    found_by
+        How that was found.
+    facts
+        What the ledger is to note once it is done.
     marked
         True where points at the target say where their vectors come from.
     encoded_marks
@@ -74,7 +76,8 @@ class Changes(BaseModel):
     unknown: int
     strangers: int
     ours: int
-    latest: float | None = None
+    found_by: FoundBy
+    facts: dict[str, Any]
     marked: bool = False
     encoded_marks: bool = False
 
@@ -83,7 +86,7 @@ def find_changes(
     source: Source,
     target: Source,
     ledger: Ledger,
-    changed_by: str,
+    asked: ChangedBy,
     batch_size: int,
     *,
     lacking: bool = False,
@@ -95,8 +98,6 @@ def find_changes(
 
     Parameters
     ----------
-    changed_by
-        ``hash``, ``ids``, or the payload field with a point's time of change.
     lacking
         Points that are known and that the target lacks have changed, too. If not, others have
         deleted them, and they are not brought back, whatever the source has.
@@ -113,7 +114,7 @@ def find_changes(
     """
     ledger.make("there", _THERE)
     bare = target.holds_bare_points
-    latest = scan_source(source, ledger, changed_by, batch_size, bare=bare)
+    scan = scan_source(source, ledger, asked, batch_size, bare=bare)
     _scan_target(target, ledger, batch_size)
     if overwrite:
         _note_rewritten(target, ledger, batch_size)
@@ -146,7 +147,8 @@ def find_changes(
             "UNION SELECT id FROM there WHERE mark IS NOT NULL)",
             Origin.FOREIGN,
         ),
-        latest=latest,
+        found_by=scan.found_by,
+        facts=scan.facts,
         marked=count("there WHERE mark IS NOT NULL") > 0 or bool(ledger.fact("marked")),
         encoded_marks=count("there WHERE mark = ?", ENCODED) > 0,
     )

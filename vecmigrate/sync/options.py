@@ -11,8 +11,10 @@ from vecmigrate.cutover.options import CutoverOptions
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
+from vecmigrate.runtime.durations import Duration, parse_duration
 from vecmigrate.runtime.options import OnLine, Options, PointsHeld, Share
 from vecmigrate.runtime.settling import SETTLE
+from vecmigrate.state.scan import ChangedBy, FoundBy
 
 
 class ChangeOptions(Options):
@@ -22,6 +24,16 @@ class ChangeOptions(Options):
         default="hash",
         description="How to detect changes: `hash` compares contents; `ids` finds arrivals and "
         "disappearances alone; or a payload field with the time of change.",
+    )
+    overlap: Duration = Field(
+        default="10m",
+        description="How long a change may take to become visible: with a field in --changed-by, "
+        "points are read again from this long before the latest time that was seen. 0: trust the "
+        "field.",
+    )
+    full_every: Annotated[int, Field(ge=1)] = Field(
+        default=50,
+        description="With a field in --changed-by: of so many runs one compares all points.",
     )
     overwrite: bool = Field(
         default=False,
@@ -47,6 +59,11 @@ class ChangeOptions(Options):
         description="Recent queries: what they find is worth more to re-embed. .npy under the new "
         "encoder, or JSON lines with texts.",
     )
+
+    @property
+    def finding(self) -> ChangedBy:
+        """How changes are found."""
+        return ChangedBy(self.changed_by, parse_duration(self.overlap), self.full_every)
 
     @property
     def budget(self) -> str | None:
@@ -141,6 +158,8 @@ class SyncResult(BaseModel):
         Points of ours at the target after the run.
     count
         Points at the target after the run, others' included.
+    found_by
+        How changes were found.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -160,6 +179,7 @@ class SyncResult(BaseModel):
     encoded: int = 0
     count: int = 0
     dry_run: bool = False
+    found_by: FoundBy
     finished_at: str
     seconds: float
 

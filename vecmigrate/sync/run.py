@@ -39,7 +39,7 @@ from vecmigrate.state.ledger import (
     open_ledger,
 )
 from vecmigrate.state.migrations import job_key
-from vecmigrate.state.scan import BY_HASH, BY_IDS
+from vecmigrate.state.scan import FoundBy
 from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.changes import (
     Changes,
@@ -207,8 +207,8 @@ class _Run:
         reads_texts = self._translator.text_dim_ or self._anchors is not None
         if described.text_field is not None and reads_texts:
             self._fields = (described.text_field,)
-        if self._asked.changed_by not in (BY_HASH, BY_IDS):
-            self._fields += (self._asked.changed_by,)
+        if (field := self._asked.finding.field) is not None:
+            self._fields += (field,)
         return self._seen(opened)
 
     def _known(self, opened: Source, target: CollectionDescription) -> Source:
@@ -229,7 +229,7 @@ class _Run:
         self._target = self._stack.enter_context(self._seen(open_source(self._target_uri)))
         self._shared = self._is_shared()
         plan = find_changes(
-            self._source, self._target, ledger, asked.changed_by, asked.batch_size,
+            self._source, self._target, ledger, asked.finding, asked.batch_size,
             lacking=self._in_place or not self._shared, overwrite=asked.overwrite,
         )  # fmt: skip
         self._check(plan)
@@ -241,7 +241,7 @@ class _Run:
             )
         if asked.dry_run:
             self._counts.update(arrived=plan.arrived, changed=plan.changed, vanished=plan.vanished)
-            return self._result(plan.unknown)
+            return self._result(plan.found_by, plan.unknown)
         marks = plan.marked or self._keeper is not None or self._budget is not None
         marks = marks and not self._in_place
         ledger.note(
@@ -269,11 +269,11 @@ class _Run:
             self._writing.finish()
         finally:
             self._writing.let_go()
-        if plan.latest is not None and not self._skipped:
-            ledger.note(latest={"field": asked.changed_by, "value": plan.latest})
-        result = self._result()
+        if not self._skipped:
+            ledger.note(**plan.facts)
+        result = self._result(plan.found_by)
         form: str | None = self._source.hash_form
-        if asked.changed_by != BY_HASH and ledger.fact("form") != form:
+        if plan.found_by.not_compared and ledger.fact("form") != form:
             form = None
         last = result.model_dump(mode="json", exclude={"skipped_ids"})
         ledger.note(last=last, rule=HASH_RULE, form=form)
@@ -460,7 +460,7 @@ class _Run:
                 remedy="Run the same command to continue.",
             )
 
-    def _result(self, compared: int = 0) -> SyncResult:
+    def _result(self, found_by: FoundBy, compared: int = 0) -> SyncResult:
         with open_source(self._target_uri) as target:
             count = target.describe().count
         origins = self._ledger.origins()
@@ -469,6 +469,7 @@ class _Run:
             source=self._source_uri,
             target=self._target_uri,
             **counts,
+            found_by=found_by,
             skipped_ids=tuple(dict.fromkeys(self._skipped.ids)),
             compared=compared,
             translated=origins[Origin.TRANSLATED],

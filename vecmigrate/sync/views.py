@@ -23,6 +23,7 @@ class View(Source):
     def __init__(self, opened: Source) -> None:
         self._opened = opened
         self.hash_form = opened.hash_form
+        self.changes_told_by = opened.changes_told_by
 
     @abstractmethod
     def _seen(self, batch: VectorBatch) -> VectorBatch:

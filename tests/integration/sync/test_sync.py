@@ -346,7 +346,7 @@ def test_a_true_vector_stays_until_its_text_changes(tmp_path: Path) -> None:
 
 def test_changes_by_ids_and_by_a_field(tmp_path: Path) -> None:
     job = make(tmp_path)
-    job.run(changed_by="at")
+    job.run(changed_by="at", overlap="0")
     with editing(job.source) as source:
         source.upsert(points(job.old, [N + 1]))
         source.upsert(points(job.old, [7], more=1))  # its time stays: not noticed by field
@@ -354,9 +354,9 @@ def test_changes_by_ids_and_by_a_field(tmp_path: Path) -> None:
         source.delete(np.array([9]))
     by_ids = job.run(changed_by="ids", dry_run=True)
     assert (by_ids.arrived, by_ids.changed, by_ids.vanished) == (1, 0, 1)
-    by_field = job.run(changed_by="at")
+    by_field = job.run(changed_by="at", overlap="0")
     assert (by_field.arrived, by_field.changed, by_field.vanished) == (1, 1, 1)
-    assert job.run(changed_by="at").wrote == 0
+    assert job.run(changed_by="at", overlap="0").wrote == 0
     assert job.run().changed == 1
     with pytest.raises(InputError, match="'text' of point 0 holds no time"):
         job.run(changed_by="text")

@@ -19,10 +19,12 @@ from vecmigrate import Procrustes, migrate, open_source, save_translator
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.errors import InputError
 from vecmigrate.state.ledger import Ledger, ledger_path, open_ledger
+from vecmigrate.state.scan import ChangedBy
 from vecmigrate.sync import SyncOptions, sync
-from vecmigrate.sync.changes import Changes, find_changes
+from vecmigrate.sync.changes import find_changes
 
 COUNT, SIZE, FIELD = 60, 6, "at"
+BY = ChangedBy(FIELD, overlap=0)
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 ROTATION = np.linalg.qr(np.random.default_rng(9).standard_normal((SIZE, SIZE)))[0]
 
@@ -98,10 +100,14 @@ class Job:
 
     def sync(self) -> Any:
         return sync(
-            self.source, self.target, self.translator, self.state, SyncOptions(changed_by=FIELD)
+            self.source,
+            self.target,
+            self.translator,
+            self.state,
+            SyncOptions(changed_by=FIELD, overlap="0"),
         )
 
-    def planned(self) -> tuple[Changes, dict[str, list[Any]]]:
+    def planned(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         """What a sync would do, and to which points."""
         copy = self.folder / "ledger.sqlite"
         shutil.copy(ledger_path(self.state, followed_uri(self.target)), copy)
@@ -110,8 +116,9 @@ class Job:
             open_source(self.source) as source,
             open_source(self.target) as target,
         ):
-            plan = find_changes(source, target, ledger, FIELD, 16)
-            return plan, {table: _ids(ledger, table) for table in ("arriving", "changed", "gone")}
+            plan = find_changes(source, target, ledger, BY, 16)
+            told = plan.model_dump(exclude={"found_by", "facts"})
+            return told, {table: _ids(ledger, table) for table in ("arriving", "changed", "gone")}
 
     def asks_the_index(self) -> bool:
         with open_ledger(ledger_path(self.state, followed_uri(self.target))) as ledger:

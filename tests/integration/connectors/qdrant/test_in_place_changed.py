@@ -17,12 +17,14 @@ from vecmigrate_qdrant.wire.points import WirePoints
 from vecmigrate import migrate, open_source
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.state.ledger import ledger_path, open_ledger
+from vecmigrate.state.scan import ChangedBy
 from vecmigrate.sync import SyncOptions, SyncResult, sync
 from vecmigrate.sync.changes import find_changes
 from vecmigrate.sync.views import OwnPoints
 from vecmigrate.verification import VerifyOptions, verify
 
 FIELD = "n"
+BY = ChangedBy(FIELD, overlap=0)
 
 
 @pytest.fixture(params=SERVED)
@@ -52,7 +54,7 @@ class Move:
             client.create_payload_index(self.name, FIELD, integer, wait=True)
 
     def sync(self) -> SyncResult:
-        asked = SyncOptions(changed_by=FIELD)
+        asked = SyncOptions(changed_by=FIELD, overlap="0")
         return sync(self.source, self.target, saved(self.folder), self.state, asked)
 
     def change(self) -> None:
@@ -78,10 +80,12 @@ class Move:
             OwnPoints(open_source(self.source), (FIELD,)) as source,
             OwnPoints(open_source(self.target), (FIELD,)) as target,
         ):
-            plan = find_changes(source, target, ledger, FIELD, 16, lacking=True)
+            plan = find_changes(source, target, ledger, BY, 16, lacking=True)
             tables = ("arriving", "changed", "gone")
             each = {name: [i for ids in ledger.listed(name, 100) for i in ids] for name in tables}
-            return plan, {name: sorted(ids) for name, ids in each.items()}
+            return plan.model_dump(exclude={"found_by", "facts"}), {
+                name: sorted(ids) for name, ids in each.items()
+            }
 
 
 @pytest.fixture
