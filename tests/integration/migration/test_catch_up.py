@@ -23,7 +23,7 @@ from vecmigrate.errors import (
     UnsettledError,
     VerificationError,
 )
-from vecmigrate.migration.catch_up import FEW
+from vecmigrate.runtime.settling import FEW
 from vecmigrate.state.file import open_records
 from vecmigrate.sync import status_of, sync
 from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
