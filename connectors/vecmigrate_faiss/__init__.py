@@ -54,7 +54,7 @@ class FaissConnector(BaseConnector, SwitchingConnector):
         """
         return FaissSink(uri, Location.parse(uri, SINK_OPTIONS), spec)
 
-    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+    def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         """Open an index for changes; see :class:`UpdatableConnector`."""
         return FaissUpdater(uri, followed(Location.parse(uri, UPDATER_OPTIONS)), provenance)
 

@@ -51,7 +51,7 @@ class FaissUpdater(Updater):
     index there must be room for the collection twice.
     """
 
-    def __init__(self, uri: StoreURI, location: Location, provenance: Provenance) -> None:
+    def __init__(self, uri: StoreURI, location: Location, provenance: Provenance | None) -> None:
         self._uri = uri
         self._location = location
         self._provenance = provenance

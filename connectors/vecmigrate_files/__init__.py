@@ -31,7 +31,7 @@ class ParquetConnector(BaseConnector):
     def sink(self, uri: StoreURI, spec: TargetSpec) -> ParquetSink:
         return ParquetSink(LocalPlace.parse(uri, OPTIONS), spec)
 
-    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+    def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         return ParquetUpdater(LocalPlace.parse(uri, OPTIONS), provenance)
 
 

@@ -23,7 +23,7 @@ class LanceConnector(BaseConnector):
     def sink(self, uri: StoreURI, spec: TargetSpec) -> LanceSink:
         return LanceSink(Place.parse(uri), spec)
 
-    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+    def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         return LanceUpdater(Place.parse(uri), provenance)
 
 

@@ -39,7 +39,7 @@ class LanceUpdater(Updater):
         If vecmigrate did not write the table, or an update would empty a column.
     """
 
-    def __init__(self, place: Place, provenance: Provenance) -> None:
+    def __init__(self, place: Place, provenance: Provenance | None) -> None:
         LanceSource(place.uri).close()  # raises what keeps it from being read
         self._place, self._provenance = place, provenance
         with reading(place.uri):
@@ -90,7 +90,7 @@ class LanceUpdater(Updater):
 
     def _note(self) -> None:
         """Say what the table is to be, before the first change: a killed update is noticed."""
-        if not self._noted:
+        if not self._noted and self._provenance is not None:
             with writing(self._place.uri):
                 note_update(self._table, self._id, self._provenance)
-            self._noted = True
+        self._noted = True

@@ -51,7 +51,7 @@ class _QdrantConnector(BaseConnector, SwitchingConnector):
 
         return (InPlaceSink if is_in_place(uri) else QdrantSink)(uri, spec)
 
-    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
+    def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         from vecmigrate_qdrant.own_points import OwnPointsUpdater
         from vecmigrate_qdrant.updater import QdrantUpdater
 

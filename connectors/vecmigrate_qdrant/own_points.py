@@ -46,12 +46,12 @@ class OwnPointsUpdater(MarkedUpdater):
         If Qdrant refuses or is not to be reached.
     """
 
-    def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
+    def __init__(self, uri: StoreURI, provenance: Provenance | None) -> None:
         if not uri.options.get(VECTOR):
             raise UsageError(f"'{uri}' names no vector", remedy="Name it by ?vector=NAME.")
         super().__init__(uri, provenance, parse_location(uri))
 
-    def _prepare(self, provenance: Provenance) -> dict[str, Any]:
+    def _prepare(self, provenance: Provenance | None) -> dict[str, Any]:
         name = self._uri.options[VECTOR]
         self._where = f"the vector {name!r} of {self._where}"
         info = existing_collection(self._access, self._collection)

@@ -54,6 +54,9 @@ FETCHED_AT_ONCE = 256
 SEARCHED_AT_ONCE = 32
 PROBED = 64
 FLOAT16 = 2.0**-11
+LOADED_ANEW = 2.0**-22
+"""qdrant-client gives vectors unit length each time that it loads them, in another precision than
+when they were written."""
 # Of a page's vectors as float32; as the client's lists of numbers they take eight times as much.
 PAGE_BYTES = 16 * 2**20
 SAMPLED = 16
@@ -101,6 +104,8 @@ class QdrantSource(PartitionedSource):
             self.hash_form = self._points.hash_form
             half = dense_params(params)[self._vector].datatype == models.Datatype.FLOAT16
             self._rounding = FLOAT16 if half else 0.0
+            if self._access.embedded and not half:
+                self._rounding = LOADED_ANEW
             self._limits = Limits.of(info)
             self._shard_keys = None
             if is_sharded_by_key(params):

@@ -49,7 +49,7 @@ class MarkedUpdater(Updater):
     _points: Points
     _destination: Destination
 
-    def __init__(self, uri: StoreURI, provenance: Provenance, location: Location) -> None:
+    def __init__(self, uri: StoreURI, provenance: Provenance | None, location: Location) -> None:
         self._uri = uri
         self._collection = location.collection
         self._access = open_access(location, refusal=WriteError)
@@ -57,14 +57,15 @@ class MarkedUpdater(Updater):
         self._open = True
         try:
             self._metadata = self._prepare(provenance)
-            self._access.update(self._collection, metadata=self._metadata)
+            if self._metadata:
+                self._access.update(self._collection, metadata=self._metadata)
             self._access.begin_writes(self._collection)
         except BaseException:
             self._access.close()
             raise
 
     @abstractmethod
-    def _prepare(self, provenance: Provenance) -> dict[str, Any]:
+    def _prepare(self, provenance: Provenance | None) -> dict[str, Any]:
         """Find what changes, and return its metadata with the new provenance."""
 
     def _choose(
@@ -110,7 +111,8 @@ class QdrantUpdater(MarkedUpdater):
     """A whole collection whose points are upserted and deleted by id.
 
     A point changes in one step, vector and payload together. The collection keeps its mark as
-    whole; its new provenance is written first.
+    whole; its new provenance is written first. Without a provenance, one that has no mark may be
+    anybody's, and gets none.
 
     Raises
     ------
@@ -123,12 +125,12 @@ class QdrantUpdater(MarkedUpdater):
         If Qdrant refuses or is not to be reached.
     """
 
-    def __init__(self, uri: StoreURI, provenance: Provenance) -> None:
+    def __init__(self, uri: StoreURI, provenance: Provenance | None) -> None:
         self._told: set[str] = set()
         self._keys: MadeKeys | None = None
         super().__init__(uri, provenance, parse_place(uri))
 
-    def _prepare(self, provenance: Provenance) -> dict[str, Any]:
+    def _prepare(self, provenance: Provenance | None) -> dict[str, Any]:
         # Followed once, so that an alias that is moved meanwhile does not lead writes astray.
         self._collection = self._access.aliases().get(self._collection, self._collection)
         info = existing_collection(self._access, self._collection)
@@ -139,15 +141,19 @@ class QdrantUpdater(MarkedUpdater):
                 "source's own",
                 remedy="Add in_place=true to its URI.",
             )
-        if mark is None or mark.state is not State.COMPLETE:
+        anothers = mark is None and provenance is None
+        if not anothers and (mark is None or mark.state is not State.COMPLETE):
             raise MismatchError(
                 f"{self._where} is no finished collection of vecmigrate migrate",
                 remedy="Name one that it wrote; an unfinished one is completed by migrate.",
             )
-        self._choose(info, mark.vector if wanted is None else wanted, vectors_only=False)
+        chosen = mark.vector if mark is not None and wanted is None else wanted
+        self._choose(info, chosen, vectors_only=False)
         if self._destination.keyed:
             self._keys = MadeKeys(self._access, self._collection)
-        return replace(mark, provenance=provenance).as_metadata()
+        if mark is None:
+            return {}
+        return replace(mark, provenance=provenance or mark.provenance).as_metadata()
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._shape.dimension, self._where)

@@ -84,6 +84,12 @@ class Output:
         if self._for_person:
             self._console.print(text, markup=False)
 
+    def confirm(self, question: str) -> bool:
+        """Ask a person at a terminal; False if there is none."""
+        if not (self._for_person and sys.stdin.isatty() and sys.stdout.isatty()):
+            return False
+        return typer.confirm(question)
+
     def table(
         self,
         columns: list[str],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import SourceArgument, StateOption, TranslatorOption
+from vecmigrate.cli.options import SourceArgument, StateOption
 from vecmigrate.cli.output import Output
+from vecmigrate.errors import UsageError
 from vecmigrate.points.ids import name_some
 from vecmigrate.state import state_path
 from vecmigrate.sync.options import SyncOptions, SyncResult
@@ -26,6 +28,9 @@ EXAMPLES = """
         --translator translator.safetensors \\
         --keep-anchors anchors.parquet --encoder all-MiniLM-L6-v2 \\
         --reembed-budget 500 --queries recent-queries.npy
+    vecmigrate sync --back qdrant://localhost:6333/articles-minilm \\
+        qdrant://localhost:6333/articles-v1 \\
+        --keep-anchors anchors.parquet --encoder old-model
 
 Interrupted, the same command continues. With nothing to do it writes nothing.
 """
@@ -41,21 +46,35 @@ def run(
             help="Collection that `vecmigrate migrate` wrote, or a name that leads there.",
         ),
     ],
-    translator: TranslatorOption,
+    translator: Annotated[
+        Path | None,
+        typer.Option("--translator", help="The migration's translator file; not with --back."),
+    ] = None,
+    *,
     options: SyncOptions,
     state: StateOption = None,
 ) -> None:
     """Bring a translated collection in step with its source, and re-embed some of it."""
     from vecmigrate.cli.recording import run_hooks
-    from vecmigrate.jobs.steps.sync import run_sync
+    from vecmigrate.jobs.steps.sync import run_sync, run_sync_back
 
     hooks = run_hooks(out, state, rehearsal=options.dry_run)
-    result = run_sync(source, target, translator, options, state_path(state), hooks)
+    if options.back:
+        result = run_sync_back(source, target, options, state_path(state), hooks)
+    elif translator is None:
+        raise UsageError("--translator is missing", remedy="Name the migration's translator file.")
+    else:
+        result = run_sync(source, target, translator, options, state_path(state), hooks)
     for line in _told(result):
         out.say(line)
     out.result(result.model_dump(mode="json"))
     if options.dry_run:
         out.say("Nothing was changed. Next: the same command without --dry-run")
+    elif options.back:
+        out.say(
+            f"{target} has what changed at {source}; a vecmigrate rollback loses nothing of it. "
+            "Next: the same command on a schedule, as long as you may go back"
+        )
     elif result.wrote:
         out.say(
             f"{target} has {result.count:,} points: {result.translated:,} translated, "

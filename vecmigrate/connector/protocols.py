@@ -40,8 +40,8 @@ class ResumableConnector(Protocol):
 class UpdatableConnector(Protocol):
     """What a connector offers beyond :class:`Connector` if finished collections can change."""
 
-    def open_updater(self, uri: StoreURI, provenance: Provenance) -> Updater:
-        """Open a finished collection that vecmigrate wrote, to change points of it.
+    def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
+        """Open a finished collection, to change points of it.
 
         Parameters
         ----------

@@ -87,7 +87,7 @@ def resume_sink(uri: str, spec: TargetSpec, token: str) -> Sink:
     return connector.resume_sink(parsed, spec, token)
 
 
-def open_updater(uri: str, provenance: Provenance) -> Updater:
+def open_updater(uri: str, provenance: Provenance | None) -> Updater:
     """Open the collection at ``uri`` for changes; see :meth:`UpdatableConnector.open_updater`.
 
     Raises

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vecmigrate.jobs.spec import JobSpec
+from vecmigrate.jobs.steps.back import BackStep
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, Step, StepState, StepStatus
 from vecmigrate.jobs.steps.cutover import CutoverStep
 from vecmigrate.jobs.steps.dry_run import DryRunStep
@@ -56,6 +57,8 @@ def steps_of(moving: JobContext, *, cutover: bool) -> list[Step]:
     steps: list[Step] = [kind(moving) for kind in kinds]
     if moving.spec.cutover is not None:
         steps.append(CutoverStep(moving, moving.spec.cutover, asked=cutover))
+        if moving.spec.cutover.keep_back is not None:
+            steps.append(BackStep(moving, moving.spec.cutover.keep_back))
     return steps
 
 

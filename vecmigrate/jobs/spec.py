@@ -91,6 +91,12 @@ class CutoverSection(Options):
         description="Switch once a pass finds no more than this share of the points changed, or no "
         "more than 100 points.",
     )
+    keep_back: Duration | None = Field(
+        default=None,
+        description="So long after the cutover, as `7d`, each run brings what changed at the new "
+        "collection to the old one, so that a rollback loses nothing; `source.encoder` makes the "
+        "vectors, else a map that is fitted from the anchors. Default: not at all.",
+    )
 
 
 class JobSpec(Options):

@@ -512,7 +512,7 @@ def verify_ids(
     with open_source(target) as reader:
         description = reader.describe()
         if state is not None and description.in_place and not description.multivector:
-            with begun_ledger(state, target) as note:
+            with begun_ledger(state, target, reader.rounding()) as note:
                 for batch in reader.batches(batch_size, payloads=False):
                     found.add(batch.ids)
                     note(batch)

@@ -1,4 +1,4 @@
-"""Durations as people write them: ``30s``, ``5m``, ``1h30m``."""
+"""Durations as people write them: ``30s``, ``5m``, ``1h30m``, ``7d``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import AfterValidator
 
 from vecmigrate.errors import UsageError
 
-_SECONDS = {"h": 3600, "m": 60, "s": 1}
-_WRITTEN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_WRITTEN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
@@ -24,10 +24,10 @@ def parse_duration(text: str) -> float:
     match = _WRITTEN.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         raise UsageError(
-            f"{text!r} is no duration", remedy="Write it as 30s, 5m, 1h30m, or 0 for none."
+            f"{text!r} is no duration", remedy="Write it as 30s, 5m, 1h30m, 7d, or 0 for none."
         )
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * _SECONDS["h"] + minutes * _SECONDS["m"] + seconds
+    parts = zip(match.groups(), _SECONDS.values(), strict=True)
+    return float(sum(float(part or 0) * size for part, size in parts))
 
 
 def duration_text(seconds: float) -> str:

@@ -66,7 +66,8 @@ class LedgerRow:
         Hash of the vector that the target held afterwards, by which it is known to be ours still;
         None if nobody has read it there.
     sketch
-        Of the vector that a migration wrote, by which it is known as long as ``target`` is None.
+        Of the vector that a migration wrote, by which it is known as long as ``target`` is None; or
+        that a store held which may change a vector's last bits, by which it is known then too.
     wrote
         Hash of the payload that is being written; while that is not known to have arrived.
     """
@@ -123,7 +124,7 @@ class HeldVectors:
     def __init__(self, found: VectorBatch, rounding: float) -> None:
         self.hashes = target_hashes(found)
         self._found = found
-        self._tolerance = sketch_tolerance(rounding)
+        self._exact, self._tolerance = not rounding, sketch_tolerance(rounding)
         self._sketches: list[int] | None = None
 
     def are_ours(self, known: LedgerRow | None, at: int) -> bool:
@@ -134,18 +135,28 @@ class HeldVectors:
         """Tell whether point ``at`` has the vector that the ledger knows."""
         if known is None:
             return False
-        if known.target is not None or known.sketch is None:
+        if known.target is not None and known.target == self.hashes[at]:
+            return True
+        if known.sketch is None:
             return known.target == self.hashes[at]
+        has_one = self.hashes[at] != 0
+        if known.origin is Origin.BARE or not has_one:
+            return has_one == (known.origin is not Origin.BARE)
+        differing = (known.sketch ^ self._sketch(at)) & ((1 << BITS) - 1)
+        return differing.bit_count() <= self._tolerance
+
+    def note(self, entry: LedgerRow, at: int) -> None:
+        """Note in an entry the vector of point ``at``."""
+        entry.target = self.hashes[at]
+        entry.sketch = None if self._exact or not entry.target else self._sketch(at)
+
+    def _sketch(self, at: int) -> int:
         if self._sketches is None:
             there = np.array(self._found.each_count()) > 0
             made = np.zeros(len(there), np.int64)
             made[there] = sketches(self._found.with_one_vector().vectors)
             self._sketches = made.tolist()
-        has_one = self.hashes[at] != 0
-        if known.origin is Origin.BARE or not has_one:
-            return has_one == (known.origin is not Origin.BARE)
-        differing = (known.sketch ^ self._sketches[at]) & ((1 << BITS) - 1)
-        return differing.bit_count() <= self._tolerance
+        return self._sketches[at]
 
 
 def stored(point_id: PointId) -> int | str | bytes:
@@ -177,6 +188,11 @@ def ledger_path(state: Path, target: str, spelling: Callable[[str], str] = follo
 def ledger_key(target: str, spelling: Callable[[str], str] = followed_place) -> str:
     """Name a target's ledger; see :func:`ledger_path`."""
     return hashlib.blake2b(spelling(target).encode(), digest_size=16).hexdigest()
+
+
+def back_ledger_path(state: Path, old: str) -> Path:
+    """Return where it is kept what was brought back to a collection after a cutover."""
+    return state.parent / "ledgers" / f"{ledger_key(old)}-back.sqlite"
 
 
 @contextmanager
@@ -244,10 +260,15 @@ class Ledger:
     def fingerprint(self) -> IdFingerprint:
         """Return the fingerprint of the ids of all points."""
         found = IdFingerprint()
-        rows = self.connection.execute("SELECT id FROM points")
-        while some := rows.fetchmany(_IDS_AT_ONCE):
-            found.add(id_array([restored(point_id) for (point_id,) in some]))
+        for ids in self.ids(_IDS_AT_ONCE):
+            found.add(ids)
         return found
+
+    def ids(self, size: int) -> Iterator[IdArray]:
+        """Yield the ids of all points, some at a time."""
+        rows = self.connection.execute("SELECT id FROM points")
+        while some := rows.fetchmany(size):
+            yield id_array([restored(point_id) for (point_id,) in some])
 
     def entries(self, ids: IdArray) -> list[LedgerRow | None]:
         """Return what is known of each point."""
@@ -301,9 +322,18 @@ class Ledger:
         with transaction(self.connection) as connection:
             connection.executemany("DELETE FROM writing WHERE id = ?", keys)
             connection.executemany(
-                "INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                "INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (stored(e.id), e.vector, e.payload, e.origin, e.variance, e.has_text, e.target)
+                    (
+                        stored(e.id),
+                        e.vector,
+                        e.payload,
+                        e.origin,
+                        e.variance,
+                        e.has_text,
+                        e.target,
+                        e.sketch,
+                    )
                     for e in entries
                     if e.origin is not Origin.DELETED
                 ],
@@ -427,7 +457,9 @@ class Ledger:
 
 
 @contextmanager
-def begun_ledger(state: Path, target: str) -> Iterator[Callable[[VectorBatch], None]]:
+def begun_ledger(
+    state: Path, target: str, rounding: float
+) -> Iterator[Callable[[VectorBatch], None]]:
     """Begin the ledger of a vector that was just added in place; yields what notes its points.
 
     Points of a new collection are known by comparing them. On the source's own points that would
@@ -443,9 +475,10 @@ def begun_ledger(state: Path, target: str) -> Iterator[Callable[[VectorBatch], N
         ledger.begin()
 
         def note(batch: VectorBatch) -> None:
-            ledger.settle(
-                LedgerRow(point_id, None, 0, Origin.TRANSLATED, target=held)
-                for point_id, held in zip(batch.ids.tolist(), target_hashes(batch), strict=True)
-            )
+            held = HeldVectors(batch, rounding)
+            rows = [LedgerRow(i, None, 0, Origin.TRANSLATED) for i in batch.ids.tolist()]
+            for at, row in enumerate(rows):
+                held.note(row, at)
+            ledger.settle(rows)
 
         yield note

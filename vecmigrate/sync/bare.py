@@ -37,14 +37,14 @@ def judge_bare(
         counts, theirs = found.each_count(), found.each_payload()
         rows, held = rows_by_id(batch, found.ids).tolist(), HeldVectors(found, target.rounding())
         draft.there += len(found)
-        for at, (row, now) in enumerate(zip(rows, held.hashes, strict=True)):
+        for at, row in enumerate(rows):
             entry, before = entries[row], draft.known[row]
             if not counts[at] and _same_rest(batch, row, found, at, target.payload_ulps()):
-                draft.settle(row, now)
+                draft.settle(row, held, at)
             elif not overwrite and entry.id not in interrupted:
                 marked = before is None and mark_of(theirs[at]) is not None
                 if not (marked or held.are_ours(before, at)):
-                    draft.leave(row, now)
+                    draft.leave(row, held, at)
     return draft.judged()
 
 

@@ -84,7 +84,15 @@ class SyncOptions(ChangeOptions):
         default=None, description="The anchor file that the target was migrated with, if it was."
     )
     encoder: str | None = Field(
-        default=None, description=f"New encoder, for the budget of re-embedding: {ENCODER_HELP}"
+        default=None,
+        description="New encoder, for the budget of re-embedding; with --back the old one: "
+        f"{ENCODER_HELP}",
+    )
+    back: bool = Field(
+        default=False,
+        description="After a cutover: bring what changed at SOURCE, which readers have now, to "
+        "TARGET, which they had before, so that a rollback loses nothing. Vectors come from "
+        "--encoder, or from a map that is fitted from --keep-anchors.",
     )
     on_bad_vector: BadVectorPolicy = OnBadVector.FAIL
     source_moved: bool = Field(
@@ -96,6 +104,14 @@ class SyncOptions(ChangeOptions):
 
     @model_validator(mode="after")
     def _budget_has_encoder(self) -> Self:
+        if self.back:
+            others = self.overwrite or self.shared_target or self.reembed_budget is not None
+            if others or self.changed_by != "hash":
+                raise ValueError(
+                    "--back excludes --overwrite, --shared-target, --reembed-budget and "
+                    "--changed-by"
+                )
+            return self
         if (self.reembed_budget is None) != (self.encoder is None):
             raise ValueError("--reembed-budget and --encoder belong together")
         return self

@@ -16,7 +16,6 @@ from vecmigrate.points.checksums import (
     same_payload,
     signed,
     source_hashes,
-    target_hashes,
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
 from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin
@@ -77,17 +76,17 @@ class Draft:
         self._write = np.ones(len(batch), dtype=np.bool_)
         self._copied = False
 
-    def settle(self, row: int, target: int) -> None:
-        """Leave a point as it is at the target, whose vector has this hash."""
-        self._leave(row, target, self._settled)
+    def settle(self, row: int, held: HeldVectors, at: int) -> None:
+        """Leave a point as the target holds it."""
+        self._leave(row, held, at, self._settled)
 
-    def leave(self, row: int, target: int) -> None:
+    def leave(self, row: int, held: HeldVectors, at: int) -> None:
         """Leave another's point as it is."""
         self.entries[row].origin = Origin.FOREIGN
-        self._leave(row, target, self._foreign)
+        self._leave(row, held, at, self._foreign)
 
-    def _leave(self, row: int, target: int, among: list[LedgerRow]) -> None:
-        self.entries[row].target = target
+    def _leave(self, row: int, held: HeldVectors, at: int, among: list[LedgerRow]) -> None:
+        held.note(self.entries[row], at)
         among.append(self.entries[row])
         self._write[row] = False
 
@@ -198,7 +197,7 @@ class Judge:
                 mark_of(payload),
             )  # fmt: skip
             if ours is None:
-                draft.leave(row, held.hashes[at])
+                draft.leave(row, held, at)
                 continue
             kept = (
                 ours is Origin.ENCODED
@@ -212,7 +211,7 @@ class Judge:
                 and same_payload(given[row], payload, self._ulps)
                 and same_extras(draft.batch, row, found, at)
             ):
-                draft.settle(row, held.hashes[at])
+                draft.settle(row, held, at)
 
     def _expected(self, batch: VectorBatch) -> tuple[VectorBatch, list[float | None]]:
         """Return the points as they should be at the target, and their variances if told."""
@@ -287,20 +286,16 @@ def read_back(
         wrote = dict(zip(written.ids.tolist(), written.each_payload(), strict=True))
     good: list[LedgerRow] = []
     for found in fetch_there(target, id_array(by_id)):
-        for point_id, vector, digest, payload in zip(
-            found.ids.tolist(),
-            target_hashes(found),
-            _payload_hashes(found),
-            found.each_payload(),
-            strict=True,
-        ):
+        held = HeldVectors(found, target.rounding())
+        rows = zip(found.ids.tolist(), _payload_hashes(found), found.each_payload(), strict=True)
+        for at, (point_id, digest, payload) in enumerate(rows):
             entry = by_id[point_id]
             same = entry.wrote == digest or (
                 point_id in wrote and same_payload(wrote[point_id], payload, ulps)
             )
             bare = entry.origin is Origin.BARE
-            if (in_place or same) and bare == (vector == 0):
-                entry.target = vector
+            if (in_place or same) and bare == (held.hashes[at] == 0):
+                held.note(entry, at)
                 good.append(entry)
     return good
 

@@ -245,7 +245,7 @@ class _Run:
         marks = plan.marked or self._keeper is not None or self._budget is not None
         marks = marks and not self._in_place
         ledger.note(
-            run=ledger.run, shared=self._said_shared, marked=marks,
+            run=ledger.run, shared=self._said_shared, led=self._readers_led, marked=marks,
             source=followed_place(self._source_uri),
             anchors=None if self._anchors is None else self._anchors.sha256(),
         )  # fmt: skip

@@ -33,7 +33,7 @@ class TargetChanges:
     """
 
     def __init__(
-        self, target: str, ledger: Ledger, provenance: Provenance, *, in_place: bool = False
+        self, target: str, ledger: Ledger, provenance: Provenance | None, *, in_place: bool = False
     ) -> None:
         self._target = target
         self._ledger = ledger

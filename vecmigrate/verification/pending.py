@@ -1,4 +1,4 @@
-"""Points that a live source changed since the target was brought in step with it."""
+"""Points that a live pair's writers changed: at the source since it was read, or at the target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.checksums import source_hashes
-from vecmigrate.state.ledger import HASH_RULE, Ledger, Origin, ledger_path, open_ledger, stored
+from vecmigrate.runtime.threads import prefetch
+from vecmigrate.state.ledger import (
+    HASH_RULE,
+    HeldVectors,
+    Ledger,
+    Origin,
+    ledger_path,
+    open_ledger,
+    stored,
+)
 from vecmigrate.verification.records import Check, CheckResult
 from vecmigrate.verification.vectors import unknown_vectors
 
@@ -23,26 +32,54 @@ AND id NOT IN (SELECT id FROM met)
 """
 
 
+_DELETED = f"""
+SELECT id FROM points WHERE origin != {Origin.FOREIGN:d} AND id NOT IN (SELECT id FROM there)
+"""
+
+
 class Pending:
     """What the ledger says was read of the source, beside what the source holds now.
 
     Attributes
     ----------
+    shared
+        True if others write to the target too: :meth:`note_native` then comes first.
     arrived, changed, vanished
         Points that the next sync is to bring; they are left out of every other check.
+    native, deleted
+        Points that others wrote at the target, and those of ours that they deleted there; of
+        neither is more compared than that they are there, or not.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         ledger.make("met")
         ledger.make("pending")
-        self.arrived = self.changed = self.vanished = 0
+        self.shared = bool(ledger.fact("shared") or ledger.fact("led"))
+        self.arrived = self.changed = self.vanished = self.native = self.deleted = 0
+
+    def note_native(self, target: Source, batch_size: int) -> None:
+        """Read the target, and note what others wrote and deleted there."""
+        ledger = self._ledger
+        ledger.make("there")
+        for whole in prefetch(target.whole_batches(batch_size)):
+            held = HeldVectors(whole, target.rounding())
+            ours = [held.are_ours(e, at) for at, e in enumerate(ledger.entries(whole.ids))]
+            ledger.fill("there", [(stored(i),) for i in whole.ids.tolist()], keep=True)
+            self._note(whole.ids[~np.array(ours, np.bool_)])
+        self.native = ledger.count("pending")
+        ledger.list_ids("deleted", _DELETED)
+        self.deleted = ledger.count("deleted")
+        for ids in ledger.listed("deleted", batch_size):
+            self._note(ids)
 
     def as_read(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
         """Yield points of the source that are as they were read; note all others."""
         for batch in batches:
-            same, known = self._compared(batch)
             self._ledger.fill("met", [(stored(i),) for i in batch.ids.tolist()], keep=True)
+            if self.native or self.deleted:
+                batch = batch.take(~self._ledger.among("pending", batch.ids))
+            same, known = self._compared(batch)
             self.arrived += int((~known).sum())
             self.changed += int((known & ~same).sum())
             self._note(batch.ids[~same])
@@ -51,7 +88,7 @@ class Pending:
 
     def all_read(self) -> None:
         """Take note that the source has been read: what was not met has vanished."""
-        self._ledger.list_ids("unmet", _GONE)
+        self._ledger.list_ids("unmet", f"{_GONE} AND id NOT IN (SELECT id FROM pending)")
         self.vanished = self._ledger.count("unmet")
         for ids in self._ledger.listed("unmet", 8192):
             self._note(ids)
@@ -86,6 +123,16 @@ class Pending:
                 "share": count / total,
             },
         )
+
+    def check_native(self) -> Check:
+        """Return how many points are others'."""
+        summary = "nobody else has written there"
+        if self.native or self.deleted:
+            summary = (
+                f"{self.native:,} points are others' own and {self.deleted:,} were deleted by "
+                "others: nothing more of these is compared"
+            )
+        return Check.of("native", True, summary, native=self.native, deleted=self.deleted)
 
     def _compared(self, batch: VectorBatch) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which points are as they were read, and which are known at all."""

@@ -70,7 +70,8 @@ def verify(
         Called with the number of points just read, of both collections.
     state
         The state file. By the ledger next to it points are known that the source changed since
-        the target was brought in step: they are counted, and left out of the other checks.
+        the target was brought in step, and those that others wrote at a shared target: they are
+        counted, and left out of the other checks.
 
     Raises
     ------
@@ -165,6 +166,8 @@ class _Comparison:
     def read(self, progress: Progress, steps: Steps) -> None:
         """Read either collection once."""
         asked, new = self._asked, self._new
+        if self._pending is not None and self._pending.shared:
+            self._pending.note_native(new, asked.batch_size)
         self.ours.run(self._old, self.vectors, self.others, asked, progress)
         steps.ended("read source", points=self.ours.tally.count)
         self._probes = self._queries or self.ours.probes
@@ -182,7 +185,11 @@ class _Comparison:
                 self._pending, read_points(new, self._asked.batch_size, payloads=payloads)
             ),
         )
-        pending = [] if self._pending is None else [self._pending.check(self._asked.max_pending)]
+        pending: list[Check] = []
+        if self._pending is not None:
+            pending.append(self._pending.check(self._asked.max_pending))
+            if self._pending.shared:
+                pending.append(self._pending.check_native())
         return [
             *pending,
             check_counts(ours, theirs, len(self.ours.skipped), refused),

@@ -50,7 +50,7 @@ class ParquetUpdater(Updater):
         If another run is changing them.
     """
 
-    def __init__(self, place: LocalPlace, provenance: Provenance) -> None:
+    def __init__(self, place: LocalPlace, provenance: Provenance | None) -> None:
         self._place = place
         self._source = ParquetSource(place.uri)
         self._dimension = self._source.describe().dimension

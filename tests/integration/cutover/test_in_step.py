@@ -88,6 +88,12 @@ def check(job: Job, name: str) -> None:
     assert found[61][1]["app"] is True
     assert 550 in found
     assert not {70, 80} & found.keys()
+    again = verify(
+        job.source, job.target, job.translator, VerifyOptions(full=True), state=job.state
+    )
+    assert again.passed, again.failures
+    [native] = [check for check in again.checks if check.name == "native"]
+    assert native.figures == {"native": 2, "deleted": 1}
 
 
 def test_a_forgotten_sync_overwrites_nothing(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ import os
 import re
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient, models
 from support.crash import contents
 from support.dry_run_corpus import DryRunCorpus, N, make_dry_run_corpus
 from support.forked import Forked
@@ -355,3 +357,36 @@ def test_every_field_of_a_job_is_described() -> None:
     for name, section in JobSpec.model_json_schema()["$defs"].items():
         for field, facts in section.get("properties", {}).items():
             assert "description" in facts, f"{name}.{field}"
+
+
+def test_the_way_back_is_kept_after_the_cutover(corpus: DryRunCorpus) -> None:
+    store = f"qdrant:{corpus.folder}/q"
+    old, new, live = (f"{store}/{name}" for name in ("old", "new", "live"))
+    with (
+        open_source(corpus.source) as given,
+        open_sink(old, TargetSpec.like(given.describe())) as sink,
+    ):
+        for batch in given.batches(1000):
+            sink.write(batch)
+        sink.finish()
+    with closing(QdrantClient(path=f"{corpus.folder}/q")) as client:
+        alias = models.CreateAlias(collection_name="old", alias_name="live")
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    job = write_job(corpus.folder, target=new, more=f'[cutover]\nname = "{live}"\nkeep_back = "7d"')
+    job.write_text(job.read_text().replace("faiss:old.faiss", old))
+    assert standings(job)["sync-back"] == "nothing to do"
+    assert done_now(job, "--cutover") == ["dry-run", "migrate", "verify", "cutover", "sync-back"]
+    with closing(QdrantClient(path=f"{corpus.folder}/q")) as client:
+        native = models.PointStruct(
+            id=10**6, vector=corpus.new[0].tolist(), payload={"text": "native"}
+        )
+        client.upsert("live", [native])
+        client.delete("live", [1])
+    assert "sync-back" in done_now(job)
+    with open_source(old) as back:
+        ids = set(np.concatenate(list(back.ids(10_000))).tolist())
+        assert 10**6 in ids
+        assert 1 not in ids
+    assert "sync-back" in done_now(job)
+    state = corpus.folder / ".vecmigrate" / "state.sqlite"
+    assert call("rollback", live, "--state", state).exit_code == 0

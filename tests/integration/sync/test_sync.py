@@ -764,3 +764,17 @@ def test_sigterm_ends_it_and_the_same_command_continues(tmp_path: Path) -> None:
     assert "Run the same command to continue" in out
     done = job.run()
     assert 0 < done.adopted < N
+
+
+def test_what_a_store_loads_otherwise_than_it_was_written_is_ours_still(tmp_path: Path) -> None:
+    """Embedded Qdrant gives an updated vector other last bits each time that it is loaded."""
+    job = make(tmp_path, "faiss", "qdrant")
+    for number in range(3):
+        with editing(job.source) as source:
+            source.upsert(points(job.old, list(range(100)), n=-1 - number))
+            changed = points(job.old, list(range(100, 200)), n=-1 - number)
+            source.upsert(changed.with_vectors(np.ascontiguousarray(job.old[200 + number :][:100])))
+        # Each sync loads the storage anew, as each run of the command does.
+        assert job.run().changed == 200
+    found = verify(job.source, job.target, job.translator, VerifyOptions(full=True))
+    assert found.passed, found.failures

@@ -8,6 +8,7 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
 from vecmigrate.state.migrations import MigrationRecord
 from vecmigrate.state.steps import StepRecord
+from vecmigrate.sync.back import sync_back
 from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.run import sync
 
@@ -25,6 +26,28 @@ def run_sync(
             source,
             target,
             translator,
+            state,
+            options,
+            stop=stop,
+            announce=around.announce,
+            progress=advance,
+        )
+        counts.update(result.counts())
+    return result
+
+
+def run_sync_back(
+    source: str, target: str, options: SyncOptions, state: Path, around: RunHooks
+) -> SyncResult:
+    """Bring what changed at a new collection to the old one; raises as :func:`sync_back`."""
+    with (
+        around.recorded("sync", source, target) as counts,
+        around.stoppable() as stop,
+        around.stage("syncing back", None) as advance,
+    ):
+        result = sync_back(
+            source,
+            target,
             state,
             options,
             stop=stop,
