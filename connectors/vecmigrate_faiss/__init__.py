@@ -5,6 +5,7 @@ from __future__ import annotations
 from vecmigrate.connector import (
     BaseConnector,
     Provenance,
+    Remnant,
     Source,
     StoreURI,
     Switcher,
@@ -57,6 +58,10 @@ class FaissConnector(BaseConnector, SwitchingConnector):
     def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         """Open an index for changes; see :class:`UpdatableConnector`."""
         return FaissUpdater(uri, followed(Location.parse(uri, UPDATER_OPTIONS)), provenance)
+
+    def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
+        """Nothing is left: an update wrote the files anew. See :class:`ErasingConnector`."""
+        return ()
 
     def switcher(self) -> Switcher:
         """Return what moves readers of an index's name to another index."""

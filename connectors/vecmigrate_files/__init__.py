@@ -6,6 +6,7 @@ from vecmigrate.connector import (
     BaseConnector,
     LocalPlace,
     Provenance,
+    Remnant,
     Source,
     StoreURI,
     TargetSpec,
@@ -33,6 +34,10 @@ class ParquetConnector(BaseConnector):
 
     def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         return ParquetUpdater(LocalPlace.parse(uri, OPTIONS), provenance)
+
+    def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
+        # An update wrote each file anew that held a deleted point.
+        return ()
 
 
 class NpyConnector(BaseConnector):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from vecmigrate.connector import BaseConnector, Provenance, Source, StoreURI, TargetSpec, Updater
+from vecmigrate.connector import (
+    BaseConnector,
+    Provenance,
+    Remnant,
+    Source,
+    StoreURI,
+    TargetSpec,
+    Updater,
+)
 from vecmigrate_lancedb.place import SUFFIX, Place
 from vecmigrate_lancedb.sink import LanceSink
 from vecmigrate_lancedb.source import LanceSource
-from vecmigrate_lancedb.updater import LanceUpdater
+from vecmigrate_lancedb.updater import LanceUpdater, earlier_versions
 
 __all__ = ["connector"]
 
@@ -25,6 +33,9 @@ class LanceConnector(BaseConnector):
 
     def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         return LanceUpdater(Place.parse(uri), provenance)
+
+    def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
+        return earlier_versions(Place.parse(uri))
 
 
 connector = LanceConnector()

@@ -10,6 +10,7 @@ from vecmigrate.connector import (
     IdArray,
     MismatchError,
     Provenance,
+    Remnant,
     Updater,
     VectorBatch,
     name_some,
@@ -94,3 +95,20 @@ class LanceUpdater(Updater):
             with writing(self._place.uri):
                 note_update(self._table, self._id, self._provenance)
         self._noted = True
+
+
+def earlier_versions(place: Place) -> tuple[Remnant, ...]:
+    """Name the versions of a table that are not the latest: they hold what was deleted since."""
+    with reading(place.uri):
+        table = open_table(place.database, place.name)
+        kept = len(table.list_versions()) - 1
+        latest = table.version
+    if not kept:
+        return ()
+    return (
+        Remnant(
+            f"{kept:,} versions of {place.uri} before {latest}",
+            "Once no reader needs them, drop them, and what they alone hold: "
+            "table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True).",
+        ),
+    )

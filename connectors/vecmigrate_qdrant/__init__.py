@@ -16,6 +16,7 @@ from vecmigrate.connector import (
     BegunSink,
     Connector,
     Provenance,
+    Remnant,
     Sink,
     Source,
     StoreURI,
@@ -57,6 +58,11 @@ class _QdrantConnector(BaseConnector, SwitchingConnector):
 
         return (OwnPointsUpdater if is_in_place(uri) else QdrantUpdater)(uri, provenance)
 
+    def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
+        from vecmigrate_qdrant.deleted import erase_deleted
+
+        return erase_deleted(uri)
+
     def switcher(self) -> Switcher:
         from vecmigrate_qdrant.switcher import QdrantSwitcher
 
@@ -68,6 +74,7 @@ class _EdgeConnector(BaseConnector):
 
     open_source = _QdrantConnector.open_source
     open_updater = _QdrantConnector.open_updater
+    erase_deleted = _QdrantConnector.erase_deleted
 
     def sink(self, uri: StoreURI, spec: TargetSpec) -> BegunSink:
         from vecmigrate_qdrant.sink import QdrantSink

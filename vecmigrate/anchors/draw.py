@@ -17,11 +17,11 @@ from vecmigrate.connector.source import Source
 from vecmigrate.encoders import Encoder
 from vecmigrate.encoders.metered import BATCH, EmbeddingStore, MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError, UsageError
-from vecmigrate.io.atomic import made_folder, require_absent
+from vecmigrate.io.atomic import Rewriting, made_folder, require_absent
 from vecmigrate.io.vector_table import read_table, write_table
-from vecmigrate.points.batch import VectorBatch, Vectors
+from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
-from vecmigrate.points.ids import name_some
+from vecmigrate.points.ids import lookup_of, name_some
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.options import Options, Seed
 
@@ -165,6 +165,25 @@ def draw_anchors(
     save_anchors(anchors, out)
     shutil.rmtree(partial)
     return anchors
+
+
+def without_drawn(path: Path, ids: IdArray) -> Rewriting | None:
+    """Return the sample of an unfinished draw without some points; None if it has none of them.
+
+    Raises
+    ------
+    InputError
+        If it is no such file.
+    """
+    columns, header = read_table(path, "a stored sample")
+    gone = lookup_of(ids).rows(columns["id"]) >= 0
+    if not gone.any():
+        return None
+    kept = {name: values[~gone] for name, values in columns.items()}
+    return Rewriting(
+        frozenset(columns["id"][gone].tolist()),
+        lambda to: write_table(to, kept, _SampleCard.model_validate(header)),
+    )
 
 
 def _check(

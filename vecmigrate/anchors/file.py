@@ -6,15 +6,23 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import (
+    BaseModel,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from vecmigrate.anchors.strategy import Strategy
 from vecmigrate.io.atomic import require_absent
 from vecmigrate.io.vector_table import not_readable, read_table, write_table
 from vecmigrate.points.batch import IdArray, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity, Metric
+from vecmigrate.points.ids import lookup_of
+from vecmigrate.translators.mixing import lowest_direction
 
 FORMAT_VERSION = 1
 ANCHOR_FILE = "an anchor file"
@@ -37,6 +45,9 @@ class AnchorCard(BaseModel, frozen=True, extra="forbid"):
         The new one.
     metric
         How the collection compares vectors.
+    lowest_direction
+        What :func:`vecmigrate.translators.mixing.lowest_direction` said of the anchors before some
+        of them were forgotten: targets that keep the others were written by it. None if none was.
     """
 
     format_version: int = FORMAT_VERSION
@@ -47,6 +58,15 @@ class AnchorCard(BaseModel, frozen=True, extra="forbid"):
     source_encoder: EncoderIdentity | None = None
     target_encoder: EncoderIdentity
     metric: Metric
+    lowest_direction: tuple[float, ...] | None = None
+
+    @model_serializer(mode="wrap")
+    def _told(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = serialize(self)
+        if self.lowest_direction is None:
+            # As versions know it that had no such field.
+            del told["lowest_direction"]
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +94,28 @@ class AnchorSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def lowest_direction(self) -> Vectors:
+        """Return the ``(d,)`` direction that translated vectors beside these are tilted to."""
+        told = self.card.lowest_direction
+        if told is None:
+            return lowest_direction(self.target_vectors)
+        return np.array(told, np.float32)
+
+    def without(self, ids: IdArray) -> AnchorSet:
+        """Return the set without some points, whose vectors others' are still tilted by."""
+        stay = lookup_of(ids).rows(self.ids) < 0
+        texts = self.texts
+        if texts is not None:
+            texts = [text for text, stays in zip(texts, stay.tolist(), strict=True) if stays]
+        lowest = tuple(map(float, self.lowest_direction()))
+        return AnchorSet(
+            self.ids[stay],
+            self.source_vectors[stay],
+            self.target_vectors[stay],
+            self.card.model_copy(update={"lowest_direction": lowest}),
+            texts,
+        )
+
     def sha256(self) -> str:
         """Return the hash of ids and target vectors, which is what keeping anchors depends on."""
         digest = hashlib.sha256(repr(self.ids.tolist()).encode())
@@ -89,6 +131,11 @@ def save_anchors(anchors: AnchorSet, path: Path) -> None:
     TargetExistsError, WriteError
     """
     require_absent(path)
+    write_anchors(anchors, path)
+
+
+def write_anchors(anchors: AnchorSet, path: Path) -> None:
+    """As :func:`save_anchors`, in the place of what is there."""
     columns = {
         "id": anchors.ids,
         "source_vector": anchors.source_vectors,

@@ -13,7 +13,6 @@ from vecmigrate.points.batch import VectorBatch, Vectors, normalize_rows, with_f
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.points.ids import Rows, lookup_of
 from vecmigrate.translators import TranslatorCard
-from vecmigrate.translators.mixing import lowest_direction
 
 _FIELDS = {True: {ORIGIN_FIELD: ENCODED}, False: {ORIGIN_FIELD: TRANSLATED}}
 
@@ -58,7 +57,7 @@ class AnchorKeeper:
         self._vectors = anchors.target_vectors
         self._lookup = lookup_of(anchors.ids)
         self._scale = np.float32(min(card.mixing_scale or 1.0, 1.0))
-        self._tilt = np.sqrt(1 - self._scale**2) * lowest_direction(anchors.target_vectors)
+        self._tilt = np.sqrt(1 - self._scale**2) * anchors.lowest_direction()
         self._texts = anchors.texts
         self._text_field = text_field
         self.kept = 0

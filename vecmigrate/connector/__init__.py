@@ -12,6 +12,7 @@ from vecmigrate.connector.place import LocalPlace
 from vecmigrate.connector.protocols import (
     BaseConnector,
     Connector,
+    ErasingConnector,
     ResumableConnector,
     SwitchingConnector,
     UpdatableConnector,
@@ -27,7 +28,7 @@ from vecmigrate.connector.source import (
 )
 from vecmigrate.connector.staging import StagedSink, Staging
 from vecmigrate.connector.switcher import Switcher
-from vecmigrate.connector.updater import Updater
+from vecmigrate.connector.updater import Remnant, Updater
 from vecmigrate.connector.uri import StoreURI, parse_uri
 from vecmigrate.errors import (
     InputError,
@@ -89,6 +90,7 @@ __all__ = [
     "CollectionDescription",
     "Connector",
     "EncoderIdentity",
+    "ErasingConnector",
     "Extra",
     "IdArray",
     "IdKind",
@@ -107,6 +109,7 @@ __all__ = [
     "Process",
     "Provenance",
     "RefusedError",
+    "Remnant",
     "ResumableConnector",
     "RowRange",
     "RowSource",

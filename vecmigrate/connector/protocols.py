@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from vecmigrate.connector.sink import BegunSink, Sink
 from vecmigrate.connector.source import Source
 from vecmigrate.connector.switcher import Switcher
-from vecmigrate.connector.updater import Updater
+from vecmigrate.connector.updater import Remnant, Updater
 from vecmigrate.connector.uri import StoreURI
 from vecmigrate.points.collection import Provenance, TargetSpec
 
@@ -57,6 +57,24 @@ class UpdatableConnector(Protocol):
             If the collection is not there.
         MismatchError
             If it is unfinished, or cannot be changed without losing something.
+        UsageError, UnreachableError, WriteError
+        """
+        ...
+
+
+@runtime_checkable
+class ErasingConnector(Protocol):
+    """What an :class:`UpdatableConnector` offers if it knows what is left of deleted points."""
+
+    def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
+        """Overwrite what the store keeps of points that were deleted from a finished collection.
+
+        Returns what the store does not let go at once, and may still hold such points.
+
+        Raises
+        ------
+        InputError
+            If the collection is not there.
         UsageError, UnreachableError, WriteError
         """
         ...

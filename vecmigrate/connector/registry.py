@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from vecmigrate.connector.protocols import (
     Connector,
+    ErasingConnector,
     ResumableConnector,
     SwitchingConnector,
     UpdatableConnector,
@@ -15,7 +16,7 @@ from vecmigrate.connector.protocols import (
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
 from vecmigrate.connector.switcher import Switcher
-from vecmigrate.connector.updater import Updater
+from vecmigrate.connector.updater import Remnant, Updater
 from vecmigrate.connector.uri import StoreURI, parse_uri
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.points.collection import Provenance, TargetSpec
@@ -102,6 +103,15 @@ def open_updater(uri: str, provenance: Provenance | None) -> Updater:
             remedy="Migrate again, to a new collection.",
         )
     return connector.open_updater(parsed, provenance)
+
+
+def erase_deleted(uri: str) -> tuple[Remnant, ...]:
+    """Overwrite what is left of deleted points; see :meth:`ErasingConnector.erase_deleted`."""
+    connector, parsed = connector_of(uri)
+    if isinstance(connector, ErasingConnector):
+        return connector.erase_deleted(parsed)
+    unknown = f"what the store of {uri} keeps of deleted points, which its connector does not tell"
+    return (Remnant(unknown, "See the store's own documentation."),)
 
 
 def origin(uri: str) -> str | None:

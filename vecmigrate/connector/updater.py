@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Self
 
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.collection import CollectionDescription
+
+
+@dataclass(frozen=True, slots=True)
+class Remnant:
+    """What may still hold points that were deleted from a collection.
+
+    Attributes
+    ----------
+    place
+        Names it: a file, the versions of a table.
+    remedy
+        One sentence that says how the points go from there.
+    """
+
+    place: str
+    remedy: str
 
 
 class Updater(ABC):

@@ -23,6 +23,7 @@ from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
 from vecmigrate.dry_run.truth import Known
 from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import EmbeddingStore, Encoder, Meter, MeteredEncoder, open_encoder
+from vecmigrate.encoders.metered import EMBEDDINGS_FOLDER
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.evaluation import Query, read_log
 from vecmigrate.io.atomic import new_folder
@@ -39,8 +40,6 @@ from vecmigrate.translators.fit import (
     fit_translator,
 )
 from vecmigrate.translators.token_features import HasTokenTable
-
-EMBEDDINGS_FOLDER = "embeddings"
 
 
 def dry_run(

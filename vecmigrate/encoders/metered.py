@@ -17,10 +17,11 @@ from pydantic import BaseModel
 
 from vecmigrate.encoders.base import Encoder, EncoderRole, require_texts
 from vecmigrate.errors import InputError, MismatchError, UsageError
-from vecmigrate.io.atomic import made_folder
+from vecmigrate.io.atomic import Rewriting, made_folder
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.points.ids import lookup_of
 
 CHARACTERS_PER_TOKEN = 4
 """A common rule for English text, if the encoder's tokenizer is not at hand."""
@@ -205,7 +206,17 @@ class Meter:
                 self.encoded += done
 
 
-class _Header(BaseModel, frozen=True):
+EMBEDDINGS_FOLDER = "embeddings"
+"""What a dry run bought lies there, in its folder."""
+
+BOUGHT = "a file of bought embeddings"
+POINT = "point"
+"""Column of a bought vector's point; files of the first versions have none."""
+
+
+class BoughtHeader(BaseModel, frozen=True):
+    """What the header of a file of bought vectors says."""
+
     encoder: EncoderIdentity
     role: EncoderRole
 
@@ -229,13 +240,13 @@ class EmbeddingStore:
     ) -> None:
         self.role, self.batch = role, batch
         self._folder = folder
-        self._header = _Header(encoder=encoder, role=role)
+        self._header = BoughtHeader(encoder=encoder, role=role)
         self._stored: dict[str, Vectors] = {}
         self._parts = 0
         self._lock = Lock()
         for path in sorted(folder.glob(f"{role}-*.parquet")):
-            columns, header = read_table(path, "a file of bought embeddings")
-            found = _Header.model_validate(header)
+            columns, header = read_table(path, BOUGHT)
+            found = BoughtHeader.model_validate(header)
             if not found.encoder.same_as(encoder):
                 raise MismatchError(
                     f"{folder} holds vectors of {found.encoder}, not of {encoder}",
@@ -251,8 +262,8 @@ class EmbeddingStore:
             into[:] = found
         return found is not None
 
-    def keep(self, keys: list[str], vectors: Vectors) -> None:
-        """Add ``(n, d)`` vectors, durably.
+    def keep(self, keys: list[str], vectors: Vectors, points: IdArray | None) -> None:
+        """Add ``(n, d)`` vectors of ``(n,)`` points, if it is known of which, durably.
 
         Raises
         ------
@@ -260,9 +271,42 @@ class EmbeddingStore:
         """
         with self._lock:
             path = made_folder(self._folder) / f"{self.role}-{self._parts:06d}.parquet"
-            write_table(path, {"id": id_array(keys), "vector": vectors}, self._header)
+            of = {} if points is None else {POINT: points}
+            write_table(path, {"id": id_array(keys), "vector": vectors, **of}, self._header)
             self._parts += 1
             self._stored.update(zip(keys, vectors, strict=True))
+
+
+def bought_files(path: Path) -> list[Path]:
+    """Return the files of bought vectors in the folder of a dry run, or in that of a file of it."""
+    folder = path if path.is_dir() else path.parent
+    return sorted((folder / EMBEDDINGS_FOLDER).glob("*-*.parquet"))
+
+
+def without_bought(path: Path, ids: IdArray) -> Rewriting | None:
+    """Return a file of bought vectors without those of some points; None if it has none.
+
+    It stays, be it empty: its number is not to be given again.
+
+    Raises
+    ------
+    InputError
+        If it is no such file, or is from before points were noted.
+    """
+    columns, header = read_table(path, BOUGHT)
+    if POINT not in columns:
+        raise InputError(
+            f"{path} holds bought vectors, and does not say of which points",
+            remedy="Remove its folder; what is still needed of it is bought again.",
+        )
+    gone = lookup_of(ids).rows(columns[POINT]) >= 0
+    if not gone.any():
+        return None
+    kept = {name: values[~gone] for name, values in columns.items()}
+    return Rewriting(
+        frozenset(columns[POINT][gone].tolist()),
+        lambda to: write_table(to, kept, BoughtHeader.model_validate(header)),
+    )
 
 
 class MeteredEncoder:
@@ -354,7 +398,7 @@ class MeteredEncoder:
                 vectors[rows] = self._ask([given[row] for row in rows], some, role)
                 todo = todo[len(rows) :]
                 if store is not None:
-                    store.keep([keys[row] for row in rows], vectors[rows])
+                    store.keep([keys[row] for row in rows], vectors[rows], some)
                 progress(len(rows))
         except BaseException:
             self.meter.release([tokens[row] for row in todo])

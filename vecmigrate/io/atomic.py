@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import IO
 
 from vecmigrate.errors import TargetExistsError, VecmigrateError, WriteError
+
+PARTIAL = ".partial"
+"""What the name of a file that is being written ends with; it begins with a dot."""
 
 
 @contextmanager
@@ -23,7 +28,7 @@ def published(path: Path) -> Iterator[Path]:
         If the disk refuses; nothing is left behind.
     """
     remedy = "Check the folder and its free space."
-    with _replacing(path, path.with_name(f".{path.name}.partial"), remedy) as partial:
+    with _replacing(path, path.with_name(f".{path.name}{PARTIAL}"), remedy) as partial:
         yield partial
 
 
@@ -96,6 +101,42 @@ def replace_text(path: Path, text: str) -> None:
     sync_path(new)
     new.replace(path)
     sync_path(path.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """A file as it is to be without some of its points.
+
+    Attributes
+    ----------
+    removed
+        The ids of these points.
+    write
+        Writes the file that is to take the old one's place to the path given.
+    """
+
+    removed: frozenset[int | str]
+    write: Callable[[Path], object]
+
+    def carry_out(self, path: Path, before: Callable[[Path], object] = lambda new: None) -> None:
+        """Replace ``path`` in one step, the new file on the disk; links are followed.
+
+        Parameters
+        ----------
+        before
+            Called with the new file right before it takes the old one's place.
+
+        Raises
+        ------
+        WriteError
+        """
+        path = path.resolve()
+        with published(path) as new:
+            self.write(new)
+            shutil.copymode(path, new)
+            sync_path(new)
+            before(new)
+        sync_path(path.parent)
 
 
 def take_lock(path: Path, taken: VecmigrateError) -> FileIO:

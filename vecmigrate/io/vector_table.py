@@ -71,6 +71,18 @@ def read_table(path: Path, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise not_readable(path, what, error) from error
 
 
+def read_header(path: Path) -> dict[str, Any] | None:
+    """Return the header of a file that :func:`write_table` wrote; None of any other file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        header = json.loads((pq.read_schema(path).metadata or {}).get(_HEADER, b"null"))
+    except (OSError, pa.ArrowException, ValueError):
+        return None
+    return header if isinstance(header, dict) else None
+
+
 def not_readable(path: str | Path, what: str, error: Exception) -> InputError:
     """Return the error for a file that is not ``what`` it should be."""
     return InputError(

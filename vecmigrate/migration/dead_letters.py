@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from vecmigrate.connector.sink import Sink
 from vecmigrate.errors import InputError, RefusedError, WriteError
+from vecmigrate.io.atomic import Rewriting
 from vecmigrate.points.batch import PointId, VectorBatch
 from vecmigrate.points.canonical import payload_json
 
@@ -60,10 +61,7 @@ class DeadLetters:
                 if letter["run"] == run:
                     self.ids.append(letter["id"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} cannot be read as a file of dead letters",
-                remedy="Name another one with --dead-letters.",
-            ) from error
+            raise _no_letters(path) from error
 
     def add(self, point: VectorBatch, reason: str) -> None:
         """Append a batch of one point; it is on the disk when this returns.
@@ -104,6 +102,44 @@ class DeadLetters:
             return batch
         dead = set(self.ids)
         return batch.take(np.array([i not in dead for i in batch.ids.tolist()], bool))
+
+
+def without_letters(path: Path, gone: Callable[[str, PointId], bool]) -> Rewriting | None:
+    """Return a file of dead letters without some of them; None if it has none of these.
+
+    Parameters
+    ----------
+    gone
+        Tells of a letter's run and id whether the letter is to go.
+
+    Raises
+    ------
+    InputError
+        If it is no such file.
+    """
+    kept, removed = [], set()
+    try:
+        for line in path.read_bytes().splitlines(keepends=True):
+            # A kill in the middle of a line leaves one that is of nobody.
+            if not line.endswith(b"\n"):
+                continue
+            letter = json.loads(line)
+            if gone(letter["run"], letter["id"]):
+                removed.add(letter["id"])
+            else:
+                kept.append(line)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_letters(path) from error
+    if not removed:
+        return None
+    return Rewriting(frozenset(removed), lambda to: to.write_bytes(b"".join(kept)))
+
+
+def _no_letters(path: Path) -> InputError:
+    return InputError(
+        f"{path} cannot be read as a file of dead letters",
+        remedy="Name another one with --dead-letters.",
+    )
 
 
 class PointWriter:

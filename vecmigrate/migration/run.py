@@ -10,6 +10,7 @@ from vecmigrate.connector.source import Source
 from vecmigrate.migration.move import MigrationResult, prepare
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.runtime.options import Callbacks
+from vecmigrate.state.files import note_files
 from vecmigrate.translators import Translator
 
 
@@ -71,5 +72,8 @@ def migrate(
     where = None if state is None else Path(state)
     callbacks = Callbacks(stop, announce, progress)
     with prepare(source, target, translator, asked, where, callbacks) as move:
+        if where is not None:
+            uri, letters = move.description.uri, asked.dead_letters
+            note_files(where, uri, translator, asked.keep_anchors, letters)
         move.stream()
         return move.publish()

@@ -80,7 +80,7 @@ def integers_of(ids: IdArray) -> NDArray[np.int64]:
 
 def lookup_of(ids: IdArray) -> IdLookup:
     """Choose the lookup for the ids of a table."""
-    return IntegerIds(ids) if ids.dtype == np.int64 else AnyIds(ids)
+    return IntegerIds(ids) if ids.dtype == np.int64 and len(ids) else AnyIds(ids)
 
 
 def name_some(names: Iterable[object]) -> str:

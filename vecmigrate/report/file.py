@@ -23,8 +23,13 @@ def save_report(report: DryRunReport, folder: Path) -> Path:
     """
     path = folder / REPORT_JSON
     with published(path) as partial:
-        partial.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_report(report, partial)
     return path
+
+
+def write_report(report: DryRunReport, path: Path) -> None:
+    """Write a report as it is kept, to any path."""
+    path.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def load_report(path: str | Path) -> DryRunReport:

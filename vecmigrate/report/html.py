@@ -37,7 +37,12 @@ def write_html(report: DryRunReport, folder: Path) -> Path:
     ------
     WriteError
     """
-    return write_page(folder / REPORT_HTML, "page.html.j2", _facts(report))
+    return write_report_page(report, folder / REPORT_HTML)
+
+
+def write_report_page(report: DryRunReport, path: Path) -> Path:
+    """As :func:`write_html`, to any path."""
+    return write_page(path, "page.html.j2", _facts(report))
 
 
 def _facts(report: DryRunReport) -> dict[str, Any]:

@@ -112,6 +112,21 @@ def failing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
+def overwrite_freed(connection: sqlite3.Connection) -> None:
+    """Make a file of ours anew within, so that nothing is left of rows that were deleted.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written, or another process reads it for long.
+    """
+    with failing(connection):
+        connection.commit()
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def _not_ours(path: Path) -> InputError:
     return InputError(
         f"{path} is not a state file of vecmigrate", remedy="Name another with --state."

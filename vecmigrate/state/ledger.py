@@ -385,6 +385,34 @@ class Ledger:
             connection.executemany("DELETE FROM points WHERE id = ?", keys)
             connection.executemany("DELETE FROM writing WHERE id = ?", keys)
 
+    def known(self, ids: IdArray) -> set[PointId]:
+        """Return those ids that any table has."""
+        found: set[PointId] = set()
+        for table in self._tables_of_points():
+            rows = self._asked(ids, f"SELECT asked.id FROM asked JOIN {table} USING (id)")
+            found.update(restored(point_id) for (point_id,) in rows)
+        return found
+
+    def erase(self, ids: IdArray) -> None:
+        """Delete all that is known of points, from each table; freed bytes are overwritten.
+
+        See also :func:`vecmigrate.state.file.overwrite_freed`.
+        """
+        keys = [(stored(i),) for i in ids.tolist()]
+        self.connection.execute("PRAGMA secure_delete = ON").fetchall()
+        with transaction(self.connection) as connection:
+            for table in self._tables_of_points():
+                connection.executemany(f"DELETE FROM {table} WHERE id = ?", keys)
+
+    def _tables_of_points(self) -> list[str]:
+        return [
+            name
+            for (name,) in self.connection.execute(
+                "SELECT name FROM main.sqlite_master WHERE type = 'table' AND EXISTS "
+                "(SELECT 1 FROM pragma_table_info(sqlite_master.name) AS c WHERE c.name = 'id')"
+            )
+        ]
+
     def there(self, ids: IdArray) -> NDArray[np.bool_]:
         """Tell which ids the target holds, by the scan of it."""
         return self.among("there", ids)

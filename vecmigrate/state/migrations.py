@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 
 from pydantic import BaseModel
@@ -139,6 +140,18 @@ class MigrationTable(StateTable):
                 f"the record of {source} to {target} is of another version",
                 remedy="Start over with --restart.",
             ) from error
+
+    def all(self) -> list[tuple[str, MigrationRecord]]:
+        """Return the jobs with their keys; without those of another version of vecmigrate.
+
+        A job whose key is not :attr:`MigrationRecord.key` was begun in another directory, and
+        names its collections from there.
+        """
+        found = []
+        for key, job in self._rows("key, job", "TRUE ORDER BY rowid"):
+            with suppress(ValueError):
+                found.append((str(key), MigrationRecord.model_validate_json(job)))
+        return found
 
     def save(self, job: MigrationRecord) -> None:
         """Store how far a job has come; on the disk when this returns."""

@@ -29,6 +29,7 @@ from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.options import Callbacks
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
+from vecmigrate.state.files import FileLog
 from vecmigrate.state.ledger import (
     HASH_RULE,
     HeldVectors,
@@ -46,6 +47,7 @@ from vecmigrate.sync.changes import (
     find_changes,
     mark_of,
 )
+from vecmigrate.sync.erase import erase_vanished
 from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.others import SHOWN, others_wrote, rewritten
 from vecmigrate.sync.ownership import check_belongs
@@ -119,7 +121,7 @@ def sync(
         stack.enter_context(job_lock(locks, ledger_key(place), what))
         records = stack.enter_context(closing(open_state(state)))
         ledger = stack.enter_context(open_ledger(ledger_path(state, place), keep=not asked.dry_run))
-        run = _Run(source, place, Path(translator), ledger, records, asked, callbacks, stack)
+        run = _Run(source, place, Path(translator), ledger, records, state, asked, callbacks, stack)
         return run.go()
 
 
@@ -133,6 +135,7 @@ class _Run:
         translator: Path,
         ledger: Ledger,
         records: sqlite3.Connection,
+        state: Path,
         asked: SyncOptions,
         callbacks: Callbacks,
         stack: ExitStack,
@@ -162,6 +165,8 @@ class _Run:
             source_moved=asked.source_moved,
         )  # fmt: skip
         assert before.provenance is not None
+        self._written_by = before.provenance.run()
+        self._translator_path, self._records, self._state = translator, records, state
         self._keeper = None
         if self._anchors is not None:
             self._keeper = AnchorKeeper(self._anchors, self._card, self._text_field)
@@ -262,6 +267,7 @@ class _Run:
             for ids in ledger.listed("bare", asked.batch_size):
                 self._bring_bare(ids)
                 self._stop_if_asked()
+            self._erase_vanished()
             for ids in ledger.listed("gone", asked.batch_size):
                 self._remove(ids)
                 self._stop_if_asked()
@@ -394,6 +400,15 @@ class _Run:
             self._counts["arrived"] += judged.new
             self._counts["changed"] += len(judged.intended) - judged.new
         self._callbacks.progress(points)
+
+    def _erase_vanished(self) -> None:
+        """Remove what vanished from files beside the target, too."""
+        log, asked = FileLog(self._records), self._asked
+        log.note(self._source_uri, self._translator_path, asked.keep_anchors)
+        erase_vanished(
+            self._ledger, self._records, self._state, self._source_uri, self._written_by,
+            self._callbacks.announce,
+        )  # fmt: skip
 
     def _remove(self, ids: IdArray) -> None:
         """Delete what vanished, as far as it is ours still, or all is to be."""

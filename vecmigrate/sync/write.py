@@ -47,6 +47,10 @@ class TargetChanges:
         if self._ledger.was_interrupted():
             open_updater(self._target, self._provenance).abort()
 
+    def open(self) -> None:
+        """Open the target for changes; errors as :func:`open_updater`."""
+        self._opened()
+
     def write(self, batch: VectorBatch, entries: list[LedgerRow]) -> None:
         """Write points of which ``entries`` tell."""
         self._ledger.intend(entries)

@@ -109,6 +109,9 @@ class Access(ABC):
         """Name the settings of a new collection that there is no place for."""
         return []
 
+    def overwrite_deleted(self, collection: str) -> None:  # noqa: B027 - one can
+        """Leave nothing on the disk of points that were deleted, if that can be asked for."""
+
     def publish(
         self, collection: str, metadata: dict[str, Any], strict_mode: StrictMode = None
     ) -> None:

@@ -179,11 +179,17 @@ class EmbeddedAccess(Access):
         for path in (self._key / META_INFO_FILENAME, self._key):
             sync_path(path)
 
+    def overwrite_deleted(self, collection: str) -> None:
+        self._execute(collection, "PRAGMA secure_delete=ON", "VACUUM")
+
     def _pragmas(self, collection: str, *pragmas: str) -> None:
+        self._execute(collection, *(f"PRAGMA {pragma}" for pragma in pragmas))
+
+    def _execute(self, collection: str, *statements: str) -> None:
         def execute(_: QdrantBase) -> None:
             storage = self._client.collections[collection].storage
             if storage is not None:
-                for pragma in pragmas:
-                    storage.storage.execute(f"PRAGMA {pragma}").fetchall()
+                for statement in statements:
+                    storage.storage.execute(statement).fetchall()
 
         self.run(execute)

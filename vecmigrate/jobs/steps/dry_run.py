@@ -20,6 +20,7 @@ from vecmigrate.jobs.steps.base import (
 )
 from vecmigrate.report.file import REPORT_JSON, save_report
 from vecmigrate.report.html import REPORT_HTML, write_html
+from vecmigrate.state.files import note_files
 from vecmigrate.state.steps import StepRecord
 
 _MAP = {
@@ -79,6 +80,8 @@ class DryRunStep:
     def do(self, around: RunHooks) -> StepState:
         spec, given = self._spec, self._spec.dry_run
         inputs = self._inputs()
+        anchors = given.anchors if isinstance(given.anchors, Path) else None
+        note_files(self._moving.state, spec.source.uri, given.out, anchors)
         report = dry_run(
             spec.source.uri,
             spec.target.encoder,

@@ -472,6 +472,7 @@ class Request:
             ("GET",): lambda: engine.info(name),
             ("PATCH",): self._update,
             ("GET", "cluster"): collection.cluster,
+            ("GET", "snapshots"): list,
             ("PUT", "shards"): lambda: self.engine.create_key(
                 self.name, models.CreateShardingKey.model_validate(body)
             ),
