@@ -234,6 +234,20 @@ vecmigrate.sync.write.open_updater = counting""",
 )
 
 
+# Counted from when the locks are held.
+_FORGETS = _forking(
+    "vecmigrate.forget.run, vecmigrate.sync.write, vecmigrate_faiss.updater, "
+    "vecmigrate_files.parquet.updater, vecmigrate_qdrant.updater, vecmigrate_qdrant.source",
+    _TOUCHING | {"executemany"},
+    """\
+begun = vecmigrate.forget.run.Records
+def counting(*given):
+    sys.setprofile(count)
+    return begun(*given)
+vecmigrate.forget.run.Records = counting""",
+)
+
+
 class Stepper:
     """Runs commands that die before a chosen one of their calls that touch a disk."""
 
@@ -249,9 +263,9 @@ class Stepper:
 
 
 @contextmanager
-def stepper(*, syncs: bool = False) -> Iterator[Stepper]:
-    """Migrations, or syncs, to be killed."""
-    code = _SYNCS if syncs else _MIGRATIONS
+def stepper(*, syncs: bool = False, forgets: bool = False) -> Iterator[Stepper]:
+    """Migrations, or syncs, or runs of ``forget``, to be killed."""
+    code = _SYNCS if syncs else _FORGETS if forgets else _MIGRATIONS
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

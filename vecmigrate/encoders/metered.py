@@ -286,7 +286,8 @@ def bought_files(path: Path) -> list[Path]:
 def without_bought(path: Path, ids: IdArray) -> Rewriting | None:
     """Return a file of bought vectors without those of some points; None if it has none.
 
-    It stays, be it empty: its number is not to be given again.
+    It stays, be it empty: its number is not to be given again. A query's vector goes too if its id
+    is one of these: where documents serve as queries, it is that of a document's text.
 
     Raises
     ------

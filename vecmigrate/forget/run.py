@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from vecmigrate.forget.files import Files
 from vecmigrate.forget.mentions import Mentions
 from vecmigrate.forget.options import ForgetOptions, Left, Receipt, Removed
 from vecmigrate.forget.records import Records
-from vecmigrate.forget.scope import Scope, had_before, scope_of
+from vecmigrate.forget.scope import Scope, had_before, scope_of, spelling
 from vecmigrate.forget.targets import TargetPoints, held, ids_there, still_there
 from vecmigrate.forget.translators import built_on
 from vecmigrate.points.batch import IdArray, PointId, id_array
@@ -66,11 +66,15 @@ def forget(
         records = stack.enter_context(closing(open_state(state)))
         scope = scope_of(asked.targets, records)
         if not (scope.moves or asked.folders):
+            there = f": {name_some(scope.elsewhere)} are from another" if scope.elsewhere else ""
             raise UsageError(
-                f"the state file {state} knows no target from here",
-                remedy="Name a target with --target, folders with --in, or the state file with "
-                "--state.",
+                f"the state file {state} knows no target as named from this folder{there}",
+                remedy="Run it in the folder of the migration, or name a target with --target, "
+                "folders with --in, or the state file with --state.",
             )
+        for path in asked.folders:
+            if not path.exists():
+                raise InputError(f"{path} is not there", remedy="Name another one with --in.")
         for move in scope.moves:
             held(stack, state, move)
         return _Forgetting(each, state, records, scope, asked).go()
@@ -149,8 +153,6 @@ class _Forgetting:
             files.search(path, is_named=True)
         folders = self._asked.folders or [Path()]
         for path in folders:
-            if not path.exists():
-                raise InputError(f"{path} is not there", remedy="Name another one with --in.")
             files.search(path, is_named=bool(self._asked.folders) and path.is_file())
         self._removed += files.removed
         self._left += files.left
@@ -203,9 +205,9 @@ class _Forgetting:
 
     def _look_at_earlier(self) -> None:
         """Name collections that readers had before, and that have some of the points."""
-        ours: Sequence[str] = self._scope.sources
+        checked = set(map(spelling, self._scope.sources))
         for uri in dict.fromkeys(had_before(self._scope, self._connection)):
-            if uri in ours:
+            if spelling(uri) in checked:
                 continue
             try:
                 there = ids_there(uri, self._ids)

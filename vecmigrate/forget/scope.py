@@ -93,13 +93,16 @@ def scope_of(targets: Sequence[str], records: sqlite3.Connection) -> Scope:
     UsageError
         If no target is named and the state file knows several sources.
     MismatchError
-        If a target does not say that vecmigrate wrote it.
+        If a target does not say that vecmigrate wrote it, or is the source of others alone.
     InputError, UnreachableError
         If a target that is named is not there, or does not answer.
     """
     known, elsewhere = _known(records)
     if not targets:
+        # A source that another move made has the same points under the same ids.
+        made = {spelling(move.target) for move in known}
         sources = dict.fromkeys(spelling(move.source) for move in known)
+        sources = {source: None for source in sources if source not in made}
         if len(sources) > 1:
             raise UsageError(
                 f"the state file knows targets of {len(sources)} sources, whose ids are of other "
@@ -134,6 +137,11 @@ def _named(target: str, known: list[Move]) -> Move:
     for move in known:
         if canonical_place(move.target) == canonical_place(place):
             return move
+    if any(spelling(move.source) == spelling(place) for move in known):
+        raise MismatchError(
+            f"{target} is a source, and vecmigrate deletes nothing there",
+            remedy="Delete the points there yourself, then forget them at its targets.",
+        )
     with open_source(place) as opened:
         made = opened.describe().provenance
     if made is None:

@@ -188,7 +188,7 @@ def still_there(sources: list[str], targets: list[str], ids: IdArray) -> tuple[I
     for source in sources:
         try:
             if followed_place(source) in led:
-                # A cutover has led the name to a target: its points are not the source's.
+                # What another move made, or a name that a cutover has led to a target.
                 continue
             found.update(dict.fromkeys(ids_there(source, ids).tolist()))
         except InputError as error:

@@ -388,6 +388,16 @@ def _completed() -> Any:
     return q.PointsOperationResponse(result=RestToGrpc.convert_update_result(COMPLETED))
 
 
+class Snapshots(q.SnapshotsServicer):
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @_served
+    def List(self, request: Any) -> Any:  # noqa: N802
+        kept = [q.SnapshotDescription(name=name, size=1) for name in self.engine.snapshots]
+        return q.ListSnapshotsResponse(snapshot_descriptions=kept)
+
+
 class Health(q.QdrantServicer):
     def HealthCheck(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return q.HealthCheckReply(title="qdrant - vector search engine", version=VERSION)
@@ -406,6 +416,7 @@ class GrpcServer:
         for name, servicer in {
             "Collections": Collections(self._engine),
             "Points": Points(self._engine),
+            "Snapshots": Snapshots(self._engine),
             "Qdrant": Health(),
         }.items():
             self.server.add_generic_rpc_handlers((_handlers(name, servicer),))

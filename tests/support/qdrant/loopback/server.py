@@ -71,6 +71,8 @@ class Engine:
         False if it is not in cluster mode: no shard key can be made.
     most_disk_percent
         The ``max_disk_usage_percent`` that the node gives to new collections.
+    snapshots
+        Names of those that each collection is said to have.
     served, heard
         What was asked, by method and path; and what came with it: JSON, or a gRPC message.
     """
@@ -93,6 +95,7 @@ class Engine:
         self.most_disk_percent: int | None = None
         self.served: list[str] = []
         self.heard: list[tuple[str, Any]] = []
+        self.snapshots: list[str] = []
         self.largest = 0
 
     def wait(self) -> None:
@@ -472,7 +475,7 @@ class Request:
             ("GET",): lambda: engine.info(name),
             ("PATCH",): self._update,
             ("GET", "cluster"): collection.cluster,
-            ("GET", "snapshots"): list,
+            ("GET", "snapshots"): lambda: [{"name": s, "size": 1} for s in engine.snapshots],
             ("PUT", "shards"): lambda: self.engine.create_key(
                 self.name, models.CreateShardingKey.model_validate(body)
             ),
