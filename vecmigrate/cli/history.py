@@ -26,8 +26,8 @@ EXAMPLES = """
         --target qdrant://localhost:6333/articles-minilm --limit 5
     vecmigrate history --failed --json
 
-Recorded are run, migrate, sync, verify, cutover, rollback and drop-source; no rehearsals
-(--dry-run).
+Recorded are run, migrate, sync, verify, cutover, rollback, drop-source and forget; no
+rehearsals (--dry-run).
 """
 _COLUMNS = ["run", "began (UTC)", "took", "command", "outcome", "points", "source → target"]
 

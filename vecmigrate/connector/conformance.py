@@ -24,6 +24,7 @@ import pytest
 
 from vecmigrate.connector import (
     CollectionDescription,
+    ErasingConnector,
     MismatchError,
     MissingIdsError,
     PartitionedSource,
@@ -413,6 +414,25 @@ class ConnectorConformance:
         with open_updater(uri, later) as updater, pytest.raises(MismatchError):
             updater.upsert(VectorBatch(batch.ids, np.ones((10, DIMENSION + 1), np.float32)))
         assert len(_ids(self._read(uri))) == 8
+
+    def test_what_is_deleted_is_overwritten_or_what_keeps_it_is_named(
+        self, uri: str, tmp_path: Path, batch: VectorBatch
+    ) -> None:
+        connector, parsed = connector_of(uri)
+        if not isinstance(connector, ErasingConnector):
+            pytest.skip("this connector does not tell what is left of deleted points")
+        made, text = _made(), "a text that stands nowhere else"
+        payloads = [{"text": text}, *PAYLOADS[1:]]
+        self._write(uri, VectorBatch(batch.ids, batch.vectors, payloads), provenance=made)
+        with open_updater(uri, made) as updater:
+            updater.delete(batch.ids[[0]])
+            updater.finish()
+        kept = connector.erase_deleted(parsed)
+        assert len(_ids(self._read(uri))) == len(batch) - 1
+        assert all(each.place and each.remedy.endswith(".") for each in kept)
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert kept or not [path for path in files if text.encode() in path.read_bytes()]
+        assert connector.erase_deleted(parsed) == kept
 
     def test_nothing_is_published_before_finish(self, uri: str, batch: VectorBatch) -> None:
         with open_sink(uri, SPEC) as sink:

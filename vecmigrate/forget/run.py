@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from vecmigrate.forget.mentions import Mentions
 from vecmigrate.forget.options import ForgetOptions, Left, Receipt, Removed
 from vecmigrate.forget.records import Records
 from vecmigrate.forget.scope import Scope, had_before, scope_of, spelling
-from vecmigrate.forget.targets import TargetPoints, held, ids_there, still_there
+from vecmigrate.forget.targets import TargetPoints, erase_known, held, ids_there, still_there
 from vecmigrate.forget.translators import built_on
 from vecmigrate.points.batch import IdArray, PointId, id_array
 from vecmigrate.points.ids import name_some
@@ -103,6 +103,7 @@ class _Forgetting:
         still = self._check_sources()
         searched = self._clean_files()
         targets = self._clean_targets()
+        self._clean_sources_ledgers(still)
         self._clean_records()
         self._look_at_earlier()
         for target in targets:
@@ -188,6 +189,14 @@ class _Forgetting:
             self._found |= points.found
             cleaned.append(points)
         return cleaned
+
+    def _clean_sources_ledgers(self, still: IdArray) -> None:
+        """Remove what is known of points that were brought back to a source, and are gone there."""
+        has = set(still.tolist())
+        gone = id_array(i for i in self._ids.tolist() if i not in has)
+        for source in self._scope.sources:
+            with suppress(InputError, UsageError):
+                self._removed += erase_known(self._state, source, gone, look=self._asked.dry_run)
 
     def _clean_records(self) -> None:
         ids = frozenset(self._ids.tolist())

@@ -27,6 +27,9 @@ _FEW = 256
 
 _BATCH = 4096
 
+KNOWN = "hashes and origins"
+"""What a ledger keeps."""
+
 
 def ids_there(uri: str, ids: IdArray) -> IdArray:
     """Return those ids that a collection has.
@@ -111,14 +114,12 @@ class TargetPoints:
         path = ledger_path(self._state, self._place)
         # Where there is none, none is made.
         with open_ledger(path, keep=False) as ledger:
-            known = {i for some in _parts(self._ids) for i in ledger.known(some)}
+            known = _known(ledger, self._ids)
             if not self._delete(ledger):
                 return
             if not self._look:
-                for some in _parts(self._ids):
-                    ledger.erase(some)
-                overwrite_freed(ledger.connection)
-        self._note(str(path), "hashes and origins", known)
+                _erase(ledger, self._ids)
+        self._note(str(path), KNOWN, known)
 
     def _delete(self, ledger: Ledger) -> bool:
         """Delete the points; False if they are to stay, and what is known of them with them."""
@@ -174,6 +175,28 @@ class TargetPoints:
         except (InputError, UsageError):
             return []
         return [Left(place=each.place, remedy=each.remedy) for each in kept]
+
+
+def erase_known(state: Path, collection: str, ids: IdArray, *, look: bool) -> list[Removed]:
+    """Remove what a ledger knows of points that a collection does not have any more."""
+    path = ledger_path(state, collection)
+    if not path.exists():
+        return []
+    with open_ledger(path) as ledger:
+        known = _known(ledger, ids)
+        if not look:
+            _erase(ledger, ids)
+    return [Removed(place=str(path), what=KNOWN, points=len(known))] if known else []
+
+
+def _known(ledger: Ledger, ids: IdArray) -> set[PointId]:
+    return {i for some in _parts(ids) for i in ledger.known(some)}
+
+
+def _erase(ledger: Ledger, ids: IdArray) -> None:
+    for some in _parts(ids):
+        ledger.erase(some)
+    overwrite_freed(ledger.connection)
 
 
 def _parts(ids: IdArray) -> Iterator[IdArray]:
