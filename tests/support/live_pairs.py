@@ -1,0 +1,716 @@
+"""A source that its application writes to, and a target that follows, whatever happens to either.
+
+A state machine draws a pair of stores and a history: what the application writes, also while
+vecmigrate reads; what vecmigrate does, stopped or killed in the middle; and what others write at
+the target. The invariant is checked at the end, and now and then before: one ``sync`` of a source
+that stands still makes the target what a fresh migration would make.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, note, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from support.applications import (
+    Application,
+    EdgeDirectory,
+    Edit,
+    FaissFile,
+    LanceTable,
+    ParquetFile,
+    Point,
+    Points,
+    QdrantCollection,
+)
+from support.corpus import unit
+from support.crash import Stepper, stepper
+from support.qdrant.places import Place, open_place
+from vecmigrate import (
+    Procrustes,
+    load_translator,
+    migrate,
+    open_source,
+    open_updater,
+    save_translator,
+)
+from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
+from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.connector import (
+    ORIGIN_FIELD,
+    EncoderIdentity,
+    Metric,
+    VectorBatch,
+    id_array,
+)
+from vecmigrate.connector.addresses import followed_place
+from vecmigrate.cutover import cut_over, roll_back
+from vecmigrate.errors import (
+    ExitCode,
+    InputError,
+    MismatchError,
+    TargetExistsError,
+    TerminatedError,
+    UnsettledError,
+)
+from vecmigrate.migration import catch_up
+from vecmigrate.points.checksums import same_payload
+from vecmigrate.state.file import open_records
+from vecmigrate.sync import SyncResult, sync
+from vecmigrate.translators import read_card
+from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
+from vecmigrate.verification.records import VerificationLog
+
+STORES = ["faiss", "parquet", "lancedb", "embedded", "edge", "rest", "grpc"]
+PAIRS = [(old, new) for old in STORES for new in STORES]
+SERVED = ("rest", "grpc")
+QDRANT = ("embedded", "edge", *SERVED)
+OLD, NEW, COUNT, ANCHORS = 4, 6, 24, 5
+ROWS = unit(np.random.default_rng(0).standard_normal((60, OLD)))
+TRUE = unit(np.random.default_rng(1).standard_normal((60, NEW)))
+"""What the new encoder makes of the anchors' texts, and others of theirs."""
+IDENTITY = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
+TOLERANCE = 1e-5
+LAST_STEP = {"migrate": 300, "sync": 40}
+"""A kill comes before a step of these; a run that takes fewer ends by itself."""
+
+TYPED: list[dict[str, Any]] = [
+    {}, {"n": 1}, {"n": 2, "x": 0.1}, {"x": 1 / 3}, {"n": -7, "x": 1e-12},
+]  # fmt: skip
+ANY: list[dict[str, Any]] = [
+    *TYPED, {"n": "a word"}, {"deep": {"list": [1, None, "ü"], "x": 0.1}}, {"nil": None},
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an application does to one of its points, before it is known whether that is there."""
+
+    how: str
+    at: int
+    row: int
+    fields: int
+
+
+CHANGES = st.lists(
+    st.builds(
+        Change,
+        st.sampled_from(["put", "vector", "payload", "text", "bare", "delete", "again"]),
+        st.integers(0, COUNT - 1),
+        st.integers(0, len(ROWS) - 1),
+        st.integers(0, len(ANY) - 1),
+    ),
+    max_size=5,
+)
+SOME = st.lists(st.integers(0, COUNT - 1), max_size=3)
+SOON = st.none() | st.integers(1, 8)
+"""After how many looks a run is asked to stop; None: it is not."""
+
+
+class Surroundings:
+    """What histories share: servers, processes that kill others, a translator, anchors."""
+
+    def __init__(self, folder: Path, stack: ExitStack, *, kills: bool) -> None:
+        self._stack, self._kills = stack, kills
+        self._places: dict[str, Place] = {}
+        self._killers: dict[bool, Stepper] = {}
+        self.folder = folder
+        self.translator, self.anchors = folder / "t.safetensors", folder / "a.parquet"
+        rng = np.random.default_rng(2)
+        X = unit(rng.standard_normal((40, OLD)))
+        Y = X @ np.linalg.qr(rng.standard_normal((NEW, NEW)))[0][:OLD]
+        fitted = Procrustes().fit(X, Y)
+        save_translator(fitted, self.translator, target_encoder=IDENTITY, mixing_scale=0.9)
+        self.ids = {
+            "integers": [3 * i + 1 + 2**40 * (i % 3) for i in range(COUNT)],
+            "uuids": [str(uuid.UUID(int=2**64 * i + 1)) for i in range(COUNT)],
+        }
+        for kind, ids in self.ids.items():
+            self._save_anchors(kind, ids[:ANCHORS])
+
+    def anchor_file(self, kind: str) -> Path:
+        return self.folder / f"{kind}.parquet"
+
+    def place(self, kind: str) -> Place:
+        """A loopback server, which all histories share."""
+        if kind not in self._places:
+            self._places[kind] = self._stack.enter_context(open_place(kind, self.folder))
+        return self._places[kind]
+
+    def killer(self, *, syncs: bool) -> Stepper | None:
+        if self._kills and syncs not in self._killers:
+            self._killers[syncs] = self._stack.enter_context(stepper(syncs=syncs))
+        return self._killers.get(syncs)
+
+    def _save_anchors(self, kind: str, ids: Sequence[Any]) -> None:
+        card = AnchorCard(
+            source="faiss:none", population=COUNT, seed=0, strategy=Strategy.UNIFORM,
+            target_encoder=IDENTITY, metric=Metric.COSINE,
+        )  # fmt: skip
+        texts = [text_of(at, 0) for at in range(len(ids))]
+        anchors = AnchorSet(id_array(ids), ROWS[: len(ids)], TRUE[: len(ids)], card, texts)
+        save_anchors(anchors, self.anchor_file(kind))
+
+
+@contextmanager
+def surroundings(*, kills: bool) -> Iterator[Surroundings]:
+    """Make them, and remove them at the end."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield Surroundings(folder, stack, kills=kills)
+
+
+def text_of(at: int, turn: int) -> str:
+    return f"text {at} in turn {turn}"
+
+
+def application(store: str, folder: Path, shared: Surroundings) -> Application:
+    makers: dict[str, Callable[[Path], Application]] = {
+        "faiss": FaissFile, "parquet": ParquetFile, "lancedb": LanceTable, "edge": EdgeDirectory,
+    }  # fmt: skip
+    if store in makers:
+        return makers[store](folder)
+    if store in SERVED:
+        return QdrantCollection(shared.place(store))
+    return QdrantCollection(embedded(folder))
+
+
+def embedded(folder: Path) -> Place:
+    with open_place("embedded", folder / "q") as place:
+        return place
+
+
+def target_at(store: str, folder: Path, shared: Surroundings) -> str:
+    if store in SERVED or store == "embedded":
+        place = shared.place(store) if store in SERVED else embedded(folder)
+        return place.uri(place.name("target"))
+    return {
+        "faiss": f"faiss:{folder}/new.faiss",
+        "parquet": f"parquet:{folder}/new",
+        "lancedb": f"lancedb:{folder}/db/new",
+        "edge": f"qdrant-edge:{folder}/new-edge",
+    }[store]
+
+
+def held(uri: str) -> Points:
+    """All points of a collection, as vecmigrate reads them."""
+    found: Points = {}
+    with open_source(uri) as source:
+        for batch in source.whole_batches(1000):
+            rows = iter(batch.vectors)
+            for i, count, payload in zip(
+                batch.ids.tolist(), batch.each_count(), batch.each_payload(), strict=True
+            ):
+                vector = tuple(next(rows).tolist()) if count else None
+                found[i] = Point(vector, dict(payload))
+    return found
+
+
+class LivePair(RuleBasedStateMachine):
+    """One pair of stores, and what is known of either.
+
+    Attributes
+    ----------
+    points
+        What the source has to hold.
+    theirs
+        What others wrote at the target, None for what they deleted; they share it then.
+    touched
+        Ids that the application has written since all was compared last.
+    """
+
+    shared: Surroundings
+    pairs: Sequence[tuple[str, str]]
+    tally: Counter[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = Path(tempfile.mkdtemp(dir=self.shared.folder))
+        self._source: Application | None = None
+        self.points: Points = {}
+        self.theirs: Points | dict[Any, Any] = {}
+        self.touched: set[Any] = set()
+        self._shares = self._lost = self._published = self._cut_over = False
+        self._turn = 0
+
+    # The pair, and what its application does.
+
+    @initialize(data=st.data(), count=st.integers(3, 18), uuids=st.booleans(), kept=st.booleans())
+    def begin(self, data: st.DataObject, count: int, uuids: bool, kept: bool) -> None:
+        self.pair = old, new = data.draw(st.sampled_from(list(self.pairs)))
+        self._ids_are = "uuids" if uuids and old != "faiss" else "integers"
+        self._ids = self.shared.ids[self._ids_are]
+        self._anchors = self.shared.anchor_file(self._ids_are) if kept else None
+        source = self._source = application(old, self._folder, self.shared)
+        self._fields = ANY if source.keeps_any_payload else TYPED
+        self._target = target_at(new, self._folder, self.shared)
+        self._state = self._folder / "state" / "state.sqlite"
+        self._bare = source.holds_bare_points and new in QDRANT
+        for at in range(count):
+            fields = self._fields[at % len(self._fields)]
+            self.points[self._ids[at]] = Point(_vector(at), {"text": text_of(at, 0), **fields})
+        source.create(self.points)
+        self._name = self._reader_name()
+        self._count("histories")
+
+    @rule(changes=CHANGES)
+    def write(self, changes: list[Change]) -> None:
+        """The application writes."""
+        edits = [edit for change in changes for edit in self._edits(change)]
+        if edits and self._source is not None:
+            self._source.write(edits, self.points)
+
+    def _edits(self, change: Change) -> list[Edit]:
+        """What a change asks of the store, which then is noted; nothing if it makes no sense."""
+        point_id, before = self._ids[change.at], self.points.get(self._ids[change.at])
+        made = Point(_vector(change.row), self._payload(change))
+        how = change.how
+        if how == "put":
+            return [self._edit("put", point_id, made)]
+        if before is None or (how in ("delete", "again") and len(self.points) <= 2):
+            return []
+        if how == "delete":
+            return [self._edit("delete", point_id, None)]
+        if how == "again":
+            return [self._edit("delete", point_id, None), self._edit("put", point_id, made)]
+        if how == "vector":
+            return [self._edit("vector", point_id, Point(made.vector, before.payload))]
+        if how == "payload":
+            payload = {**self._fields[change.fields % len(self._fields)]}
+            if "text" in before.payload:
+                payload["text"] = before.payload["text"]
+            return [self._edit("payload", point_id, Point(before.vector, payload))]
+        if how == "text":
+            payload = {**before.payload, "text": text_of(change.at, change.row % 2)}
+            return [self._edit("payload", point_id, Point(before.vector, payload))]
+        vectors = sum(point.vector is not None for point in self.points.values())
+        if not self._holds_bare() or before.vector is None or vectors <= 2:
+            return []
+        return [self._edit("bare", point_id, Point(None, before.payload))]
+
+    def _holds_bare(self) -> bool:
+        return self._source is not None and self._source.holds_bare_points
+
+    def _edit(self, how: str, point_id: Any, point: Point | None) -> Edit:
+        self.touched.add(point_id)
+        if point is None:
+            del self.points[point_id]
+        else:
+            self.points[point_id] = point
+        return Edit(how, point_id, point)
+
+    def _payload(self, change: Change) -> dict[str, Any]:
+        payload = dict(self._fields[change.fields % len(self._fields)])
+        if change.row % 5:
+            payload["text"] = text_of(change.at, change.row % 2)
+        return payload
+
+    # What vecmigrate does.
+
+    @precondition(lambda self: not self._published)
+    @rule(stop=SOON, meanwhile=CHANGES, size=st.integers(1, 9), few=st.sampled_from([0, 3, 100]))
+    def move(self, stop: int | None, meanwhile: list[Change], size: int, few: int) -> None:
+        """Migrate, or go on with it, while the application writes."""
+        self._count("migrations")
+        usual, catch_up.FEW = catch_up.FEW, few
+        try:
+            self._migrate(
+                stop=_after(stop), progress=self._once(meanwhile), announce=note, batch_size=size
+            )
+        except TerminatedError:
+            assert stop is not None
+            self._count("migrations stopped")
+        except UnsettledError:
+            self._count("migrations not settled")
+        except TargetExistsError:
+            # A kill came right before the end was noted, or right after.
+            assert self._is_published()
+        finally:
+            catch_up.FEW = usual
+        self._published = self._is_published()
+
+    def _migrate(self, **how: Any) -> None:
+        assert self._source is not None
+        given = {
+            "state": self._state, "keep_anchors": self._anchors, "checkpoint_seconds": 0,
+            "on_bad_vector": self._on_bad_vector, **how,
+        }  # fmt: skip
+        pair = self._source.uri, self._target, self.shared.translator
+        try:
+            migrate(*pair, **given)
+        except MismatchError:
+            # Cursors of a file count its rows, which are others after a stop.
+            assert self.pair[0] not in SERVED
+            assert self.touched
+            self._count("migrations restarted")
+            migrate(*pair, **given, restart=True)
+
+    @precondition(lambda self: not self._published)
+    @rule(step=st.integers(1, LAST_STEP["migrate"]), size=st.integers(1, 9))
+    def killed_move(self, step: int, size: int) -> None:
+        """Migrate, and be killed before a step."""
+        self._killed("migrate", step, "--batch-size", size, "--checkpoint-seconds", 0)
+        self._published = self._is_published()
+
+    @precondition(lambda self: self._published)
+    @rule(step=st.integers(1, LAST_STEP["sync"]), size=st.integers(1, 9), changes=CHANGES)
+    def killed_sync(self, step: int, size: int, changes: list[Change]) -> None:
+        """Sync what the application just wrote, and be killed before a step."""
+        self.write(changes)
+        more = ["--shared-target"] if self._shares else []
+        self._killed("sync", step, "--batch-size", size, "--max-vanished", 1, *more)
+
+    def _killed(self, command: str, step: int, *more: object) -> None:
+        killer = self.shared.killer(syncs=command == "sync")
+        if killer is None or self._source is None or "lancedb" in self.pair or self._lost:
+            return
+        given = [
+            command, self._source.uri, self._target, "--translator", self.shared.translator,
+            "--state", self._state, "--on-bad-vector", self._on_bad_vector, "--quiet", *more,
+        ]  # fmt: skip
+        if self._anchors is not None:
+            given += ["--keep-anchors", self._anchors]
+        code = killer.run(step, [str(each) for each in given])
+        self._count(f"{command} killed" if code < 0 else f"{command} ended first")
+        assert code < 0 or code in (0, ExitCode.MISMATCH, ExitCode.TARGET_EXISTS), code
+
+    @precondition(lambda self: self._published)
+    @rule(stop=SOON, meanwhile=CHANGES, size=st.integers(1, 9), rest=st.booleans())
+    def follow(self, stop: int | None, meanwhile: list[Change], size: int, rest: bool) -> None:
+        """Sync while the application writes, perhaps over the other protocol."""
+        self._count("syncs")
+        how = {"stop": _after(stop), "progress": self._once(meanwhile), "batch_size": size}
+        try:
+            self._sync(rest=rest and self.pair[0] == "grpc", **how)
+        except TerminatedError:
+            assert stop is not None
+            self._count("syncs stopped")
+
+    def _sync(self, *, rest: bool = False, **how: Any) -> SyncResult:
+        assert self._source is not None
+        given = {
+            "keep_anchors": self._anchors, "on_bad_vector": self._on_bad_vector,
+            "max_vanished": 1, "shared_target": self._shares, **how,
+        }  # fmt: skip
+        source = f"{self._source.uri}&grpc=false" if rest else self._source.uri
+        pair = source, self._target, self.shared.translator, self._state
+        try:
+            return sync(*pair, **given)
+        except MismatchError:
+            # Without a ledger, what changed since is not told from what others wrote.
+            if not self._lost:
+                raise
+            return sync(*pair, **{**given, "overwrite": True})
+
+    @precondition(lambda self: self._published and not self._shares)
+    @rule()
+    def look(self) -> None:
+        """Verify while some changes are pending."""
+        self._count("verifications")
+        found = self._verify(max_pending=1)
+        if any(check.name == "pending" for check in found.checks):
+            assert found.passed, found.failures
+
+    def _verify(self, **how: Any) -> Verification:
+        assert self._source is not None
+        asked = VerifyOptions(
+            full=True, keep_anchors=self._anchors, on_bad_vector=self._on_bad_vector, **how
+        )
+        pair = self._source.uri, self._target, self.shared.translator
+        return verify(*pair, asked, state=self._state)
+
+    @precondition(lambda self: self._published and not self._shares)
+    @rule()
+    def lose_ledger(self) -> None:
+        """What is known of each point is gone."""
+        shutil.rmtree(self._state.parent / "ledgers", ignore_errors=True)
+        self._lost = True
+        self._count("ledgers lost")
+
+    # What others do at the target.
+
+    @precondition(lambda self: self._published and not self._shares)
+    @rule(new=SOME, over=SOME, gone=SOME, shares=st.booleans(), changes=CHANGES)
+    def intrude(
+        self, new: list[int], over: list[int], gone: list[int], shares: bool, changes: list[Change]
+    ) -> None:
+        """Others write at the target, which stops a sync; then they share it, or lose theirs."""
+        self.settle()
+        before = self.points.copy()
+        strangers = [i for i in self._of(new) if i not in before]
+        ours = [i for i in self._of(over) if before.get(i, Point(None)).vector is not None]
+        lost = [i for i in self._of(gone) if i in before and i not in ours]
+        self._intrude(strangers, ours, lost)
+        # A sync does not look at a point's vector unless the point changed at the source.
+        at = [self._ids.index(i) for i in ours]
+        again = [] if shares else [Change("text", i, 1 - self._turn_of(i), 0) for i in at]
+        self.write([*changes, *again])
+        unlike = [i for i in ours if i not in self.points or self.points[i] != before[i]]
+        left = held(self._target)
+        self._count("intrusions")
+        if strangers or unlike:
+            try:
+                self._sync()
+            except MismatchError:
+                assert held(self._target) == left
+                self._count("intrusions refused")
+            else:
+                raise AssertionError(f"{strangers or unlike} are not named")
+        if not shares:
+            self.theirs = {}
+            self._sync(overwrite=True)
+            return
+        self._shares = True
+
+    @precondition(lambda self: self._shares)
+    @rule(new=SOME, over=SOME, gone=SOME)
+    def share(self, new: list[int], over: list[int], gone: list[int]) -> None:
+        """Others go on to write at the target that they share."""
+        self.settle()
+        there = held(self._target)
+        strangers = [i for i in self._of(new) if i not in there]
+        ours = [i for i in self._of(over) if there.get(i, Point(None)).vector is not None]
+        lost = [i for i in self._of(gone) if i in there and i not in ours]
+        self._intrude(strangers, ours, lost)
+
+    def _of(self, places: list[int]) -> list[Any]:
+        return [self._ids[at] for at in dict.fromkeys(places)]
+
+    def _turn_of(self, at: int) -> int:
+        text = self.points.get(self._ids[at], Point(None)).payload.get("text")
+        return int(text == text_of(at, 1))
+
+    def _intrude(self, new: list[Any], over: list[Any], gone: list[Any]) -> None:
+        there = held(self._target)
+        points = {
+            i: Point(tuple(TRUE[-1 - at].tolist()), {"theirs": 1}) for at, i in enumerate(new)
+        }
+        for i in over:
+            # The opposite of ours is surely not ours.
+            vector = -np.array(there[i].vector)
+            points[i] = Point(tuple(vector.tolist()), {"theirs": 2})
+        with open_source(self._target) as target:
+            made = target.describe().provenance
+        assert made is not None
+        with open_updater(self._target, made) as updater:
+            if points:
+                rows = np.array([point.vector for point in points.values()], np.float32)
+                payloads = [dict(point.payload) for point in points.values()]
+                updater.upsert(VectorBatch(id_array(list(points)), rows, payloads))
+            if gone:
+                updater.delete(id_array(gone))
+            updater.finish()
+        self.theirs.update({**points, **dict.fromkeys(gone)})
+
+    # Readers go over and back.
+
+    @precondition(lambda self: self._published and not self._shares and self._name is not None)
+    @rule(changes=CHANGES)
+    def go_over(self, changes: list[Change]) -> None:
+        """Readers are led to the target, and back later."""
+        self.settle()
+        assert self._name is not None
+        found = self._verify()
+        with open_records(self._state) as records:
+            VerificationLog(records).add(followed_place(self._target), found)
+            assert cut_over(self._name, self._target, records).done
+        assert held(self._name) == held(self._target)
+        self.write(changes)
+        self.settle()
+        assert held(self._name) == held(self._target)
+        with open_records(self._state) as records:
+            assert roll_back(self._name, records).done
+        assert self._source is not None
+        assert held(self._name) == held(self._source.uri)
+        self._count("cutovers")
+
+    def _reader_name(self) -> str | None:
+        """What readers of the source open, where the two stores are one that can lead them over."""
+        old, new = self.pair
+        if old == new == "faiss":
+            (self._folder / "live.faiss").symlink_to("old.faiss")
+            (self._folder / "live.jsonl").symlink_to("old.jsonl")
+            return f"faiss:{self._folder}/live.faiss"
+        if old == new and isinstance(self._source, QdrantCollection):
+            return self._source.named(f"readers-{uuid.uuid4().hex}")
+        return None
+
+    # The invariant.
+
+    @precondition(lambda self: self._published)
+    @rule()
+    def settle(self) -> None:
+        """The source stands still: one sync makes the target what a fresh migration would make."""
+        assert self._source is not None
+        while not self._published:
+            self.move(None, [], 7, 100)
+        self._sync()
+        self._lost = False
+        self._check_target()
+        _check_same(self._source.read(), self.points, 0)
+        if not self._shares:
+            found = self._verify()
+            assert found.passed, found.failures
+            outcomes = {c.outcome for c in found.checks if c.name == "pending"}
+            assert outcomes == {CheckResult.PASSED}, found.checks
+        again = self._sync()
+        assert (again.wrote, again.adopted, again.left_alone) == (0, 0, 0), again
+        self.touched.clear()
+        self._count("settled")
+
+    def _check_target(self) -> None:
+        found, expected = held(self._target), self._expected()
+        for point_id, point in self.theirs.items():
+            if point is not None:
+                expected[point_id] = point
+            elif point_id not in found or point_id not in expected:
+                # What they deleted comes back if the source changes it.
+                assert point_id not in found, point_id
+                assert point_id not in self.touched or point_id not in expected, point_id
+                expected.pop(point_id, None)
+        with open_source(self._target) as target:
+            ulps = target.payload_ulps()
+        _check_same(found, expected, ulps)
+        self.theirs = {i: p for i, p in self.theirs.items() if p is not None or i not in found}
+
+    def _expected(self) -> Points:
+        """What a fresh migration would make."""
+        translator = load_translator(self.shared.translator)
+        given = {i: p for i, p in self.points.items() if p.vector is not None}
+        rows = unit(np.array([point.vector for point in given.values()]))
+        payloads = [dict(point.payload) for point in given.values()]
+        batch = VectorBatch(id_array(list(given)), translator.transform(rows), payloads)
+        if self._anchors is not None:
+            from vecmigrate import load_anchors
+
+            card = read_card(self.shared.translator)
+            keeper = AnchorKeeper(load_anchors(self._anchors), card, "text")
+            [batch] = keeper.apply([batch])
+        expected = {
+            i: Point(tuple(row.tolist()), dict(payload))
+            for i, row, payload in zip(
+                batch.ids.tolist(), batch.vectors, batch.each_payload(), strict=True
+            )
+        }
+        if self._bare:
+            expected |= {i: p for i, p in self.points.items() if p.vector is None}
+        return expected
+
+    def teardown(self) -> None:
+        try:
+            if self._source is not None:
+                self.settle()
+        finally:
+            if self._source is not None:
+                self._source.close()
+                if self.pair[1] in SERVED:
+                    self._delete_target()
+            shutil.rmtree(self._folder)
+
+    def _delete_target(self) -> None:
+        place = self.shared.place(self.pair[1])
+        with place.client() as client:
+            client.delete_collection(place.made[-1])
+
+    @property
+    def _on_bad_vector(self) -> str:
+        """Points without a vector are left out where the target has no place for them."""
+        return "skip" if self._holds_bare() and not self._bare else "fail"
+
+    def _is_published(self) -> bool:
+        try:
+            with open_source(self._target) as target:
+                target.describe().require_finished()
+        except InputError:
+            return False
+        return True
+
+    def _once(self, meanwhile: list[Change]) -> Callable[[object], None]:
+        """Return a callback that has the application write once."""
+        left = [meanwhile] if self._source is not None and self._source.writes_meanwhile else []
+
+        def call(_: object) -> None:
+            if left:
+                self.write(left.pop())
+
+        return call
+
+    def _count(self, what: str) -> None:
+        self.tally[what] += 1
+        self.tally[f"{what}: {' to '.join(self.pair)}"] += 1
+
+
+def run_histories(
+    shared: Surroundings,
+    pairs: Sequence[tuple[str, str]],
+    examples: int,
+    *,
+    steps: int,
+    number: int,
+    tally: Counter[str],
+    phases: Collection[Phase] = (Phase.generate, Phase.shrink),
+) -> None:
+    """Draw histories and check each.
+
+    Parameters
+    ----------
+    steps
+        How many things happen in a history, at most.
+    number
+        Draws the same histories each time.
+    tally
+        Counts what happens in them.
+    """
+    machine = type("Machine", (LivePair,), {"shared": shared, "pairs": pairs, "tally": tally})
+    chosen = settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck), print_blob=False, phases=phases,
+    )  # fmt: skip
+    run_state_machine_as_test(seed(number)(machine), settings=chosen)
+
+
+def _vector(row: int) -> tuple[float, ...]:
+    return tuple(ROWS[row].tolist())
+
+
+def _after(count: int | None) -> Callable[[], bool]:
+    """Return what says at its ``count``-th call, and from then on, that a run is to stop."""
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return count is not None and calls >= count
+
+    return stop
+
+
+def _check_same(found: Points, expected: Points, ulps: int) -> None:
+    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+    for point_id, point in expected.items():
+        here, there = point.payload, found[point_id].payload
+        assert here.get(ORIGIN_FIELD) == there.get(ORIGIN_FIELD), (point_id, here, there)
+        assert same_payload(dict(here), dict(there), ulps), (point_id, here, there)
+        one, other = point.vector, found[point_id].vector
+        if one is None or other is None:
+            assert one is other, point_id
+        else:
+            away = np.linalg.norm(np.array(one) - np.array(other))
+            assert away <= TOLERANCE * np.linalg.norm(one), (point_id, one, other)
