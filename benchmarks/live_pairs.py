@@ -31,7 +31,7 @@ COLUMNS = {
     "histories": ("histories",),
     "stopped": ("migrations stopped", "syncs stopped"),
     "killed": ("migrate killed", "sync killed"),
-    "others wrote": ("intrusions",),
+    "others wrote": ("intrusions", "native writes"),
     "ledgers lost": ("ledgers lost",),
     "cutovers": ("cutovers",),
     "compared": ("settled",),
@@ -87,9 +87,9 @@ def main() -> None:
     text = (
         f"`python benchmarks/live_pairs.py {asked}`: {minutes:,.0f} minutes; "
         f"{provenance('qdrant-client', 'hypothesis', 'lancedb')}.\n\n"
-        "`rest` and `grpc` are the tests' Qdrant server, `embedded` is qdrant-client's storage and\n"
-        "`edge` a directory of Qdrant's engine. A failed pair has at least one history after which\n"
-        "the target was not what a fresh migration would make.\n\n" + "\n".join(lines) + "\n"
+        "`rest` and `grpc` are the tests' Qdrant server, `embedded` is qdrant-client's storage,\n"
+        "`edge` a directory of Qdrant's engine. `failed` is 1 if some history ended with a target\n"
+        "other than a fresh migration would make.\n\n" + "\n".join(lines) + "\n"
     )
     if pairs is PAIRS:
         RESULTS.write_text(text)

@@ -70,10 +70,10 @@ from vecmigrate.errors import (
     TerminatedError,
     UnsettledError,
 )
-from vecmigrate.migration import catch_up
 from vecmigrate.points.checksums import same_payload
+from vecmigrate.runtime import settling
 from vecmigrate.state.file import open_records
-from vecmigrate.sync import SyncResult, sync
+from vecmigrate.sync import SyncResult, cut_over_in_step, sync
 from vecmigrate.translators import read_card
 from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
@@ -234,6 +234,10 @@ class LivePair(RuleBasedStateMachine):
         What others wrote at the target, None for what they deleted; they share it then.
     touched
         Ids that the application has written since all was compared last.
+    _shares, _led, _lost
+        Others share the target; readers have it; its ledger was lost.
+    _returned
+        Ids that the application has deleted since others deleted them at the target.
     """
 
     shared: Surroundings
@@ -245,9 +249,10 @@ class LivePair(RuleBasedStateMachine):
         self._folder = Path(tempfile.mkdtemp(dir=self.shared.folder))
         self._source: Application | None = None
         self.points: Points = {}
-        self.theirs: Points | dict[Any, Any] = {}
+        self.theirs: dict[Any, Point | None] = {}
         self.touched: set[Any] = set()
-        self._shares = self._lost = self._published = self._cut_over = False
+        self._shares = self._lost = self._published = self._led = False
+        self._returned: set[Any] = set()
         self._turn = 0
 
     # The pair, and what its application does.
@@ -312,6 +317,7 @@ class LivePair(RuleBasedStateMachine):
         self.touched.add(point_id)
         if point is None:
             del self.points[point_id]
+            self._returned.add(point_id)
         else:
             self.points[point_id] = point
         return Edit(how, point_id, point)
@@ -329,7 +335,7 @@ class LivePair(RuleBasedStateMachine):
     def move(self, stop: int | None, meanwhile: list[Change], size: int, few: int) -> None:
         """Migrate, or go on with it, while the application writes."""
         self._count("migrations")
-        usual, catch_up.FEW = catch_up.FEW, few
+        usual, settling.FEW = settling.FEW, few
         try:
             self._migrate(
                 stop=_after(stop), progress=self._once(meanwhile), announce=note, batch_size=size
@@ -343,7 +349,7 @@ class LivePair(RuleBasedStateMachine):
             # A kill came right before the end was noted, or right after.
             assert self._is_published()
         finally:
-            catch_up.FEW = usual
+            settling.FEW = usual
         self._published = self._is_published()
 
     def _migrate(self, **how: Any) -> None:
@@ -419,7 +425,7 @@ class LivePair(RuleBasedStateMachine):
                 raise
             return sync(*pair, **{**given, "overwrite": True})
 
-    @precondition(lambda self: self._published and not self._shares)
+    @precondition(lambda self: self._published and not self.theirs)
     @rule()
     def look(self) -> None:
         """Verify while some changes are pending."""
@@ -436,7 +442,7 @@ class LivePair(RuleBasedStateMachine):
         pair = self._source.uri, self._target, self.shared.translator
         return verify(*pair, asked, state=self._state)
 
-    @precondition(lambda self: self._published and not self._shares)
+    @precondition(lambda self: self._published and not self._is_shared)
     @rule()
     def lose_ledger(self) -> None:
         """What is known of each point is gone."""
@@ -446,7 +452,7 @@ class LivePair(RuleBasedStateMachine):
 
     # What others do at the target.
 
-    @precondition(lambda self: self._published and not self._shares)
+    @precondition(lambda self: self._published and not self._is_shared)
     @rule(new=SOME, over=SOME, gone=SOME, shares=st.booleans(), changes=CHANGES)
     def intrude(
         self, new: list[int], over: list[int], gone: list[int], shares: bool, changes: list[Change]
@@ -454,55 +460,48 @@ class LivePair(RuleBasedStateMachine):
         """Others write at the target, which stops a sync; then they share it, or lose theirs."""
         self.settle()
         before = self.points.copy()
-        strangers = [i for i in self._of(new) if i not in before]
-        ours = [i for i in self._of(over) if before.get(i, Point(None)).vector is not None]
-        lost = [i for i in self._of(gone) if i in before and i not in ours]
-        self._intrude(strangers, ours, lost)
+        strangers, ours = self._intrude(new, over, gone)
+        self.write(changes)
         # A sync does not look at a point's vector unless the point changed at the source.
-        at = [self._ids.index(i) for i in ours]
-        again = [] if shares else [Change("text", i, 1 - self._turn_of(i), 0) for i in at]
-        self.write([*changes, *again])
         unlike = [i for i in ours if i not in self.points or self.points[i] != before[i]]
-        left = held(self._target)
         self._count("intrusions")
-        if strangers or unlike:
-            try:
-                self._sync()
-            except MismatchError:
-                assert held(self._target) == left
-                self._count("intrusions refused")
-            else:
-                raise AssertionError(f"{strangers or unlike} are not named")
-        if not shares:
-            self.theirs = {}
-            self._sync(overwrite=True)
-            return
-        self._shares = True
+        self._resolve([*strangers, *unlike], shares=shares)
 
-    @precondition(lambda self: self._shares)
+    @precondition(lambda self: self._is_shared)
     @rule(new=SOME, over=SOME, gone=SOME)
     def share(self, new: list[int], over: list[int], gone: list[int]) -> None:
-        """Others go on to write at the target that they share."""
-        self.settle()
+        """Others write at the target that they share, or that readers have."""
+        self._intrude(new, over, gone)
+        self._count("native writes")
+
+    def _resolve(self, named: list[Any], *, shares: bool) -> None:
+        """Sync, which is refused if there are such points; then say what is to become of these."""
+        left = held(self._target)
+        try:
+            self._sync()
+        except MismatchError:
+            assert held(self._target) == left
+            self._count("refusals")
+        else:
+            assert not named
+        if shares:
+            self._shares = True
+        else:
+            self._sync(overwrite=True)
+            self.theirs = {}
+
+    def _intrude(
+        self, new: list[int], over: list[int], gone: list[int]
+    ) -> tuple[list[Any], list[Any]]:
+        """Write at the target; return which of the points are new there and which were ours."""
         there = held(self._target)
-        strangers = [i for i in self._of(new) if i not in there]
+        strangers = [i for i in self._of(new) if i not in there and i not in self.points]
         ours = [i for i in self._of(over) if there.get(i, Point(None)).vector is not None]
         lost = [i for i in self._of(gone) if i in there and i not in ours]
-        self._intrude(strangers, ours, lost)
-
-    def _of(self, places: list[int]) -> list[Any]:
-        return [self._ids[at] for at in dict.fromkeys(places)]
-
-    def _turn_of(self, at: int) -> int:
-        text = self.points.get(self._ids[at], Point(None)).payload.get("text")
-        return int(text == text_of(at, 1))
-
-    def _intrude(self, new: list[Any], over: list[Any], gone: list[Any]) -> None:
-        there = held(self._target)
         points = {
-            i: Point(tuple(TRUE[-1 - at].tolist()), {"theirs": 1}) for at, i in enumerate(new)
+            i: Point(tuple(TRUE[-1 - at].tolist()), {"theirs": 1}) for at, i in enumerate(strangers)
         }
-        for i in over:
+        for i in ours:
             # The opposite of ours is surely not ours.
             vector = -np.array(there[i].vector)
             points[i] = Point(tuple(vector.tolist()), {"theirs": 2})
@@ -514,35 +513,70 @@ class LivePair(RuleBasedStateMachine):
                 rows = np.array([point.vector for point in points.values()], np.float32)
                 payloads = [dict(point.payload) for point in points.values()]
                 updater.upsert(VectorBatch(id_array(list(points)), rows, payloads))
-            if gone:
-                updater.delete(id_array(gone))
+            if lost:
+                updater.delete(id_array(lost))
             updater.finish()
-        self.theirs.update({**points, **dict.fromkeys(gone)})
+        self.theirs |= {**points, **dict.fromkeys(lost)}
+        self._returned -= set(lost)
+        return strangers, ours
+
+    def _of(self, places: list[int]) -> list[Any]:
+        return [self._ids[at] for at in dict.fromkeys(places)]
+
+    @property
+    def _is_shared(self) -> bool:
+        """True if others' points at the target are left alone."""
+        return self._shares or self._led
 
     # Readers go over and back.
 
-    @precondition(lambda self: self._published and not self._shares and self._name is not None)
-    @rule(changes=CHANGES)
-    def go_over(self, changes: list[Change]) -> None:
-        """Readers are led to the target, and back later."""
+    @precondition(lambda self: self._published and self._name is not None and not self._is_shared)
+    @rule(changes=CHANGES, late=CHANGES, catching_up=st.booleans())
+    def go_over(self, changes: list[Change], late: list[Change], catching_up: bool) -> None:
+        """Readers are led to the target, while the application still writes to the source."""
         self.settle()
         assert self._name is not None
         found = self._verify()
+        self.write(changes)
+        left = [late] if catching_up else []
+
+        def bring(_: str, readers_led: bool) -> SyncResult:
+            done = self._sync()
+            if left and not readers_led:
+                self.write(left.pop())
+            return done
+
         with open_records(self._state) as records:
             VerificationLog(records).add(followed_place(self._target), found)
-            assert cut_over(self._name, self._target, records).done
+            if catching_up:
+                moved = cut_over_in_step(self._name, self._target, records, bring)
+            else:
+                moved = cut_over(self._name, self._target, records)
+        assert moved.done
+        self._led = True
         assert held(self._name) == held(self._target)
-        self.write(changes)
-        self.settle()
-        assert held(self._name) == held(self._target)
-        with open_records(self._state) as records:
-            assert roll_back(self._name, records).done
-        assert self._source is not None
-        assert held(self._name) == held(self._source.uri)
+        if catching_up:
+            self._check_target()
         self._count("cutovers")
 
+    @precondition(lambda self: self._led)
+    @rule(shares=st.booleans(), changes=CHANGES)
+    def go_back(self, shares: bool, changes: list[Change]) -> None:
+        """Readers are led back; what applications wrote at the target stays there."""
+        assert self._name is not None
+        assert self._source is not None
+        self.settle()
+        with open_records(self._state) as records:
+            assert roll_back(self._name, records).done
+        self._led = False
+        assert held(self._name) == held(self._source.uri)
+        self.write(changes)
+        self._count("rollbacks")
+        native = [i for i, point in self.theirs.items() if point is not None]
+        self._resolve([i for i in native if i not in self.points], shares=shares)
+
     def _reader_name(self) -> str | None:
-        """What readers of the source open, where the two stores are one that can lead them over."""
+        """What readers of the source open, if a cutover from one of the stores to the other is."""
         old, new = self.pair
         if old == new == "faiss":
             (self._folder / "live.faiss").symlink_to("old.faiss")
@@ -565,7 +599,7 @@ class LivePair(RuleBasedStateMachine):
         self._lost = False
         self._check_target()
         _check_same(self._source.read(), self.points, 0)
-        if not self._shares:
+        if not self.theirs:
             found = self._verify()
             assert found.passed, found.failures
             outcomes = {c.outcome for c in found.checks if c.name == "pending"}
@@ -580,15 +614,17 @@ class LivePair(RuleBasedStateMachine):
         for point_id, point in self.theirs.items():
             if point is not None:
                 expected[point_id] = point
-            elif point_id not in found or point_id not in expected:
-                # What they deleted comes back if the source changes it.
-                assert point_id not in found, point_id
-                assert point_id not in self.touched or point_id not in expected, point_id
+            elif point_id not in found:
                 expected.pop(point_id, None)
+            else:
+                # What they deleted comes back only if the source lost it, too, and has it again.
+                assert point_id in self._returned, point_id
         with open_source(self._target) as target:
             ulps = target.payload_ulps()
         _check_same(found, expected, ulps)
-        self.theirs = {i: p for i, p in self.theirs.items() if p is not None or i not in found}
+        self.theirs = {
+            i: point for i, point in self.theirs.items() if point is not None or i not in found
+        }
 
     def _expected(self) -> Points:
         """What a fresh migration would make."""
