@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, note, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -88,7 +88,7 @@ TRUE = unit(np.random.default_rng(1).standard_normal((60, NEW)))
 """What the new encoder makes of the anchors' texts, and others of theirs."""
 IDENTITY = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
 TOLERANCE = 1e-5
-LAST_STEP = {"migrate": 300, "sync": 40}
+LAST_STEP = {"migrate": 500, "sync": 40}
 """A kill comes before a step of these; a run that takes fewer ends by itself."""
 
 TYPED: list[dict[str, Any]] = [
@@ -257,8 +257,11 @@ class LivePair(RuleBasedStateMachine):
 
     # The pair, and what its application does.
 
-    @initialize(data=st.data(), count=st.integers(3, 18), uuids=st.booleans(), kept=st.booleans())
-    def begin(self, data: st.DataObject, count: int, uuids: bool, kept: bool) -> None:
+    @initialize(
+        data=st.data(), count=st.integers(3, 18), uuids=st.booleans(), kept=st.booleans(),
+        moved=st.booleans(),
+    )  # fmt: skip
+    def begin(self, data: st.DataObject, count: int, uuids: bool, kept: bool, moved: bool) -> None:
         self.pair = old, new = data.draw(st.sampled_from(list(self.pairs)))
         self._ids_are = "uuids" if uuids and old != "faiss" else "integers"
         self._ids = self.shared.ids[self._ids_are]
@@ -274,6 +277,8 @@ class LivePair(RuleBasedStateMachine):
         source.create(self.points)
         self._name = self._reader_name()
         self._count("histories")
+        if moved:
+            self.move(None, [], 5, 100)
 
     @rule(changes=CHANGES)
     def write(self, changes: list[Change]) -> None:
@@ -337,9 +342,7 @@ class LivePair(RuleBasedStateMachine):
         self._count("migrations")
         usual, settling.FEW = settling.FEW, few
         try:
-            self._migrate(
-                stop=_after(stop), progress=self._once(meanwhile), announce=note, batch_size=size
-            )
+            self._migrate(stop=_after(stop), progress=self._once(meanwhile), batch_size=size)
         except TerminatedError:
             assert stop is not None
             self._count("migrations stopped")
