@@ -160,6 +160,13 @@ class Points(ABC):
     ) -> Page:
         """Read up to ``limit`` points from the id ``offset`` on, or from the first one."""
 
+    def last_value(self, field: str) -> Any:
+        """Return a payload field's value of the point that has the greatest one.
+
+        Only if :attr:`filters` is True, and the field has an index of ranges.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def retrieve(self, ids: Sequence[PointId], wanted: Wanted) -> VectorBatch:
         """Read those of ``ids`` that are there, in the order of ``ids``."""

@@ -23,7 +23,7 @@ from vecmigrate.connector import (
     refuse_missing,
 )
 from vecmigrate_qdrant.access.places import parse_place
-from vecmigrate_qdrant.changed import changed_since
+from vecmigrate_qdrant.changed import Changed, changed_since
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.ids import canonical_ids
@@ -163,10 +163,7 @@ class QdrantSource(PartitionedSource):
     def changed_since(
         self, field: str, value: float, batch_size: int
     ) -> Iterator[VectorBatch] | None:
-        if self._is_added or not self._points.filters:
-            return None
-        schema = self._access.info(self._collection).payload_schema
-        asked = changed_since(schema, field, value)
+        asked = self._told_by_index(field, value)
         if asked is None:
             return None
         try:
@@ -176,6 +173,22 @@ class QdrantSource(PartitionedSource):
         if unclear is not None:
             return None
         return self._reader.those(asked.later, self._whole_page(batch_size), self._whole)
+
+    def latest_value(self, field: str) -> str | float | None:
+        if self._told_by_index(field, 0) is None:
+            return None
+        try:
+            found = self._points.last_value(field)
+        except InputError:
+            return None  # A server before 1.8 knows no order; strict mode may not allow it.
+        return found if isinstance(found, str | int | float) else None
+
+    def _told_by_index(self, field: str, value: float) -> Changed | None:
+        """Return what to ask an index for; None if there is none that tells."""
+        if self._is_added or not self._points.filters:
+            return None
+        schema = self._access.info(self._collection).payload_schema
+        return changed_since(schema, field, value)
 
     @cached_property
     def _point_bytes(self) -> int:

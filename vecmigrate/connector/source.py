@@ -116,6 +116,14 @@ class Source(ABC):
         """
         return None
 
+    def latest_value(self, field: str) -> str | float | None:
+        """Return the latest value of a payload field, as payloads have it.
+
+        None if no point has one, or if the store cannot tell without reading all of its points;
+        override as :meth:`changed_since`.
+        """
+        return None
+
     def fingerprint(self) -> str:
         """Return a text that changes when the collection does, as far as can be told cheaply.
 

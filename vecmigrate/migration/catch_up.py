@@ -20,7 +20,7 @@ from vecmigrate.points.collection import Provenance
 from vecmigrate.points.screening import Absent, screen
 from vecmigrate.runtime.settling import Settling
 from vecmigrate.state.ledger import Ledger
-from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, ChangedBy, scan_source
+from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, ChangedBy, FoundBy, scan_source
 
 _GONE = "SELECT id FROM points WHERE id NOT IN (SELECT id FROM seen)"
 
@@ -34,18 +34,21 @@ class Pass:
     as_of
         When it began, ISO 8601: the target then is as the source was at that time, or later.
     form
-        See :attr:`Source.hash_form`.
+        See :attr:`Source.hash_form`; None if points were not compared that were noted by another.
     points, changes
         Points of the source, and those among them or among the target's that were brought.
     seconds
         What it took.
+    found_by
+        How the changes were found.
     """
 
     as_of: str
-    form: str
+    form: str | None
     points: int
     changes: int
     seconds: float
+    found_by: FoundBy
 
 
 @dataclass
@@ -59,6 +62,8 @@ class CatchUp:
         on to show what it was.
     settle
         The share of the points up to which what a pass found is little, as are 100 points.
+    finding
+        How a pass finds what changed.
     stop
         True ends it.
     """
@@ -69,6 +74,7 @@ class CatchUp:
     progress: Progress
     pace: Pace
     settle: float
+    finding: ChangedBy
     stop: Callable[[], bool]
 
     _gone: int = field(default=0, init=False)
@@ -89,28 +95,30 @@ class CatchUp:
             If ``stop`` said so.
         """
         settling = Settling(self._uri, self.settle, "What was written is kept")
+        # What is noted in the ledger from here on is written to its disk.
+        self.progress.checkpoint(self._sink)
         while True:
             done = self._pass()
+            how = f"; {done.found_by.line()}" if self.finding.field else ""
             self.work.announce(
                 f"catching up: {done.changes:,} of {done.points:,} points had changed "
-                f"({done.seconds:,.1f} s)"
+                f"({done.seconds:,.1f} s{how})"
             )
             # What changed during that pass alone is missing then.
             if settling.is_settled(done.changes, done.points, done.seconds):
-                self.progress.checkpoint(self._sink)
                 self.ledger.note(as_of=done.as_of, form=done.form)
                 return done
 
     def _pass(self) -> Pass:
-        # What is noted in the ledger from here on is written to its disk.
-        self.progress.checkpoint(self._sink)
         as_of, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         ledger, size = self.ledger, self.work.batch_size
         changes = 0
         with open_source(self._uri) as source:
             bare = self._sink.absent is Absent.WRITTEN
-            scan_source(source, ledger, ChangedBy(), size, bare=bare)
-            form = source.hash_form
+            scan = scan_source(source, ledger, self.finding, size, bare=bare)
+            form: str | None = source.hash_form
+            if scan.found_by.not_compared and ledger.fact("form") != form:
+                form = None
             listed = {"arriving": ARRIVING, "changed": CHANGED, "gone": _GONE}
             if bare:
                 listed["bare"] = BARE
@@ -121,7 +129,12 @@ class CatchUp:
                     changes += self._bring(source, ids)
         changes += self._delete()
         points = ledger.count("seen")
-        return Pass(as_of, form, points, changes, max(time.perf_counter() - begun, 1e-9))
+        # Only what is durable need not be found again.
+        self.progress.checkpoint(self._sink)
+        if not self.work.skipped:
+            ledger.note(**scan.facts)
+        seconds = max(time.perf_counter() - begun, 1e-9)
+        return Pass(as_of, form, points, changes, seconds, scan.found_by)
 
     def _bring(self, source: Source, ids: IdArray) -> int:
         """Write points as the source has them now; return how many the target took."""

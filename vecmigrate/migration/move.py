@@ -33,6 +33,7 @@ from vecmigrate.points.screening import Absent, Skipped
 from vecmigrate.runtime.options import Callbacks
 from vecmigrate.state.ledger import begun_ledger
 from vecmigrate.state.migrations import JobInputs, MigrationRecord, MigrationStatus
+from vecmigrate.state.scan import FoundBy, begin_by_field
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import Translator, TranslatorCard, load_translator, read_card
 from vecmigrate.translators import translator_sha256 as file_sha256
@@ -71,6 +72,8 @@ class MigrationResult(BaseModel):
     as_of
         If others wrote to the source meanwhile: when the last pass over it began, ISO 8601. What
         changed since is for a sync.
+    found_by
+        How the last pass over the source found what had changed; None if there was none.
     in_step
         False if others wrote to the points that got the vector in place: a sync is to follow.
     """
@@ -91,6 +94,7 @@ class MigrationResult(BaseModel):
     stages: StageSeconds
     notes: tuple[str, ...] = ()
     as_of: str | None = None
+    found_by: FoundBy | None = None
     in_step: bool = True
 
     def counts(self) -> dict[str, int]:
@@ -227,6 +231,7 @@ class Move:
     _here: int = 0
     _notes: tuple[str, ...] = ()
     _as_of: str | None = None
+    _found_by: FoundBy | None = None
     _work: Conversion = field(init=False)
     _writing_to: Writing = field(init=False)
     _pace: Pace = field(init=False)
@@ -260,6 +265,9 @@ class Move:
             self.callbacks.announce(f"continuing an earlier run after its first {done:,} points")
             self.callbacks.progress(done)
         with progress.suspending(sink):
+            if progress.ledger is not None and not progress.written.count:
+                # Before the first point is read: what changes from then on may be late.
+                begin_by_field(self.source, progress.ledger, self.options.finding)
             for warning in sink.warnings:
                 self.callbacks.announce(f"note: {warning}")
             _check_keys(self.description, sink, self.target, allowed=self.options.id_with_key)
@@ -327,9 +335,10 @@ class Move:
             )
         passes = CatchUp(
             self._work, self._writing_to, progress.ledger, progress, self._pace,
-            self.options.settle, self.callbacks.stop,
+            self.options.settle, self.options.finding, self.callbacks.stop,
         )  # fmt: skip
-        self._as_of = passes.settled().as_of
+        last = passes.settled()
+        self._as_of, self._found_by = last.as_of, last.found_by
         progress.caught_up()
         return passes
 
@@ -412,6 +421,7 @@ class Move:
             stages=self._stages,
             notes=tuple(note for note in self._notes if note not in found.notes),
             as_of=self._as_of,
+            found_by=self._found_by,
             in_step=in_step,
         )
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, InstanceOf
+from pydantic import Field, InstanceOf, field_validator
 
 from vecmigrate.anchors import AnchorSet
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import Engine, EngineName, open_engine
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
+from vecmigrate.runtime.durations import Duration, parse_duration
 from vecmigrate.runtime.options import OnLine, Options, Share
 from vecmigrate.runtime.settling import SETTLE
+from vecmigrate.state.scan import BY_IDS, ChangedBy
 
 BATCH_SIZE = 4096
 CHECKPOINT_SECONDS = 5.0
@@ -80,11 +83,33 @@ class WriteOptions(Options):
         description="Publish once a pass over the source finds no more than this share of the "
         "points changed, or no more than 100 points.",
     )
+    changed_by: Annotated[str, OnLine(metavar="hash|FIELD", panel=SPEED)] = Field(
+        default="hash",
+        description="How such a pass detects changes: `hash` reads and compares all points; a "
+        "payload field with the time of change reads only late points if the store has an index "
+        "of the field.",
+    )
+    overlap: Annotated[Duration, OnLine(panel=SAFETY)] = Field(
+        default="10m",
+        description="How long a change may take to become visible, with a field in --changed-by.",
+    )
     keep_limits: Annotated[bool, OnLine(panel=SAFETY)] = Field(
         default=False,
         description="Refuse a target for which the source's size limits are too small; default: "
         "raise them with the dimension.",
     )
+
+    @field_validator("changed_by")
+    @classmethod
+    def _finds_changes(cls, by: str) -> str:
+        if by == BY_IDS:
+            raise ValueError("ids alone would miss what was changed while the source was read")
+        return by
+
+    @property
+    def finding(self) -> ChangedBy:
+        """How a pass finds changes; one run's passes are not counted."""
+        return ChangedBy(self.changed_by, parse_duration(self.overlap), full_every=sys.maxsize)
 
     def open_engine(self) -> Engine:
         """Return the engine; one that was given open, as it is.

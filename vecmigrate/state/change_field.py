@@ -140,6 +140,17 @@ class FieldReading:
             self.latest = max(float(known.max()), -np.inf if self.latest is None else self.latest)
         return found
 
+    def saw(self, value: float | str) -> None:
+        """Take note of a value that is there.
+
+        Raises
+        ------
+        InputError
+            If it is no time.
+        """
+        found = self._value(value, "of the latest time")
+        self.latest = found if self.latest is None else max(found, self.latest)
+
     def _value(self, value: Any, point_id: PointId) -> float:
         if value is None:
             return float("nan")

@@ -186,6 +186,20 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
     return Scan(found, _facts(reading.to_keep(before, asked.overlap), 0))
 
 
+def begin_by_field(source: Source, ledger: Ledger, asked: ChangedBy) -> None:
+    """Note, before a source is read for the first time, from which value on it may change then.
+
+    If its store tells no latest value, the next scan compares all points.
+    """
+    if asked.field is None:
+        return
+    reading = FieldReading(asked.field)
+    value = source.latest_value(asked.field)
+    if value is not None:
+        reading.saw(value)
+    ledger.note(**_facts(reading.to_keep(None, asked.overlap), 0))
+
+
 def _facts(latest: LatestSeen | None, runs: int) -> dict[str, Any]:
     """Return what the next run by the field is to know, by the names of the ledger's facts."""
     return {

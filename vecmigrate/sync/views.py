@@ -49,6 +49,9 @@ class View(Source):
         found = self._opened.changed_since(field, value, batch_size)
         return None if found is None else map(self._seen, found)
 
+    def latest_value(self, field: str) -> str | float | None:
+        return self._opened.latest_value(field)
+
     def fetch(self, ids: Sequence[PointId] | IdArray) -> VectorBatch:
         return self._seen(self._opened.fetch(ids))
 

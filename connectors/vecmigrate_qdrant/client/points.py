@@ -67,6 +67,15 @@ class ClientPoints(Points):
             self._batch(records, wanted), None if following is None else plain_id(following)
         )
 
+    def last_value(self, field: str) -> Any:
+        order = models.OrderBy(key=field, direction=models.Direction.DESC)
+        records, _ = self._access.run(
+            lambda client: client.scroll(
+                self._collection, limit=1, order_by=order, with_payload=[field], with_vectors=False
+            )
+        )
+        return (records[0].payload or {}).get(field) if records else None
+
     def retrieve(self, ids: Sequence[PointId], wanted: Wanted) -> VectorBatch:
         records = self._access.run(
             lambda client: client.retrieve(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from vecmigrate.errors import (
     MismatchError,
     TerminatedError,
     UnsettledError,
+    UsageError,
     VerificationError,
 )
 from vecmigrate.runtime.settling import FEW
@@ -390,3 +393,96 @@ def test_a_file_that_changed_since_a_stop_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MismatchError):
         migrate(*pair, translator, state=state)
     assert migrate(*pair, translator, state=state, restart=True).written == COUNT + 1
+
+
+def stamped(live: Live, ids: list[int], rows: np.ndarray, at: float | None = None) -> None:
+    """Write points as an application does that sets the time of change."""
+    moment = datetime.fromtimestamp(time.time() if at is None else at, UTC)
+    live.put(ids, rows, at=moment.isoformat())
+
+
+def stamp(live: Live, *, index: bool) -> None:
+    """Give all points a time of change, most of them hours ago."""
+    for first in range(0, COUNT, 20):
+        ids, ago = list(range(first, first + 20)), 3600 * (1 + (COUNT - first) // 20)
+        stamped(live, ids, ROWS[ids], time.time() - ago)
+    if index:
+        kind = models.PayloadSchemaType.DATETIME
+        with live.place.client() as client:
+            client.create_payload_index(live.name, "at", kind, wait=True)
+
+
+def writes(live: Live, size: int) -> None:
+    """Change points at both ends, add some, delete some, and let one lose its time."""
+    live.edits += 1
+    turn = live.edits
+    ends = [i for at in range(size) for i in (at, COUNT - 31 - at)]
+    stamped(live, ends, ROWS[[(turn * 37 + i) % len(ROWS) for i in ends]])
+    stamped(live, [5000 + 1000 * turn + i for i in range(size)], ROWS[:size])
+    live.put([150 + turn], ROWS[turn : turn + 1])
+    with live.place.client() as client:
+        client.delete(live.name, models.PointIdsList(points=[200 + turn, COUNT - 30 - turn]))
+
+
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("store", ["qdrant", "faiss"])
+def test_a_pass_by_a_field_reads_what_is_late(
+    store: str, index: bool, place: Place, tmp_path: Path
+) -> None:
+    live = make(place, tmp_path, store)
+    stamp(live, index=index)
+    edits = [lambda: writes(live, 3)] * 4
+    done = live.move(progress=during(*edits), changed_by="at")
+    found = done.found_by
+    assert (found.way, found.told_by) == (("field", "index") if index else ("hash", None))
+    if index:
+        assert found.read < 60
+        assert found.not_compared > COUNT - 60
+    assert contents(live.target).keys() == contents(live.source).keys()
+    writes(live, 2)
+    first = sync(live.source, live.target, live.translator, live.state, changed_by="at")
+    assert (first.found_by.way, first.found_by.full) == ("field", None)
+    assert first.wrote
+    live.check()
+
+
+def test_a_stopped_move_by_a_field_brings_what_changed_before_it_was_stopped(
+    place: Place, tmp_path: Path
+) -> None:
+    live = make(place, tmp_path)
+    stamp(live, index=True)
+    calls: list[int] = []
+
+    def stop() -> bool:
+        calls.append(0)
+        return len(calls) >= 3
+
+    with pytest.raises(TerminatedError):
+        live.move(stop=stop, changed_by="at")
+    writes(live, 3)
+    done = live.move(changed_by="at")
+    assert done.found_by.told_by == "index"
+    assert not live.sync().wrote
+    live.check()
+
+
+def test_versions_are_compared_by_hash_while_they_are_new(place: Place, tmp_path: Path) -> None:
+    live = make(place, tmp_path)
+    live.put(list(range(COUNT)), ROWS[:COUNT], version=1)
+    with place.client() as client:
+        integer = models.PayloadSchemaType.INTEGER
+        client.create_payload_index(live.name, "version", integer, wait=True)
+    late = during(lambda: live.put([0, 1], ROWS[500:502], version=2))
+    done = live.move(progress=late, changed_by="version")
+    assert (done.found_by.way, done.found_by.full is not None) == ("hash", True)
+    late = during(lambda: live.put([0, 1], ROWS[500:502], version=2))
+    live.target = place.uri(place.name("other"))
+    done = live.move(progress=late, changed_by="version", overlap="0")
+    assert (done.found_by.way, done.found_by.told_by) == ("field", "index")
+    live.check()
+
+
+def test_a_pass_does_not_go_by_ids_alone(place: Place, tmp_path: Path) -> None:
+    live = make(place, tmp_path)
+    with pytest.raises(UsageError):
+        live.move(changed_by="ids")
