@@ -48,6 +48,7 @@ def recorded(
     *,
     rehearsal: bool = False,
     history: bool = True,
+    idle: bool = True,
 ) -> Iterator[dict[str, int]]:
     """Note that a command begins, and with which exit code it ends; nothing of a rehearsal.
 
@@ -59,6 +60,8 @@ def recorded(
         The state file, as :func:`state_path` takes it.
     history
         False to tell the log and the metrics file alone, as of a command that has no state file.
+    idle
+        False to forget a run that ended well and has nothing to count, as of one of many.
 
     Raises
     ------
@@ -96,8 +99,10 @@ def recorded(
                 report_error(error, ending.line, ending.code)
             raise
         finally:
-            if number is not None:
+            if number is not None and (idle or ending.code != ExitCode.OK or any(counts.values())):
                 _end(state, number, ending, counts)
+            elif number is not None:
+                _forget(state, number)
             metrics.end(ending.code, counts)
             log_event(
                 RUNS,
@@ -134,6 +139,11 @@ def _end(state: Path, number: int, ending: Ending, counts: Mapping[str, int]) ->
             remedy=ending.remedy and redacted(ending.remedy),
             counts=counts,
         )
+
+
+def _forget(state: Path, number: int) -> None:
+    with suppress(VecmigrateError), closing(open_state(state)) as connection:
+        RunLog(connection).forget(number)
 
 
 def spelling_of(uri: str) -> str | None:
@@ -226,8 +236,56 @@ class RunMetrics:
 def termination_asked() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGTERM has come, which ends waiting for a server."""
     asked = threading.Event()
-    with _handled_by(lambda *_: asked.set()), unwanted_when(asked.is_set):
+    with _handled_by(lambda *_: asked.set(), signal.SIGTERM), unwanted_when(asked.is_set):
         yield asked.is_set
+
+
+class EndAsked:
+    """Whether a process that goes on and on is asked to end, by SIGTERM or Ctrl-C.
+
+    What it is at is finished first; a second Ctrl-C does not wait for that.
+
+    Attributes
+    ----------
+    interrupted
+        True if it was Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._asked = False
+
+    @contextmanager
+    def heeded(self) -> Iterator[Callable[[], bool]]:
+        """Take note of both meanwhile; yields a function that tells whether one has come."""
+        with (
+            _handled_by(self._terminate, signal.SIGTERM),
+            _handled_by(self._interrupt, signal.SIGINT),
+            unwanted_when(self.is_asked),
+        ):
+            yield self.is_asked
+
+    def is_asked(self) -> bool:
+        return self._asked
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so many seconds, or until the end is asked for; tell whether it is."""
+        until = time.monotonic() + seconds
+        while not self._asked and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _SLICE))
+        return self._asked
+
+    def _terminate(self, *_: object) -> None:
+        self._asked = True
+
+    def _interrupt(self, *_: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = self.interrupted = True
+
+
+_SLICE = 0.2
+"""Seconds after which a waiting process looks whether it is asked to end."""
 
 
 @contextmanager
@@ -243,18 +301,18 @@ def termination_raises() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise TerminatedError("stopped by SIGTERM", remedy="Run the same command again.")
 
-    with _handled_by(stop):
+    with _handled_by(stop, signal.SIGTERM):
         yield
 
 
 @contextmanager
-def _handled_by(handler: Callable[..., None]) -> Iterator[None]:
+def _handled_by(handler: Callable[..., None], number: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        # Only the main thread may set handlers; elsewhere SIGTERM is somebody else's.
+        # Only the main thread may set handlers; elsewhere signals are somebody else's.
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from vecmigrate.cli.options import SourceArgument, StateOption
 from vecmigrate.cli.output import Output
-from vecmigrate.errors import UsageError
+from vecmigrate.errors import TerminatedError, UsageError
 from vecmigrate.points.ids import name_some
 from vecmigrate.state import state_path
 from vecmigrate.sync.options import SyncOptions, SyncResult
+from vecmigrate.sync.watch import WatchOptions, watch
+
+if TYPE_CHECKING:
+    from vecmigrate.jobs.steps.base import RunHooks
 
 EXAMPLES = """
 **Examples**
@@ -31,6 +36,10 @@ EXAMPLES = """
     vecmigrate sync --back qdrant://localhost:6333/articles-minilm \\
         qdrant://localhost:6333/articles-v1 \\
         --keep-anchors anchors.parquet --encoder old-model
+    vecmigrate sync qdrant://localhost:6333/articles \\
+        qdrant://localhost:6333/articles-minilm \\
+        --translator translator.safetensors --watch 30s \\
+        --health /run/vecmigrate/articles.json
 
 Interrupted, the same command continues. With nothing to do it writes nothing.
 """
@@ -52,22 +61,27 @@ def run(
     ] = None,
     *,
     options: SyncOptions,
+    watching: WatchOptions,
     state: StateOption = None,
 ) -> None:
     """Bring a translated collection in step with its source, and re-embed some of it."""
     from vecmigrate.cli.recording import run_hooks
     from vecmigrate.jobs.steps.sync import run_sync, run_sync_back
 
-    hooks = run_hooks(out, state, rehearsal=options.dry_run)
-    if options.back:
-        result = run_sync_back(source, target, options, state_path(state), hooks)
-    elif translator is None:
-        raise UsageError("--translator is missing", remedy="Name the migration's translator file.")
-    else:
-        result = run_sync(source, target, translator, options, state_path(state), hooks)
-    for line in _told(result):
-        out.say(line)
-    out.result(result.model_dump(mode="json"))
+    def one_pass(hooks: RunHooks) -> SyncResult:
+        if options.back:
+            return run_sync_back(source, target, options, state_path(state), hooks)
+        if translator is None:
+            raise UsageError(
+                "--translator is missing", remedy="Name the migration's translator file."
+            )
+        return run_sync(source, target, translator, options, state_path(state), hooks)
+
+    if watching.every is not None:
+        watching.check(options)
+        _keep_in_step(one_pass, watching.every, watching.health, out, state)
+    result = one_pass(run_hooks(out, state, rehearsal=options.dry_run))
+    _show(result, out)
     if options.dry_run:
         out.say("Nothing was changed. Next: the same command without --dry-run")
     elif options.back:
@@ -84,6 +98,51 @@ def run(
         out.say(f"Next: vecmigrate verify '{source}' '{target}' --translator {translator}{anchors}")
     else:
         out.say(f"Nothing was written. Next: vecmigrate status '{target}'")
+
+
+def _keep_in_step(
+    one_pass: Callable[[RunHooks], SyncResult],
+    every: float,
+    health: Path | None,
+    out: Output,
+    state: Path | None,
+) -> NoReturn:
+    """Make passes until the process is asked to end; a person sees those that did something."""
+    from vecmigrate.cli.recording import EndAsked, recorded
+    from vecmigrate.jobs.steps.base import RunHooks
+
+    asked, said = EndAsked(), set[str]()
+
+    def announce(line: str) -> None:
+        # What holds for each pass is no news after the first.
+        if line not in said:
+            said.add(line)
+            out.say(line)
+
+    def told(result: SyncResult) -> None:
+        if result.wrote or sys.stdout.isatty():
+            out.say(result.finished_at)
+            _show(result, out)
+
+    hooks = RunHooks(
+        announce=announce,
+        stage=out.progress,
+        recorded=lambda *run: recorded(state, *run, idle=False),
+        stoppable=asked.heeded,
+    )
+    with asked.heeded():
+        try:
+            watch(lambda: one_pass(hooks), every, asked.wait, health=health, told=told)
+        except TerminatedError:
+            if asked.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
+
+def _show(result: SyncResult, out: Output) -> None:
+    for line in _told(result):
+        out.say(line)
+    out.result(result.model_dump(mode="json"))
 
 
 def _told(result: SyncResult) -> Iterator[str]:

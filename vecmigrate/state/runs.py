@@ -138,6 +138,11 @@ class RunLog(StateTable):
             counts=json.dumps(dict(counts or {})),
         )
 
+    def forget(self, number: int) -> None:
+        """Know nothing of a run any more."""
+        with self._transaction() as begun:
+            begun.execute("DELETE FROM runs WHERE id = ?", (number,))
+
     def latest(
         self,
         count: int,
