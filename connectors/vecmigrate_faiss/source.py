@@ -22,6 +22,7 @@ from vecmigrate.connector import (
     Vectors,
     detect_id_kind,
     detect_text_field,
+    files_stamp,
     id_array,
     refuse_missing,
     steps,
@@ -56,7 +57,10 @@ class FaissSource(RowSource):
         while True:
             before = edition(location)
             try:
+                index = files_stamp([location.index])
                 self._open(uri, location)
+                beside = files_stamp(self._sidecar.files if self._sidecar else ())
+                self._files = None if None in (index, beside) else f"{index} {beside}"
             except (InputError, FileNotFoundError):
                 # Files of two editions may not fit, and a file may get its name between being
                 # looked for and being opened; what is there now is opened instead.
@@ -79,6 +83,9 @@ class FaissSource(RowSource):
         files = [self._path, *([self._sidecar.path] if self._sidecar else [])]
         stats = ((path.stat().st_size, path.stat().st_mtime_ns) for path in files)
         return "-".join([super().fingerprint(), *(f"{size}.{time}" for size, time in stats)])
+
+    def stamp(self) -> str | None:
+        return None if self._files is None else f"{self._description.fingerprint()} {self._files}"
 
     def describe(self) -> CollectionDescription:
         return self._description

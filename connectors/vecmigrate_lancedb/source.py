@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from vecmigrate.connector import (
@@ -23,6 +24,7 @@ from vecmigrate.connector import (
     arrow,
     detect_id_kind,
     id_array,
+    is_before,
     name_some,
     refuse_missing,
     steps,
@@ -50,6 +52,7 @@ class LanceSource(RowSource):
     """A table as it was when opened: what is written to it meanwhile is not seen."""
 
     fingerprint_tells_all: ClassVar[bool] = True
+    changes_told_by = "column of the field"
 
     def __init__(self, uri: StoreURI) -> None:
         self.where = uri
@@ -189,6 +192,37 @@ class LanceSource(RowSource):
             f"{version} {made['timestamp'].isoformat()}".encode(), digest_size=16
         ).hexdigest()
 
+    def changed_since(
+        self, field: str, value: float, batch_size: int
+    ) -> Iterator[VectorBatch] | None:
+        rest = self._mark.rest if self._mark else None
+        names = [name for name in (field, rest) if name and name in self._payloads.columns]
+        return self._late(field, names, value, batch_size) if names else None
+
+    def _late(self, field: str, names: list[str], value: float, size: int) -> Iterator[VectorBatch]:
+        """Yield the points whose field is late, by reading its column and no vector."""
+        schema, rest = self._table.schema, self._mark.rest if self._mark else None
+        reader = arrow.PayloadReader(map(schema.field, names), rest=rest)
+        late: list[PointId] = []
+        rows: list[int] = []
+        columns, done = [self._columns.id, *names], 0
+        for table in self._scan(columns, _FIELDS_A_STEP, 0, self.row_count()):
+            ids = ids_in(table[self._columns.id], self._place.uri).tolist()
+            fields = [payload.get(field) for payload in reader.read(table)]
+            found = [at for at, told in enumerate(fields) if not is_before(told, value)]
+            rows += [done + at for at in found]
+            late += [ids[at] for at in found]
+            done += len(ids)
+        if (many := self.rows_numbered(np.array(rows, np.int64), size)) is not None:
+            yield from many
+            return
+        for start in range(0, len(late), size):
+            yield self.fetch(late[start : start + size])
+
+    def stamp(self) -> str | None:
+        # What another vector or id column is read from is among the settings.
+        return f"{self.describe().fingerprint()} {self.fingerprint()}"
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -261,3 +295,4 @@ DISTANCES = {Metric.COSINE: "cosine", Metric.DOT: "dot", Metric.EUCLID: "l2"}
 
 _METRICS = {distance: metric for metric, distance in DISTANCES.items()}
 _SAMPLE = 100
+_FIELDS_A_STEP = 1 << 16

@@ -46,6 +46,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.io.atomic import replace_text, sync_path, take_lock
 from vecmigrate.io.mapped import MappedFile
+from vecmigrate.io.stamps import files_stamp
 from vecmigrate.points.batch import (
     Extra,
     IdArray,
@@ -74,6 +75,7 @@ from vecmigrate.points.collection import (
 )
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import Absent
+from vecmigrate.points.times import is_before
 from vecmigrate.runtime.durations import parse_duration
 from vecmigrate.runtime.process import Process, machine_identity
 from vecmigrate.runtime.threads import map_in_parallel
@@ -137,8 +139,10 @@ __all__ = [
     "check_dimension",
     "detect_id_kind",
     "detect_text_field",
+    "files_stamp",
     "float32_setting",
     "id_array",
+    "is_before",
     "is_known",
     "join_batches",
     "machine_identity",

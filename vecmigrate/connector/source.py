@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
@@ -132,6 +133,14 @@ class Source(ABC):
         file's size and time.
         """
         return self.describe().fingerprint()
+
+    def stamp(self) -> str | None:
+        """Return a text that is another one after any change of any point; None if none tells.
+
+        It tells of the collection as it was opened, or just before. Override if there are files'
+        times or a version.
+        """
+        return None
 
     def texts(self, ids: Sequence[PointId] | IdArray) -> list[str | None]:
         """Return the embedded text of each id, None if a point has none.
@@ -261,6 +270,8 @@ class PartitionedSource(Source):
         """
 
 
+_FEW_AMONG = 20
+
 RowRange: TypeAlias = tuple[int, int]
 """The first row, and the one after the last."""
 
@@ -335,6 +346,25 @@ class RowSource(PartitionedSource):
     @abstractmethod
     def rows(self, first: int, last: int, size: int, *, payloads: bool) -> Iterator[VectorBatch]:
         """Yield the rows from ``first`` to before ``last`` by ``size``, each with its cursor."""
+
+    def rows_numbered(self, wanted: NDArray[np.int64], size: int) -> Iterator[VectorBatch] | None:
+        """Yield the rows of these numbers, which ascend, by reading all rows once.
+
+        None if they are so few that a store that finds rows does better.
+        """
+        count = self.row_count()
+        if len(wanted) * _FEW_AMONG < count:
+            return None
+
+        def chosen() -> Iterator[VectorBatch]:
+            at = 0
+            for batch in self.rows(0, count, size, payloads=True):
+                low, high = np.searchsorted(wanted, (at, at + len(batch)))
+                if low < high:
+                    yield batch.take(wanted[low:high] - at)
+                at += len(batch)
+
+        return chosen()
 
     def check_rows(self) -> None:
         """Raise :class:`InputError` if the rows are no points, since ids come twice."""

@@ -132,7 +132,7 @@ class CatchUp:
         # Only what is durable need not be found again.
         self.progress.checkpoint(self._sink)
         if not self.work.skipped:
-            ledger.note(**scan.facts)
+            scan.note(ledger)
         seconds = max(time.perf_counter() - begun, 1e-9)
         return Pass(as_of, form, points, changes, seconds, scan.found_by)
 

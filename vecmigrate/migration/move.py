@@ -33,7 +33,7 @@ from vecmigrate.points.screening import Absent, Skipped
 from vecmigrate.runtime.options import Callbacks
 from vecmigrate.state.ledger import begun_ledger
 from vecmigrate.state.migrations import JobInputs, MigrationRecord, MigrationStatus
-from vecmigrate.state.scan import FoundBy, begin_by_field
+from vecmigrate.state.scan import FoundBy, begin_by_field, note_stamp
 from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import Translator, TranslatorCard, load_translator, read_card
 from vecmigrate.translators import translator_sha256 as file_sha256
@@ -298,6 +298,8 @@ class Move:
                 seen = progress.written.count + left_out
                 if caught_up is None:
                     self._notes += _check_complete(self.description, sink, seen)
+                    if progress.ledger is not None and not left_out:
+                        note_stamp(progress.ledger, self.source.stamp())
                 self._notes += sink.finish().notes
                 self._steps.ended("publish")
             if caught_up is not None:

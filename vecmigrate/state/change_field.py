@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vecmigrate.errors import InputError
 from vecmigrate.points.batch import PointId, VectorBatch
+from vecmigrate.points.times import time_of
 
 _UNITS = (1.0, 1e3, 1e6, 1e9)
 _FIRST = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
@@ -152,19 +153,15 @@ class FieldReading:
         self.latest = found if self.latest is None else max(found, self.latest)
 
     def _value(self, value: Any, point_id: PointId) -> float:
-        if value is None:
-            return float("nan")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
         try:
-            moment = datetime.fromisoformat(value)
-        except (TypeError, ValueError) as error:
+            found = time_of(value)
+        except ValueError as error:
             raise InputError(
                 f"the field {self.field!r} of point {point_id!r} holds no time ({value!r})",
                 remedy="Name a field with numbers or ISO 8601 times, or use --changed-by hash.",
             ) from error
-        self.is_time = True
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        self.is_time |= isinstance(value, str)
+        return found
 
     def to_keep(self, before: LatestSeen | None, overlap: float) -> LatestSeen | None:
         """Return what the next run is to know; None if there is nothing.

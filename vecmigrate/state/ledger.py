@@ -477,6 +477,11 @@ class Ledger:
             with transaction(self.connection) as connection:
                 connection.executemany(f"INSERT OR {otherwise} INTO {table} VALUES ({marks})", each)
 
+    def list_into(self, table: str, query: str, *values: object) -> None:
+        """Write the rows that a query finds to a temporary table."""
+        with transaction(self.connection) as connection:
+            connection.execute(f"INSERT INTO {table} {query}", values)
+
     def list_ids(self, table: str, query: str, *values: object) -> None:
         """Make a temporary table of the ids that a query finds, in order; see :meth:`listed`."""
         self.make(table, "(position INTEGER PRIMARY KEY, id)")

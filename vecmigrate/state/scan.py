@@ -16,7 +16,7 @@ from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import source_hashes
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.change_field import FieldReading, LatestSeen, names_with_values
-from vecmigrate.state.ledger import Ledger, stored
+from vecmigrate.state.ledger import HASH_RULE, Ledger, Origin, stored
 
 BY_HASH, BY_IDS = "hash", "ids"
 
@@ -62,6 +62,11 @@ class ChangedBy:
         """The payload field, if there is one."""
         return None if self.by in (BY_HASH, BY_IDS) else self.by
 
+    @property
+    def covers(self) -> str:
+        """Names what finds the same in the same collection; ``hash`` finds all."""
+        return self.by if self.field is None else f"{self.by} from {self.overlap} s before"
+
 
 class Way(StrEnum):
     """How changes were found."""
@@ -70,6 +75,8 @@ class Way(StrEnum):
     IDS = "ids"
     FIELD = "field"
     """By a field: from the store's own index or statistics if it has some, else by reading all."""
+    STAMP = "stamp"
+    """By files' times or a version, which were as when all points were compared."""
 
 
 class FoundBy(BaseModel):
@@ -103,6 +110,11 @@ class FoundBy(BaseModel):
 
     def line(self) -> str:
         """Tell it to a person."""
+        if self.way is Way.STAMP:
+            return (
+                "found by the source's file times or version, which are as before: nothing was "
+                f"read, {self.not_compared:,} points were not compared"
+            )
         if self.way is Way.IDS:
             return f"found by ids alone: {self.not_compared:,} points were not compared"
         if self.way is Way.HASH:
@@ -123,10 +135,56 @@ class Scan:
     ----------
     facts
         What the ledger is to note once the changes are brought, for the next run.
+    stamp
+        The source's :meth:`Source.stamp` when it was looked at.
+    covers
+        Which scans of the source would find nothing more: see :attr:`ChangedBy.covers`.
     """
 
     found_by: FoundBy
     facts: dict[str, Any]
+    stamp: str | None = None
+    covers: str = BY_HASH
+
+    def note(self, ledger: Ledger) -> None:
+        """Note what the next run is to know, once the changes are brought."""
+        ledger.note(**self.facts)
+        if self.found_by.way is Way.STAMP:
+            return
+        stamp = self.stamp
+        # A point that is not known, as one with a bad vector, is looked at again by every run.
+        if stamp and ledger.count("seen WHERE id NOT IN (SELECT id FROM points)"):
+            stamp = None
+        note_stamp(ledger, stamp, self.covers)
+
+
+def note_stamp(ledger: Ledger, stamp: str | None, covers: str = BY_HASH) -> None:
+    """Note the stamp of a source of which the ledger has all points.
+
+    Parameters
+    ----------
+    stamp
+        None if the ledger lacks some.
+    covers
+        See :attr:`ChangedBy.covers`.
+    """
+    known = {"stamp": stamp, "points": ledger.count("points"), "covers": covers}
+    ledger.note(source_as=None if stamp is None else known)
+
+
+def is_as_noted(source: Source, ledger: Ledger, asked: ChangedBy) -> bool:
+    """Tell by a source's stamp alone that a scan would find no change."""
+    known = ledger.fact("source_as")
+    runs = int(ledger.fact("runs_since_full") or 0) + 1
+    return (
+        known is not None
+        and runs < asked.full_every
+        and ledger.fact("rule") == HASH_RULE
+        and ledger.fact("form") == source.hash_form
+        and known["covers"] in (BY_HASH, asked.covers)
+        and ledger.count("points") == known["points"]
+        and known["stamp"] == source.stamp()
+    )
 
 
 def scan_source(
@@ -148,18 +206,30 @@ def scan_source(
         If no point of the source has that field.
     """
     scanner = _Scanner(source, ledger, batch_size, bare)
+    if is_as_noted(source, ledger, asked):
+        scanner.as_noted()
+        return by_stamp(ledger)
     if asked.field is not None:
         return _scan_by_field(scanner, ledger, asked, asked.field)
+    stamp = source.stamp()
     if asked.by == BY_IDS:
         scanner.ids_alone()
-        return Scan(FoundBy(way=Way.IDS, not_compared=scanner.not_compared()), {})
+        found = FoundBy(way=Way.IDS, not_compared=scanner.not_compared())
+        return Scan(found, {}, stamp, asked.covers)
     scanner.contents(source.whole_batches(batch_size))
-    return Scan(FoundBy(way=Way.HASH, read=scanner.read), {"runs_since_full": 0})
+    return Scan(FoundBy(way=Way.HASH, read=scanner.read), {"runs_since_full": 0}, stamp)
+
+
+def by_stamp(ledger: Ledger) -> Scan:
+    """Return what came of a source that is as noted."""
+    runs = int(ledger.fact("runs_since_full") or 0) + 1
+    found = FoundBy(way=Way.STAMP, not_compared=ledger.count("points"))
+    return Scan(found, {"runs_since_full": runs})
 
 
 def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: str) -> Scan:
     """Compare what a field tells to be late; all of the source if that does not do."""
-    before = LatestSeen.of(ledger.fact("latest"), field)
+    before, stamp = LatestSeen.of(ledger.fact("latest"), field), scanner.source.stamp()
     runs = int(ledger.fact("runs_since_full") or 0) + 1
     since = None if before is None else before.since(asked.overlap)
     if before is None:
@@ -176,14 +246,15 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
                 way=Way.FIELD, field=field, told_by=told_by, since=before.text(since),
                 read=scanner.read, not_compared=scanner.not_compared(),
             )  # fmt: skip
-            return Scan(found, _facts(reading.to_keep(before, asked.overlap), runs))
+            facts = _facts(reading.to_keep(before, asked.overlap), runs)
+            return Scan(found, facts, stamp, asked.covers)
         now = "nothing" if reading.latest is None else before.text(reading.latest)
         why = f"the latest {field} went back from {before.text(before.value)} to {now}"
         before = None
     reading = FieldReading(field)
     scanner.all_with(reading)
     found = FoundBy(way=Way.HASH, field=field, read=scanner.read, full=why)
-    return Scan(found, _facts(reading.to_keep(before, asked.overlap), 0))
+    return Scan(found, _facts(reading.to_keep(before, asked.overlap), 0), stamp)
 
 
 def begin_by_field(source: Source, ledger: Ledger, asked: ChangedBy) -> None:
@@ -213,21 +284,29 @@ class _Scanner:
 
     Attributes
     ----------
+    source
+        What is read.
     read
         Points whose contents were read.
     """
 
     def __init__(self, source: Source, ledger: Ledger, batch_size: int, bare: bool) -> None:
-        self._source, self._ledger = source, ledger
+        self.source, self._ledger = source, ledger
         self._size, self._bare = batch_size, bare
         self.read = 0
+
+    def as_noted(self) -> None:
+        """Note what the ledger knows, as of a source that has not changed."""
+        self._begin()
+        query = "SELECT id, NULL, NULL, origin = ? FROM points"
+        self._ledger.list_into("seen", query, Origin.BARE)
 
     def ids_alone(self) -> None:
         """Note ids, and nothing of the points."""
         self._begin()
         # A point without a vector is none if the target cannot hold it.
-        having = self._source.holds_bare_points and not self._bare
-        ids = self._source.ids_with_vector if having else self._source.ids
+        having = self.source.holds_bare_points and not self._bare
+        ids = self.source.ids_with_vector if having else self.source.ids
         for some in prefetch(ids(self._size)):
             self._saw(_known_by_id(some.tolist()))
 
@@ -253,7 +332,7 @@ class _Scanner:
         Of the other points the ids are noted. Returns what of the store told the two apart; None if
         all points were read.
         """
-        source, field = self._source, reading.field
+        source, field = self.source, reading.field
         found = source.changed_since(field, since, self._size)
         if found is not None:
             self.ids_alone()
@@ -294,14 +373,14 @@ class _Scanner:
         """Yield all points; raises :class:`UsageError` at their end if none has a field."""
         names: set[str] = set()
         read = 0
-        for batch in self._source.whole_batches(self._size):
+        for batch in self.source.whole_batches(self._size):
             read += len(batch)
             if field not in names:
                 for payload in batch.each_payload():
                     names |= names_with_values(payload)
             yield batch
         if read and field not in names:
-            described = self._source.describe()
+            described = self.source.describe()
             known = sorted(names.union(described.payload_fields) - {field})
             raise UsageError(
                 f"no point of {described.uri} has the payload field {field!r}, by which no change "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, InstanceOf
 
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray
@@ -13,7 +13,16 @@ from vecmigrate.points.checksums import source_hashes, without_mark
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import HeldVectors, Ledger, Origin, stored
-from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, ChangedBy, FoundBy, scan_source
+from vecmigrate.state.scan import (
+    ARRIVING,
+    BARE,
+    CHANGED,
+    ChangedBy,
+    Scan,
+    by_stamp,
+    is_as_noted,
+    scan_source,
+)
 
 _THERE = "(id PRIMARY KEY, mark TEXT) WITHOUT ROWID"
 
@@ -60,10 +69,10 @@ class Changes(BaseModel):
     ours
         Points at the target that the ledger knows or a mark shows to be ours; all of them with
         ``overwrite``.
-    found_by
-        How that was found.
-    facts
-        What the ledger is to note once it is done.
+    scan
+        How that was found, and what the ledger is to note of it once it is done.
+    target_as
+        What tells that the target is as it was when it was looked at; None if nothing does.
     marked
         True where points at the target say where their vectors come from.
     encoded_marks
@@ -76,8 +85,8 @@ class Changes(BaseModel):
     unknown: int
     strangers: int
     ours: int
-    found_by: FoundBy
-    facts: dict[str, Any]
+    scan: InstanceOf[Scan]
+    target_as: str | None = None
     marked: bool = False
     encoded_marks: bool = False
 
@@ -112,6 +121,9 @@ def find_changes(
     UsageError
         If no point of the source has that field.
     """
+    target_as = None if overwrite else _target_as(target, lacking)
+    if target_as and is_as_noted(source, ledger, asked) and ledger.fact("target_as") == target_as:
+        return _nothing(ledger, target_as)
     ledger.make("there", _THERE)
     bare = target.holds_bare_points
     scan = scan_source(source, ledger, asked, batch_size, bare=bare)
@@ -147,11 +159,28 @@ def find_changes(
             "UNION SELECT id FROM there WHERE mark IS NOT NULL)",
             Origin.FOREIGN,
         ),
-        found_by=scan.found_by,
-        facts=scan.facts,
+        scan=scan,
+        target_as=target_as,
         marked=count("there WHERE mark IS NOT NULL") > 0 or bool(ledger.fact("marked")),
         encoded_marks=count("there WHERE mark = ?", ENCODED) > 0,
     )
+
+
+def _target_as(target: Source, lacking: bool) -> str | None:
+    """Return what tells that a target has the points that a run of this kind left there."""
+    stamp = target.stamp()
+    return None if stamp is None else f"{stamp} {lacking}"
+
+
+def _nothing(ledger: Ledger, target_as: str) -> Changes:
+    """Return that nothing is to be done: source and target are as the last run left them."""
+    for table in ("arriving", "changed", "bare", "gone", "unknown", "strangers"):
+        ledger.list_ids(table, "SELECT NULL WHERE 0")
+    marked = bool(ledger.fact("marked"))
+    return Changes(
+        arrived=0, changed=0, vanished=0, unknown=0, strangers=0, ours=0,
+        scan=by_stamp(ledger), target_as=target_as, marked=marked,
+    )  # fmt: skip
 
 
 def _scan_target(target: Source, ledger: Ledger, batch_size: int) -> None:

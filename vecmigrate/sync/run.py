@@ -246,7 +246,7 @@ class _Run:
             )
         if asked.dry_run:
             self._counts.update(arrived=plan.arrived, changed=plan.changed, vanished=plan.vanished)
-            return self._result(plan.found_by, plan.unknown)
+            return self._result(plan.scan.found_by, plan.unknown)
         marks = plan.marked or self._keeper is not None or self._budget is not None
         marks = marks and not self._in_place
         ledger.note(
@@ -276,10 +276,12 @@ class _Run:
         finally:
             self._writing.let_go()
         if not self._skipped:
-            ledger.note(**plan.facts)
-        result = self._result(plan.found_by)
+            plan.scan.note(ledger)
+        result = self._result(plan.scan.found_by)
+        # What was written since is not what was looked at.
+        ledger.note(target_as=None if result.wrote else plan.target_as)
         form: str | None = self._source.hash_form
-        if plan.found_by.not_compared and ledger.fact("form") != form:
+        if plan.scan.found_by.not_compared and ledger.fact("form") != form:
             form = None
         last = result.model_dump(mode="json", exclude={"skipped_ids"})
         ledger.note(last=last, rule=HASH_RULE, form=form)

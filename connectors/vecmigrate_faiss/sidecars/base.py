@@ -44,6 +44,11 @@ class Sidecar(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold what is read."""
+        return (self.path,)
+
     @abstractmethod
     def sample(self, limit: int) -> list[Record]:
         """Return the first records, up to ``limit``."""

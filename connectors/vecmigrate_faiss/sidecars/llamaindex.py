@@ -30,6 +30,10 @@ class LlamaIndexDocstore(NumberedRecords):
     def __init__(self, path: Path) -> None:
         super().__init__(path, _records(path))
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, self.path.with_name(INDEX_STORE))
+
 
 def _records(path: Path) -> Iterator[Record]:
     nodes = _part(path, "docstore/data")

@@ -77,6 +77,12 @@ class SqliteSidecar(Sidecar):
             records = {record.faiss_id: record for record in map(self._record, rows)}
         return [records.get(i) for i in faiss_ids.tolist()]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        # What was committed last may be in the log alone.
+        log = self.path.with_name(f"{self.path.name}-wal")
+        return (self.path, log) if log.exists() else (self.path,)
+
     def close(self) -> None:
         self._file.close()
 

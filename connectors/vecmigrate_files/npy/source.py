@@ -23,6 +23,7 @@ from vecmigrate.connector import (
     VectorBatch,
     arrow,
     detect_id_kind,
+    files_stamp,
     id_array,
     name_some,
     refuse_missing,
@@ -44,11 +45,13 @@ class NpySource(RowSource):
         self._place = place = NpyPlace.parse(uri, OPTIONS)
         place.metric()
         place.refuse_unfinished()
-        self._vectors = open_vectors(uri, place.path)
-        self._file = MappedFile(place.path)
         self._mark = mark = place.mark()
         self._ids_path = place.found("ids", mark.ids if mark else None)
         payload = place.found("payload", mark.payload if mark else None)
+        files = (place.path, self._ids_path, payload)
+        self._files = files_stamp(path for path in files if path is not None)
+        self._vectors = open_vectors(uri, place.path)
+        self._file = MappedFile(place.path)
         self._payloads: RowPayloads | None = None
         if payload is not None:
             opened = ParquetPayloads if is_parquet(payload) else JsonLines
@@ -76,6 +79,9 @@ class NpySource(RowSource):
             id_kind=detect_id_kind(self._ids.slice(0, _SAMPLE).tolist()),
             notes=tuple(self._notes()),
         )
+
+    def stamp(self) -> str | None:
+        return None if self._files is None else f"{self.describe().fingerprint()} {self._files}"
 
     def row_count(self) -> int:
         return len(self._vectors)

@@ -31,6 +31,7 @@ from vecmigrate_files.ids import IdColumn, RowNumbers
 from vecmigrate_files.parquet.columns import ROW_NUMBERS, columns_of, settings_of
 from vecmigrate_files.parquet.data_file import DataFile, Piece
 from vecmigrate_files.parquet.files import ParquetFiles
+from vecmigrate_files.parquet.late import late_rows
 from vecmigrate_files.place import fingerprint_of, reading
 
 OPTIONS = ("id", "vector", "text", "metric")
@@ -40,6 +41,8 @@ _IDS_A_STEP = 1 << 16
 
 class ParquetSource(RowSource):
     """The rows of one file after another, a batch at a time."""
+
+    changes_told_by = "statistics and the field's column"
 
     def __init__(self, uri: StoreURI) -> None:
         self.where = uri
@@ -125,6 +128,27 @@ class ParquetSource(RowSource):
 
     def fingerprint(self) -> str:
         return fingerprint_of(file.path for file in self._files.files)
+
+    def changed_since(
+        self, field: str, value: float, batch_size: int
+    ) -> Iterator[VectorBatch] | None:
+        if any(field in file.partition for file in self.files):
+            return None
+        return self._late(field, value, batch_size)
+
+    def _late(self, field: str, value: float, size: int) -> Iterator[VectorBatch]:
+        rows = list(late_rows(self._files, field, arrow.REST if self._mark else None, value))
+        late = np.concatenate([np.empty(0, np.int64), *rows])
+        if (many := self.rows_numbered(late, size)) is not None:
+            yield from many
+            return
+        for start in range(0, len(late), size):
+            some = self._files.take(self._all_columns(), late[start : start + size])
+            yield self._batch(some, payloads=True, cursor=None)
+
+    def stamp(self) -> str | None:
+        told = [f"{file.path.resolve()}:{'.'.join(map(str, file.stamp))}" for file in self.files]
+        return " ".join([self.describe().fingerprint(), *told])
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -3,112 +3,36 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from support.corpus import unit
+from support.timed_points import DAY, MINUTE, OLD, ROWS, N, iso, make, millis
+from vecmigrate_faiss.source import FaissSource
+from vecmigrate_files.parquet import late
+from vecmigrate_files.parquet.source import ParquetSource
 
-from vecmigrate import Procrustes, migrate, open_sink, open_updater, save_translator
-from vecmigrate.connector import Metric, Provenance, TargetSpec, VectorBatch
+from vecmigrate import open_source
 from vecmigrate.errors import UsageError
 from vecmigrate.state.file import open_records
-from vecmigrate.sync import SyncResult, status_of, sync
-from vecmigrate.verification import VerifyOptions, verify
+from vecmigrate.sync import status_of, sync
 
-N, OLD, NEW = 200, 8, 12
-ROWS = unit(np.random.default_rng(2).standard_normal((2 * N, OLD)))
-ROTATION = np.linalg.qr(np.random.default_rng(3).standard_normal((NEW, NEW)))[0][:OLD]
-MADE = Provenance(vecmigrate_version="0", source="faiss:none", created_at="2026-01-01")
 STORES = ["faiss", "parquet", "lancedb", "qdrant"]
-MINUTE = 60.0
-DAY = 24 * 60 * MINUTE
-
-
-def iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def millis(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-@dataclass
-class Job:
-    """A migrated collection each of whose points tells when it changed."""
-
-    folder: Path
-    store: str
-    now: float
-    spell: Any = iso
-
-    @property
-    def source(self) -> str:
-        name = {"lancedb": "db/old", "qdrant": "q/old"}.get(self.store, f"old.{self.store}")
-        return f"{self.store}:{self.folder}/{name}"
-
-    @property
-    def target(self) -> str:
-        return f"faiss:{self.folder}/new.faiss"
-
-    @property
-    def translator(self) -> Path:
-        return self.folder / "t.safetensors"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / "state" / "state.sqlite"
-
-    def points(self, ids: list[int], at: dict[int, float | None], row: int = 0) -> VectorBatch:
-        """Return points as of some times; of a later row they have another vector."""
-        payloads = [{"n": i} | ({} if at[i] is None else {"at": self.spell(at[i])}) for i in ids]
-        rows = ROWS[[(i + row) % len(ROWS) for i in ids]]
-        return VectorBatch(np.array(ids, np.int64), rows, payloads)
-
-    def put(self, ids: list[int], at: float | None, row: int = 1) -> None:
-        with self.editing() as source:
-            source.upsert(self.points(ids, dict.fromkeys(ids, at), row))
-
-    @contextmanager
-    def editing(self) -> Iterator[Any]:
-        with open_updater(self.source, MADE) as updater:
-            yield updater
-            updater.finish()
-
-    def sync(self, **asked: Any) -> SyncResult:
-        return sync(self.source, self.target, self.translator, self.state, changed_by="at", **asked)
-
-    def check(self) -> None:
-        found = verify(
-            self.source, self.target, self.translator, VerifyOptions(full=True), state=self.state
-        )
-        assert found.passed, found.failures
-
-
-def make(folder: Path, store: str = "parquet", spell: Any = iso) -> Job:
-    """Make a job whose points changed from two days before to a minute before now."""
-    job = Job(folder, store, time.time(), spell)
-    save_translator(Procrustes().fit(ROWS[:60], ROWS[:60] @ ROTATION), job.translator)
-    spec = TargetSpec(dimension=OLD, metric=Metric.COSINE, provenance=MADE)
-    at = {i: job.now - MINUTE - (N - 1 - i) / N * 2 * DAY for i in range(N)}
-    with open_sink(job.source, spec) as sink:
-        sink.write(job.points(list(range(N)), at))
-        sink.finish()
-    migrate(job.source, job.target, job.translator, state=job.state)
-    return job
 
 
 @pytest.mark.parametrize("spell", [iso, float, millis])
 @pytest.mark.parametrize("store", STORES)
 def test_what_became_visible_late_is_found(store: str, spell: Any, tmp_path: Path) -> None:
     job = make(tmp_path, store, spell)
-    first = job.sync()
+    first = job.compare()
     assert (first.wrote, first.found_by.full is not None) == (0, True)
     assert first.found_by.not_compared == 0
     job.put([7], job.now - 5 * MINUTE)
@@ -121,7 +45,7 @@ def test_what_became_visible_late_is_found(store: str, spell: Any, tmp_path: Pat
 
 
 def test_of_so_many_runs_one_compares_all(tmp_path: Path) -> None:
-    job = make(tmp_path)
+    job = make(tmp_path, "qdrant")
     fulls = [job.sync(full_every=3).found_by.full is not None for _ in range(7)]
     assert fulls == [True, False, False] * 2 + [True]
     job.put([8], job.now - 60 * MINUTE)
@@ -133,7 +57,7 @@ def test_of_so_many_runs_one_compares_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_a_restored_backup_is_compared_at_once(store: str, tmp_path: Path) -> None:
     job = make(tmp_path, store)
-    job.sync()
+    job.compare()
     place = Path(job.source.partition(":")[2])
     root = place.parent if store in ("lancedb", "qdrant") else place
     kept = tmp_path / "backup"
@@ -156,7 +80,7 @@ def test_a_restored_backup_is_compared_at_once(store: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("store", STORES)
 def test_points_that_lost_the_field_are_compared(store: str, tmp_path: Path) -> None:
     job = make(tmp_path, store)
-    job.sync()
+    job.compare()
     job.put([3, 4], None)
     found = job.sync()
     assert (found.changed, found.found_by.full) == (2, None)
@@ -168,7 +92,7 @@ def test_points_that_lost_the_field_are_compared(store: str, tmp_path: Path) -> 
 def test_a_time_in_the_future_hides_nothing(store: str, tmp_path: Path) -> None:
     job = make(tmp_path, store)
     job.put([3], job.now + 900 * DAY)
-    job.sync()
+    job.compare()
     job.put([4], time.time())
     found = job.sync()
     assert (found.changed, found.found_by.full) == (1, None)
@@ -177,7 +101,7 @@ def test_a_time_in_the_future_hides_nothing(store: str, tmp_path: Path) -> None:
 
 def test_versions_are_all_compared_until_a_run_is_as_old_as_the_overlap(tmp_path: Path) -> None:
     job = make(tmp_path, spell=lambda seconds: int(seconds) % 1_000_000)
-    assert job.sync().found_by.full
+    assert job.compare().found_by.full
     job.put([8], 5)
     found = job.sync()
     assert (found.changed, found.found_by.full is not None) == (1, True)
@@ -186,13 +110,156 @@ def test_versions_are_all_compared_until_a_run_is_as_old_as_the_overlap(tmp_path
 
 def test_status_tells_how_changes_were_found(tmp_path: Path) -> None:
     job = make(tmp_path)
-    job.sync()
+    job.compare()
+    job.put([8], job.now)
     job.sync()
     with open_records(job.state) as records:
         last = status_of(job.target, job.state, records).last_sync
     assert last is not None
     assert last["found_by"]["way"] == "field"
     assert last["found_by"]["not_compared"] > 0
+
+
+FILES = ["faiss", "parquet", "lancedb"]
+
+
+@pytest.mark.parametrize("by", ["hash", "at"])
+@pytest.mark.parametrize("store", FILES)
+def test_files_that_stood_still_are_not_read(store: str, by: str, tmp_path: Path) -> None:
+    job = make(tmp_path, store)
+    asked = {"changed_by": by}
+    for _ in range(3):
+        found = job.sync(**asked)
+        assert (found.found_by.way, found.found_by.read, found.wrote) == ("stamp", 0, 0)
+        assert (found.found_by.not_compared, found.count, found.translated) == (N, N, N)
+    # The source is as it was; what others deleted at the target comes back all the same.
+    with job.editing(job.target) as target:
+        target.delete(np.array([5]))
+    found = job.sync(**asked)
+    assert (found.arrived, found.found_by.way) == (1, "stamp")
+    job.put([7, 8], job.now + 1)
+    found = job.sync(**asked)
+    assert (found.changed, found.found_by.way) == (2, "hash")
+    assert job.sync(**asked).found_by.way == "stamp"
+    assert job.sync(full_every=1, **asked).found_by.read == N
+    job.check()
+
+
+def test_an_unchanged_pair_of_files_is_not_listed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make(tmp_path, "parquet")
+    job.sync()
+    listed: list[str] = []
+    for kind in (ParquetSource, FaissSource):
+        ids = kind.ids
+        monkeypatch.setattr(
+            kind, "ids", lambda self, size, ids=ids: listed.append(type(self)) or ids(self, size)
+        )
+    assert job.sync().wrote == 0
+    assert not listed
+    assert job.sync(overwrite=True).wrote == 0
+    assert listed
+
+
+def test_what_ids_alone_passed_over_is_found_by_hash(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.put([7], job.now)
+    assert job.sync(changed_by="ids").changed == 0
+    assert job.sync(changed_by="ids").found_by.way == "stamp"
+    assert job.sync(changed_by="hash").changed == 1
+    job.check()
+
+
+def test_a_bad_vector_is_looked_at_by_every_run(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    with job.editing() as source:
+        bad = job.points([N], {N: job.now})
+        bad.vectors[0] = np.nan
+        source.upsert(bad)
+    for _ in range(2):
+        found = job.sync(changed_by="hash", on_bad_vector="skip")
+        assert (found.skipped_ids, found.found_by.way) == ((N,), "hash")
+
+
+def test_what_a_sidecars_log_holds_is_a_change(tmp_path: Path) -> None:
+    job = make(tmp_path, "faiss")
+    sidecar = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(sidecar)) as side:
+        side.execute("PRAGMA journal_mode=WAL")
+        side.execute("CREATE TABLE t (id INTEGER, n INTEGER)")
+        side.executemany("INSERT INTO t VALUES (?, 1)", [(i,) for i in range(N)])
+        side.commit()
+        stamps = set()
+        for n in range(3):
+            side.execute("UPDATE t SET n = ? WHERE id = 3", (n,))
+            side.commit()
+            with open_source(f"{job.source}?sidecar={sidecar}") as source:
+                stamps.add(source.stamp())
+        assert len(stamps) == 3
+
+
+@pytest.mark.parametrize("kind", ["int", "float", "iso", "timestamp", "mixed"])
+@pytest.mark.parametrize("store", ["parquet", "lancedb"])
+def test_a_column_tells_what_a_full_reading_tells(
+    store: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = datetime(2026, 3, 1, tzinfo=UTC)
+    seconds = [base.timestamp() + 60 * i for i in range(N)]
+    values: list[Any] = {
+        "int": [int(s) for s in seconds],
+        "float": seconds,
+        "iso": [iso(s) for s in seconds],
+        "timestamp": [datetime.fromtimestamp(s, UTC) for s in seconds],
+        "mixed": [None if i % 50 == 3 else int(s) for i, s in enumerate(seconds)],
+    }[kind]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(ROWS[:N].ravel()), OLD)
+    table = pa.table({"id": list(range(N)), "vector": vectors, "at": values})
+    if store == "parquet":
+        pq.write_table(table, tmp_path / "t.parquet", row_group_size=20)
+        uri = f"parquet:{tmp_path}/t.parquet"
+    else:
+        lancedb.connect(tmp_path).create_table("t", table)
+        uri = f"lancedb:{tmp_path}/t"
+    read: list[int] = []
+    groups = late.in_groups
+
+    def recorded(file: Any, size: int, chosen: range, columns: Any) -> Any:
+        read.extend(chosen)
+        assert columns == ["at"]
+        return groups(file, size, chosen, columns)
+
+    monkeypatch.setattr(late, "in_groups", recorded)
+    for first in (0, 30, 130, N - 2, N):
+        read.clear()
+        since = base.timestamp() + 60 * first
+        expected = [i for i in range(N) if i >= first or values[i] is None]
+        with open_source(uri) as source:
+            batches = source.changed_since("at", since, 16)
+            assert batches is not None
+            found = list(batches)
+            assert [i for batch in found for i in batch.ids.tolist()] == expected
+            for batch in found:
+                np.testing.assert_array_equal(batch.vectors, source.fetch(batch.ids).vectors)
+                assert list(batch.each_payload()) == list(source.fetch(batch.ids).each_payload())
+        if store == "parquet" and kind in ("int", "timestamp"):
+            assert read == list(range(first // 20, 10))
+
+
+def test_a_field_of_some_rows_alone_is_found_among_the_rest(tmp_path: Path) -> None:
+    """A field without a column is in the column of all other fields."""
+    job = make(tmp_path, "parquet")
+    with open_source(job.source) as source:
+        assert "at" in source.describe().payload_fields
+        whole = source.fetch(list(range(20)))
+    payloads = [{"odd": i} if i % 2 else {} for i in range(20)]
+    with job.editing() as updater:
+        updater.upsert(whole.with_payloads(payloads))
+    with open_source(job.source) as source:
+        found = source.changed_since("odd", 15, 50)
+        assert found is not None
+        ids = [i for batch in found for i in batch.ids.tolist()]
+    assert sorted(ids) == [i for i in range(N) if i >= 20 or i % 2 == 0 or i >= 15]
 
 
 def test_an_overlap_is_a_duration(tmp_path: Path) -> None:

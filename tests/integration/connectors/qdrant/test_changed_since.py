@@ -117,7 +117,7 @@ class Job:
             open_source(self.target) as target,
         ):
             plan = find_changes(source, target, ledger, BY, 16)
-            told = plan.model_dump(exclude={"found_by", "facts"})
+            told = plan.model_dump(exclude={"scan"})
             return told, {table: _ids(ledger, table) for table in ("arriving", "changed", "gone")}
 
     def asks_the_index(self) -> bool:

@@ -83,7 +83,7 @@ class Move:
             plan = find_changes(source, target, ledger, BY, 16, lacking=True)
             tables = ("arriving", "changed", "gone")
             each = {name: [i for ids in ledger.listed(name, 100) for i in ids] for name in tables}
-            return plan.model_dump(exclude={"found_by", "facts"}), {
+            return plan.model_dump(exclude={"scan"}), {
                 name: sorted(ids) for name, ids in each.items()
             }
 
