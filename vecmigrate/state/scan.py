@@ -175,6 +175,9 @@ def note_stamp(ledger: Ledger, stamp: str | None, covers: str = BY_HASH) -> None
 def is_as_noted(source: Source, ledger: Ledger, asked: ChangedBy) -> bool:
     """Tell by a source's stamp alone that a scan would find no change."""
     known = ledger.fact("source_as")
+    if asked.field and LatestSeen.of(ledger.fact("latest"), asked.field) is None:
+        # Whether points have the field at all has yet to be seen.
+        return False
     runs = int(ledger.fact("runs_since_full") or 0) + 1
     return (
         known is not None
