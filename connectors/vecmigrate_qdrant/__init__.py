@@ -48,9 +48,12 @@ class _QdrantConnector(BaseConnector, SwitchingConnector):
 
     def sink(self, uri: StoreURI, spec: TargetSpec) -> BegunSink:
         from vecmigrate_qdrant.in_place import InPlaceSink
+        from vecmigrate_qdrant.shared_sink import SharedSink
         from vecmigrate_qdrant.sink import QdrantSink
 
-        return (InPlaceSink if is_in_place(uri) else QdrantSink)(uri, spec)
+        if is_in_place(uri):
+            return InPlaceSink(uri, spec)
+        return (SharedSink if spec.shared else QdrantSink)(uri, spec)
 
     def open_updater(self, uri: StoreURI, provenance: Provenance | None) -> Updater:
         from vecmigrate_qdrant.own_points import OwnPointsUpdater

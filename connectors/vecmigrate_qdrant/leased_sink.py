@@ -91,10 +91,11 @@ class LeasedSink(BegunSink):
             self.abort()
             raise
 
-    def write(self, batch: VectorBatch) -> None:
+    def write(self, batch: VectorBatch) -> IdArray | None:
         check_dimension(batch, self._spec.dimension, self._where)
         self._lease.check()
         self._destination.write(batch)
+        return None
 
     def delete(self, ids: IdArray) -> None:
         self._lease.check()

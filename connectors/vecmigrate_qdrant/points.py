@@ -172,13 +172,17 @@ class Points(ABC):
         """Read those of ``ids`` that are there, in the order of ``ids``."""
 
     @abstractmethod
-    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
+    def upsert(
+        self, ids: Sequence[PointId], batch: VectorBatch, *, insert_only: bool = False
+    ) -> None:
         """Write whole points, and return once they are written.
 
         Parameters
         ----------
         ids
             The batch's, as Qdrant is to store them.
+        insert_only
+            Leave points as they are that are there.
         """
 
     @abstractmethod

@@ -11,6 +11,7 @@ from qdrant_client import models
 from vecmigrate.connector import (
     Absent,
     CollectionDescription,
+    IdArray,
     MismatchError,
     StoreURI,
     TargetExistsError,
@@ -77,19 +78,22 @@ class QdrantSink(LeasedSink):
 
     def begin(self, *, restart: bool) -> None:
         """Make the collection."""
-        settings = self._settings
         with self._opened(self._new_run(), anew=True):
-            self._make_way(restart)
-            self._create()
-            if not self._access.embedded:
-                for shards in shard_keys(settings):
-                    create_shard_key(self._access, self._collection, shards)
-                fan = fan_out(settings)
-                if fan is not None:
-                    self._access.update(self._collection, collection_params=fan)
-            self._index_payloads(payload_indexes(settings))
-            self._tell_if_never_indexed()
-            self._mark = put_off_indexing(self._access, self._collection, self._mark)
+            self._begin_open(restart)
+
+    def _begin_open(self, restart: bool) -> None:
+        settings = self._settings
+        self._make_way(restart)
+        self._create()
+        if not self._access.embedded:
+            for shards in shard_keys(settings):
+                create_shard_key(self._access, self._collection, shards)
+            fan = fan_out(settings)
+            if fan is not None:
+                self._access.update(self._collection, collection_params=fan)
+        self._index_payloads(payload_indexes(settings))
+        self._tell_if_never_indexed()
+        self._mark = put_off_indexing(self._access, self._collection, self._mark)
 
     def resume(self, token: str) -> None:
         """Go on with the collection that the token's run made."""
@@ -111,11 +115,14 @@ class QdrantSink(LeasedSink):
     def _metadata(self, mark: Mark) -> dict[str, Any]:
         return mark.as_metadata()
 
-    def write(self, batch: VectorBatch) -> None:
+    def write(self, batch: VectorBatch) -> IdArray | None:
+        self._make_keys(batch)
+        return super().write(batch)
+
+    def _make_keys(self, batch: VectorBatch) -> None:
+        """Make the shard keys that the source may have got since the target was made."""
         if self.keyed_ids:
-            # The source may have got keys since the target was made.
             self._keys.require(rows_by_key(batch.ids, self._where))
-        super().write(batch)
 
     def finish(self) -> CollectionDescription:
         if self._description is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import compress
@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from vecmigrate.connector import IdArray, PointId, VectorBatch, WriteError, map_in_parallel
+from vecmigrate.connector import (
+    IdArray,
+    PointId,
+    VectorBatch,
+    Vectors,
+    WriteError,
+    map_in_parallel,
+)
 from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.ids import storable_ids
 from vecmigrate_qdrant.limits import Limits
-from vecmigrate_qdrant.points import IDS_ALONE, Points
+from vecmigrate_qdrant.points import IDS_ALONE, Points, Wanted
 from vecmigrate_qdrant.shard_keys import is_sharded_by_key, rows_by_key
 
 # A server refuses a REST request beyond 32 MiB by default; the estimate leaves a margin.
@@ -75,13 +82,66 @@ class Destination:
         """
         if not len(batch):
             return
+        for points, ids, some in self._groups(batch):
+            self._write(points, ids, some)
+
+    def _groups(
+        self, batch: VectorBatch
+    ) -> Iterator[tuple[Points, Sequence[PointId], VectorBatch]]:
+        """Yield where points are to be written, with their ids there, by their shard keys."""
         if not self.keyed:
-            self._write(self.points, storable_ids(batch.ids, self.where), batch)
+            yield self.points, storable_ids(batch.ids, self.where), batch
             return
         groups = rows_by_key(batch.ids, self.where)
         for key, (rows, ids) in groups.items():
-            some = batch if len(groups) == 1 else batch.take(rows)
-            self._write(self.points.under(key), ids, some)
+            yield self.points.under(key), ids, batch if len(groups) == 1 else batch.take(rows)
+
+    def insert(self, batch: VectorBatch, *, cosine: bool) -> IdArray:
+        """Write the points that are not there, and leave all others as they are.
+
+        Parameters
+        ----------
+        cosine
+            Vectors are compared by their directions.
+
+        Returns
+        -------
+        IdArray
+            Ids of points that are there with another vector than the batch's, or without one: they
+            are others'. What an earlier try has written is none of these.
+
+        Raises
+        ------
+        MismatchError
+            If Qdrant cannot hold an id, naming it.
+        """
+        others = []
+        for points, ids, some in self._groups(batch):
+            there = are_there(points, ids, self.limits)
+            if not there.all():
+                new = ~there
+                self._write(points, list(compress(ids, new)), some.take(new), insert_only=True)
+            if there.any():
+                mine = some.take(there)
+                same = self._are_as(points, list(compress(ids, there)), mine, cosine=cosine)
+                others.append(mine.ids[~same])
+        return np.concatenate(others) if others else batch.ids[:0]
+
+    def _are_as(
+        self, points: Points, ids: Sequence[PointId], batch: VectorBatch, *, cosine: bool
+    ) -> NDArray[np.bool_]:
+        """Tell which points are there with the batch's vector."""
+        wanted = dict(
+            zip(ids, np.split(batch.vectors, np.cumsum(batch.each_count())[:-1]), strict=True)
+        )
+        same = dict.fromkeys(ids, False)
+        size = self.limits.retrieve_size(POINTS_AT_ONCE)
+        for low in range(0, len(ids), size):
+            found = points.retrieve(ids[low : low + size], _VECTORS_ALONE)
+            held = np.split(found.vectors, np.cumsum(found.each_count())[:-1])
+            for point, has in zip(found.ids.tolist(), held, strict=True):
+                same[point] = _alike(wanted[point], has, cosine=cosine)
+        return np.array(list(same.values()), np.bool_)
 
     def delete(self, ids: IdArray) -> None:
         """Delete points; ids that are not there are passed over."""
@@ -96,8 +156,19 @@ class Destination:
             for start in range(0, len(mine), size):
                 points.delete(mine[start : start + size])
 
-    def _write(self, points: Points, ids: Sequence[PointId], batch: VectorBatch) -> None:
-        send = partial(self._update, points) if self.vectors_only else points.upsert
+    def _write(
+        self,
+        points: Points,
+        ids: Sequence[PointId],
+        batch: VectorBatch,
+        *,
+        insert_only: bool = False,
+    ) -> None:
+        send: Callable[[Sequence[PointId], VectorBatch], None]
+        if self.vectors_only:
+            send = partial(self._update, points)
+        else:
+            send = partial(points.upsert, insert_only=insert_only)
         if not self.bounded:
             send(ids, batch)
             return
@@ -142,6 +213,21 @@ class Destination:
                 yield from self._requests(ids[low:high], batch.take(np.arange(low, high)))
         else:
             yield ids, batch
+
+
+_VECTORS_ALONE = Wanted(vectors=True, payloads=False)
+_SAME = 1e-3
+"""How far a vector may lie from another that is taken for the same, relative to its length: more
+than any store rounds, and far less than an encoder and a map differ."""
+
+
+def _alike(ours: Vectors, theirs: Vectors, *, cosine: bool) -> bool:
+    if ours.shape != theirs.shape or not len(ours):
+        return len(ours) == len(theirs)
+    if cosine:
+        ours, theirs = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (ours, theirs))
+    far = np.linalg.norm(ours - theirs, axis=1)
+    return bool((far <= _SAME * np.linalg.norm(ours, axis=1)).all())
 
 
 def are_there(points: Points, ids: Sequence[PointId], limits: Limits) -> NDArray[np.bool_]:

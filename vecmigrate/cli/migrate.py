@@ -28,6 +28,9 @@ EXAMPLES = """
         --translator translator.safetensors
     vecmigrate migrate faiss:old.faiss faiss:new.faiss \\
         --translator translator.safetensors --engine ray --workers 8
+    vecmigrate migrate qdrant://localhost:6333/articles \\
+        qdrant://localhost:6333/articles-minilm \\
+        --translator translator.safetensors --shared-target
 
 Killed, stopped or out of disk, the same command continues from the last durable batch.
 """
@@ -52,7 +55,7 @@ def run(
     out: Output,
     source: SourceArgument,
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Collection to make; nothing may be there yet.")
+        str, typer.Argument(metavar="TARGET", help="Collection to make; only with --shared-target may it be there.")
     ],
     translator: TranslatorOption,
     options: MigrateOptions,
@@ -75,6 +78,8 @@ def run(
         f"{result.target.dimension} dimensions)"
         f"{_agreement(result)} ({_rates(result)})"
     )
+    if result.native:
+        out.say(f"{result.native:,} of them are applications' own, and were left as they are")
     if result.kept_anchors:
         out.say(f"{result.kept_anchors:,} of them hold the new encoder's own vectors")
     if result.quarantined_ids:

@@ -32,6 +32,10 @@ class Sink(ABC):
     in_place
         True if it writes to points that are the source's own: what becomes of them meanwhile is
         nobody's error, and for the next sync.
+    shared
+        True if it does what :attr:`TargetSpec.shared` asks for: a collection that is there, or that
+        is made, gets the points that it does not have. Points that others write there, before or
+        meanwhile, are neither written over nor removed, by :meth:`abort` neither.
     deletes
         True if :meth:`delete` takes points out again before the target is published.
     concurrent
@@ -45,12 +49,16 @@ class Sink(ABC):
     keyed_ids: bool = False
     warnings: tuple[str, ...] = ()
     in_place: ClassVar[bool] = False
+    shared: ClassVar[bool] = False
     concurrent: bool = False
     deletes: ClassVar[bool] = False
 
     @abstractmethod
-    def write(self, batch: VectorBatch) -> None:
+    def write(self, batch: VectorBatch) -> IdArray | None:
         """Add points. Idempotent: an id written again replaces what it had.
+
+        Returns the ids of points that others have written and that were left as they are, if it is
+        :attr:`shared`; else None.
 
         Raises
         ------

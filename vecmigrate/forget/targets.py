@@ -18,7 +18,13 @@ from vecmigrate.forget.scope import Move
 from vecmigrate.points.batch import IdArray, PointId, id_array
 from vecmigrate.points.ids import lookup_of
 from vecmigrate.state.file import job_lock, overwrite_freed
-from vecmigrate.state.ledger import Ledger, ledger_key, ledger_path, open_ledger
+from vecmigrate.state.ledger import (
+    Ledger,
+    back_ledger_path,
+    ledger_key,
+    ledger_path,
+    open_ledger,
+)
 from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.write import TargetChanges
 
@@ -178,15 +184,18 @@ class TargetPoints:
 
 
 def erase_known(state: Path, collection: str, ids: IdArray, *, look: bool) -> list[Removed]:
-    """Remove what a ledger knows of points that a collection does not have any more."""
-    path = ledger_path(state, collection)
-    if not path.exists():
-        return []
-    with open_ledger(path) as ledger:
-        known = _known(ledger, ids)
-        if not look:
-            _erase(ledger, ids)
-    return [Removed(place=str(path), what=KNOWN, points=len(known))] if known else []
+    """Remove what ledgers know of points that a collection does not have any more."""
+    removed = []
+    for path in (ledger_path(state, collection), back_ledger_path(state, collection)):
+        if not path.exists():
+            continue
+        with open_ledger(path) as ledger:
+            known = _known(ledger, ids)
+            if not look:
+                _erase(ledger, ids)
+        if known:
+            removed.append(Removed(place=str(path), what=KNOWN, points=len(known)))
+    return removed
 
 
 def _known(ledger: Ledger, ids: IdArray) -> set[PointId]:

@@ -156,6 +156,11 @@ class PointWriter:
         ``fail`` has the first one end the run.
     most
         Letters beyond which the store, and not a point, is thought to be at fault.
+
+    Attributes
+    ----------
+    others
+        Ids of the batch that was written last which others had written, and which were left.
     """
 
     def __init__(
@@ -165,6 +170,7 @@ class PointWriter:
         self._letters = letters
         self._policy = policy
         self._most = most
+        self.others: list[PointId] = []
 
     @property
     def fails(self) -> bool:
@@ -181,7 +187,7 @@ class PointWriter:
         WriteError, MismatchError, UnreachableError
             From the sink, and if the letter cannot be written.
         """
-        letters = self._letters
+        letters, self.others = self._letters, []
         wanted = letters.outside(batch)
         for point, error in self._refused(wanted):
             if self._policy is OnBadPoint.FAIL:
@@ -205,7 +211,8 @@ class PointWriter:
         if not len(batch):
             return
         try:
-            self._sink.write(batch)
+            found = self._sink.write(batch)
+            self.others += [] if found is None else found.tolist()
             return
         except RefusedError as error:
             if len(batch) == 1:

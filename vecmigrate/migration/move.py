@@ -31,7 +31,7 @@ from vecmigrate.points.checksums import IdFingerprint
 from vecmigrate.points.collection import CollectionDescription, Provenance, TargetSpec
 from vecmigrate.points.screening import Absent, Skipped
 from vecmigrate.runtime.options import Callbacks
-from vecmigrate.state.ledger import begun_ledger
+from vecmigrate.state.ledger import Origin, begun_ledger
 from vecmigrate.state.migrations import JobInputs, MigrationRecord, MigrationStatus
 from vecmigrate.state.scan import FoundBy, begin_by_field, note_stamp
 from vecmigrate.telemetry.events import Steps
@@ -74,8 +74,12 @@ class MigrationResult(BaseModel):
         changed since is for a sync.
     found_by
         How the last pass over the source found what had changed; None if there was none.
+    native
+        Points that applications had written at a shared target and that were left as they are; they
+        count as written.
     in_step
-        False if others wrote to the points that got the vector in place: a sync is to follow.
+        False if others write to the target, or wrote to the points that got the vector in place: a
+        sync is to follow.
     """
 
     source: CollectionDescription
@@ -95,6 +99,7 @@ class MigrationResult(BaseModel):
     notes: tuple[str, ...] = ()
     as_of: str | None = None
     found_by: FoundBy | None = None
+    native: int = 0
     in_step: bool = True
 
     def counts(self) -> dict[str, int]:
@@ -270,6 +275,7 @@ class Move:
                 begin_by_field(self.source, progress.ledger, self.options.finding)
             for warning in sink.warnings:
                 self.callbacks.announce(f"note: {warning}")
+            _check_shared(self.description, sink, self.target, asked=self.options.shared_target)
             _check_keys(self.description, sink, self.target, allowed=self.options.id_with_key)
             self._notes += _left_behind(self.description, sink, self.target)
         self._pace = pace = Pace(self.options.max_rate, self.callbacks.stop)
@@ -307,8 +313,9 @@ class Move:
                 progress.caught_up()
         seconds = time.perf_counter() - self._begun
         found, changed = verify_ids(
-            self.target, progress.written, self.options.batch_size, self._ledger_beside()
-        )
+            self.target, progress.written, self.options.batch_size, self._ledger_beside(),
+            shared=self.options.shared_target,
+        )  # fmt: skip
         self._notes += (changed,) if changed else ()
         self._steps.ended("verify", points=progress.written.count)
         progress.done()
@@ -325,7 +332,8 @@ class Move:
         """
         progress = self.progress
         now = progress.source_now()
-        if sink.in_place or not (now.changed or now.live):
+        # A sync follows, which knows what is others'.
+        if sink.in_place or sink.shared or not (now.changed or now.live):
             return None
         if progress.ledger is None or self.options.still:
             if not now.changed:
@@ -352,6 +360,7 @@ class Move:
             provenance=self.provenance,
             keep_limits=self.options.keep_limits,
             work=job.work if job else None,
+            shared=self.options.shared_target,
         )
 
     def _conversion(self, sink: Sink, pace: Pace) -> Conversion:
@@ -400,6 +409,12 @@ class Move:
         knows_anchors = self.keeper is None or self.description.text_field is not None
         return self.state if begins and knows_anchors else None
 
+    def _native(self) -> int:
+        """Count the points that others had written at a shared target."""
+        ledger = self.progress.ledger
+        shared = self.options.shared_target and ledger is not None
+        return ledger.origins()[Origin.FOREIGN] if shared and ledger else 0
+
     def _result(
         self, found: CollectionDescription, seconds: float, *, in_step: bool
     ) -> MigrationResult:
@@ -424,6 +439,7 @@ class Move:
             notes=tuple(note for note in self._notes if note not in found.notes),
             as_of=self._as_of,
             found_by=self._found_by,
+            native=self._native(),
             in_step=in_step,
         )
 
@@ -447,6 +463,22 @@ def _left_behind(source: CollectionDescription, sink: Sink, target: str) -> tupl
         return ()
     names = ", ".join(map(repr, source.other_vectors))
     return (f"the named vectors {names} are not copied: {target} holds one vector a point",)
+
+
+def _check_shared(source: CollectionDescription, sink: Sink, target: str, *, asked: bool) -> None:
+    """Raise :class:`MismatchError` if a target is to be shared and cannot be."""
+    if asked and not sink.shared:
+        raise MismatchError(
+            f"the store of {target} cannot tell points of others from those that are moved, or "
+            "write beside them",
+            remedy="Leave --shared-target out, and let applications write there from the cutover "
+            "on.",
+        )
+    if asked and source.multivector:
+        raise MismatchError(
+            f"the points of {source.uri} have several vectors each, by which none is known again",
+            remedy="Leave --shared-target out.",
+        )
 
 
 def _check_keys(source: CollectionDescription, sink: Sink, target: str, *, allowed: bool) -> None:
@@ -475,7 +507,7 @@ def _check_complete(source: CollectionDescription, sink: Sink, seen: int) -> tup
     expected = source.count
     if sink.absent is Absent.PASSED_OVER:
         expected -= source.without_vector
-    if seen != expected and not sink.in_place:
+    if seen != expected and not (sink.in_place or sink.shared):
         raise VerificationError(
             f"{source.uri} holds {expected:,} points, and {seen:,} were written or left out",
             remedy="Nothing was published. Keep the source still and run again; if this comes "
@@ -504,12 +536,17 @@ def _keeper(
 
 
 def verify_ids(
-    target: str, written: IdFingerprint, batch_size: int, state: Path | None = None
+    target: str,
+    written: IdFingerprint,
+    batch_size: int,
+    state: Path | None = None,
+    *,
+    shared: bool = False,
 ) -> tuple[CollectionDescription, str | None]:
     """Open ``target`` again and compare its ids with those written.
 
-    On points that are the source's own others may have written since: that is told, beside the
-    description, and no error.
+    On points that are the source's own, or of a shared target, others may have written since: that
+    is told, beside the description, and no error.
 
     Parameters
     ----------
@@ -523,6 +560,8 @@ def verify_ids(
     found = IdFingerprint()
     with open_source(target) as reader:
         description = reader.describe()
+        if shared:
+            return description, "others write to the target too: sync follows"
         if state is not None and description.in_place and not description.multivector:
             with begun_ledger(state, target, reader.rounding()) as note:
                 for batch in reader.batches(batch_size, payloads=False):

@@ -93,6 +93,11 @@ class WriteOptions(Options):
         default="10m",
         description="How long a change may take to become visible, with a field in --changed-by.",
     )
+    shared_target: Annotated[bool, OnLine(panel=SAFETY)] = Field(
+        default=False,
+        description="Applications write to the target too, and may have begun: it may be there, "
+        "gets the points that it lacks, and none of theirs is replaced.",
+    )
     keep_limits: Annotated[bool, OnLine(panel=SAFETY)] = Field(
         default=False,
         description="Refuse a target for which the source's size limits are too small; default: "

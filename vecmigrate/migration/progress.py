@@ -238,16 +238,17 @@ class SavedProgress:
             if form is not None and not sink.in_place:
                 self.ledger = self._begin_ledger()
                 self.ledger.begin()
-                self._note_inputs(self.ledger, form)
+                self._note_inputs(self.ledger, form, shared=sink.shared)
             self.checkpoint(sink)
         return sink
 
-    def _note_inputs(self, ledger: Ledger, form: str) -> None:
+    def _note_inputs(self, ledger: Ledger, form: str, *, shared: bool) -> None:
         inputs = self._kept.belongings
         ledger.note(
             source=followed_place(self._kept.source), rule=HASH_RULE, form=form,
             anchors=inputs.kept_anchors,
             marked=inputs.kept_anchors is not None,
+            shared=shared,
         )  # fmt: skip
 
     def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:

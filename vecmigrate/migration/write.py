@@ -13,7 +13,7 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.sink import Sink
 from vecmigrate.migration.dead_letters import PointWriter
 from vecmigrate.migration.translate import StageSeconds
-from vecmigrate.points.batch import VectorBatch
+from vecmigrate.points.batch import PointId, VectorBatch
 from vecmigrate.points.checksums import IdFingerprint, sketches
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TargetSpec
 from vecmigrate.runtime.threads import prefetch
@@ -63,7 +63,7 @@ class Written:
     ids
         Of those that it took.
     kept_anchors
-        How many of them have an anchor's true vector.
+        How many of them that are ours have an anchor's true vector.
     cursor
         Where the source goes on after them.
     moved
@@ -109,7 +109,10 @@ class Writing:
                 ids = IdFingerprint()
                 ids.add(taken.ids)
             kept = _kept_in(taken) if self.keeper else np.zeros(len(taken), np.bool_)
-            yield Written(len(batch), ids, int(kept.sum()), batch.cursor, _moved(taken, kept))
+            others = _among(taken, self.writer.others)
+            kept &= ~others
+            moved = _moved(taken, kept, others)
+            yield Written(len(batch), ids, int(kept.sum()), batch.cursor, moved)
 
 
 def _kept_in(batch: VectorBatch) -> NDArray[np.bool_]:
@@ -118,7 +121,17 @@ def _kept_in(batch: VectorBatch) -> NDArray[np.bool_]:
     return np.fromiter(marks, np.bool_, len(batch))
 
 
-def _moved(batch: VectorBatch, kept: NDArray[np.bool_]) -> MovedPoints | None:
+def _among(batch: VectorBatch, ids: list[PointId]) -> NDArray[np.bool_]:
+    """Tell which points have one of these ids."""
+    if not ids:
+        return np.zeros(len(batch), np.bool_)
+    chosen = set(ids)
+    return np.array([i in chosen for i in batch.ids.tolist()], np.bool_)
+
+
+def _moved(
+    batch: VectorBatch, kept: NDArray[np.bool_], others: NDArray[np.bool_]
+) -> MovedPoints | None:
     """Return what a ledger is to know of points that have at most one vector each."""
     if batch.read_hashes is None:
         return None
@@ -127,4 +140,5 @@ def _moved(batch: VectorBatch, kept: NDArray[np.bool_]) -> MovedPoints | None:
     drawn[has_one] = sketches(batch.vectors)
     origins = np.where(kept, Origin.ENCODED, Origin.TRANSLATED).astype(np.int8)
     origins[~has_one] = Origin.BARE
+    origins[others] = Origin.FOREIGN
     return MovedPoints(batch.ids, batch.read_hashes, origins, drawn)

@@ -226,6 +226,8 @@ class TargetSpec(BaseModel, frozen=True):
     work
         Tells what is moved and by what, the same in each run of a job, also in one that knows
         nothing of the others; None if nothing is known of it.
+    shared
+        Others write to the target too, and have perhaps begun already; see :attr:`Sink.shared`.
     """
 
     dimension: int = Field(gt=0)
@@ -238,6 +240,7 @@ class TargetSpec(BaseModel, frozen=True):
     source_count: int | None = None
     keep_limits: bool = False
     work: str | None = None
+    shared: bool = False
 
     @classmethod
     def like(cls, source: CollectionDescription, **changes: Any) -> Self:

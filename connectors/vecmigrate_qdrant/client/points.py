@@ -90,13 +90,18 @@ class ClientPoints(Points):
         found = {plain_id(record.id): record for record in records}
         return self._batch([found[i] for i in ids if i in found], wanted)
 
-    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
+    def upsert(
+        self, ids: Sequence[PointId], batch: VectorBatch, *, insert_only: bool = False
+    ) -> None:
         points = self._points(ids, batch)
+        mode = models.UpdateMode.INSERT_ONLY if insert_only else None
 
         def send(client: QdrantBase) -> None:
             if not self._access.embedded:
                 check_json(batch.payloads or ())
-            client.upsert(self._collection, points, wait=True, shard_key_selector=self.key)
+            client.upsert(
+                self._collection, points, wait=True, shard_key_selector=self.key, update_mode=mode
+            )
 
         self._access.run(send)
 

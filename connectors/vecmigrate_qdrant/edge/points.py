@@ -107,7 +107,11 @@ class EdgePoints(Points):
                 left = [i for i in left if i not in found]
             return self._batch([found[i] for i in ids if i in found], wanted)
 
-    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
+    def upsert(
+        self, ids: Sequence[PointId], batch: VectorBatch, *, insert_only: bool = False
+    ) -> None:
+        # Nobody else writes while this process has the directory open.
+        assert not insert_only
         payloads: list[dict[str, Any]] = [{}] * len(ids)
         if batch.payloads is not None:
             payloads = [dict(payload) for payload in batch.payloads]

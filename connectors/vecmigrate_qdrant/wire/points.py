@@ -65,9 +65,13 @@ class WirePoints(ClientPoints):
         found = {_plain_id(point.id): point for point in answer.result}
         return self._read([found[i] for i in ids if i in found], wanted)
 
-    def upsert(self, ids: Sequence[PointId], batch: VectorBatch) -> None:
+    def upsert(
+        self, ids: Sequence[PointId], batch: VectorBatch, *, insert_only: bool = False
+    ) -> None:
         def request(client: Any) -> None:
             message = wire.UpsertPoints(collection_name=self._collection, wait=True)
+            if insert_only:
+                message.update_mode = messages.UpdateMode.InsertOnly
             self._set_key(message)
             self._fill(message.points, ids, batch)
             _call(client, "Upsert", message)

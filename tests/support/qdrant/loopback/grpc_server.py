@@ -161,7 +161,10 @@ class Points(q.PointsServicer):
     @_served
     def Upsert(self, request: Any) -> Any:  # noqa: N802
         points = [GrpcToRest.convert_point_struct(p) for p in request.points]
-        self.engine.upsert(request.collection_name, points, _shard_key(request), _timeout(request))
+        only = {"insert_only": True} if request.update_mode == q.UpdateMode.InsertOnly else {}
+        self.engine.upsert(
+            request.collection_name, points, _shard_key(request), _timeout(request), **only
+        )
         return _completed()
 
     @_served

@@ -104,6 +104,12 @@ class Collection:
         self.limits.written(key, len(listed))
         shard.upsert(listed)
 
+    def new_among(self, points: Points, key: ShardKey | None) -> list[models.PointStruct]:
+        """Return those points that are not there."""
+        listed = list(_listed(points))
+        held = {record.id for record in self._written(key).retrieve([p.id for p in listed])}
+        return [point for point in listed if point.id not in held]
+
     def change(self, what: str, key: ShardKey | None, chosen: Any, *more: Any) -> None:
         """Carry out another change of points that are there, by the name of the shard's method."""
         shard = self._written(key)
