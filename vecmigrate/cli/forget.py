@@ -69,7 +69,9 @@ def _show(receipt: Receipt, out: Output) -> None:
         rows = [[each.what, f"{each.points:,}", each.place] for each in receipt.removed]
         out.table(columns, rows, texts=(0, 2), folded=(2,))
     if receipt.found_nowhere:
-        out.say(f"In none of the places: {name_some(receipt.found_nowhere)}")
+        numbers = any(isinstance(each, int) for each in receipt.found_nowhere)
+        hint = """ (the text 17 is written '"17"')""" if numbers else ""
+        out.say(f"In none of the places: {name_some(receipt.found_nowhere)}{hint}")
     if receipt.still_at_source:
         out.say(f"Still at the source: {name_some(receipt.still_at_source)}")
     out.say(f"Searched: {name_some((*receipt.targets, *receipt.searched))}")

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from vecmigrate.anchors import AnchorSet, load_anchors
-from vecmigrate.anchors.draw import without_drawn
+from vecmigrate.anchors.draw import SAMPLE, without_drawn
 from vecmigrate.anchors.file import write_anchors
+from vecmigrate.dry_run.sample import ANCHORS_FILE
 from vecmigrate.encoders.metered import without_bought
 from vecmigrate.errors import InputError
 from vecmigrate.forget.logs import blank_mentions, is_log
@@ -30,6 +31,7 @@ _PASSED_OVER = {".git", ".venv", "node_modules", "__pycache__"}
 _TABLES = (".parquet", ".pq")
 _LINES = (".jsonl", ".log", ".json", ".txt")
 _FIRST_LINE = 1 << 16
+_OURS = b'"vecmigrate_version": '
 
 
 @dataclass(slots=True)
@@ -82,11 +84,12 @@ class Files:
                 remedy = "What it is made of is not beside it: remove it, or put it there."
                 self.left.append(Left(place=str(path), remedy=remedy))
             elif path.name == REPORT_JSON:
-                self._clean_report(path, is_named=is_named)
+                if _OURS in _begins(path, len(_OURS) + 1024):
+                    self._clean_report(path, is_named=is_named)
             elif path.suffix in _TABLES or (is_named and _begins(path, 4) == b"PAR1"):
                 self._clean_table(path, is_named=is_named)
             elif path.suffix in _LINES or is_named:
-                self._clean_lines(path)
+                self._clean_lines(path, is_named=is_named)
         except InputError as error:
             self.left.append(Left(place=f"{path}: {error.message}", remedy=error.remedy))
 
@@ -95,7 +98,10 @@ class Files:
         if header is None:
             return
         if {"encoder", "role"} <= header.keys():
-            self._carry_out(path, "bought vectors", without_bought(path, self.ids))
+            source = _source_beside(path)
+            rewriting = without_bought(path, self.ids)
+            if rewriting and (source is None or self._is_meant(path, source, is_named=is_named)):
+                self._carry_out(path, "bought vectors", rewriting)
         elif {"request", "population"} <= header.keys():
             if self._is_meant(path, header["request"]["source"], is_named=is_named):
                 self._carry_out(path, "drawn anchors", without_drawn(path, self.ids))
@@ -125,19 +131,32 @@ class Files:
             self._carry_out(page, "page", Rewriting(held, partial(write_report_page, left)))
         self._carry_out(path, "report", Rewriting(held, partial(write_report, left)))
 
-    def _clean_lines(self, path: Path) -> None:
+    def _clean_lines(self, path: Path, *, is_named: bool) -> None:
         first = _begins(path, _FIRST_LINE).partition(b"\n")[0]
         if is_log(first):
             lines = blank_mentions(path, self.mentions, look=self.look)
             if lines:
                 self.removed.append(Removed(place=str(path), what="lines of a log", points=lines))
         elif first.startswith(b'{"run": ') and b'"reason": ' in first:
-            gone, others = set(self.ids.tolist()), self.scope.other_runs
-            self._carry_out(
-                path,
-                "dead letters",
-                without_letters(path, lambda run, point: point in gone and run not in others),
-            )
+            self._clean_letters(path, is_named=is_named)
+
+    def _clean_letters(self, path: Path, *, is_named: bool) -> None:
+        ids, ours, others = set(self.ids.tolist()), self.scope.runs, self.scope.other_runs
+        strangers: set[PointId] = set()
+
+        def gone(run: str, point: PointId) -> bool:
+            if point not in ids or run in others:
+                return False
+            if run in ours or is_named:
+                return True
+            strangers.add(point)
+            return False
+
+        self._carry_out(path, "dead letters", without_letters(path, gone))
+        if strangers:
+            remedy = f"If they are the same points, add --in '{path}'."
+            what = f"{path}, with dead letters of a run that is not known, under these ids"
+            self.left.append(Left(place=what, remedy=remedy))
 
     def _is_meant(self, path: Path, source: str, *, is_named: bool) -> bool:
         """Tell whether what was made of a source is to be cleaned; if not, name it."""
@@ -164,6 +183,15 @@ class Files:
         self.removed.append(Removed(place=str(path), what=what, points=len(rewriting.removed)))
         if not self.look:
             rewriting.carry_out(path, lambda new: self.bring_along(path, new, anchors))
+
+
+def _source_beside(path: Path) -> str | None:
+    """Return the source whose texts a file of bought vectors is of, as what lies beside it says."""
+    drawn = read_header(path.with_name(SAMPLE))
+    if drawn is not None:
+        return str(drawn["request"]["source"])
+    anchors = read_header(path.parent.with_name(ANCHORS_FILE))
+    return None if anchors is None else str(anchors["source"])
 
 
 def _begins(path: Path, size: int) -> bytes:

@@ -27,7 +27,7 @@ class ForgetOptions(Options):
     still_at_source: bool = Field(
         default=False,
         description="Points that the source still has are removed too. The next sync brings them "
-        "back. Default: refuse, and name them.",
+        "back. Sources that do not answer are passed over. Default: refuse, and name them.",
     )
     dry_run: bool = Field(default=False, description="Show what would be removed; change nothing.")
 

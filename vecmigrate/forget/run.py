@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,9 @@ class _Forgetting:
             If there are any, and it was not said that they are to be forgotten all the same.
         """
         targets = [move.target for move in self._scope.moves]
-        still, left = still_there(self._scope.sources, targets, self._ids)
+        still, left = still_there(
+            self._scope.sources, targets, self._ids, all_the_same=self._asked.still_at_source
+        )
         self._left += left
         if len(still) and not (self._asked.still_at_source or self._asked.dry_run):
             raise MismatchError(
@@ -195,8 +197,7 @@ class _Forgetting:
         has = set(still.tolist())
         gone = id_array(i for i in self._ids.tolist() if i not in has)
         for source in self._scope.sources:
-            with suppress(InputError, UsageError):
-                self._removed += erase_known(self._state, source, gone, look=self._asked.dry_run)
+            self._removed += erase_known(self._state, source, gone, look=self._asked.dry_run)
 
     def _clean_records(self) -> None:
         ids = frozenset(self._ids.tolist())

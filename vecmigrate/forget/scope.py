@@ -24,12 +24,15 @@ class Move:
         A URI that leads to the collection itself.
     source
         Where it was written from.
+    run
+        What wrote it; see :meth:`Provenance.run`.
     key, job
         The migration, if the state file knows it.
     """
 
     target: str
     source: str
+    run: str
     key: str | None = None
     job: MigrationRecord | None = None
 
@@ -68,9 +71,14 @@ class Scope:
         return frozenset(move.key for move in self.moves if move.key)
 
     @property
+    def runs(self) -> frozenset[str]:
+        """The runs that wrote the targets."""
+        return frozenset(move.run for move in self.moves)
+
+    @property
     def other_runs(self) -> frozenset[str]:
-        """The runs that wrote the other targets; see :meth:`Provenance.run`."""
-        return frozenset(move.job.provenance.run() for move in self.others if move.job)
+        """The runs that wrote the other targets."""
+        return frozenset(move.run for move in self.others)
 
     def is_of_another_source(self, source: str) -> bool:
         """Tell whether what was made of a collection has other points under the same ids."""
@@ -126,7 +134,7 @@ def _known(records: sqlite3.Connection) -> tuple[list[Move], tuple[str, ...]]:
             # Its connector is not installed.
             is_from_here = False
         if is_from_here:
-            known.append(Move(job.target, job.source, key, job))
+            known.append(Move(job.target, job.source, job.provenance.run(), key, job))
         else:
             elsewhere.append(job.target)
     return known, tuple(elsewhere)
@@ -149,7 +157,7 @@ def _named(target: str, known: list[Move]) -> Move:
             f"{target} was not written by vecmigrate migrate",
             remedy="Delete points of other collections yourself.",
         )
-    return Move(place, made.source)
+    return Move(place, made.source, made.run())
 
 
 def had_before(scope: Scope, records: sqlite3.Connection) -> Iterator[str]:

@@ -9,22 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate.connector.addresses import followed_place, followed_uri
+from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
 from vecmigrate.connector.registry import erase_deleted, open_source
 from vecmigrate.connector.source import Source, fetch_there
-from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.errors import InputError, MismatchError, UnreachableError, UsageError
 from vecmigrate.forget.options import Left, Removed
 from vecmigrate.forget.scope import Move
 from vecmigrate.points.batch import IdArray, PointId, id_array
 from vecmigrate.points.ids import lookup_of
 from vecmigrate.state.file import job_lock, overwrite_freed
-from vecmigrate.state.ledger import (
-    Ledger,
-    back_ledger_path,
-    ledger_key,
-    ledger_path,
-    open_ledger,
-)
+from vecmigrate.state.ledger import Ledger, ledger_key, ledger_path, open_ledger
 from vecmigrate.state.migrations import job_key
 from vecmigrate.sync.write import TargetChanges
 
@@ -111,7 +105,7 @@ class TargetPoints:
         if self._move.is_unfinished:
             self.left.append(
                 Left(
-                    place=f"{self._move.target}, unfinished, and its ledger",
+                    place=f"{self._move.target}, unfinished, with its ledger and parts",
                     remedy="Run its migration to the end, which leaves out what the source does "
                     "not have any more; then run the same command.",
                 )
@@ -184,18 +178,16 @@ class TargetPoints:
 
 
 def erase_known(state: Path, collection: str, ids: IdArray, *, look: bool) -> list[Removed]:
-    """Remove what ledgers know of points that a collection does not have any more."""
-    removed = []
-    for path in (ledger_path(state, collection), back_ledger_path(state, collection)):
-        if not path.exists():
-            continue
-        with open_ledger(path) as ledger:
-            known = _known(ledger, ids)
-            if not look:
-                _erase(ledger, ids)
-        if known:
-            removed.append(Removed(place=str(path), what=KNOWN, points=len(known)))
-    return removed
+    """Remove what a ledger knows of points that a collection does not have any more."""
+    # Not followed, since nobody need be there to answer.
+    path = ledger_path(state, collection, canonical_place)
+    if not path.exists():
+        return []
+    with open_ledger(path) as ledger:
+        known = _known(ledger, ids)
+        if not look:
+            _erase(ledger, ids)
+    return [Removed(place=str(path), what=KNOWN, points=len(known))] if known else []
 
 
 def _known(ledger: Ledger, ids: IdArray) -> set[PointId]:
@@ -212,8 +204,21 @@ def _parts(ids: IdArray) -> Iterator[IdArray]:
     return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
 
 
-def still_there(sources: list[str], targets: list[str], ids: IdArray) -> tuple[IdArray, list[Left]]:
-    """Return the ids that a source has, and what is to be said of sources that cannot be read."""
+def still_there(
+    sources: list[str], targets: list[str], ids: IdArray, *, all_the_same: bool
+) -> tuple[IdArray, list[Left]]:
+    """Return the ids that a source has, and what is to be said of sources that cannot be read.
+
+    Parameters
+    ----------
+    all_the_same
+        A source that does not answer may have them.
+
+    Raises
+    ------
+    UnreachableError
+        Otherwise.
+    """
     found: dict[PointId, None] = {}
     left: list[Left] = []
     led = {followed_place(target) for target in targets}
@@ -223,7 +228,9 @@ def still_there(sources: list[str], targets: list[str], ids: IdArray) -> tuple[I
                 # What another move made, or a name that a cutover has led to a target.
                 continue
             found.update(dict.fromkeys(ids_there(source, ids).tolist()))
-        except InputError as error:
+        except (InputError, UnreachableError) as error:
+            if isinstance(error, UnreachableError) and not all_the_same:
+                raise
             left.append(
                 Left(
                     place=f"{source}, which cannot be read: {error.message}",

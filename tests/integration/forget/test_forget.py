@@ -173,9 +173,15 @@ def test_dead_letters_go(tmp_path: Path) -> None:
     named = tmp_path / "refused.jsonl"
     for path in (beside, named):
         path.write_text(letter(made.run(), GONE[0]) + letter(made.run(), 5))
+    unknown = tmp_path / "another.jsonl"
+    unknown.write_text(letter("another", GONE[0]) + letter("another", 5))
     moved.delete()
-    moved.forget()
-    for path in (beside, named):
+    receipt = moved.forget()
+    # Whose point that is, is not known, until somebody says so.
+    assert any(str(unknown) in place for place in kept(receipt, tmp_path))
+    assert files_with(tmp_path, *TEXTS) == [unknown.name]
+    moved.forget(folders=[unknown])
+    for path in (beside, named, unknown):
         assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [5]
 
 

@@ -27,11 +27,11 @@ from support.forgetting import (
 )
 from support.qdrant.places import SERVED, open_place
 
-from vecmigrate import Procrustes, migrate, open_source, save_translator
+from vecmigrate import Procrustes, migrate, open_source, patience, save_translator
 from vecmigrate.anchors import load_anchors
 from vecmigrate.cutover import cut_over
 from vecmigrate.encoders import EmbeddingStore
-from vecmigrate.errors import MismatchError, TerminatedError
+from vecmigrate.errors import MismatchError, TerminatedError, UnreachableError
 from vecmigrate.forget import Receipt
 from vecmigrate.points.batch import id_array
 from vecmigrate.state.file import open_records
@@ -163,6 +163,21 @@ def test_a_target_that_is_gone_keeps_nobody(tmp_path: Path) -> None:
     receipt = moved.forget()
     assert "cannot be read" in left(receipt)
     assert {each.what for each in receipt.removed} >= {"anchors", "hashes and origins"}
+
+
+def test_a_source_that_does_not_answer(tmp_path: Path) -> None:
+    made = make(tmp_path, f"faiss:{tmp_path}/new.faiss")
+    with open_place("rest", tmp_path) as there:
+        moved = replace(made, source=there.uri(there.name()))
+        make_source(moved.source, made.old)
+        moved.migrate()
+    with patience("0"), pytest.raises(UnreachableError):
+        moved.forget()
+    assert GONE[0] in ids_of(moved.target)
+    with patience("0"):
+        receipt = moved.forget(still_at_source=True)
+    assert moved.source in left(receipt)
+    assert not ids_of(moved.target) & set(GONE)
 
 
 def bought(moved: Moved) -> Path:
