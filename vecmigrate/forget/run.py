@@ -103,7 +103,8 @@ class _Forgetting:
         still = self._check_sources()
         searched = self._clean_files()
         targets = self._clean_targets()
-        self._clean_sources_ledgers(still)
+        for source in self._scope.sources:
+            self._erase_known_of(source, still)
         self._clean_records()
         self._look_at_earlier()
         for target in targets:
@@ -192,12 +193,11 @@ class _Forgetting:
             cleaned.append(points)
         return cleaned
 
-    def _clean_sources_ledgers(self, still: IdArray) -> None:
-        """Remove what is known of points that were brought back to a source, and are gone there."""
+    def _erase_known_of(self, source: str, still: IdArray) -> None:
+        """Remove what is known of points that a source does not have."""
         has = set(still.tolist())
         gone = id_array(i for i in self._ids.tolist() if i not in has)
-        for source in self._scope.sources:
-            self._removed += erase_known(self._state, source, gone, look=self._asked.dry_run)
+        self._removed += erase_known(self._state, source, gone, look=self._asked.dry_run)
 
     def _clean_records(self) -> None:
         ids = frozenset(self._ids.tolist())
@@ -223,6 +223,7 @@ class _Forgetting:
                 there = ids_there(uri, self._ids)
             except (InputError, UsageError):
                 continue
+            self._erase_known_of(uri, there)
             if len(there):
                 remedy = "Readers had it before: delete it with `vecmigrate drop-source`."
                 self._left.append(Left(place=uri, remedy=remedy))

@@ -178,16 +178,21 @@ class TargetPoints:
 
 
 def erase_known(state: Path, collection: str, ids: IdArray, *, look: bool) -> list[Removed]:
-    """Remove what a ledger knows of points that a collection does not have any more."""
+    """Remove what ledgers know of points that a source does not have any more.
+
+    There are some if another move made it, or if changes were brought back to it.
+    """
+    removed = []
     # Not followed, since nobody need be there to answer.
-    path = ledger_path(state, collection, canonical_place)
-    if not path.exists():
-        return []
-    with open_ledger(path) as ledger:
-        known = _known(ledger, ids)
-        if not look:
-            _erase(ledger, ids)
-    return [Removed(place=str(path), what=KNOWN, points=len(known))] if known else []
+    key = ledger_key(collection, canonical_place)
+    for path in (state.parent / "ledgers").glob(f"{key}*.sqlite"):
+        with open_ledger(path) as ledger:
+            known = _known(ledger, ids)
+            if not look:
+                _erase(ledger, ids)
+        if known:
+            removed.append(Removed(place=str(path), what=KNOWN, points=len(known)))
+    return removed
 
 
 def _known(ledger: Ledger, ids: IdArray) -> set[PointId]:

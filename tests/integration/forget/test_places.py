@@ -33,9 +33,10 @@ from vecmigrate.cutover import cut_over
 from vecmigrate.encoders import EmbeddingStore
 from vecmigrate.errors import MismatchError, TerminatedError, UnreachableError
 from vecmigrate.forget import Receipt
-from vecmigrate.points.batch import id_array
+from vecmigrate.points.batch import VectorBatch, id_array
 from vecmigrate.state.file import open_records
 from vecmigrate.state.migrations import MigrationTable
+from vecmigrate.sync.back import sync_back
 
 TEXTS = [text(i) for i in GONE]
 
@@ -258,3 +259,24 @@ def test_natively_written_points_go_too(tmp_path: Path) -> None:
     moved.forget()
     assert files_with(tmp_path, *TEXTS) == []
     assert not ids_of(moved.target) & set(GONE)
+
+
+def test_after_a_cutover_what_was_brought_back_is_not_known_any_more(tmp_path: Path) -> None:
+    moved = moved_to(f"faiss:{tmp_path}/new.faiss", tmp_path)
+    with open_records(moved.state) as records:
+        cut_over(f"faiss:{tmp_path}/live.faiss", moved.source, records, unverified=True)
+        cut_over(f"faiss:{tmp_path}/live.faiss", moved.target, records, unverified=True)
+    gone = N + 3
+    told = "unmistakable-arrival"
+    with editing(moved.target) as target:
+        fields = [{"text": told, "n": gone}]
+        target.upsert(VectorBatch(id_array([gone]), moved.new[[gone]], fields))
+    sync_back(moved.target, moved.source, moved.state, keep_anchors=moved.anchors)
+    assert gone in ids_of(moved.source)
+    with editing(moved.target) as target:
+        target.delete(id_array([gone]))
+    sync_back(moved.target, moved.source, moved.state, keep_anchors=moved.anchors)
+    assert gone not in ids_of(moved.source)
+    receipt = moved.forget(gone)
+    assert receipt.still_at_source == ()
+    assert files_with(tmp_path, told) == []
