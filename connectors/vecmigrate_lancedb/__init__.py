@@ -14,7 +14,7 @@ from vecmigrate.connector import (
 from vecmigrate_lancedb.place import SUFFIX, Place
 from vecmigrate_lancedb.sink import LanceSink
 from vecmigrate_lancedb.source import LanceSource
-from vecmigrate_lancedb.updater import LanceUpdater, earlier_versions
+from vecmigrate_lancedb.updater import LanceUpdater, what_is_left
 
 __all__ = ["connector"]
 
@@ -35,7 +35,7 @@ class LanceConnector(BaseConnector):
         return LanceUpdater(Place.parse(uri), provenance)
 
     def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
-        return earlier_versions(Place.parse(uri))
+        return what_is_left(Place.parse(uri))
 
 
 connector = LanceConnector()

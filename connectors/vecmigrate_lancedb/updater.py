@@ -24,7 +24,7 @@ from vecmigrate_lancedb.columns import (
     payload_reader,
 )
 from vecmigrate_lancedb.engine import open_table, reading, writing
-from vecmigrate_lancedb.place import Place
+from vecmigrate_lancedb.place import SUFFIX, Place
 from vecmigrate_lancedb.source import LanceSource, RowWriter
 
 
@@ -97,18 +97,32 @@ class LanceUpdater(Updater):
         self._noted = True
 
 
-def earlier_versions(place: Place) -> tuple[Remnant, ...]:
-    """Name the versions of a table that are not the latest: they hold what was deleted since."""
+def what_is_left(place: Place) -> tuple[Remnant, ...]:
+    """Name what may hold deleted rows: data files that have them as marked, and earlier versions.
+
+    LanceDB writes a data file anew once a tenth of its rows is deleted, and not before, whatever
+    versions are dropped.
+    """
     with reading(place.uri):
         table = open_table(place.database, place.name)
-        kept = len(table.list_versions()) - 1
-        latest = table.version
-    if not kept:
-        return ()
-    return (
-        Remnant(
-            f"{kept:,} versions of {place.uri} before {latest}",
-            "Once no reader needs them, drop them, and what they alone hold: "
-            "table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True).",
-        ),
-    )
+        kept, latest = len(table.list_versions()) - 1, table.version
+        mark = mark_of(table.schema)
+    left = []
+    if any((place.database / f"{place.name}{SUFFIX}" / "_deletions").glob("*")):
+        key = "id" if mark is None else mark.id
+        left.append(
+            Remnant(
+                f"data files of {place.uri}, where rows are marked as deleted",
+                "Have them written anew, then drop the versions before that: "
+                f"table.update(where='true', values_sql={{'{key}': '{key}'}}).",
+            )
+        )
+    if kept:
+        left.append(
+            Remnant(
+                f"{kept:,} versions of {place.uri} before {latest}",
+                "Once no reader needs them, drop them: "
+                "table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True).",
+            )
+        )
+    return tuple(left)

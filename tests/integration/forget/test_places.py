@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
+import warnings
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import lancedb
 import pytest
 from qdrant_client import models
 from support.crash import stepper
@@ -81,6 +84,30 @@ def test_qdrant_s_engine_is_named(tmp_path: Path) -> None:
     assert ids_of(moved.target) == set(range(N)) - set(GONE)
     assert all(name.startswith("edge/") for name in files_with(tmp_path, *TEXTS))
     assert "segments" in left(receipt)
+
+
+def test_what_is_said_of_a_lancedb_table_lets_the_points_go(tmp_path: Path) -> None:
+    moved = moved_to(f"lancedb:{tmp_path}/db/new", tmp_path)
+    moved.delete()
+    told = left(moved.forget())
+    assert ("data files of" in told, "versions of" in told) == (True, True)
+    table = lancedb.connect(str(tmp_path / "db")).open_table("new")
+
+    def drop_versions() -> None:
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):
+            table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+    drop_versions()
+    # LanceDB keeps the rows in a data file of which less than a tenth is deleted.
+    told = left(moved.forget())
+    assert ("data files of" in told, "versions of" in told) == (True, False)
+    assert files_with(tmp_path, *TEXTS)
+    table.update(where="true", values_sql={"id": "id"})
+    drop_versions()
+    drop_versions()  # what the first one made anew is a version, too
+    assert "new" not in left(moved.forget())
+    assert files_with(tmp_path, *TEXTS) == []
+    assert moved.sync().wrote == 0
 
 
 def test_what_readers_had_before_is_named(tmp_path: Path) -> None:
