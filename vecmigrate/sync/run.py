@@ -40,7 +40,7 @@ from vecmigrate.state.ledger import (
     open_ledger,
 )
 from vecmigrate.state.migrations import job_key
-from vecmigrate.state.scan import FoundBy
+from vecmigrate.state.scan import FoundBy, Way
 from vecmigrate.sync.bare import bare_points, judge_bare
 from vecmigrate.sync.changes import (
     Changes,
@@ -267,7 +267,8 @@ class _Run:
             for ids in ledger.listed("bare", asked.batch_size):
                 self._bring_bare(ids)
                 self._stop_if_asked()
-            self._erase_vanished()
+            if plan.scan.found_by.way is not Way.STAMP:
+                self._erase_vanished()
             for ids in ledger.listed("gone", asked.batch_size):
                 self._remove(ids)
                 self._stop_if_asked()
