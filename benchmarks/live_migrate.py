@@ -11,6 +11,10 @@ runs take turns:
 - a writer changes 100 points a second of another collection of the server: ``--still``;
 - the same writer changes points of the source: by the field, and by hash.
 
+``--settle 0.05``, since by hash a pass takes as long as thousands of changes. No point had changed
+in the hour before the writer began; of what changes within ``--overlap`` before a pass, each pass
+reads all again.
+
 So the last runs have the load of the writer in common with the one before them, and differ from it
 by what a live collection costs. Seconds are those that ``migrate`` tells, from the first read to
 the publication. Writes ``results/live_migrate.json`` and ``.md``.
@@ -37,7 +41,10 @@ from qdrant_streaming import LOADED_AT_ONCE, NEW, OLD, PACKAGES, RESULTS, Server
 
 SOURCE, OTHER, TARGET, FIELD = "live-old", "live-other", "live-new", "updated_at"
 ANCHORS, RATE, AT_ONCE = 2000, 100, 20
-STILL, BY_FIELD, BY_HASH = ["--still"], ["--changed-by", FIELD], ["--changed-by", "hash"]
+SETTLE = ["--settle", "0.05"]
+"""At a writer's rate and a hash's pace, as many points of 100,000 change during a pass."""
+STILL, BY_FIELD = ["--still"], ["--changed-by", FIELD, *SETTLE]
+BY_HASH = ["--changed-by", "hash", *SETTLE]
 RUNS: dict[str, tuple[list[str], str | None]] = {
     "still": (STILL, None),
     "a pass by the field finds nothing": (BY_FIELD, None),
