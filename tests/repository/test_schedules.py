@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from support.command_line import taken
 from vecmigrate.errors import ExitCode
 from vecmigrate.jobs import load_job
 from vecmigrate.migration.engines import EngineName
+from vecmigrate.sync.watch import Health
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEDULES = EXAMPLES / "schedules"
@@ -69,6 +71,17 @@ def from_github() -> Iterator[str]:
                 yield step["run"]
 
 
+def from_deployment() -> Iterator[str]:
+    for container in deployed():
+        yield shlex.join(container["command"])
+
+
+def deployed() -> list[dict[str, Any]]:
+    pod = yaml.safe_load(read("keep-in-step.yaml"))["spec"]["template"]["spec"]
+    found: list[dict[str, Any]] = pod["containers"]
+    return found
+
+
 def cron_job() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load(read("cronjob.yaml"))
     return loaded
@@ -82,6 +95,7 @@ def cron_job() -> dict[str, Any]:
         (from_kubernetes, 1),
         (from_airflow, 2),
         (from_github, 3),
+        (from_deployment, 1),
     ],
 )
 def test_the_command_line_takes_each_command(commands: Any, count: int) -> None:
@@ -116,6 +130,21 @@ def test_kubernetes_gives_up_where_another_try_would_end_the_same() -> None:
     [container] = pod["containers"]
     assert rule["onExitCodes"]["containerName"] == container["name"]
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
+
+
+def test_a_probe_asks_for_a_recent_success(tmp_path: Path) -> None:
+    [container] = deployed()
+    health = tmp_path / "health.json"
+    asked = container["command"][container["command"].index("--health") + 1]
+    for probe in ("startupProbe", "livenessProbe"):
+        _, *command = container[probe]["exec"]["command"]
+        script = [part.replace(asked, str(health)) for part in command]
+        assert script != command
+        for ago, healthy in ((5, True), (5000, False), (None, False)):
+            at = None if ago is None else time.time() - ago
+            health.write_text(Health(last_success_timestamp=at).model_dump_json())
+            done = subprocess.run([sys.executable, *script], capture_output=True, check=False)
+            assert (done.returncode == 0) is healthy
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
