@@ -61,7 +61,8 @@ class LatestSeen(BaseModel):
         """Return the value from which on points may have changed since that run.
 
         Until a change is visible, the overlap passes at most, so that a run may have missed one
-        that is this much older than the latest value that the run saw.
+        that is this much older than the latest value that the run saw. If the run began twice the
+        overlap after that value, by clocks that may differ by the overlap, it missed none.
 
         Parameters
         ----------
@@ -78,8 +79,10 @@ class LatestSeen(BaseModel):
         if a_second is not None:
             # What changed while that run read may have been read before. And a time in the future
             # must not hide what changes until then.
-            value = self.value if self.began is None else min(self.value, self.began * a_second)
-            return value - overlap * a_second
+            began = np.inf if self.began is None else self.began * a_second
+            if self.value + 2 * overlap * a_second <= began < np.inf:
+                return self.value
+            return min(self.value, began) - overlap * a_second
         if not overlap:
             return self.value
         if self.began is None:

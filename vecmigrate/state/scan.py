@@ -244,7 +244,8 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
     else:
         reading = FieldReading(field)
         told_by = scanner.late(reading, since)
-        if reading.latest is not None and reading.latest >= before.value:
+        went_back = reading.latest is None or reading.latest < before.value
+        if not went_back and reading.is_time <= before.is_time:
             found = FoundBy(
                 way=Way.FIELD, field=field, told_by=told_by, since=before.text(since),
                 read=scanner.read, not_compared=scanner.not_compared(),
@@ -253,9 +254,14 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
             return Scan(found, facts, stamp, asked.covers)
         now = "nothing" if reading.latest is None else before.text(reading.latest)
         why = f"the latest {field} went back from {before.text(before.value)} to {now}"
+        if reading.is_time and not before.is_time:
+            why = f"{field} held numbers, and now it holds times"
         before = None
     reading = FieldReading(field)
     scanner.all_with(reading)
+    if before is not None:
+        # All have been read, so that nothing need be remembered of what the values are.
+        before = before.model_copy(update={"is_time": False})
     found = FoundBy(way=Way.HASH, field=field, read=scanner.read, full=why)
     return Scan(found, _facts(reading.to_keep(before, asked.overlap), 0), stamp)
 

@@ -88,6 +88,21 @@ def test_points_that_lost_the_field_are_compared(store: str, tmp_path: Path) -> 
     job.check()
 
 
+def test_a_field_of_another_kind_of_times_is_compared_at_once(tmp_path: Path) -> None:
+    job = make(tmp_path, "qdrant", millis)
+    job.compare()
+    job.spell = iso
+    job.put([3], job.now)
+    found = job.sync()
+    assert (found.changed, found.found_by.full is not None) == (1, True)
+    job.put([4], job.now + 1)
+    assert job.sync().changed == 1
+    job.spell = millis
+    job.put([3, 4], job.now + 2)
+    assert job.sync().changed == 2
+    job.check()
+
+
 @pytest.mark.parametrize("store", STORES)
 def test_a_time_in_the_future_hides_nothing(store: str, tmp_path: Path) -> None:
     job = make(tmp_path, store)

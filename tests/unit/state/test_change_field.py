@@ -47,6 +47,15 @@ def test_what_changed_while_a_run_read_is_read_again() -> None:
     assert far.since(60) == MOMENT - 60
 
 
+def test_what_is_much_older_than_a_run_has_been_seen_by_it() -> None:
+    """So that a still collection that was loaded at once is not read again by each run."""
+    still = LatestSeen(field="at", value=MOMENT, began=MOMENT + 120)
+    assert still.since(60) == MOMENT
+    assert still.since(61) == MOMENT - 61
+    millis = LatestSeen(field="at", value=MOMENT * 1000, began=MOMENT + 120)
+    assert millis.since(60) == MOMENT * 1000
+
+
 def test_of_versions_the_overlap_is_counted_by_runs() -> None:
     first = read(10, 20).to_keep(None, overlap=600)
     assert first is not None
