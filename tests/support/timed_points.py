@@ -14,7 +14,7 @@ import numpy as np
 
 from support.corpus import unit
 from vecmigrate import Procrustes, migrate, open_sink, open_source, open_updater, save_translator
-from vecmigrate.connector import Metric, Provenance, TargetSpec, VectorBatch
+from vecmigrate.connector import Metric, Provenance, TargetSpec, VectorBatch, files_stamp
 from vecmigrate.sync import SyncResult, sync
 from vecmigrate.verification import VerifyOptions, verify
 
@@ -79,6 +79,7 @@ class Job:
         with open_updater(uri or self.source, made) as updater:
             yield updater
             updater.finish()
+        rest(self.folder)
 
     def sync(self, **asked: Any) -> SyncResult:
         how = {"changed_by": "at", **asked}
@@ -95,6 +96,12 @@ class Job:
         assert found.passed, found.failures
 
 
+def rest(folder: Path) -> None:
+    """Wait until no file was written so lately that its time does not tell."""
+    while files_stamp(path for path in folder.rglob("*") if path.is_file()) is None:
+        time.sleep(0.01)
+
+
 def make(folder: Path, store: str = "parquet", spell: Any = iso) -> Job:
     """Make a job whose points changed from two days before to a minute before now."""
     job = Job(folder, store, time.time(), spell)
@@ -104,5 +111,6 @@ def make(folder: Path, store: str = "parquet", spell: Any = iso) -> Job:
     with open_sink(job.source, spec) as sink:
         sink.write(job.points(list(range(N)), at))
         sink.finish()
+    rest(folder)
     migrate(job.source, job.target, job.translator, state=job.state)
     return job

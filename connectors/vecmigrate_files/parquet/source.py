@@ -23,6 +23,7 @@ from vecmigrate.connector import (
     VectorBatch,
     arrow,
     detect_id_kind,
+    files_stamp,
     id_array,
     name_some,
     refuse_missing,
@@ -147,8 +148,9 @@ class ParquetSource(RowSource):
             yield self._batch(some, payloads=True, cursor=None)
 
     def stamp(self) -> str | None:
-        told = [f"{file.path.resolve()}:{'.'.join(map(str, file.stamp))}" for file in self.files]
-        return " ".join([self.describe().fingerprint(), *told])
+        # Before anything is read, which is refused of a file that has changed since it was opened.
+        files = files_stamp(file.path for file in self.files)
+        return None if files is None else f"{self.describe().fingerprint()} {files}"
 
     def close(self) -> None:
         """Nothing is held open."""

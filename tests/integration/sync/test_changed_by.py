@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.timed_points import DAY, MINUTE, OLD, ROWS, N, iso, make, millis
+from support.timed_points import DAY, MINUTE, OLD, ROWS, N, iso, make, millis, rest
 from vecmigrate_faiss.source import FaissSource
 from vecmigrate_files.parquet import late
 from vecmigrate_files.parquet.source import ParquetSource
@@ -166,7 +167,8 @@ def test_an_unchanged_pair_of_files_is_not_listed_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make(tmp_path, "parquet")
-    job.sync()
+    rest(tmp_path)
+    job.compare()
     listed: list[str] = []
     for kind in (ParquetSource, FaissSource):
         ids = kind.ids
@@ -177,6 +179,17 @@ def test_an_unchanged_pair_of_files_is_not_listed_either(
     assert not listed
     assert job.sync(overwrite=True).wrote == 0
     assert listed
+
+
+@pytest.mark.parametrize("store", ["faiss", "parquet"])
+def test_a_file_that_was_just_written_has_no_stamp(store: str, tmp_path: Path) -> None:
+    """Its time may stay the same if it is written again at once."""
+    job = make(tmp_path, store)
+    [path] = [path for path in tmp_path.glob(f"old.{store}") if path.is_file()]
+    for ahead, stamped in ((3600, False), (-3600, True)):
+        os.utime(path, (time.time() + ahead,) * 2)
+        with open_source(job.source) as source:
+            assert (source.stamp() is not None) is stamped
 
 
 def test_what_ids_alone_passed_over_is_found_by_hash(tmp_path: Path) -> None:
@@ -211,9 +224,10 @@ def test_what_a_sidecars_log_holds_is_a_change(tmp_path: Path) -> None:
         for n in range(3):
             side.execute("UPDATE t SET n = ? WHERE id = 3", (n,))
             side.commit()
+            rest(tmp_path)
             with open_source(f"{job.source}?sidecar={sidecar}") as source:
                 stamps.add(source.stamp())
-        assert len(stamps) == 3
+        assert len(stamps - {None}) == 3
 
 
 @pytest.mark.parametrize("kind", ["int", "float", "iso", "timestamp", "mixed"])
