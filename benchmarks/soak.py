@@ -1,7 +1,7 @@
 """Moves a collection of a Qdrant server while an application writes to it all the time.
 
     VECMIGRATE_TEST_QDRANT_URL=http://127.0.0.1:6333 python benchmarks/soak.py   # 15 minutes
-    VECMIGRATE_TEST_QDRANT_URL=… python benchmarks/soak.py --points 5000 --seconds 10
+    VECMIGRATE_TEST_QDRANT_URL=… python benchmarks/soak.py --points 5000 --seconds 10 --settle 0.5
 
 100,000 points, from 384 to 768 dimensions by a linear map, and an application that makes 100
 changes a second through the readers' alias: other vectors and texts, other payloads, new points,
@@ -50,6 +50,8 @@ URL = os.environ.get("VECMIGRATE_TEST_QDRANT_URL", "").rstrip("/")
 OLD, NEW, ANCHORS = 384, 768, 2000
 SOURCE, TARGET, READERS = "soak-old", "soak-new", "soak-readers"
 POINTS, RATE, SECONDS = 100_000, 100, 60
+SETTLE = "0.05"
+"""Passes find more than the default, as 100 points change while one second is read."""
 TICKS = 10
 """Times a second that the application writes."""
 AT_ONCE, POLL_SECONDS, TOLERANCE = 1000, 2.0, 1e-5
@@ -351,6 +353,7 @@ class Soak:
     folder: Path
     translator: str
     seconds: float
+    settle: str
     figures: dict[str, Any] = field(default_factory=dict)
 
     def command(self, name: str, *arguments: str, translates: bool = True) -> dict[str, Any]:
@@ -369,7 +372,7 @@ class Soak:
         return {**json.loads(ended.stdout), "took": round(taken, 1), "said": ended.stderr}
 
     def migrate(self) -> None:
-        done = self.command("migrate", uri(SOURCE), uri(TARGET))
+        done = self.command("migrate", uri(SOURCE), uri(TARGET), "--settle", self.settle)
         passes = [
             {"changed": int(n.replace(",", "")), "seconds": float(s.replace(",", ""))}
             for n, _, s in _CAUGHT_UP.findall(done["said"])
@@ -380,7 +383,7 @@ class Soak:
         }  # fmt: skip
 
     def verify(self) -> None:
-        done = self.command("verify", uri(SOURCE), uri(TARGET), "--full", "--max-pending", "0.2")
+        done = self.command("verify", uri(SOURCE), uri(TARGET), "--full", "--max-pending", "1")
         [pending] = [check for check in done["checks"] if check["name"] == "pending"]
         self.figures["verify"] = {
             "seconds": done["took"], "pending": pending["figures"]["pending"],
@@ -401,7 +404,9 @@ class Soak:
         """Lead readers over; from then on the application writes to the new collection."""
         # The last syncs have changed the target since it was verified.
         self.verify()
-        done = self.command("cutover", uri(READERS), "--to", uri(TARGET), "--catch-up")
+        done = self.command(
+            "cutover", uri(READERS), "--to", uri(TARGET), "--catch-up", "--settle", self.settle
+        )
         self.figures["cutover"] = {"seconds": done["took"], **done["caught_up"]}
         self._wait_until(native=True)
         self._check("old, left at the cutover", SOURCE, self.writer.left)
@@ -482,6 +487,7 @@ def main() -> None:
     parser.add_argument("--points", type=int)
     parser.add_argument("--rate", type=int, default=RATE, help="changes a second")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each longer phase")
+    parser.add_argument("--settle", default=SETTLE, help="of migrate and cutover")
     given = parser.parse_args()
     if not URL:
         raise SystemExit("VECMIGRATE_TEST_QDRANT_URL names no Qdrant server")
@@ -489,7 +495,7 @@ def main() -> None:
         folder = Path(made)
         translator = make_translator(folder, "ridge", (OLD, NEW), ANCHORS)
         writer = Application(load(client, given.points or POINTS), given.rate)
-        soak = Soak(client, writer, folder, translator, given.seconds)
+        soak = Soak(client, writer, folder, translator, given.seconds, given.settle)
         begun = time.monotonic()
         writer.start()
         for phase in (soak.migrate, soak.verify, soak.follow, soak.cut_over, soak.stay):

@@ -7,6 +7,7 @@ command line prints ``error: MESSAGE. REMEDY`` and exits with ``exit_code``; a P
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from functools import partial
 from typing import ClassVar
@@ -85,7 +86,20 @@ class BadVectorError(InputError):
 
 
 class MissingIdsError(InputError):
-    """Ids that a source was asked for and does not hold."""
+    """Ids that a source was asked for and does not hold.
+
+    Parameters
+    ----------
+    missing
+        All of these ids; empty if they are not known.
+    """
+
+    def __init__(self, message: str, *, remedy: str, missing: Iterable[int | str] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.missing = frozenset(missing)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return partial(type(self), remedy=self.remedy, missing=self.missing), (self.message,)
 
 
 class TargetExistsError(VecmigrateError):

@@ -487,6 +487,8 @@ class LivePair(RuleBasedStateMachine):
             self._count("refusals")
         else:
             assert not named
+            # What they deleted is back.
+            self.theirs = {i: point for i, point in self.theirs.items() if point is not None}
         if shares:
             self._shares = True
         else:

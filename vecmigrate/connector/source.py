@@ -398,6 +398,7 @@ def refuse_missing(missing: Sequence[PointId], where: object) -> None:
         raise MissingIdsError(
             f"{where} lacks the ids {name_some(missing)}",
             remedy="Ask for ids of this collection, or choose the collection they are from.",
+            missing=missing,
         )
 
 
@@ -407,7 +408,10 @@ def fetch_there(source: Source, ids: IdArray) -> list[VectorBatch]:
         return []
     try:
         return [source.fetch(ids)]
-    except MissingIdsError:
+    except MissingIdsError as error:
+        there = np.array([i not in error.missing for i in ids.tolist()], np.bool_)
+        if not there.all():
+            return fetch_there(source, ids[there])
         if len(ids) == 1:
             return []
     half = len(ids) // 2

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from vecmigrate.connector.source import Source
-from vecmigrate.errors import MissingIdsError
+from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.evaluation.search import distances
 from vecmigrate.points.batch import Extra, IdArray, PointId, VectorBatch, Vectors, join_batches
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription, Metric
@@ -25,7 +24,6 @@ A matrix product's rounding depends on how many rows it is given: some 1e-6, no 
 
 _ROUNDINGS = 4.0
 _NAMED = 10
-_MOST_MISSING = 100
 
 Expect = Callable[[Iterable[VectorBatch]], Iterator[VectorBatch]]
 """Turns batches of the old collection into those that the new one should hold."""
@@ -111,21 +109,12 @@ class Retranslation:
 
     def _fetch(self, batch: VectorBatch) -> VectorBatch:
         """Fetch the points that are there; the check of the ids is another's business."""
-        if self.missing > _MOST_MISSING or not len(batch):
+        parts = fetch_there(self._target, batch.ids)
+        self.missing += len(batch) - sum(map(len, parts))
+        if not parts:
             return batch.take(np.empty(0, np.intp))
-        try:
-            found = self._target.fetch(batch.ids)
-            return found if self._several else found.with_one_vector()
-        except MissingIdsError:
-            if len(batch) == 1:
-                self.missing += 1
-                return batch.take(np.empty(0, np.intp))
-        half = len(batch) // 2
-        parts = [
-            self._fetch(batch.take(rows)) for rows in (np.arange(half), np.arange(half, len(batch)))
-        ]
-        filled = [part for part in parts if len(part)]
-        return join_batches(filled) if filled else parts[0]
+        found = join_batches(parts)
+        return found if self._several else found.with_one_vector()
 
     def _comparable(self, expected: VectorBatch, found: VectorBatch) -> np.ndarray:
         """Return the rows whose vectors are to be translations, or anchors that were kept."""
