@@ -31,7 +31,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from statistics import median
@@ -242,12 +242,22 @@ class Application(threading.Thread):
             if i in here and (here[i] or {})["number"] == before.number:
                 self.left[i] = before
         if self.native:
-            # Without `sync --back` the old collection is as it was left.
-            self.truth = dict(self._old)
-            self._ids = list(self.truth)
+            # Without `sync --back` the old collection is as it was left, but for these changes.
+            for i, before in self._last.items():
+                if self.left.get(i) == before and i in self._old:
+                    self._retake(i)
+            self.truth, self._ids = self._old, list(self._old)
         else:
-            self._old = self.left
+            self._old = dict(self.left)
         self.native = not self.native
+
+    def _retake(self, point_id: int) -> None:
+        """Take note that a change of the payload, or a deletion, was made at the old collection."""
+        now = self.truth.get(point_id)
+        if now is None:
+            del self._old[point_id]
+        else:
+            self._old[point_id] = replace(self._old[point_id], number=now.number)
 
     def _next(self) -> Version:
         self._number += 1
@@ -299,11 +309,19 @@ def chunks(ids: list[int]) -> Iterator[list[int]]:
 
 @dataclass
 class Compared:
-    """What is wrong with a collection that stands still, by the changes that were made."""
+    """What is wrong with a collection that stands still, by the changes that were made.
+
+    Attributes
+    ----------
+    lost, undead
+        Points that are not there, and that are there though they were deleted.
+    stale
+        Id, the number that is there, what should be there, and whether the vector is right.
+    """
 
     points: int = 0
     lost: list[int] = field(default_factory=list)
-    stale: list[int] = field(default_factory=list)
+    stale: list[tuple[int, ...]] = field(default_factory=list)
     undead: list[int] = field(default_factory=list)
 
     @property
@@ -327,8 +345,9 @@ def compare(client: QdrantClient, name: str, truth: Truth, translator: str) -> C
             known, versions, rows, _expected(name, versions, fitted), strict=True
         ):
             same = np.linalg.norm(row - expected) <= TOLERANCE
-            if not same or (record.payload or {})["number"] != version.number:
-                done.stale.append(record.id)
+            number = (record.payload or {})["number"]
+            if not same or number != version.number:
+                done.stale.append((record.id, number, *astuple(version), bool(same)))
         done.points += len(found)
         if offset is None:
             break
