@@ -74,6 +74,7 @@ from vecmigrate.points.checksums import same_payload
 from vecmigrate.runtime import settling
 from vecmigrate.state.file import open_records
 from vecmigrate.sync import SyncResult, cut_over_in_step, sync
+from vecmigrate.sync.back import count_lost, sync_back
 from vecmigrate.translators import read_card
 from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
@@ -476,10 +477,13 @@ class LivePair(RuleBasedStateMachine):
         self._resolve([*strangers, *unlike], shares=shares)
 
     @precondition(lambda self: self._is_shared)
-    @rule(new=SOME, over=SOME, gone=SOME)
-    def share(self, new: list[int], over: list[int], gone: list[int]) -> None:
+    @rule(new=SOME, over=SOME, gone=SOME, retold=SOME)
+    def share(self, new: list[int], over: list[int], gone: list[int], retold: list[int]) -> None:
         """Others write at the target that they share, or that readers have."""
-        self._intrude(new, over, gone)
+        there, (old, store) = held(self._target), self.pair
+        # Another store may give a payload back in another way.
+        known = [i for i in self._of(retold) if i in there and i not in self._of([*over, *gone])]
+        self._intrude(new, over, gone, known if old == store else [])
         self._count("native writes")
 
     def _resolve(self, named: list[Any], *, shares: bool) -> None:
@@ -501,7 +505,7 @@ class LivePair(RuleBasedStateMachine):
             self.theirs = {}
 
     def _intrude(
-        self, new: list[int], over: list[int], gone: list[int]
+        self, new: list[int], over: list[int], gone: list[int], retold: Sequence[Any] = ()
     ) -> tuple[list[Any], list[Any]]:
         """Write at the target; return which of the points are new there and which were ours."""
         there = held(self._target)
@@ -515,6 +519,8 @@ class LivePair(RuleBasedStateMachine):
             # The opposite of ours is surely not ours.
             vector = -np.array(there[i].vector)
             points[i] = Point(tuple(vector.tolist()), {"theirs": 2})
+        for i in retold:
+            points[i] = Point(there[i].vector, {"theirs": 3})
         with open_source(self._target) as target:
             made = target.describe().provenance
         assert made is not None
@@ -548,7 +554,8 @@ class LivePair(RuleBasedStateMachine):
         assert self._name is not None
         found = self._verify()
         self.write(changes)
-        left = [late] if catching_up else []
+        assert self._source is not None
+        left = [late] if catching_up and self._source.writes_meanwhile else []
 
         def bring(_: str, readers_led: bool) -> SyncResult:
             done = self._sync()
@@ -585,6 +592,32 @@ class LivePair(RuleBasedStateMachine):
         native = [i for i, point in self.theirs.items() if point is not None]
         self._resolve([i for i in native if i not in self.points], shares=shares)
 
+    @precondition(lambda self: self._led and self.pair[0] in QDRANT)
+    @rule()
+    def bring_back(self) -> None:
+        """What applications wrote at the target is brought to the source."""
+        assert self._source is not None
+        assert self._name is not None
+        before, native = held(self._target), dict(self.theirs)
+        sync_back(
+            self._target, self._source.uri, self._state,
+            keep_anchors=self.shared.anchor_file(self._ids_are), max_vanished=1,
+        )  # fmt: skip
+        assert held(self._target) == before
+        found = self._source.read()
+        for i, point in native.items():
+            if point is None and i not in before:
+                self.points.pop(i, None)
+                self._returned.add(i)
+            elif point is not None:
+                vector = found[i].vector
+                assert vector is not None
+                self.points[i] = Point(vector, point.payload)
+        _check_same(found, self.points, 0)
+        with open_records(self._state) as records:
+            assert count_lost(self._name, self._state, records) == 0
+        self._count("ways back")
+
     def _reader_name(self) -> str | None:
         """What readers of the source open, if a cutover from one of the stores to the other is."""
         old, new = self.pair
@@ -609,11 +642,10 @@ class LivePair(RuleBasedStateMachine):
         self._lost = False
         self._check_target()
         _check_same(self._source.read(), self.points, 0)
-        if not self.theirs:
-            found = self._verify()
-            assert found.passed, found.failures
-            outcomes = {c.outcome for c in found.checks if c.name == "pending"}
-            assert outcomes == {CheckResult.PASSED}, found.checks
+        found = self._verify()
+        assert found.passed, found.failures
+        outcomes = {c.outcome for c in found.checks if c.name == "pending"}
+        assert outcomes == {CheckResult.PASSED}, found.checks
         again = self._sync()
         assert (again.wrote, again.adopted, again.left_alone) == (0, 0, 0), again
         self.touched.clear()

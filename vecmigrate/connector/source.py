@@ -30,7 +30,8 @@ class Source(ABC):
         cursor goes on, whatever points came and went.
     hash_form
         Names the rule by which payloads and extras tell their bytes (``canonical_bytes``), if they
-        do. Hashes by two rules are not compared.
+        do; such a payload also gives itself without a field (``without``). Hashes by two rules are
+        not compared.
     holds_bare_points
         True if a point without a vector is a point all the same, which :meth:`whole_batches` gives.
     changes_told_by

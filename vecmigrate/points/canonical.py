@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -129,3 +130,12 @@ def _place(value: float) -> int:
     (bits,) = struct.unpack("<q", struct.pack("<d", value))
     place: int = bits if bits >= 0 else -(2**63) - bits
     return place
+
+
+def has_floats(value: Any) -> bool:
+    """True if a payload, or a part of one, has a number that a store may change."""
+    if isinstance(value, Mapping):
+        return any(map(has_floats, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(has_floats, value))
+    return isinstance(value, float)

@@ -153,6 +153,13 @@ def _plain(payload: Payload) -> bytes:
 
 def without_mark(payload: Payload) -> Payload:
     """Return a payload without the field that tells a vector's origin."""
+    if ORIGIN_FIELD not in payload:
+        return payload
+    # One that knows its bytes is to know them still.
+    without = getattr(payload, "without", None)
+    if without is not None:
+        plain: Payload = without(ORIGIN_FIELD)
+        return plain
     return {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
 
 
@@ -172,6 +179,18 @@ def source_hashes(batch: VectorBatch) -> NDArray[np.int64]:
     if batch.payloads is not None:
         payloads = _part_hashes(batch.payloads)
     return np.stack([vectors, _mix(ids ^ payloads)], axis=1).view(np.int64)
+
+
+def plain_hashes(batch: VectorBatch) -> NDArray[np.int64]:
+    """Return :func:`source_hashes` of a target's points without the marks of their origin."""
+    if batch.payloads is None:
+        return source_hashes(batch)
+    return source_hashes(batch.with_payloads([without_mark(each) for each in batch.payloads]))
+
+
+def payload_hashes(batch: VectorBatch) -> list[int]:
+    """Return hashes of points' ids with their payloads, the marks of their origin left out."""
+    return signed(content_hashes(id_hashes(batch.ids), batch.payloads))
 
 
 _ROWS_AT_ONCE = 1024

@@ -16,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.connector.addresses import followed_place, followed_uri
+from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, id_array
+from vecmigrate.points.canonical import has_floats
 from vecmigrate.points.checksums import (
     BITS,
     IdFingerprint,
+    payload_hashes,
+    plain_hashes,
     sketch_tolerance,
     sketches,
     target_hashes,
@@ -114,6 +118,11 @@ class HeldVectors:
         Points of the target.
     rounding
         How far its vectors may lie from what was written, see :meth:`Source.rounding`.
+    payloads
+        True if a point of ours whose payload is not as the ledger knows it is another's.
+    ulps
+        See :meth:`Source.payload_ulps`: unless it is 0, a payload with floats may have changed by
+        itself, and counts as known.
 
     Attributes
     ----------
@@ -121,15 +130,29 @@ class HeldVectors:
         Of each point's vector, 0 if it has none.
     """
 
-    def __init__(self, found: VectorBatch, rounding: float) -> None:
+    def __init__(
+        self, found: VectorBatch, rounding: float, *, payloads: bool = False, ulps: int = 0
+    ) -> None:
         self.hashes = target_hashes(found)
         self._found = found
         self._exact, self._tolerance = not rounding, sketch_tolerance(rounding)
         self._sketches: list[int] | None = None
+        self._payloads = plain_hashes(found)[:, 1].tolist() if payloads else None
+        self._written = payload_hashes(found) if payloads else None
+        self._drifts = list(map(has_floats, found.each_payload())) if payloads and ulps else None
 
     def are_ours(self, known: LedgerRow | None, at: int) -> bool:
-        """Tell whether point ``at`` has the vector that the ledger knows as ours."""
-        return known is not None and known.origin is not Origin.FOREIGN and self.are_as(known, at)
+        """Tell whether point ``at`` is as the ledger knows it, and ours."""
+        if known is None or known.origin is Origin.FOREIGN or not self.are_as(known, at):
+            return False
+        return self._payloads is None or self._payloads[at] == known.payload or self._drifted(at)
+
+    def is_as_written(self, wrote: int | None, at: int) -> bool:
+        """Tell whether point ``at`` has the payload of :attr:`LedgerRow.wrote`."""
+        return self._written is None or self._written[at] == wrote or self._drifted(at)
+
+    def _drifted(self, at: int) -> bool:
+        return self._drifts is not None and self._drifts[at]
 
     def are_as(self, known: LedgerRow | None, at: int) -> bool:
         """Tell whether point ``at`` has the vector that the ledger knows."""
@@ -285,14 +308,25 @@ class Ledger:
             )  # fmt: skip
         return found
 
-    def interrupted(self, ids: IdArray) -> set[PointId]:
-        """Return those that an earlier run was writing when it ended."""
+    def interrupted(self, ids: IdArray) -> dict[PointId, int | None]:
+        """Return those that an earlier run was writing when it ended, with :attr:`LedgerRow.wrote`.
+
+        That is None if it was deleting the point.
+        """
         rows = self._asked(
             ids,
-            "SELECT asked.id FROM asked JOIN writing ON writing.id = asked.id WHERE run < ?",
+            "SELECT asked.id, wrote FROM asked JOIN writing ON writing.id = asked.id WHERE run < ?",
             self.run,
         )
-        return {restored(point_id) for (point_id,) in rows}
+        return {restored(point_id): wrote for point_id, wrote in rows}
+
+    def tells_payloads(self, source: Source, target: Source) -> bool:
+        """True if its hashes of the source's payloads can be compared with the target's.
+
+        Another store may give a payload back in another way.
+        """
+        same_store = source.describe().store == target.describe().store
+        return same_store and self.fact("form") == target.hash_form
 
     def intend(self, entries: Iterable[LedgerRow]) -> None:
         """Note what is about to be written or deleted, so that a kill leaves it known as ours."""

@@ -29,7 +29,11 @@ from vecmigrate.errors import (
     UsageError,
 )
 from vecmigrate.points.batch import Payload, PointId, VectorBatch, Vectors
-from vecmigrate.points.checksums import same_payload, source_hashes, without_mark
+from vecmigrate.points.checksums import (
+    plain_hashes,
+    same_payload,
+    without_mark,
+)
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import Skipped, screen
@@ -350,16 +354,24 @@ class _Run:
 
     def _doubtful(self, whole: VectorBatch) -> NDArray[np.bool_]:
         """Tell which points are not as the migration wrote them, nor as they were brought back."""
-        held = HeldVectors(whole, self._new.rounding())
-        hashes = _hashes(whole)
+        held = HeldVectors(
+            whole, self._new.rounding(), payloads=True, ulps=self._new.payload_ulps()
+        )
+        hashes = plain_hashes(whole).tolist()
         comparable = self._known.fact("form") == self._new.hash_form
         written, brought = self._known.entries(whole.ids), self._mine.entries(whole.ids)
         interrupted = self._mine.interrupted(whole.ids)
+        # A sync that was killed wrote these, and could not note it.
+        unsettled = self._known.interrupted(whole.ids)
         found = np.ones(len(whole), np.bool_)
-        for at, (vector, payload) in enumerate(hashes):
+        for at, (point, (vector, payload)) in enumerate(
+            zip(whole.ids.tolist(), hashes, strict=True)
+        ):
             entry, before = written[at], brought[at]
             if before is not None and before.id not in interrupted:
                 found[at] = (before.vector, before.payload) != (vector, payload)
+            elif point in unsettled and held.is_as_written(unsettled[point], at):
+                found[at] = False
             elif entry is not None and comparable:
                 found[at] = entry.payload != payload or not held.are_ours(entry, at)
         return found
@@ -390,7 +402,7 @@ class _Run:
     ) -> None:
         """Write native points, and payloads that changed; the rest is as the old one has it."""
         payloads = [without_mark(payload) for payload in batch.each_payload()]
-        hashes = _hashes(batch)
+        hashes = plain_hashes(batch).tolist()
         ids = batch.ids.tolist()
         payload_alone: list[int] = []
         for row in np.flatnonzero(ours).tolist():
@@ -418,7 +430,9 @@ class _Run:
         writes = batch.with_vectors(vectors).with_payloads(
             payloads if batch.payloads is not None else None
         )
-        entries = [LedgerRow(ids[row], *hashes[row], origins[row]) for row in rows]
+        entries = [
+            LedgerRow(ids[row], hashes[row][0], hashes[row][1], origins[row]) for row in rows
+        ]
         writes = writes.take(chosen)
         note_payloads(writes, entries)
         self._writing.write(writes, entries)
@@ -481,15 +495,6 @@ class _Run:
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=time.perf_counter() - self._begun,
         )
-
-
-def _hashes(batch: VectorBatch) -> list[tuple[int, int]]:
-    """Return each point's hashes of vector and payload, without the mark of its origin."""
-    plain = None
-    if batch.payloads is not None:
-        plain = [without_mark(payload) for payload in batch.payloads]
-    made = source_hashes(batch.with_payloads(plain)).tolist()
-    return [(vector, payload) for vector, payload in made]
 
 
 def _each(batch: VectorBatch) -> Iterator[tuple[PointId, Vectors, Payload]]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, InstanceOf
 
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray
-from vecmigrate.points.checksums import source_hashes, without_mark
+from vecmigrate.points.checksums import plain_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import HeldVectors, Ledger, Origin, stored
@@ -197,8 +197,7 @@ def _note_rewritten(target: Source, ledger: Ledger, batch_size: int) -> None:
     comparable = ledger.fact("form") == target.hash_form
     for whole in prefetch(target.whole_batches(batch_size)):
         held = HeldVectors(whole, target.rounding())
-        plain = [without_mark(payload) for payload in whole.each_payload()]
-        payloads = source_hashes(whole.with_payloads(plain))[:, 1].tolist()
+        payloads = plain_hashes(whole)[:, 1].tolist()
         rows = zip(whole.ids.tolist(), ledger.entries(whole.ids), payloads, strict=True)
         ledger.fill(
             "rewritten",

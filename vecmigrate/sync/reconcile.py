@@ -11,10 +11,8 @@ from vecmigrate.connector.source import Source, fetch_existing, fetch_there, row
 from vecmigrate.evaluation.search import distances
 from vecmigrate.points.batch import Payload, PointId, VectorBatch, Vectors, id_array
 from vecmigrate.points.checksums import (
-    content_hashes,
-    id_hashes,
+    payload_hashes,
     same_payload,
-    signed,
     source_hashes,
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
@@ -98,6 +96,10 @@ class Draft:
         self.entries[row].origin = Origin.ENCODED
         self.fields[row] = {**payload, ORIGIN_FIELD: ENCODED}
 
+    def pass_over(self, row: int) -> None:
+        """Neither write a point nor know it."""
+        self._write[row] = False
+
     def judged(self) -> Judged:
         """Return what is left to write."""
         rows = np.flatnonzero(self._write)
@@ -123,6 +125,11 @@ class Judge:
         True where points are to say where their vectors come from.
     overwrite
         Take all points for older translations, which are written anew.
+    shared
+        Others write to the target, perhaps at this moment: what they delete does not come back, and
+        a point that they gave another payload is theirs.
+    tells_payloads
+        See :meth:`Ledger.tells_payloads`.
     in_place
         True if the target's points are the source's own, whose texts tell nothing of what the
         target's vectors were made from.
@@ -138,6 +145,8 @@ class Judge:
         *,
         marks: bool,
         overwrite: bool,
+        shared: bool,
+        tells_payloads: bool,
         in_place: bool = False,
     ) -> None:
         self._translator = translator
@@ -147,6 +156,8 @@ class Judge:
         self._text_field = text_field
         self._marks = marks
         self._overwrite = overwrite
+        self._shared = shared and not in_place
+        self._tells_payloads = self._shared and tells_payloads
         self._in_place = in_place
         self._cosine = target.describe().metric is Metric.COSINE
         self._ulps = target.payload_ulps()
@@ -154,10 +165,16 @@ class Judge:
     def judge(self, batch: VectorBatch) -> Judged:
         """Judge usable points of the source."""
         draft = self._draft(batch)
-        here = batch.ids[self._ledger.there(batch.ids)]
-        interrupted = self._ledger.interrupted(here) if len(here) else set()
+        there = self._ledger.there(batch.ids)
+        # Others may have written a point since the target's ids were read.
+        here = batch.ids if self._shared else batch.ids[there]
+        interrupted = self._ledger.interrupted(here) if len(here) else {}
+        gone = set(batch.ids[there].tolist()) if self._shared else set()
         for found in fetch_existing(self._target, here):
             self._compare(draft, found, interrupted)
+            gone -= set(found.ids.tolist())
+        for row in rows_by_id(batch, id_array(gone)).tolist() if gone else ():
+            draft.pass_over(row)
         return draft.judged()
 
     def expected_rows(self, batch: VectorBatch) -> list[LedgerRow]:
@@ -179,23 +196,29 @@ class Judge:
         known = self._ledger.entries(batch.ids)
         return Draft(batch, expected.vectors, fields, entries, known)
 
-    def _compare(self, draft: Draft, found: VectorBatch, interrupted: set[PointId]) -> None:
+    def _compare(
+        self, draft: Draft, found: VectorBatch, interrupted: dict[PointId, int | None]
+    ) -> None:
         """Compare points that the target holds with what it should hold."""
         rows = rows_by_id(draft.batch, found.ids)
         draft.there += len(found)
         expected = draft.vectors[rows]
         allowed = allowed_of(self._target, expected, cosine=self._cosine)
         same = distances(expected, found.vectors, cosine=self._cosine) <= allowed
-        held = HeldVectors(found, self._target.rounding())
+        held = HeldVectors(
+            found, self._target.rounding(), payloads=self._tells_payloads, ulps=self._ulps
+        )
         texts = draft.batch.texts(self._text_field) or [None] * len(draft.batch)
         texts_there = found.texts(self._text_field) or [None] * len(found)
         payloads, given = found.each_payload(), draft.batch.each_payload()
         for at, row in enumerate(rows.tolist()):
             entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
-            ours = self._ours(
-                before, held.are_as(before, at), bool(same[at]) or entry.id in interrupted,
-                mark_of(payload),
-            )  # fmt: skip
+            written = entry.id in interrupted and held.is_as_written(interrupted[entry.id], at)
+            as_known = held.are_as(before, at)
+            ours = self._ours(before, as_known, bool(same[at]) or written, mark_of(payload))
+            retold = as_known and not written and not held.are_ours(before, at)
+            if retold and self._tells_payloads:
+                ours = ours if same_payload(given[row], payload, self._ulps) else None
             if ours is None:
                 draft.leave(row, held, at)
                 continue
@@ -257,7 +280,7 @@ def same_extras(batch: VectorBatch, row: int, found: VectorBatch, at: int) -> bo
 
 def note_payloads(writes: VectorBatch, entries: list[LedgerRow]) -> None:
     """Note in the entries which payloads are written, to know them when they are read back."""
-    for entry, payload in zip(entries, _payload_hashes(writes), strict=True):
+    for entry, payload in zip(entries, payload_hashes(writes), strict=True):
         entry.wrote = payload
 
 
@@ -287,7 +310,7 @@ def read_back(
     good: list[LedgerRow] = []
     for found in fetch_there(target, id_array(by_id)):
         held = HeldVectors(found, target.rounding())
-        rows = zip(found.ids.tolist(), _payload_hashes(found), found.each_payload(), strict=True)
+        rows = zip(found.ids.tolist(), payload_hashes(found), found.each_payload(), strict=True)
         for at, (point_id, digest, payload) in enumerate(rows):
             entry = by_id[point_id]
             same = entry.wrote == digest or (
@@ -298,10 +321,6 @@ def read_back(
                 held.note(entry, at)
                 good.append(entry)
     return good
-
-
-def _payload_hashes(batch: VectorBatch) -> list[int]:
-    return signed(content_hashes(id_hashes(batch.ids), batch.payloads))
 
 
 def _origin(mark: str | None) -> Origin:

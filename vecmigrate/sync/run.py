@@ -59,6 +59,9 @@ from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.vectors import lacking_vectors, unknown_vectors
 
+SHARED_AT_ONCE = 256
+"""So many points of a shared target are looked at and then written, to leave others little time."""
+
 
 def sync(
     source: str,
@@ -233,6 +236,11 @@ class _Run:
             self._writing.complete_interrupted()
         self._target = self._stack.enter_context(self._seen(open_source(self._target_uri)))
         self._shared = self._is_shared()
+        self._tells_payloads = (
+            self._shared
+            and not self._in_place
+            and ledger.tells_payloads(self._source, self._target)
+        )
         plan = find_changes(
             self._source, self._target, ledger, asked.finding, asked.batch_size,
             lacking=self._in_place or not self._shared, overwrite=asked.overwrite,
@@ -256,12 +264,14 @@ class _Run:
         )  # fmt: skip
         self._judge = Judge(
             self._translator, self._keeper, self._target, ledger, self._text_field,
-            marks=marks, overwrite=asked.overwrite, in_place=self._in_place,
+            marks=marks, overwrite=asked.overwrite, shared=self._shared,
+            tells_payloads=self._tells_payloads, in_place=self._in_place,
         )  # fmt: skip
         self._take_in(plan)
+        size = min(asked.batch_size, SHARED_AT_ONCE) if self._shared else asked.batch_size
         try:
             for table in ("arriving", "changed"):
-                for ids in ledger.listed(table, asked.batch_size):
+                for ids in ledger.listed(table, size):
                     self._bring(ids)
                     self._stop_if_asked()
             for ids in ledger.listed("bare", asked.batch_size):
@@ -420,13 +430,16 @@ class _Run:
         interrupted = ledger.interrupted(ids)
         ours: set[PointId] = set()
         for found in fetch_there(self._target, ids[ledger.there(ids)]):
-            held = HeldVectors(found, self._target.rounding())
+            held = HeldVectors(
+                found, self._target.rounding(), payloads=self._tells_payloads,
+                ulps=self._target.payload_ulps(),
+            )  # fmt: skip
             payloads = found.each_payload()
             for at, (point, payload) in enumerate(zip(found.ids.tolist(), payloads, strict=True)):
                 entry = known[point]
                 if (
                     self._asked.overwrite
-                    or point in interrupted
+                    or (point in interrupted and held.is_as_written(interrupted[point], at))
                     or (entry is None and mark_of(payload) is not None)
                     or held.are_ours(entry, at)
                 ):

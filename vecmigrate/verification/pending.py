@@ -58,12 +58,15 @@ class Pending:
         self.shared = bool(ledger.fact("shared") or ledger.fact("led"))
         self.arrived = self.changed = self.vanished = self.native = self.deleted = 0
 
-    def note_native(self, target: Source, batch_size: int) -> None:
+    def note_native(self, source: Source, target: Source, batch_size: int) -> None:
         """Read the target, and note what others wrote and deleted there."""
         ledger = self._ledger
+        payloads = ledger.tells_payloads(source, target)
         ledger.make("there")
         for whole in prefetch(target.whole_batches(batch_size)):
-            held = HeldVectors(whole, target.rounding())
+            held = HeldVectors(
+                whole, target.rounding(), payloads=payloads, ulps=target.payload_ulps()
+            )
             ours = [held.are_ours(e, at) for at, e in enumerate(ledger.entries(whole.ids))]
             ledger.fill("there", [(stored(i),) for i in whole.ids.tolist()], keep=True)
             self._note(whole.ids[~np.array(ours, np.bool_)])

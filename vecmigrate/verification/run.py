@@ -167,7 +167,7 @@ class _Comparison:
         """Read either collection once."""
         asked, new = self._asked, self._new
         if self._pending is not None and self._pending.shared:
-            self._pending.note_native(new, asked.batch_size)
+            self._pending.note_native(self._old, new, asked.batch_size)
         self.ours.run(self._old, self.vectors, self.others, asked, progress)
         steps.ended("read source", points=self.ours.tally.count)
         self._probes = self._queries or self.ours.probes

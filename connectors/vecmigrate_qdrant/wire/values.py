@@ -96,6 +96,12 @@ class WirePayload(_Lazy):
         """Return the payload with more fields, or other values of them."""
         return WirePayload([*self.entries, *payload_entries(more)], {**self._added, **more})
 
+    def without(self, name: str) -> WirePayload:
+        """Return the payload without a field."""
+        read = messages.Struct.FieldsEntry.FromString
+        left = [entry for entry in self.entries if read(entry).key != name]
+        return WirePayload(left, {n: value for n, value in self._added.items() if n != name})
+
 
 class WireExtra(_Lazy):
     """The other vectors of a point.

@@ -14,8 +14,9 @@ from support.live import Job, N, change_the_source, contents, editing, make, poi
 from support.qdrant.places import open_place
 from typer.testing import CliRunner
 
-from vecmigrate import migrate
+from vecmigrate import migrate, open_sink
 from vecmigrate.cli import app
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.cutover import Move, cut_over, roll_back
 from vecmigrate.errors import ExitCode, MismatchError, UnsettledError
@@ -155,3 +156,44 @@ def test_the_command(tmp_path: Path) -> None:
     assert (told["passes"], told["brought"], told["behind"]) == (1, 11, 0)
     found = verify(job.source, name, job.translator, VerifyOptions(full=True))
     assert found.passed, found.failures
+
+
+@pytest.mark.parametrize("kind", ["embedded", "rest", "grpc"])
+def test_what_applications_do_while_a_sync_writes_is_theirs(kind: str, tmp_path: Path) -> None:
+    job = make(tmp_path)
+    with open_place(kind, tmp_path) as place:
+        spec = TargetSpec(dimension=job.old.shape[1], metric=Metric.COSINE, text_field="text")
+        job = replace(job, source=place.uri(place.name()), target=place.uri(place.name()))
+        with open_sink(job.source, spec) as sink:
+            sink.write(points(job.old, list(range(N))))
+            sink.finish()
+        migrate(job.source, job.target, job.translator, state=job.state)
+        with open_records(job.state) as records:
+            cut_over(place.uri(place.name("live")), job.target, records, unverified=True)
+        with editing(job.source) as source:
+            source.upsert(points(job.old, [5, 6, 7, N + 1, N + 2], text="another"))
+        vector, fields = contents(job.target)[5]
+        # Another payload alone: the vector is ours still.
+        retold = VectorBatch(np.array([5]), vector[None], [{**fields, "app": True}])
+
+        def native(_: int) -> None:
+            # The first of two arrivals is written, and the second is next.
+            if not done:
+                done.append(True)
+                with editing(job.target) as target:
+                    target.upsert(points(job.new, [N + 2], app=True))
+                    target.delete(np.array([7]))
+
+        done: list[bool] = []
+        with editing(job.target) as target:
+            target.upsert(retold)
+        job.run(batch_size=1, progress=native)
+        found = contents(job.target)
+        assert (found[5][1], found[N + 2][1].get("app")) == ({**fields, "app": True}, True)
+        assert found[6][1]["text"] == found[N + 1][1]["text"] == "another"
+        assert 7 not in found
+        assert job.run().wrote == 0
+        again = verify(
+            job.source, job.target, job.translator, VerifyOptions(full=True), state=job.state
+        )
+        assert again.passed, again.failures

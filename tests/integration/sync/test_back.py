@@ -193,3 +193,26 @@ def test_a_rollback_says_what_it_would_lose(tmp_path: Path) -> None:
     found = contents(name)
     assert found[550][1] == payload(550, text="native")
     assert ORIGIN_FIELD not in found[550][1]
+
+
+def test_what_a_killed_sync_wrote_is_not_taken_for_what_applications_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make(tmp_path, "qdrant", "qdrant", anchors=True)
+    kept = {"keep_anchors": tmp_path / "a.parquet"}
+    cut(job, f"{job.target.rpartition('/')[0]}/live")
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [20, N + 1], more=1))
+    before = contents(job.source)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        # It has written, and not yet noted it.
+        patched.setattr("vecmigrate.sync.write.read_back", killed)
+        with pytest.raises(KeyboardInterrupt):
+            job.run(**kept)
+    assert contents(job.target)[N + 1][1]["more"] == 1
+    assert back(job, **kept).wrote == 0
+    assert str(contents(job.source)) == str(before)

@@ -366,3 +366,11 @@ def test_an_extra_is_pickled_as_a_plain_one() -> None:
     assert extra == {"vectors": {"old": [0.5, 1.5]}}
     assert type(pickle.loads(pickle.dumps(extra))) is dict
     assert WireExtra({}) == {}
+
+
+def test_a_payload_without_a_field_is_as_if_it_had_never_had_it() -> None:
+    fields = {"text": "ü", "n": [1, None, {"x": 0.1}]}
+    plain = WirePayload(payload_entries(fields))
+    marked = WirePayload(payload_entries({"mark": "a", **fields})) | {"mark": "b"}
+    assert marked.without("mark").canonical_bytes() == plain.canonical_bytes()
+    assert dict(marked.without("mark")) == dict(plain.without("mark")) == fields
