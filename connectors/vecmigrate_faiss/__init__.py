@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from vecmigrate.connector import (
     BaseConnector,
     Provenance,
@@ -12,6 +14,7 @@ from vecmigrate.connector import (
     SwitchingConnector,
     TargetSpec,
     Updater,
+    held_beside,
 )
 from vecmigrate_faiss.generations import followed
 from vecmigrate_faiss.location import Location
@@ -62,6 +65,9 @@ class FaissConnector(BaseConnector, SwitchingConnector):
     def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
         """Nothing is left: an update wrote the files anew. See :class:`ErasingConnector`."""
         return ()
+
+    def held(self, uri: StoreURI) -> AbstractContextManager[None]:
+        return held_beside(followed(Location.parse(uri, SOURCE_OPTIONS)).index, uri)
 
     def switcher(self) -> Switcher:
         """Return what moves readers of an index's name to another index."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vecmigrate.connector import WriteError, sync_path, take_lock
+from vecmigrate.connector import Lease, LeaseFile, sync_path
 from vecmigrate_faiss.location import CURRENT, Location, link_text
 
 _UNFINISHED = ".new"
@@ -39,14 +39,11 @@ class Generations:
 
         Raises
         ------
-        WriteError
+        LockedError
             If one is at work.
         """
         self._directory.mkdir(exist_ok=True)
-        taken = WriteError(
-            f"another run is moving the readers of {self._name.index}", remedy="Let it finish."
-        )
-        with take_lock(self._directory / "lock", taken):
+        with Lease(LeaseFile(self._directory / "lease"), self._name.index).held():
             yield
 
     def adopt(self) -> None:

@@ -50,6 +50,7 @@ class FaissSink(StagedSink):
 
     def write(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._spec.dimension, self._uri)
+        self.staging.check()
         vectors = scaled_for(self._spec.metric, batch.vectors)
         with writing(self._location.index):
             self._spool.append(batch, vectors)
@@ -72,6 +73,7 @@ class FaissSink(StagedSink):
             return source.describe()
 
     def checkpoint(self) -> str:
+        self.staging.check()
         with writing(self._location.index):
             return self._spool.checkpoint()
 

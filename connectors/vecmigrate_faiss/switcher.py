@@ -14,6 +14,7 @@ from vecmigrate.connector import (
     Switcher,
     UsageError,
     WriteError,
+    held_beside,
     sync_path,
     told_as,
 )
@@ -96,8 +97,9 @@ class FaissSwitcher(Switcher):
                 remedy="Cut them over to another collection first.",
             )
         with _writing(location.index):
-            for path in files:
-                path.unlink()
+            with held_beside(location.index, collection):
+                for path in files:
+                    path.unlink()
             sync_path(folder)
             if folder.parent.suffix == ".generations" and not any(folder.iterdir()):
                 folder.rmdir()

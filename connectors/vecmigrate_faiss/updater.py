@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
+    Lease,
+    LeaseFile,
     MismatchError,
     Payload,
     Provenance,
@@ -24,10 +25,8 @@ from vecmigrate.connector import (
     Updater,
     VectorBatch,
     Vectors,
-    WriteError,
     check_dimension,
     id_array,
-    take_lock,
     writing,
 )
 from vecmigrate_faiss.exchange import complete, exchange, is_exchanged, new_files
@@ -49,6 +48,11 @@ class FaissUpdater(Updater):
     All kinds of index are written anew by streaming the old file: Flat passes through, others keep
     what they were trained to and the codes of points that stay, graphs are built again. Beside the
     index there must be room for the collection twice.
+
+    Raises
+    ------
+    LockedError
+        If another run changes it now, or, from any method, took it over.
     """
 
     def __init__(self, uri: StoreURI, location: Location, provenance: Provenance | None) -> None:
@@ -56,8 +60,19 @@ class FaissUpdater(Updater):
         self._location = location
         self._provenance = provenance
         self._done = False
-        self._lock: IO[bytes] | None = None
-        with FaissSource(uri, location) as source:
+        FaissSource(uri, location).close()  # raises what keeps it from being read
+        self._lease = Lease(LeaseFile.beside(location.index), location.index)
+        self._lease.claim()
+        try:
+            self._open()
+        except BaseException:
+            self._lease.release()
+            raise
+
+    def _open(self) -> None:
+        """Find what the index is, now that no other run changes it, and what a killed run left."""
+        location = self._location
+        with FaissSource(self._uri, location) as source:
             self._description = source.describe()
         if self._description.provenance is None:
             raise MismatchError(
@@ -73,20 +88,15 @@ class FaissUpdater(Updater):
             )
         with writing(location.index):
             location.update.mkdir(exist_ok=True)
-            taken = WriteError(f"another run is changing {location.index}", remedy="Let it finish.")
-            self._lock = take_lock(location.update / "lock", taken)
-            try:
-                complete(location)
-                for path in location.update.iterdir():
-                    if path.is_dir():
-                        shutil.rmtree(path)
-                self._changes = Changes(location.update / "changes", self._description.dimension)
-            except BaseException:
-                self._lock.close()
-                raise
+            complete(location)
+            for path in location.update.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+            self._changes = Changes(location.update / "changes", self._description.dimension)
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._description.dimension, self._uri)
+        self._lease.check()
         vectors = scaled_for(self._description.metric, batch.vectors)
         with writing(self._location.update):
             self._changes.upsert(batch, vectors)
@@ -127,24 +137,24 @@ class FaissUpdater(Updater):
                 notes=described.notes,
                 carried=Carried(self._location.index, np.concatenate(origins)),
             )
+            self._lease.check()
             exchange(self._location, made)
         finally:
-            if is_exchanged(self._location):
-                # The index has the name already: what lies here belongs to it.
+            if is_exchanged(self._location) or not self._lease.is_held:
+                # The index has the name already, or another run is at work: what lies here is its.
                 made.close()
             else:
                 made.discard()
 
     def _let_go(self) -> None:
-        if self._lock is None or self._lock.closed:
-            return
-        self._changes.discard()
-        with suppress(OSError):
-            # Last and only if it is empty otherwise: an exchange that failed is to be completed.
-            if [path.name for path in self._location.update.iterdir()] == ["lock"]:
-                (self._location.update / "lock").unlink()
+        if self._lease.is_held:
+            self._changes.discard()
+            with suppress(OSError):
+                # Versions before had a lock there.
+                (self._location.update / "lock").unlink(missing_ok=True)
+                # Only if it is empty otherwise: an exchange that failed is to be completed.
                 self._location.update.rmdir()
-        self._lock.close()
+        self._lease.release()
 
 
 _DELETED = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from vecmigrate.connector import (
     BaseConnector,
     LocalPlace,
@@ -11,6 +13,7 @@ from vecmigrate.connector import (
     StoreURI,
     TargetSpec,
     Updater,
+    held_beside,
 )
 from vecmigrate_files.npy.place import OPTIONS as NPY_OPTIONS
 from vecmigrate_files.npy.place import NpyPlace
@@ -39,6 +42,9 @@ class ParquetConnector(BaseConnector):
         # An update wrote each file anew that held a deleted point.
         return ()
 
+    def held(self, uri: StoreURI) -> AbstractContextManager[None]:
+        return held_beside(LocalPlace.parse(uri, OPTIONS).path, uri)
+
 
 class NpyConnector(BaseConnector):
     """Arrays of NumPy's on this disk, as ``npy:FILE.npy``."""
@@ -48,6 +54,9 @@ class NpyConnector(BaseConnector):
 
     def sink(self, uri: StoreURI, spec: TargetSpec) -> NpySink:
         return NpySink(NpyPlace.parse(uri, NPY_OPTIONS), spec)
+
+    def held(self, uri: StoreURI) -> AbstractContextManager[None]:
+        return held_beside(NpyPlace.parse(uri, NPY_OPTIONS).path, uri)
 
 
 parquet_connector = ParquetConnector()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from vecmigrate.connector import (
     BaseConnector,
     Provenance,
@@ -10,6 +12,7 @@ from vecmigrate.connector import (
     StoreURI,
     TargetSpec,
     Updater,
+    held_beside,
 )
 from vecmigrate_lancedb.place import SUFFIX, Place
 from vecmigrate_lancedb.sink import LanceSink
@@ -36,6 +39,9 @@ class LanceConnector(BaseConnector):
 
     def erase_deleted(self, uri: StoreURI) -> tuple[Remnant, ...]:
         return what_is_left(Place.parse(uri))
+
+    def held(self, uri: StoreURI) -> AbstractContextManager[None]:
+        return held_beside(Place.parse(uri).path, uri)
 
 
 connector = LanceConnector()

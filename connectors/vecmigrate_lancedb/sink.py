@@ -73,6 +73,7 @@ class LanceSink(StagedSink):
         check_dimension(batch, self._spec.dimension, self._place.uri)
         if not len(batch):
             return
+        self.staging.check()
         rows = self._writer(batch).rows(batch)
         with writing(self._place.uri):
             self._table.add(rows)

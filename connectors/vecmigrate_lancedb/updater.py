@@ -8,6 +8,8 @@ import pyarrow as pa
 from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
+    Lease,
+    LeaseFile,
     MismatchError,
     Provenance,
     Remnant,
@@ -38,11 +40,23 @@ class LanceUpdater(Updater):
     ------
     MismatchError
         If vecmigrate did not write the table, or an update would empty a column.
+    LockedError
+        If another run changes it now, or, from any method, took it over.
     """
 
     def __init__(self, place: Place, provenance: Provenance | None) -> None:
         LanceSource(place.uri).close()  # raises what keeps it from being read
-        self._place, self._provenance = place, provenance
+        self._place, self._provenance, self._noted = place, provenance, False
+        self._lease = Lease(LeaseFile.beside(place.path), place.uri)
+        self._lease.claim()
+        try:
+            self._open(place)
+        except BaseException:
+            self._lease.release()
+            raise
+
+    def _open(self, place: Place) -> None:
+        """Open the table, now that no other run changes it."""
         with reading(place.uri):
             self._table = open_table(place.database, place.name)
             schema = self._table.schema
@@ -59,12 +73,12 @@ class LanceUpdater(Updater):
             )
         self._id, self._integers = mark.id, pa.types.is_integer(schema.field(mark.id).type)
         self._rows = RowWriter(place, schema, mark)
-        self._noted = False
 
     def upsert(self, batch: VectorBatch) -> None:
         _, from_the_end = np.unique(batch.ids[::-1].astype(str), return_index=True)
         rows = self._rows.rows(batch.take(np.sort(len(batch) - 1 - from_the_end)))
         self._note()
+        self._lease.check()
         with writing(self._place.uri):
             merge = self._table.merge_insert(self._id).when_matched_update_all()
             merge.when_not_matched_insert_all().execute(rows)
@@ -77,6 +91,7 @@ class LanceUpdater(Updater):
         self._note()
         with writing(self._place.uri):
             for part in parts(possible):
+                self._lease.check()
                 self._table.delete(condition(self._id, part))
 
     def flush(self) -> bool:
@@ -84,14 +99,18 @@ class LanceUpdater(Updater):
 
     def finish(self) -> CollectionDescription:
         self._note()
+        self._lease.check()
+        self._lease.release()
         return LanceSource(self._place.uri).describe()
 
     def abort(self) -> None:
-        """Nothing is held back."""
+        """Nothing is held back but the lease."""
+        self._lease.release()
 
     def _note(self) -> None:
         """Say what the table is to be, before the first change: a killed update is noticed."""
         if not self._noted and self._provenance is not None:
+            self._lease.check()
             with writing(self._place.uri):
                 note_update(self._table, self._id, self._provenance)
         self._noted = True

@@ -11,6 +11,8 @@ or false; tried if offered by default), ``grpc_port``, ``timeout`` (seconds for 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from vecmigrate.connector import (
     BaseConnector,
     BegunSink,
@@ -66,6 +68,11 @@ class _QdrantConnector(BaseConnector, SwitchingConnector):
 
         return erase_deleted(uri)
 
+    def held(self, uri: StoreURI) -> AbstractContextManager[None]:
+        from vecmigrate_qdrant.lease import held
+
+        return held(uri)
+
     def switcher(self) -> Switcher:
         from vecmigrate_qdrant.switcher import QdrantSwitcher
 
@@ -78,6 +85,7 @@ class _EdgeConnector(BaseConnector):
     open_source = _QdrantConnector.open_source
     open_updater = _QdrantConnector.open_updater
     erase_deleted = _QdrantConnector.erase_deleted
+    held = _QdrantConnector.held
 
     def sink(self, uri: StoreURI, spec: TargetSpec) -> BegunSink:
         from vecmigrate_qdrant.sink import QdrantSink

@@ -25,7 +25,7 @@ from vecmigrate_qdrant.access.base import Access, StrictMode
 from vecmigrate_qdrant.access.places import Location
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe
-from vecmigrate_qdrant.lease import Lease
+from vecmigrate_qdrant.lease import CollectionLease
 from vecmigrate_qdrant.marks import Mark
 from vecmigrate_qdrant.upserting import Destination
 
@@ -46,7 +46,7 @@ class LeasedSink(BegunSink):
     _vector: str
     _access: Access
     _where: str
-    _lease: Lease
+    _lease: CollectionLease
     _destination: Destination
     _run: str
     _open = _created = False
@@ -79,7 +79,7 @@ class LeasedSink(BegunSink):
         self._named = f"the collection {self._where}"
         if self._added is not None:
             self._named = self._where = f"the vector {self._added!r} of {self._where}"
-        self._lease = Lease(self._access, self._collection, self._where, self._added)
+        self._lease = CollectionLease(self._access, self._collection, self._where, self._added)
         self._open = True
         try:
             self._destination = self._destined()
@@ -171,7 +171,7 @@ class LeasedSink(BegunSink):
         self._lease.stop()
         metadata = self._metadata(mark) | self._lease.no_entry()
         self._access.publish(self._collection, metadata, strict_mode)
-        self._lease.forget()
+        self._lease.gone()
         # Whole now, whatever happens: never again this sink's to remove.
         self._open = self._created = False
         text_field = self._spec.text_field

@@ -49,11 +49,11 @@ class OwnPointsUpdater(MarkedUpdater):
     def __init__(self, uri: StoreURI, provenance: Provenance | None) -> None:
         if not uri.options.get(VECTOR):
             raise UsageError(f"'{uri}' names no vector", remedy="Name it by ?vector=NAME.")
-        super().__init__(uri, provenance, parse_location(uri))
+        super().__init__(uri, provenance, parse_location(uri), added=uri.options[VECTOR])
 
     def _prepare(self, provenance: Provenance | None) -> dict[str, Any]:
         name = self._uri.options[VECTOR]
-        self._where = f"the vector {name!r} of {self._where}"
+        self._where = f"the vector {name!r} of {self._access.place}/{self._collection}"
         info = existing_collection(self._access, self._collection)
         self._choose(info, name, vectors_only=True)
         mark = vector_marks(info).get(name)
@@ -66,10 +66,12 @@ class OwnPointsUpdater(MarkedUpdater):
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._shape.dimension, self._where)
+        self._check_lease()
         self._destination.write(batch)
 
     def delete(self, ids: IdArray) -> None:
         """Take the vector from points; they stay with all else that they have."""
+        self._check_lease()
         for key, mine in self._by_key(ids).items():
             if mine:
                 self._take(mine, key)

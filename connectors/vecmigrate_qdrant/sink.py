@@ -163,7 +163,7 @@ class QdrantSink(LeasedSink):
                 remedy="Start over with --restart.",
             )
         if mark is None or mark.run != self._run or mark.state is State.COMPLETE:
-            self._lease.await_free()
+            self._lease.clear()
             raise TargetExistsError(
                 f"{self._named} is there already",
                 remedy="Name another target, or delete that collection yourself.",

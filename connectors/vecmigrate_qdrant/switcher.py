@@ -20,6 +20,7 @@ from vecmigrate_qdrant.access.places import collection_uri
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import count_points, existing_collection
 from vecmigrate_qdrant.in_place import remove_vector
+from vecmigrate_qdrant.lease import held
 from vecmigrate_qdrant.location import (
     IN_PLACE,
     VECTOR,
@@ -75,7 +76,7 @@ class QdrantSwitcher(Switcher):
         location = parse_location(collection)
         with closing(open_access(location, refusal=InputError)) as access:
             self._check_droppable(access, collection, location.collection)
-        with closing(open_access(location, refusal=WriteError)) as access:
+        with held(collection), closing(open_access(location, refusal=WriteError)) as access:
             access.run(lambda client: client.delete_collection(location.collection))
 
     def writing_notes(self, target: StoreURI) -> tuple[str, ...]:
@@ -93,7 +94,7 @@ class QdrantSwitcher(Switcher):
 
     def drop_vector(self, vector: StoreURI) -> None:
         location = parse_location(vector)
-        with closing(open_access(location, refusal=WriteError)) as access:
+        with held(vector), closing(open_access(location, refusal=WriteError)) as access:
             self._having(access, vector, location.collection)
             remove_vector(access, location.collection, vector.options[VECTOR])
 

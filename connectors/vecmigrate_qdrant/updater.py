@@ -29,6 +29,7 @@ from vecmigrate_qdrant.access.places import Location, parse_place
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
 from vecmigrate_qdrant.ids import canonical_ids
+from vecmigrate_qdrant.lease import CollectionLease
 from vecmigrate_qdrant.marks import State, read_mark, vector_marks
 from vecmigrate_qdrant.points import Points, Shape, ShardKey, choose_vector, fitting_extras
 from vecmigrate_qdrant.shard_keys import (
@@ -42,26 +43,51 @@ _log = logging.getLogger("vecmigrate.qdrant")
 
 
 class MarkedUpdater(Updater):
-    """A collection or a vector that is whole, and keeps its mark while points of it change."""
+    """A collection or a vector that is whole, and keeps its mark while points of it change.
+
+    Parameters
+    ----------
+    added
+        The vector that was added to a collection in place; None for a collection of vecmigrate's.
+
+    Raises
+    ------
+    LockedError
+        If another run changes it now, or, from any method, took it over.
+    """
 
     _vector: str
     _shape: Shape
     _points: Points
     _destination: Destination
 
-    def __init__(self, uri: StoreURI, provenance: Provenance | None, location: Location) -> None:
+    def __init__(
+        self,
+        uri: StoreURI,
+        provenance: Provenance | None,
+        location: Location,
+        added: str | None = None,
+    ) -> None:
         self._uri = uri
         self._collection = location.collection
         self._access = open_access(location, refusal=WriteError)
         self._where = f"{self._access.place}/{self._collection}"
         self._open = True
+        self._lease: CollectionLease | None = None
         try:
+            self._prepare(provenance)
+            self._lease = CollectionLease(self._access, self._collection, self._where, added)
+            if provenance is None:
+                self._lease.claim_if_kept()
+            else:
+                self._lease.claim()
+            # Again, since another run may have changed it until then.
             self._metadata = self._prepare(provenance)
             if self._metadata:
                 self._access.update(self._collection, metadata=self._metadata)
             self._access.begin_writes(self._collection)
         except BaseException:
-            self._access.close()
+            self._close()
             raise
 
     @abstractmethod
@@ -86,14 +112,23 @@ class MarkedUpdater(Updater):
             return by_key(ids.tolist())
         return {None: [i for i in canonical_ids(id_array(ids)) if i is not None]}
 
+    def _check_lease(self) -> None:
+        """Raise :class:`LockedError` if another run took over."""
+        assert self._lease is not None
+        self._lease.check()
+
     def flush(self) -> bool:
         self._access.sync_writes(self._collection)
+        self._check_lease()
         return True
 
     def finish(self) -> CollectionDescription:
+        assert self._lease is not None
         self._access.build_index()
+        self._lease.renew()
         self._access.publish(self._collection, self._metadata, None)
         self._open = False
+        self._lease.release()
         with closing(self._access) as access:
             return describe(access, self._uri, self._collection, self._vector)
 
@@ -102,9 +137,15 @@ class MarkedUpdater(Updater):
         if self._open:
             self._open = False
             try:
-                self._access.publish(self._collection, self._metadata, None)
+                if self._lease is not None and not self._lease.is_lost:
+                    self._access.publish(self._collection, self._metadata, None)
             finally:
-                self._access.close()
+                self._close()
+
+    def _close(self) -> None:
+        if self._lease is not None:
+            self._lease.release()
+        self._access.close()
 
 
 class QdrantUpdater(MarkedUpdater):
@@ -157,6 +198,7 @@ class QdrantUpdater(MarkedUpdater):
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._shape.dimension, self._where)
+        self._check_lease()
         others = self._shape.others
         if batch.extras is not None:
             batch = batch.with_extras(self._fitting(batch.extras))
@@ -180,6 +222,7 @@ class QdrantUpdater(MarkedUpdater):
         return fitting
 
     def delete(self, ids: IdArray) -> None:
+        self._check_lease()
         for key, mine in self._by_key(ids).items():
             size = self._destination.limits.delete_size(len(mine))
             for start in range(0, len(mine), size):

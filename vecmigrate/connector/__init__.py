@@ -7,12 +7,14 @@ entry-point name being the URI scheme. ``vecmigrate.connector.conformance`` test
 from __future__ import annotations
 
 from vecmigrate.connector.failures import told_as, writing
+from vecmigrate.connector.lease import Holder, Lease, LeaseFile, LeasePlace, held_beside
 from vecmigrate.connector.marks import Mark, TableMark
 from vecmigrate.connector.place import LocalPlace
 from vecmigrate.connector.protocols import (
     BaseConnector,
     Connector,
     ErasingConnector,
+    LeasingConnector,
     ResumableConnector,
     SwitchingConnector,
     UpdatableConnector,
@@ -94,9 +96,14 @@ __all__ = [
     "EncoderIdentity",
     "ErasingConnector",
     "Extra",
+    "Holder",
     "IdArray",
     "IdKind",
     "InputError",
+    "Lease",
+    "LeaseFile",
+    "LeasePlace",
+    "LeasingConnector",
     "LocalPlace",
     "LockedError",
     "MappedFile",
@@ -141,6 +148,7 @@ __all__ = [
     "detect_text_field",
     "files_stamp",
     "float32_setting",
+    "held_beside",
     "id_array",
     "is_before",
     "is_known",

@@ -25,6 +25,8 @@ import pytest
 from vecmigrate.connector import (
     CollectionDescription,
     ErasingConnector,
+    LeasingConnector,
+    LockedError,
     MismatchError,
     MissingIdsError,
     PartitionedSource,
@@ -37,6 +39,7 @@ from vecmigrate.connector.addresses import canonical_uri, collection_of
 from vecmigrate.connector.registry import (
     connector_of,
     find_switcher,
+    hold,
     open_sink,
     open_source,
     open_updater,
@@ -100,6 +103,9 @@ class ConnectorConformance:
 
     metrics: tuple[Metric, ...] = (Metric.COSINE, Metric.DOT, Metric.EUCLID)
     """Metrics that the store offers."""
+
+    leased: bool = True
+    """False if two runs may be at work on a target at once, since the store holds no lease."""
 
     def target_uri(self, tmp_path: Path, name: str) -> str:
         """Return the URI of a collection that does not exist yet."""
@@ -496,6 +502,40 @@ class ConnectorConformance:
             resume_sink(uri, spec, "not a checkpoint of mine")
         with resume_sink(uri, spec, token) as sink:
             assert sink.finish().count == len(batch)
+
+    def test_one_run_at_a_time_writes_a_target(self, uri: str, batch: VectorBatch) -> None:
+        if not self.leased:
+            pytest.skip("this store holds no lease")
+        with open_sink(uri, SPEC) as sink:
+            for restart in (False, True):
+                with pytest.raises(LockedError):
+                    open_sink(uri, SPEC, restart=restart)
+            sink.write(batch)
+            sink.finish()
+        assert len(_ids(self._read(uri))) == len(batch)
+
+    def test_one_run_at_a_time_changes_a_collection(self, uri: str, batch: VectorBatch) -> None:
+        """Where the connector changes finished collections, and holds leases on them."""
+        connector, _ = connector_of(uri)
+        if not (self.leased and isinstance(connector, UpdatableConnector)):
+            pytest.skip("this connector changes no finished collection, or holds no lease")
+        assert isinstance(connector, LeasingConnector)
+        made = _made()
+        self._write(uri, batch.take(np.arange(6)), provenance=made)
+        with open_updater(uri, made) as updater:
+            with pytest.raises(LockedError):
+                open_updater(uri, made)
+            with pytest.raises(LockedError), hold(uri):
+                pass
+            updater.upsert(batch.take(np.arange(6, 8)))
+            assert updater.finish().count == 8
+        for _ in range(2):
+            # What a run holds it changes, and nobody else does.
+            with hold(uri), open_updater(uri, made) as updater:
+                updater.upsert(batch.take(np.arange(8, 10)))
+                with ThreadPoolExecutor(1) as another, pytest.raises(LockedError):
+                    another.submit(open_updater, uri, made).result()
+                assert updater.finish().count == len(batch)
 
     def test_a_finished_target_is_never_replaced(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol, runtime_checkable
 
 from vecmigrate.connector.sink import BegunSink, Sink
@@ -73,6 +74,27 @@ class ErasingConnector(Protocol):
 
         Raises
         ------
+        InputError
+            If the collection is not there.
+        UsageError, UnreachableError, WriteError
+        """
+        ...
+
+
+@runtime_checkable
+class LeasingConnector(Protocol):
+    """What a connector offers beyond :class:`Connector` if a run can keep others from a target."""
+
+    def held(self, uri: StoreURI) -> AbstractContextManager[None]:
+        """Hold the lease on a collection that is there, whichever name leads to it.
+
+        Meanwhile no other run, on another machine either, changes it. What this run opens there
+        is under the same lease. See :meth:`Lease.held`.
+
+        Raises
+        ------
+        LockedError
+            If another run changes it now; names that.
         InputError
             If the collection is not there.
         UsageError, UnreachableError, WriteError

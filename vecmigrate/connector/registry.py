@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -9,6 +11,7 @@ from typing import Any, cast
 from vecmigrate.connector.protocols import (
     Connector,
     ErasingConnector,
+    LeasingConnector,
     ResumableConnector,
     SwitchingConnector,
     UpdatableConnector,
@@ -112,6 +115,20 @@ def erase_deleted(uri: str) -> tuple[Remnant, ...]:
         return connector.erase_deleted(parsed)
     unknown = f"what the store of {uri} keeps of deleted points, which its connector does not tell"
     return (Remnant(unknown, "See the store's own documentation."),)
+
+
+@contextmanager
+def hold(uri: str) -> Iterator[None]:
+    """Keep other runs from the collection at ``uri``; see :meth:`LeasingConnector.held`.
+
+    Of a store whose connector has no leases nothing is kept.
+    """
+    connector, parsed = connector_of(uri)
+    if isinstance(connector, LeasingConnector):
+        with connector.held(parsed):
+            yield
+    else:
+        yield
 
 
 def origin(uri: str) -> str | None:

@@ -8,16 +8,18 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from vecmigrate.connector.failures import writing
+from vecmigrate.connector.lease import Lease, LeaseFile
 from vecmigrate.connector.sink import BegunSink
 from vecmigrate.errors import LockedError, MismatchError, TargetExistsError, UsageError
-from vecmigrate.io.atomic import sync_path, take_lock
+from vecmigrate.io.atomic import sync_path
 from vecmigrate.points.collection import TargetSpec
 
-_LOCK, _RUN, _PUBLISHING = "lock", "run", "publishing"
-_OWN = {_LOCK, _RUN, _PUBLISHING}
+_RUN, _WORK, _PUBLISHING = "run", "work", "publishing"
+_NOTES = {"lock", _RUN, _WORK}
+_OWN = {*_NOTES, _PUBLISHING}
+"""Names that no sink gives; versions before had a lock there."""
 
 
 def staging_folder(target: Path) -> Path:
@@ -28,9 +30,10 @@ def staging_folder(target: Path) -> Path:
 class Staging:
     """A folder in which one run at a time makes a target, which is then renamed.
 
-    The folder also holds a lock, which the end of the process releases; the name of the run; and,
-    while files get their names, a note of that. A kill at any instruction leaves the whole target
-    or none, and what the next :meth:`begin` or :meth:`resume` of the run takes back.
+    A lease lies beside the target, by which other runs, on other machines too, keep away. The
+    folder also holds the name of the run and, while files get their names, a note of that. A kill
+    at any instruction leaves the whole target or none, and what the next :meth:`begin` or
+    :meth:`resume` of the run takes back.
 
     Parameters
     ----------
@@ -42,7 +45,14 @@ class Staging:
         Default: :func:`staging_folder`; on the disk of ``target``.
     beside
         Names of further files of the target. They get their files before the target gets its name.
+
+    Attributes
+    ----------
+    warnings
+        What a user should know of what was begun anew.
     """
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -56,11 +66,15 @@ class Staging:
         self.path = folder or staging_folder(target)
         self._what, self._target, self._beside = what, target, list(beside)
         self._name = spec.provenance.run() if spec.provenance else ""
-        self._lock: IO[bytes] | None = None
+        self._work = spec.work
+        self._lease = Lease(LeaseFile.beside(target), what)
         self._synced: set[Path] = set()
 
     def begin(self, *, restart: bool) -> None:
         """Make the folder. What another run left there stays, unless ``restart``.
+
+        What a run of the same :attr:`TargetSpec.work` left is begun anew, with a warning: it comes
+        to the same points, and the record of its progress is gone.
 
         Raises
         ------
@@ -79,11 +93,12 @@ class Staging:
                 remedy="Create it first.",
             )
         with self._letting_go_on_failure():
+            self._lease.claim()
+            self._refuse(self._target)
             self.path.mkdir(exist_ok=True)
-            self._take_lock()
             named = self._name != "" and self._run() == self._name
             if not (restart or named or self._is_bare()):
-                raise self._of_another_run()
+                self._begin_anew()
             self._take_back()
             self.clear()
             self._note_run()
@@ -108,17 +123,17 @@ class Staging:
         WriteError
         """
         finished = os.path.lexists(self._target)
-        if not self.path.is_dir():
-            self._refuse(self._target)
-            raise MismatchError(
-                f"nothing is left of {self._what}", remedy="Start over with --restart."
-            )
+        if not (finished or self.path.is_dir()):
+            raise self._nothing_left()
         with self._letting_go_on_failure():
             try:
-                self._take_lock()
+                self._lease.claim()
             except LockedError:
                 self._refuse(self._target)
                 raise
+            if not self.path.is_dir():
+                self._refuse(self._target)
+                raise self._nothing_left()
             mine, bare = self._run() == self._name, self._is_bare()
             if finished and (bare or (mine and self._note.exists())):
                 self.discard()
@@ -128,6 +143,10 @@ class Staging:
             self._take_back()
             self._refuse(*self._beside)
             self._note_run()
+
+    def check(self) -> None:
+        """Raise :class:`LockedError` if another run took over, as after this machine was halted."""
+        self._lease.check()
 
     def files(self) -> Iterator[Path]:
         """Yield what the sink has put into the folder: files and folders."""
@@ -152,6 +171,7 @@ class Staging:
         ------
         WriteError
         """
+        self.check()
         with writing(self._what):
             for folder, folders, names in os.walk(self.path):
                 new = {Path(folder, name) for name in (*folders, *names)} - self._synced
@@ -173,8 +193,11 @@ class Staging:
         ------
         TargetExistsError
             If another has made one of them meanwhile; nothing has got its name.
+        LockedError
+            If another run took over.
         WriteError
         """
+        self._lease.check()
         parent = self._target.parent
         with writing(self._what):
             self._refuse(self._target, *self._beside)
@@ -197,21 +220,19 @@ class Staging:
 
     def suspend(self) -> None:
         """Leave the folder for a later run; may be called again."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lease.release()
 
     def discard(self) -> None:
         """Remove the folder; may be called again, and does nothing after :meth:`suspend`."""
-        if self._lock is None:
+        if not self._lease.is_held:
+            self.suspend()
             return
         with suppress(OSError):
             if not os.path.lexists(self._target):
                 self._take_back()
             self.clear()
-            # Last what tells whose the folder is: a kill must not leave a stranger's. The lock at
-            # the very end: from then on the folder may be another run's.
-            for name in (_PUBLISHING, _RUN, _LOCK):
+            # Last what tells whose the folder is: a kill must not leave a stranger's.
+            for name in ("lock", _PUBLISHING, _WORK, _RUN):
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
         self.suspend()
@@ -229,23 +250,41 @@ class Staging:
             self._note.unlink()
 
     def _is_bare(self) -> bool:
-        return {path.name for path in self.path.iterdir()} <= {_LOCK, _RUN}
+        return {path.name for path in self.path.iterdir()} <= _NOTES
 
     def _run(self) -> str | None:
+        return self._noted(_RUN)
+
+    def _noted(self, name: str) -> str | None:
         try:
-            return (self.path / _RUN).read_text(encoding="utf-8")
+            return (self.path / name).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
 
     def _note_run(self) -> None:
-        path = self.path / _RUN
-        path.write_text(self._name, encoding="utf-8")
-        sync_path(path)
+        for name, text in ((_WORK, self._work or ""), (_RUN, self._name)):
+            path = self.path / name
+            path.write_text(text, encoding="utf-8")
+            sync_path(path)
         sync_path(self.path)
 
-    def _take_lock(self) -> None:
-        taken = LockedError(f"another run is writing to {self._what}", remedy="Let it finish.")
-        self._lock = take_lock(self.path / _LOCK, taken)
+    def _begin_anew(self) -> None:
+        """Allow that what another run left is begun anew if it did the same work; warn of it."""
+        if self._work is None or self._noted(_WORK) != self._work:
+            raise self._of_another_run()
+        self.warnings += (
+            f"{self._left()} of {self._what} are there already, left unfinished by a run that did "
+            "the same; they are written again, since the record of its progress is gone",
+        )
+
+    def _left(self) -> str:
+        """Tell how much an unfinished target holds."""
+        sizes = [
+            Path(folder, name).stat().st_size
+            for folder, _, names in os.walk(self.path)
+            for name in names
+        ]
+        return f"{sum(sizes) / 2**20:,.1f} MiB"
 
     @contextmanager
     def _letting_go_on_failure(self) -> Iterator[None]:
@@ -264,11 +303,16 @@ class Staging:
                     remedy="Choose another target, or move it away.",
                 )
 
+    def _nothing_left(self) -> MismatchError:
+        return MismatchError(
+            f"nothing is left of {self._what}", remedy="Start over with --restart."
+        )
+
     def _of_another_run(self) -> TargetExistsError:
         return TargetExistsError(
             f"{self._what} is there, unfinished, and of another run",
             remedy="Continue that run: repeat its command where it was begun, or with its --state "
-            "file. Or throw it away with --restart.",
+            f"file. Or start over with --restart, which throws away {self._left()} that are there.",
         )
 
 
@@ -296,6 +340,7 @@ class StagedSink(BegunSink):
 
     def begin(self, *, restart: bool) -> None:
         self.staging.begin(restart=restart)
+        self.warnings += self.staging.warnings
 
     def resume(self, token: str) -> None:
         self.staging.resume()

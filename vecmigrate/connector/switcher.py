@@ -86,6 +86,8 @@ class Switcher(ABC):
             If it is a name, or a name that the store knows of leads to it.
         InputError
             If it is not there.
+        LockedError
+            If another run changes it now.
         WriteError, UnreachableError
         """
 

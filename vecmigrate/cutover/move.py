@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from pydantic import BaseModel
 
 from vecmigrate.connector.addresses import canonical_place, collection_of, followed_uri
-from vecmigrate.connector.registry import open_source, require_switcher
+from vecmigrate.connector.registry import hold, open_source, require_switcher
 from vecmigrate.connector.switcher import Switcher
 from vecmigrate.connector.uri import VECTOR, parse_uri
 from vecmigrate.cutover.options import CutoverOptions, RollbackOptions
@@ -120,6 +121,8 @@ def cut_over(
     ------
     NotVerifiedError
         If the target's verification is missing, failed or out of date.
+    LockedError
+        If another run writes the target.
     UsageError, InputError, MismatchError, WriteError, UnreachableError
         From the store; readers see what they saw.
     """
@@ -129,7 +132,10 @@ def cut_over(
     switcher = _switcher(name, target)
     switcher.check(parse_uri(name), parse_uri(target))
     # Held open: embedded storage is loaded anew if nobody else has it open.
-    with open_source(target) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(target))
+        if not asked.dry_run:
+            stack.enter_context(hold(target))
         made = opened.describe().provenance
         kept = None if asked.unverified else require_verified(VerificationLog(state), target)
         known = [kept.verification.source] if kept else [made.source] if made else []
@@ -206,6 +212,8 @@ def roll_back(
         If no recorded cutover led to what readers have now, or there was nothing before it.
     InputError
         If the old collection is gone.
+    LockedError
+        If another run writes the old collection.
     UsageError, WriteError, UnreachableError
     """
     dry_run = RollbackOptions.given(options, given).dry_run
@@ -234,7 +242,8 @@ def roll_back(
     after = view_before(goal, record.source_encoder if record else None)
     if not dry_run:
         if moves:
-            switcher.switch(uri, parse_uri(goal))
+            with hold(goal):
+                switcher.switch(uri, parse_uri(goal))
             _check_arrived(switcher, name, collection_of(goal))
         log.undo(entry.id)
     return Move(

@@ -44,22 +44,29 @@ class Process(BaseModel, frozen=True):
     @classmethod
     def this(cls) -> Self:
         """The process that runs this."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """The process of this machine that has a number."""
         return cls(pid=pid, host=socket.gethostname(), started=_started(pid))
 
     def is_there(self) -> bool | None:
-        """Tell whether it still runs; None if it is another machine's."""
+        """Tell whether it still runs; None if it is another machine's, or hidden from this user."""
         if self.host != socket.gethostname():
             return None
-        if self.started is not None:
-            return _started(self.pid) == self.started
+        now = None if self.started is None else _started(self.pid)
+        if now is not None:
+            return now == self.started
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
-            pass
-        return True
+            # Where the system hides others' processes, only that there is one is seen.
+            return True if self.started is None else None
+        # One whose beginning was seen, and cannot be now, has ended: its parent has not asked how.
+        return self.started is None
 
 
 def _started(pid: int) -> str | None:

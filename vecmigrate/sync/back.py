@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.anchors import load_anchors
 from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
-from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.registry import hold, open_source
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.cutover.readers import current_entry, readers_have
 from vecmigrate.cutover.records import CutoverLog, CutoverRecord
@@ -129,6 +129,8 @@ def sync_back(
         locks, what = state.parent / "locks", f"{source} back to {target}"
         for key in (ledger_key(place), f"{ledger_key(target)}-back"):
             stack.enter_context(job_lock(locks, key, what))
+        if not asked.dry_run:
+            stack.enter_context(hold(target))
         known = stack.enter_context(open_ledger(ledger_path(state, place), keep=False))
         if known.is_new():
             raise MismatchError(

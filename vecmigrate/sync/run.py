@@ -13,7 +13,7 @@ from typing import Any
 from vecmigrate.anchors import load_anchors
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
-from vecmigrate.connector.registry import open_source
+from vecmigrate.connector.registry import hold, open_source
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
@@ -122,6 +122,8 @@ def sync(
         what = f"{source} to {target}"
         stack.enter_context(job_lock(locks, job_key(source, place), what))
         stack.enter_context(job_lock(locks, ledger_key(place), what))
+        if not asked.dry_run:
+            stack.enter_context(hold(place))
         records = stack.enter_context(closing(open_state(state)))
         ledger = stack.enter_context(open_ledger(ledger_path(state, place), keep=not asked.dry_run))
         run = _Run(source, place, Path(translator), ledger, records, state, asked, callbacks, stack)

@@ -140,6 +140,7 @@ class NpySink(StagedSink):
         check_dimension(batch, self._spec.dimension, self._place.uri)
         if not len(batch):
             return
+        self.staging.check()
         with writing(self._place.uri):
             spool, vectors = self._opened(batch)
             payloads = batch.each_payload()
@@ -153,6 +154,7 @@ class NpySink(StagedSink):
             vectors.append(batch.vectors)
 
     def checkpoint(self) -> str:
+        self.staging.check()
         with writing(self._place.uri):
             if self._spool is None or self._vectors is None:
                 return Checkpoint().model_dump_json()

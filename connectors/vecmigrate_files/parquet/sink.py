@@ -87,6 +87,7 @@ class ParquetSink(StagedSink):
         check_dimension(batch, self._spec.dimension, self._place.uri)
         if not len(batch):
             return
+        self.staging.check()
         with writing(self._place.uri):
             rows, spool = self._opened(batch)
             spool.append(rows.rows(batch))
@@ -94,6 +95,7 @@ class ParquetSink(StagedSink):
                 self._complete_part(spool)
 
     def checkpoint(self) -> str:
+        self.staging.check()
         with writing(self._place.uri):
             if self._spool is None:
                 return Checkpoint().model_dump_json()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from vecmigrate.connector import (
     CollectionDescription,
     IdArray,
+    Lease,
+    LeaseFile,
     LocalPlace,
     MismatchError,
     PointId,
@@ -21,11 +23,9 @@ from vecmigrate.connector import (
     TableMark,
     Updater,
     VectorBatch,
-    WriteError,
     check_dimension,
     name_some,
     sync_path,
-    take_lock,
 )
 from vecmigrate_files.parquet.data_file import DataFile
 from vecmigrate_files.parquet.files import group_rows, row_writer, rows_kept, write_part
@@ -46,12 +46,24 @@ class ParquetUpdater(Updater):
     ------
     MismatchError
         If vecmigrate did not write the files, or an update would empty a column.
-    WriteError
-        If another run is changing them.
+    LockedError
+        If another run changes them now, or, from any method, took them over.
     """
 
     def __init__(self, place: LocalPlace, provenance: Provenance | None) -> None:
         self._place = place
+        ParquetSource(place.uri).close()  # raises what keeps it from being read
+        self._lease = Lease(LeaseFile.beside(place.path), place.uri)
+        self._lease.claim()
+        try:
+            self._open(provenance)
+        except BaseException:
+            self._lease.release()
+            raise
+
+    def _open(self, provenance: Provenance | None) -> None:
+        """Read what the files are, now that no other run changes them."""
+        place = self._place
         self._source = ParquetSource(place.uri)
         self._dimension = self._source.describe().dimension
         schema = self._source.files[0].schema
@@ -75,17 +87,16 @@ class ParquetUpdater(Updater):
         self._schema = schema.with_metadata(self._mark.metadata())
         self._rows = row_writer(place, self._schema, self._mark)
         self._last: dict[PointId, int] = {}
-        self._lock: IO[bytes] | None = None
         with writing(place.uri):
-            self._folder.mkdir(exist_ok=True)
-            taken = WriteError(f"another run is changing {place.uri}", remedy="Let it finish.")
-            self._lock = take_lock(self._folder / "lock", taken)
-            for left in self._folder.glob("*.parquet"):
-                left.unlink()
+            # What a killed run left goes.
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+            self._folder.mkdir()
             self._spool = Spool.make(self._folder / "changes.arrow", self._rows.schema)
 
     def upsert(self, batch: VectorBatch) -> None:
         check_dimension(batch, self._dimension, self._place.uri)
+        self._lease.check()
         with writing(self._place.uri):
             start = self._spool.rows
             self._spool.append(self._rows.rows(batch))
@@ -131,9 +142,11 @@ class ParquetUpdater(Updater):
     def _write(
         self, path: Path, old: DataFile | None, kept: NDArray[np.bool_], added: NDArray[np.int64]
     ) -> None:
+        self._lease.check()
         made = self._folder / path.name
         rows = group_rows(self._dimension)
         write_part(made, self._schema, self._content(old, kept, added), rows, self._mark.vector)
+        self._lease.check()
         made.replace(path)
         sync_path(path.parent)
 
@@ -161,8 +174,7 @@ class ParquetUpdater(Updater):
         return self._place.path / f"part-{number:05}.parquet"
 
     def _let_go(self) -> None:
-        if self._lock is not None:
-            self._spool.close()
+        self._spool.close()
+        if self._lease.is_held:
             shutil.rmtree(self._folder, ignore_errors=True)
-            self._lock.close()
-            self._lock = None
+        self._lease.release()

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import InputError, WriteError
+from vecmigrate.connector import InputError, LeaseFile, WriteError
 from vecmigrate_qdrant.points import Points, Shape
 
 T = TypeVar("T")
@@ -104,6 +104,10 @@ class Access(ABC):
 
     def build_index(self) -> None:  # noqa: B027 - few need to
         """Index what was written, if Qdrant does not by itself."""
+
+    def lease_file(self, name: str) -> LeaseFile | None:
+        """Return where the lease on a collection or vector is, of storage on this disk."""
+        return None
 
     def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
         """Name the settings of a new collection that there is no place for."""

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME, QdrantLocal
 
-from vecmigrate.connector import InputError, RefusedError, WriteError, sync_path
+from vecmigrate.connector import InputError, Lease, LeaseFile, RefusedError, WriteError, sync_path
 from vecmigrate_qdrant.access.base import Access, Refusal, StrictMode, T
 from vecmigrate_qdrant.access.shared import SharedPlaces
 from vecmigrate_qdrant.client.points import ClientPoints
@@ -115,6 +115,9 @@ class EmbeddedAccess(Access):
         # Advice for a choice that is the user's and made before vecmigrate came: reading the old
         # collection and writing one of its size is the job.
         warnings.filterwarnings("ignore", message="Local mode is not recommended")
+        # Before the client opens all files, which it leaves open if it finds another's lock then.
+        for lease in self._key.glob(".*.vecmigrate-lease"):
+            Lease(LeaseFile(lease), directory).refuse_if_held()
         try:
             made = self._make_storage()
             client = QdrantLocal(str(self._key), force_disable_check_same_thread=True)
@@ -153,6 +156,9 @@ class EmbeddedAccess(Access):
 
     def points(self, collection: str, shape: Shape) -> Points:
         return ClientPoints(self, collection, shape)
+
+    def lease_file(self, name: str) -> LeaseFile:
+        return LeaseFile.beside(self._key / name)
 
     def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
         return unknown_to_embedded(settings)

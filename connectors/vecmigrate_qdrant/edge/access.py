@@ -18,7 +18,14 @@ from pydantic import JsonValue
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import InputError, TargetExistsError, WriteError, replace_text
+from vecmigrate.connector import (
+    InputError,
+    Lease,
+    LeaseFile,
+    TargetExistsError,
+    WriteError,
+    replace_text,
+)
 from vecmigrate_qdrant.access.base import STORED_ULPS, Access, Refusal, StrictMode, T
 from vecmigrate_qdrant.access.places import EdgeLocation
 from vecmigrate_qdrant.access.shared import SharedPlaces
@@ -66,6 +73,7 @@ class _Directory:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(held)
+            Lease(LeaseFile.beside(self.path), self.path).refuse_if_held()
             raise in_use(self.path, refusal) from error
         self._held = held
 
@@ -212,6 +220,11 @@ class EdgeAccess(Access):
             before_write=lambda size: directory.check_room(ROOM_BYTES + 4 * size),
         )
         return EdgePoints(place, shape)
+
+    def lease_file(self, name: str) -> LeaseFile:
+        # The collection may be the first thing there.
+        self._key.parent.mkdir(parents=True, exist_ok=True)
+        return LeaseFile.beside(self._key)
 
     def unkept(self, settings: Mapping[str, JsonValue]) -> list[str]:
         return unkept(settings)

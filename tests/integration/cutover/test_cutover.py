@@ -352,7 +352,7 @@ def test_faiss_readers_never_see_a_mixture(tmp_path: Path, state: sqlite3.Connec
     assert "'old'" in out, out
     assert "'new'" in out, out
     numbers = {p.name for p in (tmp_path / "live.faiss.generations").iterdir()}
-    assert numbers == {"1", "2", "current", "lock"}
+    assert numbers == {"1", "2", "current"}
 
 
 # One process that is never killed forks those that are: importing takes longer than a cutover.
@@ -466,7 +466,7 @@ def test_a_faiss_cutover_killed_before_each_of_its_steps(tmp_path: Path) -> None
                 assert roll_back(name, connection).after.count == 50
             assert seen(name) == (50, OLD_DIM)
             generations = {p.name for p in (folder / "live.faiss.generations").iterdir()}
-            assert generations <= {"1", "2", "current", "lock", ".new"}
+            assert generations <= {"1", "2", "current", "lease", ".new"}
         stepper.stdin.close()
     assert len(found) > 15
     assert found == sorted(found, key=["old", "new"].index), "readers are led over once"

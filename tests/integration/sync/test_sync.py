@@ -474,7 +474,7 @@ def test_killed_while_it_writes_and_run_again_is_the_same(
     argv = ["sync", job.source, job.target, "--translator", str(job.translator), "--state",
             str(job.state)]  # fmt: skip
     # Around the renamings of FAISS each step, elsewhere some.
-    steps = sorted({*range(1, 400, every), *(range(118, 132) if store == "faiss" else ())})
+    steps = sorted({*range(1, 400, every), *(range(133, 147) if store == "faiss" else ())})
     landed = 0
     with stepper(syncs=True) as killer:
         for step in steps:

@@ -14,7 +14,7 @@ from support.crash import contents
 
 from vecmigrate import Procrustes, migrate, open_sink, open_source, open_updater, save_translator
 from vecmigrate.connector import Metric, Provenance, TargetSpec, VectorBatch, id_array
-from vecmigrate.errors import InputError, MismatchError, UsageError, WriteError
+from vecmigrate.errors import InputError, LockedError, MismatchError, UsageError
 from vecmigrate.sync import SyncOptions, sync
 
 COUNT, DIM = 2500, 16
@@ -182,7 +182,7 @@ def test_what_an_update_would_damage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="other columns"):
         open_updater(f"{uri}?id=n", MADE)
     with open_updater(uri, MADE) as updater:
-        with pytest.raises(WriteError, match="another run is changing"):
+        with pytest.raises(LockedError):
             open_updater(uri, MADE)
         with pytest.raises(MismatchError, match="cannot hold the id a"):
             updater.upsert(VectorBatch(id_array(["a"]), unit_vectors(1)))

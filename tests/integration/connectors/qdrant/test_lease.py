@@ -17,12 +17,12 @@ from support.forked import Forked
 from support.qdrant.in_place import FEW, NEW, fill, saved, uris
 from support.qdrant.places import PLACES, SERVED, Place, open_place, points
 from typer.testing import CliRunner
-from vecmigrate_qdrant.lease import VARIABLE
 from vecmigrate_qdrant.marks import LEASE_KEY
 
 from vecmigrate import migrate, open_sink, open_source, resume_sink
 from vecmigrate.cli import app
 from vecmigrate.connector import LockedError, Metric, TargetExistsError, TargetSpec, UsageError
+from vecmigrate.connector.lease import VARIABLE
 from vecmigrate.errors import ExitCode, TerminatedError
 from vecmigrate.verification import VerifyOptions, verify
 
@@ -176,7 +176,7 @@ def test_a_clock_that_is_wrong_ends_no_lease(
         target.change(signs=1000 + signs[0])
 
     # In the place of the watcher's sleep, so that the sign surely comes meanwhile.
-    monkeypatch.setattr("vecmigrate_qdrant.lease.Waiting.pause", live)
+    monkeypatch.setattr("vecmigrate.connector.lease.Waiting.pause", live)
     all_refused(target, token)
     assert signs[0] == 3
 
