@@ -85,7 +85,7 @@ class Generations:
 
     def link_names(self, number: str) -> None:
         """Make the names of a generation's files links through ``current``, the index's last."""
-        names = [path.name for path in (self._directory / number).iterdir()]
+        names = [path.name for path in _content(self._directory / number)]
         for name in sorted(names, key=lambda name: name == self._name.index.name):
             path = self._name.index.with_name(name)
             if link_text(path) != self._text_of(name):
@@ -139,7 +139,7 @@ class Generations:
         """Return the generation that has the readers' very files, which an earlier try made."""
         files = self._files()
         for number in self._numbers():
-            made = {path.name: path for path in (self._directory / number).iterdir()}
+            made = {path.name: path for path in _content(self._directory / number)}
             if made.keys() == files.keys() and all(
                 path.exists() and path.samefile(files[name]) for name, path in made.items()
             ):
@@ -190,7 +190,12 @@ def canonical(location: Location) -> Location:
 
 def _links(folder: Path) -> dict[str, str | None]:
     """Return the text of each link in a generation, None if a name is a file itself."""
-    return {path.name: link_text(path) for path in folder.iterdir()}
+    return {path.name: link_text(path) for path in _content(folder)}
+
+
+def _content(folder: Path) -> list[Path]:
+    """Return a generation's files, without the lease of a run that is at work on it."""
+    return [path for path in folder.iterdir() if not path.name.endswith(LeaseFile.SUFFIX)]
 
 
 def _link_text(path: Path, folder: Path) -> str:

@@ -455,6 +455,8 @@ class LeaseFile(LeasePlace):
     """
 
     exclusive = True
+    SUFFIX: ClassVar[str] = ".vecmigrate-lease"
+    """What the name of a lease beside its target ends with."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -464,7 +466,7 @@ class LeaseFile(LeasePlace):
     def beside(cls, target: Path) -> Self:
         """The lease on a file or folder, whichever links lead there: one of its own beside it."""
         real = Path(os.path.realpath(target))
-        return cls(real.with_name(f".{real.name}.vecmigrate-lease"))
+        return cls(real.with_name(f".{real.name}{cls.SUFFIX}"))
 
     def can_be_written(self) -> bool:
         """True unless the file's folder takes no files, so that nothing in it is changed."""

@@ -116,7 +116,7 @@ class EmbeddedAccess(Access):
         # collection and writing one of its size is the job.
         warnings.filterwarnings("ignore", message="Local mode is not recommended")
         # Before the client opens all files, which it leaves open if it finds another's lock then.
-        for lease in self._key.glob(".*.vecmigrate-lease"):
+        for lease in self._key.glob(f".*{LeaseFile.SUFFIX}"):
             Lease(LeaseFile(lease), directory).refuse_if_held()
         try:
             made = self._make_storage()

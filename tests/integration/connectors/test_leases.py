@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.leases import MADE, SERVERS, SINKS, SPEC, UPDATERS, Target, batch, open_target
+from support.qdrant.places import open_place, params
 
 from vecmigrate import open_sink, open_source, open_updater, resume_sink
 from vecmigrate.connector import (
@@ -251,6 +252,35 @@ def test_a_finished_target_can_be_held(whole: Target) -> None:
     with hold(whole.uri):
         pass
     assert whole.lease() is None
+
+
+@pytest.mark.parametrize("kind", ["embedded", *SERVERS])
+def test_a_collection_of_a_user_s_own_is_held_while_it_is_written(
+    kind: str, tmp_path: Path
+) -> None:
+    """As by `sync --back`; who only leads readers there leaves nothing in it."""
+    with open_place(kind, tmp_path) as place:
+        name = place.name()
+        uri = place.uri(name)
+        with place.client() as client:
+            client.create_collection(name, vectors_config=params(4), metadata={"owner": "search"})
+
+        def metadata() -> Any:
+            with place.client() as client:
+                return client.get_collection(name).config.metadata
+
+        with hold(uri):
+            if kind != "embedded":
+                assert metadata() == {"owner": "search"}
+        with open_updater(uri, None) as updater:
+            for attempt in (lambda: hold(uri).__enter__(), lambda: open_updater(uri, None)):
+                with pytest.raises(LockedError):
+                    attempt()
+            updater.upsert(batch(1, 2))
+            assert updater.finish().count == 2
+        with hold(uri):
+            pass
+        assert metadata() == {"owner": "search"}
 
 
 @pytest.mark.parametrize("whole", ["faiss", "embedded", *SERVERS], indirect=True)

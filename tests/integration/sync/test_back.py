@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from support.live import Job, N, contents, editing, make, payload, points
 from support.qdrant.places import SERVED, Place, open_place
 from typer.testing import CliRunner
 
-from vecmigrate import Ridge, migrate
+from vecmigrate import Ridge, migrate, open_updater
 from vecmigrate.cli import app
 from vecmigrate.connector import ORIGIN_FIELD
 from vecmigrate.cutover import cut_over, roll_back
-from vecmigrate.errors import ExitCode, MismatchError, TerminatedError, UsageError
+from vecmigrate.errors import ExitCode, LockedError, MismatchError, TerminatedError, UsageError
 from vecmigrate.state.file import open_records
 from vecmigrate.sync import SyncResult, sync_back
 
@@ -164,6 +165,36 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     assert back(job).wrote == 0
 
 
+def test_nobody_else_changes_what_it_writes_or_leads_readers_there(tmp_path: Path) -> None:
+    """Though its state file is another one's, as on two machines."""
+    job = make(tmp_path)
+    cut(job, f"faiss:{tmp_path}/first.faiss")
+    with editing(job.target) as target:
+        target.delete(np.array([7, 8]))
+    refused: list[str] = []
+
+    def others() -> bool:
+        if not refused:
+            for attempt in (
+                lambda: open_updater(job.source, None),
+                lambda: cut_over_to_the_old(tmp_path, job),
+            ):
+                # In a thread, since this run may do what it holds.
+                with ThreadPoolExecutor(1) as another, pytest.raises(LockedError) as caught:
+                    another.submit(attempt).result()
+                refused.append(str(caught.value))
+        return False
+
+    assert back(job, stop=others).vanished == 2
+    assert len(refused) == 2
+    cut_over_to_the_old(tmp_path, job)
+
+
+def cut_over_to_the_old(folder: Path, job: Job) -> None:
+    with open_records(folder / "another" / "state.sqlite") as records:
+        cut_over(f"faiss:{folder}/second.faiss", job.source, records, unverified=True)
+
+
 def test_a_rollback_says_what_it_would_lose(tmp_path: Path) -> None:
     job = make(tmp_path, anchors=True)
     name = f"faiss:{tmp_path}/live.faiss"
@@ -190,6 +221,7 @@ def test_a_rollback_says_what_it_would_lose(tmp_path: Path) -> None:
     assert (told["arrived"], told["changed"], told["vanished"]) == (2, 2, 2)
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
+    assert not list(tmp_path.rglob(".*lease"))
     found = contents(name)
     assert found[550][1] == payload(550, text="native")
     assert ORIGIN_FIELD not in found[550][1]
