@@ -55,7 +55,10 @@ def run(
     out: Output,
     source: SourceArgument,
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Collection to make; only with --shared-target may it be there.")
+        str,
+        typer.Argument(
+            metavar="TARGET", help="Collection to make; only with --shared-target may it be there."
+        ),
     ],
     translator: TranslatorOption,
     options: MigrateOptions,
