@@ -233,6 +233,8 @@ class LivePair(RuleBasedStateMachine):
         What the source has to hold.
     theirs
         What others wrote at the target, None for what they deleted; they share it then.
+    retold
+        Payloads that others gave to points of ours at the target.
     touched
         Ids that the application has written since all was compared last.
     _shares, _led, _lost
@@ -251,6 +253,7 @@ class LivePair(RuleBasedStateMachine):
         self._source: Application | None = None
         self.points: Points = {}
         self.theirs: dict[Any, Point | None] = {}
+        self.retold: dict[Any, dict[str, Any]] = {}
         self.touched: set[Any] = set()
         self._shares = self._lost = self._published = self._led = False
         self._returned: set[Any] = set()
@@ -434,7 +437,7 @@ class LivePair(RuleBasedStateMachine):
                 raise
             return sync(*pair, **{**given, "overwrite": True})
 
-    @precondition(lambda self: self._published and not self.theirs)
+    @precondition(lambda self: self._published and not self.theirs and not self.retold)
     @rule()
     def look(self) -> None:
         """Verify while some changes are pending."""
@@ -482,7 +485,13 @@ class LivePair(RuleBasedStateMachine):
         """Others write at the target that they share, or that readers have."""
         there, (old, store) = held(self._target), self.pair
         # Another store may give a payload back in another way.
-        known = [i for i in self._of(retold) if i in there and i not in self._of([*over, *gone])]
+        known = [
+            i
+            for i in self._of(retold)
+            if i not in self.theirs
+            and i not in self._of([*over, *gone])
+            and there.get(i, Point(None)).vector is not None
+        ]
         self._intrude(new, over, gone, known if old == store else [])
         self._count("native writes")
 
@@ -498,11 +507,13 @@ class LivePair(RuleBasedStateMachine):
             assert not named
             # What they deleted is back.
             self.theirs = {i: point for i, point in self.theirs.items() if point is not None}
+            now = held(self._target)
+            self.retold = {i: each for i, each in self.retold.items() if now[i].payload == each}
         if shares:
             self._shares = True
         else:
             self._sync(overwrite=True)
-            self.theirs = {}
+            self.theirs, self.retold = {}, {}
 
     def _intrude(
         self, new: list[int], over: list[int], gone: list[int], retold: Sequence[Any] = ()
@@ -517,23 +528,25 @@ class LivePair(RuleBasedStateMachine):
         }
         for i in ours:
             # The opposite of ours is surely not ours.
-            vector = -np.array(there[i].vector)
+            vector = np.array(there[i].vector) * (1 if i in self.theirs else -1)
             points[i] = Point(tuple(vector.tolist()), {"theirs": 2})
         for i in retold:
-            points[i] = Point(there[i].vector, {"theirs": 3})
+            self.retold[i] = {"theirs": 3}
         with open_source(self._target) as target:
             made = target.describe().provenance
         assert made is not None
+        written = points | {i: Point(there[i].vector, self.retold[i]) for i in retold}
         with open_updater(self._target, made) as updater:
-            if points:
-                rows = np.array([point.vector for point in points.values()], np.float32)
-                payloads = [dict(point.payload) for point in points.values()]
-                updater.upsert(VectorBatch(id_array(list(points)), rows, payloads))
+            if written:
+                rows = np.array([point.vector for point in written.values()], np.float32)
+                payloads = [dict(point.payload) for point in written.values()]
+                updater.upsert(VectorBatch(id_array(list(written)), rows, payloads))
             if lost:
                 updater.delete(id_array(lost))
             updater.finish()
         self.theirs |= {**points, **dict.fromkeys(lost)}
-        self._returned -= set(lost)
+        self.retold = {i: each for i, each in self.retold.items() if i not in self.theirs}
+        self._returned -= {*lost, *retold}
         return strangers, ours
 
     def _of(self, places: list[int]) -> list[Any]:
@@ -613,6 +626,9 @@ class LivePair(RuleBasedStateMachine):
                 vector = found[i].vector
                 assert vector is not None
                 self.points[i] = Point(vector, point.payload)
+        for i, payload in self.retold.items():
+            if i in self.points and before[i].payload == payload:
+                self.points[i] = Point(self.points[i].vector, payload)
         _check_same(found, self.points, 0)
         with open_records(self._state) as records:
             assert count_lost(self._name, self._state, records) == 0
@@ -661,6 +677,14 @@ class LivePair(RuleBasedStateMachine):
             else:
                 # What they deleted comes back only if the source lost it, too, and has it again.
                 assert point_id in self._returned, point_id
+        for point_id, payload in self.retold.items():
+            ours = expected.get(point_id)
+            if ours is None or ours.vector is None or point_id in self._returned:
+                # Left alone, since the source lost it; or without a vector, as the source has it.
+                if point_id in found:
+                    expected[point_id] = found[point_id]
+            else:
+                expected[point_id] = Point(ours.vector, payload)
         with open_source(self._target) as target:
             ulps = target.payload_ulps()
         _check_same(found, expected, ulps)

@@ -145,7 +145,13 @@ class HeldVectors:
         """Tell whether point ``at`` is as the ledger knows it, and ours."""
         if known is None or known.origin is Origin.FOREIGN or not self.are_as(known, at):
             return False
-        return self._payloads is None or self._payloads[at] == known.payload or self._drifted(at)
+        return not self.has_another_payload(known, at)
+
+    def has_another_payload(self, known: LedgerRow | None, at: int) -> bool:
+        """Tell whether point ``at`` has another payload than is known, if that can be told."""
+        if self._payloads is None or known is None or known.origin is Origin.FOREIGN:
+            return False
+        return self._payloads[at] != known.payload and not self._drifted(at)
 
     def is_as_written(self, wrote: int | None, at: int) -> bool:
         """Tell whether point ``at`` has the payload of :attr:`LedgerRow.wrote`."""

@@ -127,7 +127,7 @@ class Judge:
         Take all points for older translations, which are written anew.
     shared
         Others write to the target, perhaps at this moment: what they delete does not come back, and
-        a point that they gave another payload is theirs.
+        a payload that they gave to a point of ours stays.
     tells_payloads
         See :meth:`Ledger.tells_payloads`.
     in_place
@@ -210,15 +210,15 @@ class Judge:
         )
         texts = draft.batch.texts(self._text_field) or [None] * len(draft.batch)
         texts_there = found.texts(self._text_field) or [None] * len(found)
-        payloads, given = found.each_payload(), draft.batch.each_payload()
+        payloads, given = found.each_payload(), list(draft.batch.each_payload())
         for at, row in enumerate(rows.tolist()):
             entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
             written = entry.id in interrupted and held.is_as_written(interrupted[entry.id], at)
             as_known = held.are_as(before, at)
             ours = self._ours(before, as_known, bool(same[at]) or written, mark_of(payload))
-            retold = as_known and not written and not held.are_ours(before, at)
-            if retold and self._tells_payloads:
-                ours = ours if same_payload(given[row], payload, self._ulps) else None
+            if as_known and not written and held.has_another_payload(before, at):
+                # Others gave it to a point whose vector is ours.
+                draft.fields[row] = given[row] = payload
             if ours is None:
                 draft.leave(row, held, at)
                 continue

@@ -59,7 +59,7 @@ from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.vectors import lacking_vectors, unknown_vectors
 
-SHARED_AT_ONCE = 256
+SHARED_AT_ONCE = 64
 """So many points of a shared target are looked at and then written, to leave others little time."""
 
 

@@ -32,9 +32,7 @@ AND id NOT IN (SELECT id FROM met)
 """
 
 
-_DELETED = f"""
-SELECT id FROM points WHERE origin != {Origin.FOREIGN:d} AND id NOT IN (SELECT id FROM there)
-"""
+_DELETED = "SELECT id FROM points WHERE id NOT IN (SELECT id FROM there)"
 
 
 class Pending:
@@ -47,7 +45,7 @@ class Pending:
     arrived, changed, vanished
         Points that the next sync is to bring; they are left out of every other check.
     native, deleted
-        Points that others wrote at the target, and those of ours that they deleted there; of
+        Points that others wrote at the target, and those that they deleted there; of
         neither is more compared than that they are there, or not.
     """
 
