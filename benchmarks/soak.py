@@ -5,11 +5,10 @@
 
 100,000 points, from 384 to 768 dimensions by a linear map, and an application that makes 100
 changes a second through the readers' alias: other vectors and texts, other payloads, new points,
-deletions.
-It goes on through ``migrate``, ``verify``, passes of ``sync``, ``cutover --catch-up`` and
-``rollback``. When the alias leads to a collection of the other dimension, the server refuses its
-vectors, and it makes them by the other encoder from then on, as an application does that chooses
-its encoder by the collection that it finds.
+deletions. It goes on through ``migrate``, ``verify``, passes of ``sync``, ``cutover --catch-up``
+and ``sync --back``, and waits for the last of these and ``rollback`` alone. When the alias leads to
+a collection of the other dimension, the server refuses its vectors, and it makes them by the other
+encoder from then on, as an application does that chooses its encoder by the collection it finds.
 
 At each switch the collection that was left stands still, and both are compared with what the
 application wrote, point by point: none may be lost, stale, or there though it was deleted. The
@@ -23,7 +22,6 @@ import argparse
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -45,6 +43,9 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from vecmigrate import load_translator
+from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
+from vecmigrate.connector import EncoderIdentity, Metric
+from vecmigrate.translators.fit import fit_translator
 
 URL = os.environ.get("VECMIGRATE_TEST_QDRANT_URL", "").rstrip("/")
 OLD, NEW, ANCHORS = 384, 768, 2000
@@ -56,7 +57,6 @@ TICKS = 10
 """Times a second that the application writes."""
 AT_ONCE, POLL_SECONDS, TOLERANCE = 1000, 2.0, 1e-5
 RESULTS = Path(__file__).parent / "results"
-_CAUGHT_UP = re.compile(r"catching up: ([\d,]+) of ([\d,]+) points had changed \(([\d.,]+) s\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +145,11 @@ class Application(threading.Thread):
         self.truth, self.left = truth, Truth()
         self.native = False
         self.done: list[tuple[float, int, int | None]] = []
-        self.late = 0.0
         self.failed: BaseException | None = None
         self._rate, self._rng = rate, random.Random(0)
         self._ids = list(truth)
         self._number = len(truth)
-        self._last, self._old = Truth(), Truth()
+        self._last = Truth()
         self._end = threading.Event()
         self.lock = threading.Lock()
 
@@ -161,7 +160,6 @@ class Application(threading.Thread):
                 with self.lock:
                     self._write(client)
                 due += 1 / TICKS
-                self.late = max(self.late, time.monotonic() - due)
                 time.sleep(max(0.0, due - time.monotonic()))
         except BaseException as error:
             self.failed = error
@@ -241,23 +239,7 @@ class Application(threading.Thread):
         for i, before in self._last.items():
             if i in here and (here[i] or {})["number"] == before.number:
                 self.left[i] = before
-        if self.native:
-            # Without `sync --back` the old collection is as it was left, but for these changes.
-            for i, before in self._last.items():
-                if self.left.get(i) == before and i in self._old:
-                    self._retake(i)
-            self.truth, self._ids = self._old, list(self._old)
-        else:
-            self._old = dict(self.left)
         self.native = not self.native
-
-    def _retake(self, point_id: int) -> None:
-        """Take note that a change of the payload, or a deletion, was made at the old collection."""
-        now = self.truth.get(point_id)
-        if now is None:
-            del self._old[point_id]
-        else:
-            self._old[point_id] = replace(self._old[point_id], number=now.number)
 
     def _next(self) -> Version:
         self._number += 1
@@ -307,6 +289,36 @@ def chunks(ids: list[int]) -> Iterator[list[int]]:
     return (ids[at : at + AT_ONCE] for at in range(0, len(ids), AT_ONCE))
 
 
+class Maps:
+    """The map of the migration, and the one of the other direction, which `sync --back` fits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.translator = make_translator(folder, "ridge", (OLD, NEW), ANCHORS)
+        old, new = (np.load(folder / f"anchors-{which}.npy") for which in ("old", "new"))
+        identity = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
+        card = AnchorCard(
+            source=uri(SOURCE), population=ANCHORS, seed=0, strategy=Strategy.UNIFORM,
+            target_encoder=identity, metric=Metric.COSINE,
+        )  # fmt: skip
+        save_anchors(AnchorSet(np.arange(ANCHORS), old, new, card), folder / "anchors.parquet")
+        self._there = load_translator(self.translator)
+        self._back, _ = fit_translator(new, old, method="ridge")
+
+    def expected(self, name: str, versions: list[Version]) -> NDArray[np.float32]:
+        """Return the vectors that a collection is to have."""
+        native = name == TARGET
+        own = [vector(v.vector, NEW if v.native else OLD) for v in versions]
+        others = [row for row, v in zip(own, versions, strict=True) if v.native is not native]
+        made = iter(others)
+        if others:
+            fitted = self._there if native else self._back
+            made = iter(fitted.transform(np.array(others, np.float32)))
+        rows = [
+            row if v.native is native else next(made) for row, v in zip(own, versions, strict=True)
+        ]
+        return np.array(rows, np.float32).reshape(len(rows), NEW if native else OLD)
+
+
 @dataclass
 class Compared:
     """What is wrong with a collection that stands still, by the changes that were made.
@@ -329,9 +341,9 @@ class Compared:
         return not (self.lost or self.stale or self.undead)
 
 
-def compare(client: QdrantClient, name: str, truth: Truth, translator: str) -> Compared:
+def compare(client: QdrantClient, name: str, truth: Truth, maps: Maps) -> Compared:
     """Compare each point with what the application wrote of it last."""
-    fitted, done, offset = load_translator(translator), Compared(), None
+    done, offset = Compared(), None
     left = dict(truth)
     while True:
         found, offset = client.scroll(
@@ -342,7 +354,7 @@ def compare(client: QdrantClient, name: str, truth: Truth, translator: str) -> C
         versions = [left.pop(record.id) for record in known]
         rows = np.array([record.vector for record in known], np.float32)
         for record, version, row, expected in zip(
-            known, versions, rows, _expected(name, versions, fitted), strict=True
+            known, versions, rows, maps.expected(name, versions), strict=True
         ):
             same = np.linalg.norm(row - expected) <= TOLERANCE
             number = (record.payload or {})["number"]
@@ -355,14 +367,6 @@ def compare(client: QdrantClient, name: str, truth: Truth, translator: str) -> C
     return done
 
 
-def _expected(name: str, versions: list[Version], fitted: Any) -> NDArray[np.float32]:
-    old = np.array([vector(v.vector, OLD) for v in versions if not v.native], np.float32)
-    made = iter(fitted.transform(old) if name == TARGET and len(old) else old)
-    width = NEW if name == TARGET else OLD
-    rows = [vector(v.vector, width) if v.native else next(made) for v in versions]
-    return np.array(rows, np.float32).reshape(len(versions), width)
-
-
 @dataclass
 class Soak:
     """One move from its first command to its last, and what came of it."""
@@ -370,7 +374,7 @@ class Soak:
     client: QdrantClient
     writer: Application
     folder: Path
-    translator: str
+    maps: Maps
     seconds: float
     settle: str
     figures: dict[str, Any] = field(default_factory=dict)
@@ -379,7 +383,7 @@ class Soak:
         """Run a command of vecmigrate's, and return its result with the seconds it took."""
         given = [name, *arguments, "--state", str(self.folder / "state.sqlite"), "--json"]
         if translates:
-            given += ["--translator", self.translator]
+            given += ["--translator", self.maps.translator]
         begun = time.perf_counter()
         ended = subprocess.run(
             [sys.executable, "-m", "vecmigrate", *given], capture_output=True, text=True
@@ -388,17 +392,12 @@ class Soak:
         print(f"{name}: {taken:,.1f} s, exit code {ended.returncode}", flush=True)
         if ended.returncode:
             raise SystemExit(f"vecmigrate {name} ended with {ended.returncode}: {ended.stderr}")
-        return {**json.loads(ended.stdout), "took": round(taken, 1), "said": ended.stderr}
+        return {**json.loads(ended.stdout), "took": round(taken, 1)}
 
     def migrate(self) -> None:
         done = self.command("migrate", uri(SOURCE), uri(TARGET), "--settle", self.settle)
-        passes = [
-            {"changed": int(n.replace(",", "")), "seconds": float(s.replace(",", ""))}
-            for n, _, s in _CAUGHT_UP.findall(done["said"])
-        ]
         self.figures["migrate"] = {
             "seconds": done["took"], "vectors_per_second": round(done["vectors_per_second"]),
-            "passes": passes,
         }  # fmt: skip
 
     def verify(self) -> None:
@@ -426,7 +425,7 @@ class Soak:
         done = self.command(
             "cutover", uri(READERS), "--to", uri(TARGET), "--catch-up", "--settle", self.settle
         )
-        self.figures["cutover"] = {"seconds": done["took"], **done["caught_up"]}
+        self.figures["cutover"] = {"took": done["took"], **done["caught_up"]}
         self._wait_until(native=True)
         self._check("old, left at the cutover", SOURCE, self.writer.left)
 
@@ -441,19 +440,31 @@ class Soak:
             self._check("new, in use", TARGET, self.writer.truth)
 
     def go_back(self) -> None:
-        """Lead readers back; the application writes to the old collection again."""
-        # Place for `sync --back`, which brings what was written since the cutover.
-        done = self.command("rollback", uri(READERS), translates=False)
-        self.figures["rollback"] = {"seconds": done["took"]}
+        """Lead readers back; the application waits for that, and writes to the old one again."""
+        brought = [self._bring_back()]
+        with self.writer.lock:
+            begun = time.monotonic()
+            brought.append(self._bring_back())
+            self.command("rollback", uri(READERS), "--yes", translates=False)
+            waited = time.monotonic() - begun
+        self.figures["way_back"] = {"passes": brought, "application_waited": round(waited, 1)}
         self._wait_until(native=False)
         self._check("new, left at the rollback", TARGET, self.writer.left)
+
+    def _bring_back(self) -> dict[str, float]:
+        anchors = str(self.folder / "anchors.parquet")
+        done = self.command(
+            "sync", "--back", uri(TARGET), uri(SOURCE), "--keep-anchors", anchors, translates=False
+        )
+        brought = done["arrived"] + done["changed"] + done["vanished"]
+        return {"seconds": done["took"], "brought": brought}
 
     def _wait_until(self, *, native: bool) -> None:
         while self.writer.native is not native and self.writer.failed is None:
             time.sleep(0.1)
 
     def _check(self, which: str, name: str, truth: Truth) -> None:
-        done = compare(self.client, name, dict(truth), self.translator)
+        done = compare(self.client, name, dict(truth), self.maps)
         counts = {
             "points": done.points, "lost": len(done.lost), "stale": len(done.stale),
             "undead": len(done.undead),
@@ -468,18 +479,20 @@ class Soak:
 def table(figures: dict[str, Any], source: str) -> str:
     """Return the figures as the documents show them."""
     first, lag, switch = figures["migrate"], figures["lag_seconds"], figures["cutover"]
-    passes = figures["sync"]
+    passes, back = figures["sync"], figures["way_back"]
     compared = figures["compared"].values()
     rows = {
         "`migrate`": f"{first['seconds']:,.0f} s, {first['vectors_per_second']:,} vectors/s",
-        "passes of `migrate` over what changed": ", ".join(
-            f"{each['changed']:,} points in {each['seconds']:,.0f} s" for each in first["passes"]
-        ),
         "a pass of `sync`, median": f"{median(p['brought'] for p in passes):,.0f} points in "
         f"{median(p['seconds'] for p in passes):,.0f} s",
         "oldest change that the target lacks, with `sync` after `sync`":
         f"{lag['median']:,.0f} s, at most {lag['most']:,.0f} s",
         "points behind at the switch": f"{switch['behind']:,}, for {switch['seconds']:,.1f} s",
+        "passes of `sync --back`": ", ".join(
+            f"{each['brought']:,} points in {each['seconds']:,.0f} s" for each in back["passes"]
+        ),
+        "application waited, for the last of these and `rollback`":
+        f"{back['application_waited']:,.0f} s",
         "lost, stale, or there though deleted": ", ".join(
             f"{sum(each[kind] for each in compared):,}" for kind in ("lost", "stale", "undead")
         ),
@@ -512,9 +525,9 @@ def main() -> None:
         raise SystemExit("VECMIGRATE_TEST_QDRANT_URL names no Qdrant server")
     with tempfile.TemporaryDirectory() as made, collections() as client:
         folder = Path(made)
-        translator = make_translator(folder, "ridge", (OLD, NEW), ANCHORS)
+        maps = Maps(folder)
         writer = Application(load(client, given.points or POINTS), given.rate)
-        soak = Soak(client, writer, folder, translator, given.seconds, given.settle)
+        soak = Soak(client, writer, folder, maps, given.seconds, given.settle)
         begun = time.monotonic()
         writer.start()
         for phase in (soak.migrate, soak.verify, soak.follow, soak.cut_over, soak.stay):
@@ -525,7 +538,7 @@ def main() -> None:
         minutes = (time.monotonic() - begun) / 60
     figures = {
         "points": given.points or POINTS, "rate": given.rate, "changes": len(writer.done),
-        "minutes": round(minutes, 1), "latest_by_seconds": round(writer.late, 2), **soak.figures,
+        "minutes": round(minutes, 1), **soak.figures,
     }  # fmt: skip
     text = table(figures, f"`python benchmarks/soak.py`: {provenance('qdrant-client')}.")
     print(json.dumps(figures, indent=1), text, sep="\n")
