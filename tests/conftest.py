@@ -22,6 +22,7 @@ LONGEST = (
     "test_resume",
     "faiss/test_kinds",
     "test_sync",
+    "test_live_pairs",
     "qdrant/test_features",
     "test_jobs",
     "test_contribute",
