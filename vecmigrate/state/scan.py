@@ -152,8 +152,13 @@ class Scan:
         if self.found_by.way is Way.STAMP:
             return
         stamp = self.stamp
-        # A point that is not known, as one with a bad vector, is looked at again by every run.
-        if stamp and ledger.count("seen WHERE id NOT IN (SELECT id FROM points)"):
+        # A point that is not known, as one with a bad vector, is looked at again by every run, and
+        # one that vanished until it is deleted at the target.
+        differ = any(
+            ledger.count(f"{one} WHERE id NOT IN (SELECT id FROM {other})")
+            for one, other in (("seen", "points"), ("points", "seen"))
+        )
+        if differ:
             stamp = None
         note_stamp(ledger, stamp, self.covers)
 

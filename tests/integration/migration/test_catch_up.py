@@ -317,8 +317,9 @@ def test_still_asks_for_a_source_that_stands_still(place: Place, tmp_path: Path)
 
 
 @pytest.mark.parametrize("store", ["faiss", "qdrant"])
+@pytest.mark.parametrize("changes", [2, FEW + 1])
 def test_a_file_that_is_replaced_is_finished_and_its_successor_follows(
-    store: str, tmp_path: Path
+    store: str, changes: int, tmp_path: Path
 ) -> None:
     old, other = tmp_path / "old.faiss", tmp_path / "other.faiss"
     for path, rows, ids in (
@@ -328,7 +329,8 @@ def test_a_file_that_is_replaced_is_finished_and_its_successor_follows(
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(OLD))
         rows = rows.copy()
         if path == other:
-            rows[[3, 50]] = ROWS[[600, 601]]
+            # After more than a few, another pass looks whether it stood still.
+            rows[3 : 3 + changes] = ROWS[600 : 600 + changes]
         index.add_with_ids(rows, ids)
         faiss.write_index(index, str(path))
     target = f"faiss:{tmp_path}/new.faiss" if store == "faiss" else f"qdrant:{tmp_path}/q/new"
