@@ -9,7 +9,7 @@ from pydantic import BaseModel, InstanceOf
 
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray
-from vecmigrate.points.checksums import plain_hashes
+from vecmigrate.points.checksums import IdFingerprint, plain_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import HeldVectors, Ledger, Origin, stored
@@ -122,8 +122,10 @@ def find_changes(
         If no point of the source has that field.
     """
     target_as = None if overwrite else _target_as(target, lacking)
-    if target_as and is_as_noted(source, ledger, asked) and ledger.fact("target_as") == target_as:
-        return _nothing(ledger, target_as)
+    if not overwrite and is_as_noted(source, ledger, asked) and not ledger.was_interrupted():
+        left = target_as is not None and ledger.fact("target_as") == target_as
+        if left or _holds_what_is_known(target, ledger, batch_size):
+            return _nothing(ledger, target_as)
     ledger.make("there", _THERE)
     bare = target.holds_bare_points
     scan = scan_source(source, ledger, asked, batch_size, bare=bare)
@@ -172,7 +174,17 @@ def _target_as(target: Source, lacking: bool) -> str | None:
     return None if stamp is None else f"{stamp} {lacking}"
 
 
-def _nothing(ledger: Ledger, target_as: str) -> Changes:
+def _holds_what_is_known(target: Source, ledger: Ledger, batch_size: int) -> bool:
+    """Tell whether a target has the points that the ledger knows, and no others, by their ids."""
+    if ledger.count("(SELECT 1 FROM points WHERE vector IS NULL LIMIT 1)"):
+        return False
+    there = IdFingerprint()
+    for ids in target.ids(batch_size):
+        there.add(ids)
+    return there == ledger.fingerprint()
+
+
+def _nothing(ledger: Ledger, target_as: str | None) -> Changes:
     """Return that nothing is to be done: source and target are as the last run left them."""
     for table in ("arriving", "changed", "bare", "gone", "unknown", "strangers"):
         ledger.list_ids(table, "SELECT NULL WHERE 0")
