@@ -99,6 +99,9 @@ class Job:
         state = ["--state", str(self.folder / where / "state.sqlite"), *more]
         if command == "cutover":
             return ["cutover", self.live, "--to", self.target, *state]
+        if command == "forget":
+            asked = ["--target", self.target, "--still-at-source", "--in", str(self.folder)]
+            return ["forget", "7", *asked, *state]
         if command in ("rollback", "drop-source"):
             return [command, self.live, *state]
         return [

@@ -76,7 +76,7 @@ def forget(
             if not path.exists():
                 raise InputError(f"{path} is not there", remedy="Name another one with --in.")
         for move in scope.moves:
-            held(stack, state, move)
+            held(stack, state, move, look=asked.dry_run)
         return _Forgetting(each, state, records, scope, asked).go()
 
 

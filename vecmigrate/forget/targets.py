@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
-from vecmigrate.connector.registry import erase_deleted, open_source
+from vecmigrate.connector.registry import erase_deleted, hold, open_source
 from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.errors import InputError, MismatchError, UnreachableError, UsageError
 from vecmigrate.forget.options import Left, Removed
@@ -53,8 +53,8 @@ def _there(source: Source, ids: IdArray) -> IdArray:
     return ids[found]
 
 
-def held(stack: ExitStack, state: Path, move: Move) -> None:
-    """Keep other movers of a target out until the stack is left.
+def held(stack: ExitStack, state: Path, move: Move, *, look: bool) -> None:
+    """Keep other movers of a target out until the stack is left, on other machines too.
 
     Raises
     ------
@@ -68,6 +68,10 @@ def held(stack: ExitStack, state: Path, move: Move) -> None:
         keys += [move.key, f"{move.key}-run"]
     for key in dict.fromkeys(keys):
         stack.enter_context(job_lock(locks, key, what))
+    if not (look or move.is_unfinished):
+        # A target that cannot be read is named later.
+        with suppress(InputError, UsageError):
+            stack.enter_context(hold(place))
 
 
 class TargetPoints:

@@ -53,6 +53,15 @@ def test_a_sync_keeps_others_away(moved: Job) -> None:
     moved.does("sync", "there")
 
 
+@synced
+def test_a_sync_keeps_forget_away(moved: Job) -> None:
+    with moved.at_work("sync") as process:
+        moved.is_locked("forget", process)
+    assert 7 in moved.ids()
+    moved.does("forget", "there")
+    assert 7 not in moved.ids()
+
+
 @switched
 def test_a_sync_and_a_cutover_keep_each_other_away(moved: Job) -> None:
     unverified = "--unverified"
