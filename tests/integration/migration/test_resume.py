@@ -160,7 +160,7 @@ def test_a_run_killed_just_after_publishing_is_known_to_be_done(
     for store in ("faiss", "qdrant"):
         source, target = make_source(store, folder, 60), place(store, folder, f"new-{store}")
 
-        def killed(*_: object) -> None:
+        def killed(*_: object, **__: object) -> None:
             raise StoppedError
 
         with monkeypatch.context() as patched:
