@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from vecmigrate.connector.addresses import canonical_place, followed_place, followed_uri
+from vecmigrate.connector.registry import hold, open_source
 from vecmigrate.cutover.move import CaughtUp, Move, cut_over
 from vecmigrate.cutover.options import CutoverOptions
 from vecmigrate.errors import VecmigrateError
@@ -50,6 +52,24 @@ def cut_over_in_step(
     VecmigrateError
         As :func:`cut_over` and :func:`sync`. If the last sync fails, readers have ``target``.
     """
+    asked = CutoverOptions.given(options, given)
+    with ExitStack() as stack:
+        stack.enter_context(open_source(target))
+        if not asked.dry_run:
+            # From the first sync to the last one nobody else is to come between.
+            stack.enter_context(hold(target))
+        return _cut_over(name, target, state, bring, asked, settle, announce)
+
+
+def _cut_over(
+    name: str,
+    target: str,
+    state: sqlite3.Connection,
+    bring: Callable[[str, bool], SyncResult],
+    asked: CutoverOptions,
+    settle: float,
+    announce: Callable[[str], None],
+) -> Move:
     passes: list[SyncResult] = []
     source, place = "", ""
 
@@ -64,7 +84,7 @@ def cut_over_in_step(
             if settling.is_settled(done.wrote, done.count, max(done.seconds, 1e-9)):
                 return
 
-    move = cut_over(name, target, state, options, catch_up=catch_up, **given)
+    move = cut_over(name, target, state, asked, catch_up=catch_up)
     if not move.done:
         return move
     switched = time.perf_counter()

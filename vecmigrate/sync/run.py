@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -33,7 +32,6 @@ from vecmigrate.state.files import FileLog
 from vecmigrate.state.ledger import (
     HASH_RULE,
     HeldVectors,
-    Ledger,
     Origin,
     ledger_key,
     ledger_path,
@@ -124,10 +122,7 @@ def sync(
         stack.enter_context(job_lock(locks, ledger_key(place), what))
         if not asked.dry_run:
             stack.enter_context(hold(place))
-        records = stack.enter_context(closing(open_state(state)))
-        ledger = stack.enter_context(open_ledger(ledger_path(state, place), keep=not asked.dry_run))
-        run = _Run(source, place, Path(translator), ledger, records, state, asked, callbacks, stack)
-        return run.go()
+        return _Run(source, place, Path(translator), state, asked, callbacks, stack).go()
 
 
 class _Run:
@@ -138,14 +133,16 @@ class _Run:
         source: str,
         target: str,
         translator: Path,
-        ledger: Ledger,
-        records: sqlite3.Connection,
         state: Path,
         asked: SyncOptions,
         callbacks: Callbacks,
         stack: ExitStack,
     ) -> None:
         self._begun = time.perf_counter()
+        records = stack.enter_context(closing(open_state(state)))
+        ledger = stack.enter_context(
+            open_ledger(ledger_path(state, target), keep=not asked.dry_run)
+        )
         self._source_uri, self._target_uri = source, target
         self._ledger, self._asked, self._stack = ledger, asked, stack
         self._readers_led = bool(CutoverLog(records).leading_to(canonical_place(target)))
@@ -270,6 +267,12 @@ class _Run:
             tells_payloads=self._tells_payloads, in_place=self._in_place,
         )  # fmt: skip
         self._take_in(plan)
+        self._carry_out_all(plan)
+        return self._noted(plan)
+
+    def _carry_out_all(self, plan: Changes) -> None:
+        """Write and delete what the plan lists."""
+        asked, ledger = self._asked, self._ledger
         size = min(asked.batch_size, SHARED_AT_ONCE) if self._shared else asked.batch_size
         try:
             for table in ("arriving", "changed"):
@@ -288,6 +291,10 @@ class _Run:
             self._writing.finish()
         finally:
             self._writing.let_go()
+
+    def _noted(self, plan: Changes) -> SyncResult:
+        """Note in the ledger what the next run is to know, and return what was done."""
+        ledger = self._ledger
         if not self._skipped:
             plan.scan.note(ledger)
         result = self._result(plan.scan.found_by)
