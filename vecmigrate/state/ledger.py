@@ -346,6 +346,18 @@ class Ledger:
                 ],
             )  # fmt: skip
 
+    def drop_intents(self) -> None:
+        """Take no point for one being written that others have deleted, by the scan of the target.
+
+        An earlier run was ended between noting what it would write and writing it, or right after.
+        """
+        with transaction(self.connection) as connection:
+            connection.execute(
+                "DELETE FROM writing WHERE run < ? AND origin != ? "
+                "AND id IN (SELECT id FROM points) AND id NOT IN (SELECT id FROM there)",
+                (self.run, Origin.DELETED),
+            )
+
     def intended(self, size: int) -> list[LedgerRow]:
         """Return some of what this run intended and has not settled."""
         rows = self.connection.execute(

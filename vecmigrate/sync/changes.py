@@ -29,7 +29,7 @@ _THERE = "(id PRIMARY KEY, mark TEXT) WITHOUT ROWID"
 _LACKING = "   OR (NOT bare AND seen.id NOT IN (SELECT id FROM there))"
 _NOT_DELETED = (
     "AND (seen.id IN (SELECT id FROM there) OR seen.id NOT IN (SELECT id FROM points)"
-    "     OR seen.id IN (SELECT id FROM writing))"
+    f"     OR seen.id IN (SELECT id FROM writing WHERE origin = {Origin.DELETED:d}))"
 )
 _ANOTHERS = (
     f"   OR (NOT bare AND points.origin = {Origin.FOREIGN:d})"

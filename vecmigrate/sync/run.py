@@ -266,6 +266,8 @@ class _Run:
             marks=marks, overwrite=asked.overwrite, shared=self._shared,
             tells_payloads=self._tells_payloads, in_place=self._in_place,
         )  # fmt: skip
+        if self._shared and not self._in_place and ledger.was_interrupted():
+            ledger.drop_intents()
         self._take_in(plan)
         self._carry_out_all(plan)
         return self._noted(plan)

@@ -21,6 +21,7 @@ from vecmigrate.connector.addresses import followed_place
 from vecmigrate.cutover import Move, cut_over, roll_back
 from vecmigrate.errors import ExitCode, MismatchError, UnsettledError
 from vecmigrate.state.file import open_records
+from vecmigrate.state.ledger import ledger_path, open_ledger
 from vecmigrate.sync import SyncResult, cut_over_in_step, sync
 from vecmigrate.verification import VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
@@ -125,6 +126,31 @@ def test_a_forgotten_sync_overwrites_nothing(tmp_path: Path) -> None:
     job.run(overwrite=True)
     migrate(job.source, f"faiss:{tmp_path}/whole.faiss", job.translator)
     assert same(job.target, f"faiss:{tmp_path}/whole.faiss")
+
+
+def test_what_was_deleted_after_a_killed_sync_does_not_come_back(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    with open_records(job.state) as records:
+        cut_over(f"faiss:{tmp_path}/live.faiss", job.target, records, unverified=True)
+    assert job.run().wrote == 0
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [9, 10], more=1))
+    with open_ledger(ledger_path(job.state, job.target)) as ledger:
+        # As a run leaves it that was killed before it wrote these points.
+        [nine, ten] = ledger.entries(np.array([9, 10]))
+        assert nine is not None
+        assert ten is not None
+        ledger.intend([nine, ten])
+        ledger.note(run=ledger.run)
+    with editing(job.target) as target:
+        target.delete(np.array([9]))
+    assert job.run().changed == 1
+    found = contents(job.target)
+    assert 9 not in found
+    assert found[10][1]["more"] == 1
+    with open_ledger(ledger_path(job.state, job.target)) as ledger:
+        assert not ledger.was_interrupted()
+    assert job.run().wrote == 0
 
 
 def test_writers_that_are_too_fast_keep_readers_where_they_are(tmp_path: Path) -> None:
