@@ -47,7 +47,7 @@ _of_this_run: ContextVar[Mapping[str, Lease]] = ContextVar(
 )
 """Leases that the run holds, by their places' keys: what it opens there is under them."""
 
-_log = logging.getLogger("vecmigrate.lease")
+_log = logging.getLogger(__name__)
 
 
 class Holder(BaseModel):
