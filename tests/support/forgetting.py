@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from support.corpus import unit
-from vecmigrate import KernelRidge, migrate, open_sink, open_source, open_updater, save_translator
+from support.live import IDENTITY, MADE, OLD, N, draw_spaces, editing
+from vecmigrate import KernelRidge, migrate, open_sink, open_source, save_translator
 from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
-from vecmigrate.connector import EncoderIdentity, Metric, Provenance, TargetSpec, VectorBatch
+from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.forget import Receipt, forget
 from vecmigrate.sync import SyncResult, sync
 
-N, ANCHORS, OLD, NEW = 300, 60, 12, 16
+ANCHORS = 60
 GONE = [17, 142]
 """The first is an anchor."""
-MADE = Provenance(vecmigrate_version="0", source="faiss:none", created_at="2026-01-01")
-IDENTITY = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,7 @@ def make_source(source: str, vectors: np.ndarray) -> None:
 
 def make(folder: Path, target: str, source: str | None = None) -> Moved:
     """Make a source, its anchors and translator; nothing is moved yet."""
-    rng = np.random.default_rng(0)
-    old = unit(rng.standard_normal((2 * N, OLD)))
-    rotation = np.linalg.qr(rng.standard_normal((NEW, NEW)))[0][:OLD]
-    new = unit(old @ rotation + 0.25 * rng.standard_normal((2 * N, NEW)))
+    old, new = draw_spaces()
     moved = Moved(folder, source or f"faiss:{folder}/old.faiss", target, old, new)
     make_source(moved.source, old)
     fitted = KernelRidge().fit(old[:ANCHORS], new[:ANCHORS])
@@ -103,15 +96,6 @@ def make(folder: Path, target: str, source: str | None = None) -> Moved:
         AnchorSet(np.arange(ANCHORS), old[:ANCHORS], new[:ANCHORS], card, texts), moved.anchors
     )
     return moved
-
-
-@contextmanager
-def editing(uri: str) -> Iterator[Any]:
-    with open_source(uri) as source:
-        found = source.describe().provenance
-    with open_updater(uri, found or MADE) as updater:
-        yield updater
-        updater.finish()
 
 
 def ids_of(uri: str) -> set[Any]:

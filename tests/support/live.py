@@ -89,15 +89,20 @@ def points(vectors: np.ndarray, ids: list[int], **more: Any) -> VectorBatch:
     )  # fmt: skip
 
 
-def make(
-    folder: Path, old_store: str = "faiss", new_store: str = "faiss", *, anchors: bool = False,
-    kernel: bool = False,
-) -> Job:  # fmt: skip
+def draw_spaces() -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of all points there may ever be, in the old space and in the new one."""
     rng = np.random.default_rng(0)
     old = unit(rng.standard_normal((2 * N, OLD)))
     rotation = np.linalg.qr(rng.standard_normal((NEW, NEW)))[0][:OLD]
     # What a map cannot know, so that a true vector is worth something.
-    new = unit(old @ rotation + 0.25 * rng.standard_normal((2 * N, NEW)))
+    return old, unit(old @ rotation + 0.25 * rng.standard_normal((2 * N, NEW)))
+
+
+def make(
+    folder: Path, old_store: str = "faiss", new_store: str = "faiss", *, anchors: bool = False,
+    kernel: bool = False,
+) -> Job:  # fmt: skip
+    old, new = draw_spaces()
     np.save(folder / "new.npy", new)
     job = Job(folder, place(old_store, folder, "old"), place(new_store, folder, "new"), old, new)
     fitted = (KernelRidge() if kernel else Procrustes()).fit(old[:60], new[:60])

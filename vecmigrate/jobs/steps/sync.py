@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vecmigrate.connector.registry import open_source
@@ -17,43 +19,27 @@ def run_sync(
     source: str, target: str, translator: Path, options: SyncOptions, state: Path, around: RunHooks
 ) -> SyncResult:
     """Bring a target in step with its source; raises as :func:`sync`."""
-    with (
-        around.recorded("sync", source, target) as counts,
-        around.stoppable() as stop,
-        around.stage("syncing", None) as advance,
-    ):
-        result = sync(
-            source,
-            target,
-            translator,
-            state,
-            options,
-            stop=stop,
-            announce=around.announce,
-            progress=advance,
-        )
-        counts.update(result.counts())
-    return result
+    one = partial(sync, source, target, translator, state, options)
+    return _recorded(source, target, "syncing", one, around)
 
 
 def run_sync_back(
     source: str, target: str, options: SyncOptions, state: Path, around: RunHooks
 ) -> SyncResult:
     """Bring what changed at a new collection to the old one; raises as :func:`sync_back`."""
+    one = partial(sync_back, source, target, state, options)
+    return _recorded(source, target, "syncing back", one, around)
+
+
+def _recorded(
+    source: str, target: str, stage: str, one: Callable[..., SyncResult], around: RunHooks
+) -> SyncResult:
     with (
         around.recorded("sync", source, target) as counts,
         around.stoppable() as stop,
-        around.stage("syncing back", None) as advance,
+        around.stage(stage, None) as advance,
     ):
-        result = sync_back(
-            source,
-            target,
-            state,
-            options,
-            stop=stop,
-            announce=around.announce,
-            progress=advance,
-        )
+        result = one(stop=stop, announce=around.announce, progress=advance)
         counts.update(result.counts())
     return result
 
