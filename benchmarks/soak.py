@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, astuple, dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -540,7 +540,10 @@ def main() -> None:
         "points": given.points or POINTS, "rate": given.rate, "changes": len(writer.done),
         "minutes": round(minutes, 1), **soak.figures,
     }  # fmt: skip
-    text = table(figures, f"`python benchmarks/soak.py`: {provenance('qdrant-client')}.")
+    with closing(connect()) as client:
+        server = client.info().version
+    made = f"{provenance('qdrant-client')}, Qdrant {server}"
+    text = table(figures, f"`python benchmarks/soak.py`: {made}.")
     print(json.dumps(figures, indent=1), text, sep="\n")
     if given.points is None:
         (RESULTS / "soak.json").write_text(json.dumps(figures, indent=1) + "\n")
