@@ -153,21 +153,23 @@ def count_lost(
 ) -> int | None:
     """Count what readers of a name would lose by going back: changes that no run brought back.
 
-    Returns None if that is not known: nothing was recorded of what the new collection held.
+    Returns None if that is not known: nothing was recorded of what the new collection held, or it
+    cannot be read.
 
     Raises
     ------
     VecmigrateError
-        From the stores, or as :func:`vecmigrate.cutover.roll_back`.
+        As :func:`vecmigrate.cutover.roll_back`.
     """
     entry = current_entry(CutoverLog(records), name)
     if entry.previous is None or entry.dropped_at is not None:
-        return None
+        return 0  # Nothing is gone back to.
     try:
         found = sync_back(
             entry.target, entry.previous, state, dry_run=True, max_vanished=1, progress=progress
         )
-    except MismatchError:
+    except (MismatchError, InputError, UnreachableError):
+        # Going back is to be possible whatever has become of the new collection.
         return None
     return found.wrote
 

@@ -195,6 +195,19 @@ def cut_over_to_the_old(folder: Path, job: Job) -> None:
         cut_over(f"faiss:{folder}/second.faiss", job.source, records, unverified=True)
 
 
+def test_readers_go_back_from_what_cannot_be_read(tmp_path: Path) -> None:
+    job = make(tmp_path, anchors=True)
+    name = f"faiss:{tmp_path}/live.faiss"
+    for end in ("", ".jsonl", ".vecmigrate.json"):
+        (tmp_path / f"live.faiss{end}").write_bytes((tmp_path / f"old.faiss{end}").read_bytes())
+    cut(job, name)
+    sidecar = tmp_path / "new.faiss.jsonl"
+    sidecar.write_text(sidecar.read_text() + "no JSON\n")
+    done = CliRunner().invoke(app, ["rollback", name, "--state", str(job.state)])
+    assert done.exit_code == 0, done.output
+    assert contents(name).keys() == contents(job.source).keys()
+
+
 def test_a_rollback_says_what_it_would_lose(tmp_path: Path) -> None:
     job = make(tmp_path, anchors=True)
     name = f"faiss:{tmp_path}/live.faiss"
