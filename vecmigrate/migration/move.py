@@ -412,8 +412,9 @@ class Move:
     def _native(self) -> int:
         """Count the points that others had written at a shared target."""
         ledger = self.progress.ledger
-        shared = self.options.shared_target and ledger is not None
-        return ledger.origins()[Origin.FOREIGN] if shared and ledger else 0
+        if ledger is None or not self.options.shared_target:
+            return 0
+        return ledger.origins()[Origin.FOREIGN]
 
     def _result(
         self, found: CollectionDescription, seconds: float, *, in_step: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -159,6 +159,10 @@ class HeldVectors:
 
     def _drifted(self, at: int) -> bool:
         return self._drifts is not None and self._drifts[at]
+
+    def which_are_ours(self, known: Sequence[LedgerRow | None]) -> NDArray[np.bool_]:
+        """Return :meth:`are_ours` of each of the ``n`` points, given what is known of it."""
+        return np.array([self.are_ours(row, at) for at, row in enumerate(known)], np.bool_)
 
     def are_as(self, known: LedgerRow | None, at: int) -> bool:
         """Tell whether point ``at`` has the vector that the ledger knows."""
@@ -477,6 +481,16 @@ class Ledger:
         )
         mask[[position for (position,) in rows]] = True
         return mask
+
+    def add_ids(self, table: str, ids: IdArray, *, keep: bool = False) -> None:
+        """Write ids to a temporary table; see :meth:`fill`."""
+        self.fill(table, ((stored(i),) for i in ids.tolist()), keep=keep)
+
+    def collect_ids(self, table: str, ids: Iterable[IdArray]) -> None:
+        """Make a temporary table of ids that come some at a time."""
+        self.make(table)
+        for some in ids:
+            self.add_ids(table, some)
 
     def strike(self, ids: Iterable[PointId], tables: Iterable[str]) -> None:
         """Take ids out of temporary tables."""

@@ -50,7 +50,6 @@ from vecmigrate.state.ledger import (
     ledger_key,
     ledger_path,
     open_ledger,
-    stored,
 )
 from vecmigrate.state.scan import FoundBy, Way
 from vecmigrate.sync.options import SyncOptions, SyncResult
@@ -340,19 +339,16 @@ class _Run:
     def _scan(self) -> None:
         """List the points of the new collection that are not as they are known, and those gone."""
         mine, size = self._mine, self._asked.batch_size
-        for table in ("seen", "there", "known", "doubtful"):
+        mine.collect_ids("known", self._known.ids(size))
+        for table in ("seen", "doubtful"):
             mine.make(table)
-        for ids in self._known.ids(size):
-            mine.fill("known", ((stored(i),) for i in ids.tolist()))
         for whole in prefetch(self._new.whole_batches(size)):
-            mine.fill("seen", ((stored(i),) for i in whole.ids.tolist()))
+            mine.add_ids("seen", whole.ids)
             self._read += len(whole)
-            doubtful = self._doubtful(whole)
-            mine.fill("doubtful", ((stored(i),) for i in whole.ids[doubtful].tolist()))
+            mine.add_ids("doubtful", whole.ids[self._doubtful(whole)])
             self._callbacks.progress(len(whole))
             self._stop_if_asked()
-        for ids in prefetch(self._old.ids(size)):
-            mine.fill("there", ((stored(i),) for i in ids.tolist()))
+        mine.collect_ids("there", prefetch(self._old.ids(size)))
         mine.list_ids("differing", "SELECT id FROM doubtful")
         mine.list_ids("gone", _GONE)
 
@@ -389,8 +385,7 @@ class _Run:
         )
         for batch in screened:
             held = HeldVectors(batch, self._new.rounding())
-            known = self._known.entries(batch.ids)
-            ours = np.array([held.are_ours(entry, at) for at, entry in enumerate(known)], np.bool_)
+            ours = held.which_are_ours(self._known.entries(batch.ids))
             there = {
                 point: (vector, payload)
                 for found in fetch_there(self._old, batch.ids)

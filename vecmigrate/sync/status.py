@@ -14,7 +14,7 @@ from vecmigrate.connector.source import Source
 from vecmigrate.cutover.readers import readers_have
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.points.collection import ENCODED, TRANSLATED, EncoderIdentity
-from vecmigrate.state.ledger import Ledger, Origin, ledger_path, open_ledger, stored
+from vecmigrate.state.ledger import Ledger, Origin, ledger_path, open_ledger
 from vecmigrate.sync.changes import mark_of
 from vecmigrate.sync.views import OwnPoints
 from vecmigrate.verification.records import VerificationLog
@@ -164,7 +164,7 @@ _BATCH = 8192
 
 
 def _by_ledger(target: Source, ledger: Ledger) -> tuple[int, int, int]:
-    _list_ids(ledger, "there", target)
+    ledger.collect_ids("there", target.ids(_BATCH))
     here = ledger.origins("id IN (SELECT id FROM there)")
     other = ledger.count(
         "there WHERE id NOT IN (SELECT id FROM points WHERE origin != ?)", Origin.FOREIGN
@@ -181,9 +181,9 @@ def _by_marks(target: Source) -> tuple[int, int, int]:
 
 
 def _pending(source: Source, target: Source, ledger: Ledger, known: bool) -> Pending:
-    _list_ids(ledger, "seen", source)
+    ledger.collect_ids("seen", source.ids(_BATCH))
     if not known:
-        _list_ids(ledger, "there", target)
+        ledger.collect_ids("there", target.ids(_BATCH))
     ours = "points" if known else "there"
     lacking = f"seen WHERE id NOT IN (SELECT id FROM {ours})"
     gone = f"{ours} WHERE id NOT IN (SELECT id FROM seen)"
@@ -194,8 +194,8 @@ def _pending(source: Source, target: Source, ledger: Ledger, known: bool) -> Pen
 
 def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending:
     """Tell by which points have the old vector, and which the new one."""
-    _list_ids(ledger, "seen", OwnPoints(source, ()))
-    _list_ids(ledger, "there", target)
+    ledger.collect_ids("seen", OwnPoints(source, ()).ids(_BATCH))
+    ledger.collect_ids("there", target.ids(_BATCH))
     ours = "SELECT id FROM points WHERE origin != ?"
     return Pending(
         arrived=ledger.count("seen WHERE id NOT IN (SELECT id FROM there)"),
@@ -204,12 +204,6 @@ def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending
             Origin.FOREIGN,
         ),
     )
-
-
-def _list_ids(ledger: Ledger, table: str, source: Source) -> None:
-    ledger.make(table)
-    for ids in source.ids(_BATCH):
-        ledger.fill(table, ((stored(i),) for i in ids.tolist()))
 
 
 def _readers(target: str, records: sqlite3.Connection) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ from vecmigrate.state.ledger import (
     Origin,
     ledger_path,
     open_ledger,
-    stored,
 )
 from vecmigrate.verification.records import Check, CheckResult
 from vecmigrate.verification.vectors import unknown_vectors
@@ -65,9 +64,8 @@ class Pending:
             held = HeldVectors(
                 whole, target.rounding(), payloads=payloads, ulps=target.payload_ulps()
             )
-            ours = [held.are_ours(e, at) for at, e in enumerate(ledger.entries(whole.ids))]
-            ledger.fill("there", [(stored(i),) for i in whole.ids.tolist()], keep=True)
-            self._note(whole.ids[~np.array(ours, np.bool_)])
+            ledger.add_ids("there", whole.ids, keep=True)
+            self._note(whole.ids[~held.which_are_ours(ledger.entries(whole.ids))])
         self.native = ledger.count("pending")
         ledger.list_ids("deleted", _DELETED)
         self.deleted = ledger.count("deleted")
@@ -77,7 +75,7 @@ class Pending:
     def as_read(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
         """Yield points of the source that are as they were read; note all others."""
         for batch in batches:
-            self._ledger.fill("met", [(stored(i),) for i in batch.ids.tolist()], keep=True)
+            self._ledger.add_ids("met", batch.ids, keep=True)
             if self.native or self.deleted:
                 batch = batch.take(~self._ledger.among("pending", batch.ids))
             same, known = self._compared(batch)
@@ -147,7 +145,7 @@ class Pending:
         return np.array(same, np.bool_), np.array(known, np.bool_)
 
     def _note(self, ids: IdArray) -> None:
-        self._ledger.fill("pending", [(stored(i),) for i in ids.tolist()])
+        self._ledger.add_ids("pending", ids)
 
 
 @contextmanager

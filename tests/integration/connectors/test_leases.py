@@ -24,6 +24,7 @@ from vecmigrate.connector import (
     LockedError,
     MismatchError,
     TargetExistsError,
+    VectorBatch,
     WriteError,
     held_beside,
     parse_uri,
@@ -32,6 +33,15 @@ from vecmigrate.connector.lease import VARIABLE
 from vecmigrate.connector.registry import hold, require_switcher
 
 LONGEST_SECONDS = 60.0
+
+
+def write_while_another_takes_over(target: Target, write: Callable[[VectorBatch], object]) -> None:
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < deadline:
+        # Again, since a sign of life that is on its way may come after it.
+        target.change(id="another's", machine="another", signs=0)
+        write(batch(1))
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -143,16 +153,8 @@ def test_a_sink_that_lost_its_lease_writes_no_more(
     sink = open_sink(target.uri, SPEC)
     sink.write(batch(1))
 
-    def write_on() -> None:
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while time.monotonic() < deadline:
-            # Again, since a sign of life that is on its way may come after it.
-            target.change(id="another's", machine="another", signs=0)
-            sink.write(batch(1))
-            time.sleep(0.05)
-
     with pytest.raises(LockedError):
-        write_on()
+        write_while_another_takes_over(target, sink.write)
     with pytest.raises(LockedError):
         sink.checkpoint()
     with pytest.raises(LockedError):
@@ -222,15 +224,8 @@ def test_an_updater_that_lost_its_lease_writes_no_more(
     monkeypatch.setenv(VARIABLE, "1s")
     updater = open_updater(whole.uri, MADE)
 
-    def write_on() -> None:
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while time.monotonic() < deadline:
-            whole.change(id="another's", machine="another", signs=0)
-            updater.upsert(batch(1))
-            time.sleep(0.05)
-
     with pytest.raises(LockedError):
-        write_on()
+        write_while_another_takes_over(whole, updater.upsert)
     with pytest.raises(LockedError):
         updater.finish()
     updater.abort()
