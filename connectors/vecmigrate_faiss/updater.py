@@ -62,12 +62,8 @@ class FaissUpdater(Updater):
         self._done = False
         FaissSource(uri, location).close()  # raises what keeps it from being read
         self._lease = Lease(LeaseFile.beside(location.index), location.index)
-        self._lease.claim()
-        try:
+        with self._lease.claimed():
             self._open()
-        except BaseException:
-            self._lease.release()
-            raise
 
     def _open(self) -> None:
         """Find what the index is, now that no other run changes it, and what a killed run left."""

@@ -48,12 +48,8 @@ class LanceUpdater(Updater):
         LanceSource(place.uri).close()  # raises what keeps it from being read
         self._place, self._provenance, self._noted = place, provenance, False
         self._lease = Lease(LeaseFile.beside(place.path), place.uri)
-        self._lease.claim()
-        try:
+        with self._lease.claimed():
             self._open(place)
-        except BaseException:
-            self._lease.release()
-            raise
 
     def _open(self, place: Place) -> None:
         """Open the table, now that no other run changes it."""

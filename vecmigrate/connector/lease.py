@@ -366,6 +366,22 @@ class Lease:
             _log.debug("the lease on %s stays behind: %s", self._where, error)
 
     @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Take the lease for what the context opens, and give it back if that fails.
+
+        Raises
+        ------
+        LockedError
+            As :meth:`await_free`.
+        """
+        self.claim()
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
+
+    @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lease for a run: what the run opens at the target meanwhile is under it.
 

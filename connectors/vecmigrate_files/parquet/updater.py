@@ -54,12 +54,8 @@ class ParquetUpdater(Updater):
         self._place = place
         ParquetSource(place.uri).close()  # raises what keeps it from being read
         self._lease = Lease(LeaseFile.beside(place.path), place.uri)
-        self._lease.claim()
-        try:
+        with self._lease.claimed():
             self._open(provenance)
-        except BaseException:
-            self._lease.release()
-            raise
 
     def _open(self, provenance: Provenance | None) -> None:
         """Read what the files are, now that no other run changes them."""
