@@ -86,8 +86,12 @@ class Proxy:
         self.is_away = False
         self._live: set[socket.socket] = set()
         self._server_port = server_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        # Bound and never listening: the port stays ours while nobody answers there.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self.port = self._held.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
 
     def __enter__(self) -> Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -95,6 +99,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._close_listener()
+        self._held.close()
 
     def passed(self, client: socket.socket, server: socket.socket) -> None:
         """Carry all bytes both ways."""

@@ -534,15 +534,16 @@ def test_without_ray_the_error_names_the_extra(
 def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed: pip install 'vecmigrate[ray]'")
     source = make_source("faiss", folder, 30)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    arguments = [
-        "migrate", source, f"faiss:{folder}/new.faiss", "--engine", "ray",
-        "--ray-address", address, "--translator", str(folder / "translator"),
-        "--state", str(folder / "state.sqlite"),
-    ]  # fmt: skip
     before = sorted(folder.rglob("*.faiss*"))
-    ended = CliRunner().invoke(app, arguments)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # Bound and not listening: nobody answers here.
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        arguments = [
+            "migrate", source, f"faiss:{folder}/new.faiss", "--engine", "ray",
+            "--ray-address", address, "--translator", str(folder / "translator"),
+            "--state", str(folder / "state.sqlite"),
+        ]  # fmt: skip
+        ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 7
     assert f"no Ray cluster at {address}" in ended.stderr
     assert sorted(folder.rglob("*.faiss*")) == before
