@@ -111,14 +111,13 @@ def test_fetch_finds_uuids_in_any_spelling_and_repeats_what_is_asked_twice(place
 def test_fetch_names_at_most_ten_missing_ids_as_they_were_asked_for(place: Place) -> None:
     name = place.name()
     place.write(name, points([1, 2]))
-    absent: list[PointId] = ["no id at all", -3, 2**64, UUIDS[0], *range(100, 110)]
+    # Longer than any number in the collection's own name.
+    first = 10**15
+    absent: list[PointId] = ["no id at all", -3, 2**64, UUIDS[0], *range(first, first + 10)]
     with open_source(place.uri(name)) as source, pytest.raises(MissingIdsError) as raised:
         source.fetch([1, *absent, 2])
-    assert f"no id at all, -3, {2**64}, {UUIDS[0]}, 100, 101, 102, 103, 104, 105" in str(
-        raised.value
-    )
-    assert "and 4 more" in str(raised.value)
-    assert "106" not in str(raised.value)
+    assert ", ".join(map(str, absent[:10])) in str(raised.value)
+    assert str(absent[10]) not in str(raised.value)
 
 
 def test_a_source_can_be_read_from_another_thread(place: Place) -> None:
