@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,28 +86,44 @@ def is_unfinished(uri: str) -> bool:
         return any("unfinished" in note for note in source.describe().notes)
 
 
-def arguments(source: str, target: str, translator: Path, state: Path, batch: int) -> list[str]:
+def arguments(
+    source: str,
+    target: str,
+    translator: Path | None,
+    state: Path,
+    batch: int,
+    more: Sequence[str] = (),
+) -> list[str]:
     """A migration that makes every batch durable."""
+    by = [] if translator is None else ["--translator", str(translator)]
     return [
-        "migrate", source, target, "--translator", str(translator), "--state", str(state),
-        "--batch-size", str(batch), "--checkpoint-seconds", "0", "--json",
+        "migrate", source, target, *by, "--state", str(state),
+        "--batch-size", str(batch), "--checkpoint-seconds", "0", "--json", *more,
     ]  # fmt: skip
 
 
-def start(source: str, target: str, translator: Path, state: Path, batch: int) -> Forked:
-    return Forked("-m", "vecmigrate", *arguments(source, target, translator, state, batch))
+def start(
+    source: str,
+    target: str,
+    translator: Path | None,
+    state: Path,
+    batch: int,
+    more: Sequence[str] = (),
+) -> Forked:
+    return Forked("-m", "vecmigrate", *arguments(source, target, translator, state, batch, more))
 
 
 def migrate_with_kills(
     source: str,
     target: str,
-    translator: Path,
+    translator: Path | None,
     state: Path,
     *,
     kills: int,
     points: int,
     seed: int,
     batch: int,
+    more: Sequence[str] = (),
 ) -> tuple[int, dict]:
     """Kill the migration up to ``kills`` times, each at a random instant, then let it end.
 
@@ -122,7 +138,7 @@ def migrate_with_kills(
     rng = random.Random(seed)
     landed = done = 0
     for left in range(kills, 0, -1):
-        process = start(source, target, translator, state, batch)
+        process = start(source, target, translator, state, batch, more)
         # An even share of what is left, so that there is something to be killed every time.
         done = rng.randint(done, done + (points - done) // left)
         _wait_until_written(process, done, source, target, state)
@@ -133,7 +149,7 @@ def migrate_with_kills(
             assert process.returncode == 0, out + err
             return landed, json.loads(out)
         landed += 1
-    process = start(source, target, translator, state, batch)
+    process = start(source, target, translator, state, batch, more)
     out, err = process.communicate()
     assert process.returncode == 0, out + err
     return landed, json.loads(out)

@@ -81,24 +81,40 @@ class AnchorKeeper:
             same[at] = not embedded or embedded == text
         return same
 
+    def knows(self, batch: VectorBatch) -> NDArray[np.bool_]:
+        """Tell which points are anchors whose true vector is kept."""
+        rows = self._lookup.rows(batch.ids)
+        return (rows >= 0) & self._has_its_text(batch, rows) & _has_one(batch)
+
     def apply(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
         """Yield translated batches with the anchors' true vectors, and each point's origin.
 
-        A point without a vector is left as it is.
+        A point without a vector, or with the new encoder's own, keeps what it has.
         """
         for batch in batches:
-            vectors = self.mixed(batch.vectors)
-            rows = self._lookup.rows(batch.ids)
-            has_one = np.ones(len(batch), np.bool_) if batch.counts is None else batch.counts == 1
-            known = (rows >= 0) & self._has_its_text(batch, rows) & has_one
-            if known.any():
+            vectors, known = self.mixed(batch.vectors), self.knows(batch)
+            native = np.zeros(len(batch), np.bool_) if batch.native is None else batch.native
+            owners = batch.owners()
+            if known.any() or native.any():
                 vectors = vectors if self._scale < 1 else vectors.copy()
-                vectors[known[batch.owners()]] = self._vectors[rows[known]]
+                own = native[owners]
+                vectors[own] = batch.vectors[own]
+                rows = self._lookup.rows(batch.ids)
+                vectors[known[owners]] = self._vectors[rows[known]]
                 self.kept += int(known.sum())
-            payloads = [
-                with_fields(payload, _FIELDS[is_known]) if has else payload
-                for payload, is_known, has in zip(
-                    batch.each_payload(), known.tolist(), has_one.tolist(), strict=True
-                )
-            ]
-            yield batch.with_vectors(vectors).with_payloads(payloads)
+            yield marked(batch.with_vectors(vectors), known | native)
+
+
+def marked(batch: VectorBatch, native: NDArray[np.bool_]) -> VectorBatch:
+    """Return points whose payloads, where they have a vector, tell whether it is the encoder's."""
+    payloads = [
+        with_fields(payload, _FIELDS[is_native]) if has else payload
+        for payload, is_native, has in zip(
+            batch.each_payload(), native.tolist(), _has_one(batch).tolist(), strict=True
+        )
+    ]
+    return batch.with_payloads(payloads).with_native(native)
+
+
+def _has_one(batch: VectorBatch) -> NDArray[np.bool_]:
+    return np.ones(len(batch), np.bool_) if batch.counts is None else batch.counts == 1

@@ -6,9 +6,17 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import SourceArgument, StateOption, TranslatorOption, state_again
+from vecmigrate.cli.options import (
+    OptionalTranslator,
+    SourceArgument,
+    StateOption,
+    made_by_again,
+    state_again,
+)
 from vecmigrate.cli.output import Output
 from vecmigrate.migration import MigrateOptions, MigrationResult
+from vecmigrate.migration.move import Embedded
+from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.state import state_path
@@ -24,6 +32,8 @@ EXAMPLES = """
         qdrant:./storage/articles-minilm \\
         --translator translator.safetensors \\
         --keep-anchors anchors.parquet
+    vecmigrate migrate faiss:old.faiss faiss:new.faiss \\
+        --encoder all-MiniLM-L6-v2
     vecmigrate migrate faiss:old.faiss qdrant://localhost:6333/articles \\
         --translator translator.safetensors
     vecmigrate migrate faiss:old.faiss faiss:new.faiss \\
@@ -60,11 +70,12 @@ def run(
             metavar="TARGET", help="Collection to make; only with --shared-target may it be there."
         ),
     ],
-    translator: TranslatorOption,
+    translator: OptionalTranslator = None,
+    *,
     options: MigrateOptions,
     state: StateOption = None,
 ) -> None:
-    """Stream every vector through the translator into a new collection, and verify it."""
+    """Write every point to a new collection, translated or re-embedded, and verify it."""
     from vecmigrate.cli.recording import run_hooks
     from vecmigrate.jobs.steps.migrate import run_migration
 
@@ -74,13 +85,17 @@ def run(
     for note in notes:
         out.say(f"note: {note}")
     if result.skipped_ids:
-        names = name_some(result.skipped_ids)
-        out.say(f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}")
+        what = "bad vectors" if options.encoder is None else "points with a bad vector or no text"
+        out.say(
+            f"{len(result.skipped_ids):,} {what} were left out, ids {name_some(result.skipped_ids)}"
+        )
     out.say(
         f"{result.written:,} points are in {target} ({result.target.index_type}, "
         f"{result.target.dimension} dimensions)"
         f"{_agreement(result)} ({_rates(result)})"
     )
+    if result.embedded is not None:
+        out.say(_bought(result.embedded))
     if result.native:
         out.say(f"{result.native:,} of them are applications' own, and were left as they are")
     if result.kept_anchors:
@@ -91,18 +106,31 @@ def run(
             f"{len(result.quarantined_ids):,} points were refused, ids {names}: "
             f"{result.dead_letters}"
         )
-    following = _next(result, f"'{source}' '{target}' --translator '{translator}'", options)
+    collections = f"'{source}' '{target}'{made_by_again(translator, options.encoder)}"
+    following = _next(result, collections, options)
     out.say(f"Next: vecmigrate {following}{state_again(state)}")
     out.result(result.model_dump(mode="json"))
+
+
+def _bought(embedded: Embedded) -> str:
+    """Say what embedding took."""
+    told = f"{embedded.texts:,} texts of {embedded.tokens:,} tokens were embedded"
+    if embedded.money is not None:
+        told += f", for {embedded.money:,.2f}"
+    if embedded.texts_per_second is not None:
+        told += f" ({embedded.texts_per_second:,.0f} texts/s)"
+    return told + (f"; {embedded.reused:,} had been before" if embedded.reused else "")
 
 
 def _next(result: MigrationResult, collections: str, options: MigrateOptions) -> str:
     """Return the command that follows."""
     following = f"{'verify' if result.in_step else 'sync'} {collections}"
-    if options.keep_anchors is not None:
+    if options.keep_anchors is not None and options.encoder is None:
         following += f" --keep-anchors '{options.keep_anchors}'"
     if options.on_bad_vector is OnBadVector.SKIP:
         following += " --on-bad-vector skip"
+    if options.on_missing_text is OnMissingText.SKIP:
+        following += " --on-missing-text skip"
     if result.dead_letters is not None and result.in_step:
         following += f" --dead-letters '{result.dead_letters}'"
     return following

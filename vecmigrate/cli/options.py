@@ -47,3 +47,20 @@ SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help
 TranslatorOption: TypeAlias = Annotated[
     Path, typer.Option("--translator", help="Translator file that `vecmigrate fit` wrote.")
 ]
+OptionalTranslator: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--translator",
+        help="Translator file that `vecmigrate fit` wrote; not needed if --encoder makes all "
+        "vectors.",
+    ),
+]
+
+
+def made_by_again(translator: Path | None, encoder: object) -> str:
+    """Return the options that name again what makes a target's vectors."""
+    return "".join(
+        f" --{name} '{value}'"
+        for name, value in (("translator", translator), ("encoder", encoder))
+        if value is not None
+    )

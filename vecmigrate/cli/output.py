@@ -52,9 +52,18 @@ class Output:
 
     @contextmanager
     def progress(
-        self, what: str, total: int | None, *, bytes_each: int = 0, unit: str = "vec"
+        self,
+        what: str,
+        total: int | None,
+        *,
+        bytes_each: int = 0,
+        unit: str = "vec",
+        note: Callable[[], str] | None = None,
     ) -> Iterator[Callable[[int], None]]:
-        """Yield a function to call with the number of units just done."""
+        """Yield a function to call with the number of units just done.
+
+        ``note`` tells what stands beside them; default: their bytes, if a unit has any.
+        """
         hidden = not self._for_person or not sys.stderr.isatty()
         with tqdm(
             total=total, desc=what, unit=unit, unit_scale=True, disable=hidden, leave=False
@@ -62,7 +71,9 @@ class Output:
 
             def advance(count: int) -> None:
                 bar.update(count)
-                if bytes_each:
+                if note is not None:
+                    bar.set_postfix_str(note(), refresh=False)
+                elif bytes_each:
                     bar.set_postfix_str(f"{bar.n * bytes_each / 1e6:,.1f} MB", refresh=False)
 
             before, self._bar = self._bar, None if hidden else bar

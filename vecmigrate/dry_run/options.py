@@ -32,12 +32,23 @@ class Stage(Protocol):
     """Shows progress: a context that yields a function to call with units just done."""
 
     def __call__(
-        self, what: str, total: int | None, *, bytes_each: int = ..., unit: str = ...
+        self,
+        what: str,
+        total: int | None,
+        *,
+        bytes_each: int = ...,
+        unit: str = ...,
+        note: Callable[[], str] | None = ...,
     ) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
 def silent(
-    what: str, total: int | None, *, bytes_each: int = 0, unit: str = "vec"
+    what: str,
+    total: int | None,
+    *,
+    bytes_each: int = 0,
+    unit: str = "vec",
+    note: Callable[[], str] | None = None,
 ) -> AbstractContextManager[Callable[[int], None]]:
     """Show no progress."""
     return nullcontext(lambda count: None)

@@ -105,6 +105,23 @@ def open_encoder(text: str) -> Encoder:
     return cast(Encoder, load_plugin(ENCODERS, spec.kind)(spec))
 
 
+CHARACTERS_PER_TOKEN = 4
+"""A common rule for English text, if the encoder's tokenizer is not at hand."""
+
+TEXTS_AT_ONCE = 256
+"""Texts that a model on this machine is given in one call."""
+
+
+def in_flight(encoder: Encoder) -> int:
+    """Return how many calls of an encoder are of use at once."""
+    return int(getattr(encoder, "in_flight", 1))
+
+
+def texts_at_once(encoder: Encoder) -> int:
+    """Return how many texts are best given in one call: an endpoint's are those of a request."""
+    return int(getattr(encoder, "texts_at_once", TEXTS_AT_ONCE))
+
+
 def encode_queries(encoder: Encoder, queries: Sequence[Query]) -> Vectors:
     """Return the ``(n, d)`` vectors of queries, by their texts or, if ready-made, by their ids.
 

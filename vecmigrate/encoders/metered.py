@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,18 +14,23 @@ from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from vecmigrate.encoders.base import Encoder, EncoderRole, require_texts
+from vecmigrate.encoders.base import (
+    CHARACTERS_PER_TOKEN,
+    Encoder,
+    EncoderRole,
+    in_flight,
+    require_texts,
+)
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.io.atomic import Rewriting, made_folder
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import lookup_of
-
-CHARACTERS_PER_TOKEN = 4
-"""A common rule for English text, if the encoder's tokenizer is not at hand."""
+from vecmigrate.runtime.threads import map_in_parallel
 
 BATCH = 256
 """Texts encoded, and made durable, at a time."""
@@ -106,14 +112,17 @@ class Meter:
     Parameters
     ----------
     budget
-        Bound on texts or tokens. Reused ones count, so that a run that is repeated does the same.
+        Bound on texts or tokens.
     price_per_million_tokens
         In any currency; None if it is not known.
+    counts_reused
+        True if reused texts count as well, so that a run that is repeated does the same. False if
+        the account is of what was paid for.
 
     Attributes
     ----------
     texts, tokens
-        All that was asked for, reused ones included.
+        All that was asked for; reused ones included, if they count.
     reused
         Texts whose vectors were there already.
     encoded, seconds
@@ -121,10 +130,15 @@ class Meter:
     """
 
     def __init__(
-        self, budget: Budget | None = None, price_per_million_tokens: float | None = None
+        self,
+        budget: Budget | None = None,
+        price_per_million_tokens: float | None = None,
+        *,
+        counts_reused: bool = True,
     ) -> None:
         self.budget = budget or Budget()
         self.price_per_million_tokens = price_per_million_tokens
+        self.counts_reused = counts_reused
         self.texts = self.tokens = self.reused = self.encoded = 0
         self.seconds = 0.0
         self._lock = Lock()
@@ -145,13 +159,34 @@ class Meter:
         """True if the budget allows nothing more."""
         return 0 in (self.left.texts, self.left.tokens)
 
-    def reserve(self, tokens: Sequence[int], *, partly: bool = False) -> int:
+    @property
+    def money(self) -> float | None:
+        """What the tokens cost; None without a price."""
+        price = self.price_per_million_tokens
+        return None if price is None else self.tokens * price / 1e6
+
+    def line(self) -> str:
+        """Tell tokens, and money if there is a price, for a person."""
+        money = "" if self.money is None else f", {self.money:,.2f} paid"
+        return f"{self.tokens:,} tokens{money}"
+
+    def paid_before(self, texts: int, tokens: int) -> None:
+        """Put on the account what earlier runs of the same job have paid for."""
+        with self._lock:
+            self.texts += texts
+            self.tokens += tokens
+
+    def reserve(
+        self, tokens: Sequence[int], free: NDArray[np.bool_] | None = None, *, partly: bool = False
+    ) -> int:
         """Put texts on the account before they are embedded, and return how many.
 
         Parameters
         ----------
         tokens
             Of each text.
+        free
+            ``(n,)``: True for texts that do not count; None if all do.
         partly
             Take the first ones that the budget allows, instead of all or none.
 
@@ -162,18 +197,20 @@ class Meter:
         """
         with self._lock:
             left, count = self.left, len(tokens)
+            paid = np.ones(count, np.int64) if free is None else (~free).astype(np.int64)
+            texts, spent = np.cumsum(paid), np.cumsum(paid * np.asarray(tokens, np.int64))
             if left.texts is not None:
-                count = min(count, left.texts)
+                count = int(np.searchsorted(texts, left.texts, side="right"))
             if left.tokens is not None:
-                count = int(np.searchsorted(np.cumsum(tokens), left.tokens, side="right"))
+                count = min(count, int(np.searchsorted(spent, left.tokens, side="right")))
             if count < len(tokens) and not partly:
                 raise BudgetSpentError(
-                    f"a budget of {self.budget} does not reach for {len(tokens):,} texts of "
-                    f"{sum(tokens):,} tokens beside {self.texts:,} of {self.tokens:,}",
+                    f"a budget of {self.budget} does not reach for {texts[-1]:,} texts of "
+                    f"{spent[-1]:,} tokens beside {self.texts:,} of {self.tokens:,}",
                     remedy="Raise the budget; what was embedded is kept.",
                 )
-            self.texts += count
-            self.tokens += sum(tokens[:count])
+            self.texts += int(texts[count - 1]) if count else 0
+            self.tokens += int(spent[count - 1]) if count else 0
         return count
 
     def release(self, tokens: Sequence[int]) -> None:
@@ -204,6 +241,43 @@ class Meter:
                 self._since = now
                 self._calls -= 1
                 self.encoded += done
+
+
+class FoundVectors(Protocol):
+    """Where vectors that were bought are found again."""
+
+    def read(self, key: str, into: Vectors) -> bool:
+        """Copy the ``(d,)`` vector of a key, see :func:`text_keys`; False if it is not here."""
+        ...
+
+
+class VectorStore(FoundVectors, Protocol):
+    """Where vectors that were bought are kept and found again.
+
+    Attributes
+    ----------
+    role
+        Of the texts.
+    batch
+        Texts encoded, and made durable, at a time.
+    """
+
+    @property
+    def role(self) -> EncoderRole: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    def keep(
+        self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
+    ) -> None:
+        """Add ``(n, d)`` vectors of ``(n,)`` points, if it is known of which, durably.
+
+        Raises
+        ------
+        WriteError
+        """
+        ...
 
 
 EMBEDDINGS_FOLDER = "embeddings"
@@ -256,19 +330,14 @@ class EmbeddingStore:
             self._parts += 1
 
     def read(self, key: str, into: Vectors) -> bool:
-        """Copy the ``(d,)`` vector of a key; False if it is not here."""
         found = self._stored.get(key)
         if found is not None:
             into[:] = found
         return found is not None
 
-    def keep(self, keys: list[str], vectors: Vectors, points: IdArray | None) -> None:
-        """Add ``(n, d)`` vectors of ``(n,)`` points, if it is known of which, durably.
-
-        Raises
-        ------
-        WriteError
-        """
+    def keep(
+        self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
+    ) -> None:
         with self._lock:
             path = made_folder(self._folder) / f"{self.role}-{self._parts:06d}.parquet"
             of = {} if points is None else {POINT: points}
@@ -326,7 +395,7 @@ class MeteredEncoder:
     """
 
     def __init__(
-        self, encoder: Encoder, meter: Meter | None = None, store: EmbeddingStore | None = None
+        self, encoder: Encoder, meter: Meter | None = None, store: VectorStore | None = None
     ) -> None:
         self.encoder = encoder
         self.identity = encoder.identity
@@ -339,7 +408,7 @@ class MeteredEncoder:
         """Return the encoder itself if it is on an account, else one on an account of its own."""
         return encoder if isinstance(encoder, cls) else cls(encoder)
 
-    def storing(self, store: EmbeddingStore) -> MeteredEncoder:
+    def storing(self, store: VectorStore) -> MeteredEncoder:
         """Return the same encoder on the same account, with another store."""
         return MeteredEncoder(self.encoder, self.meter, store)
 
@@ -365,7 +434,8 @@ class MeteredEncoder:
             Embed the first texts that the budget allows, instead of all or none: n may be less
             than was given, down to 0.
         progress
-            Called with the number of texts just embedded, or found in the store.
+            Called with the number of texts just embedded, or found in the store; in several
+            threads, one at a time. What it raises ends the call.
 
         Raises
         ------
@@ -381,30 +451,63 @@ class MeteredEncoder:
             given = [None] * len(ids if ids is not None else ())
         else:
             given = list(require_texts(texts, self.identity.name))
-        tokens = self.count_tokens(given)
-        count = self.meter.reserve(tokens, partly=partly)
-        points = None if ids is None else id_array(ids[:count])
-        vectors = np.empty((count, self.identity.dimension), np.float32)
+        points = None if ids is None else id_array(ids)
+        vectors = np.empty((len(given), self.identity.dimension), np.float32)
         store = self._store if keep and self._store and self._store.role == role else None
-        keys = _keys(points, given[:count]) if store is not None else []
-        todo = [
-            row for row in range(count) if store is None or not store.read(keys[row], vectors[row])
-        ]
+        keys = text_keys(points, given) if store is not None else []
+        found = np.zeros(len(given), np.bool_)
+        if store is not None:
+            found[:] = [store.read(key, row) for key, row in zip(keys, vectors, strict=True)]
+        asked = _Asked(given, points, keys, role, self._tokens(given, found), vectors)
+        free = None if self.meter.counts_reused else found
+        count = self.meter.reserve(asked.tokens, free, partly=partly)
+        todo = np.flatnonzero(~found[:count])
         self.meter.reuse(count - len(todo))
+        self._buy(asked, todo, store, count - len(todo), _one_at_a_time(progress))
+        return vectors[:count]
+
+    def _tokens(self, texts: list[str | None], found: NDArray[np.bool_]) -> list[int]:
+        """Count the tokens of each text; 0 for those found, unless they count."""
+        if self.meter.counts_reused or not found.any():
+            return self.count_tokens(texts)
+        tokens = np.zeros(len(texts), np.int64)
+        tokens[~found] = self.count_tokens([texts[row] for row in np.flatnonzero(~found)])
+        counted: list[int] = tokens.tolist()
+        return counted
+
+    def _buy(
+        self,
+        asked: _Asked,
+        todo: NDArray[np.intp],
+        store: VectorStore | None,
+        reused: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Embed the rows ``todo`` of what was asked for, as many calls at once as is of use."""
+        size = max(1, len(todo) if store is None else store.batch)
+        parts = [todo[start : start + size] for start in range(0, len(todo), size)]
+        left = set(todo.tolist())
+
+        def one(rows: NDArray[np.intp]) -> int:
+            some = None if asked.points is None else asked.points[rows]
+            asked.vectors[rows] = self._ask([asked.texts[row] for row in rows], some, asked.role)
+            left.difference_update(rows.tolist())
+            if store is not None:
+                tokens = [asked.tokens[row] for row in rows]
+                store.keep([asked.keys[row] for row in rows], asked.vectors[rows], some, tokens)
+            progress(len(rows))
+            return len(rows)
+
+        at_once = min(in_flight(self.encoder), len(parts))
         try:
-            progress(count - len(todo))
-            while todo:
-                rows = todo if store is None else todo[: store.batch]
-                some = None if points is None else points[rows]
-                vectors[rows] = self._ask([given[row] for row in rows], some, role)
-                todo = todo[len(rows) :]
-                if store is not None:
-                    store.keep([keys[row] for row in rows], vectors[rows], some)
-                progress(len(rows))
+            progress(reused)
+            if at_once < 2:
+                deque(map(one, parts), maxlen=0)
+            else:
+                deque(map_in_parallel(one, parts, at_once, name="encode"), maxlen=0)
         except BaseException:
-            self.meter.release([tokens[row] for row in todo])
+            self.meter.release([asked.tokens[row] for row in left])
             raise
-        return vectors
 
     def reuse(self, texts: Sequence[str | None]) -> None:
         """Put texts on the account whose vectors an earlier run has paid for.
@@ -455,8 +558,30 @@ class MeteredEncoder:
         return vectors
 
 
-def _keys(ids: IdArray | None, texts: Sequence[str | None]) -> list[str]:
-    """A key of id and text: a text that changed since is another one."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Texts that were asked for, by rows; ``vectors`` is filled in."""
+
+    texts: list[str | None]
+    points: IdArray | None
+    keys: list[str]
+    role: EncoderRole
+    tokens: list[int]
+    vectors: Vectors
+
+
+def _one_at_a_time(progress: Callable[[int], None]) -> Callable[[int], None]:
+    lock = Lock()
+
+    def tell(count: int) -> None:
+        with lock:
+            progress(count)
+
+    return tell
+
+
+def text_keys(ids: IdArray | None, texts: Sequence[str | None]) -> list[str]:
+    """Return a key of each id and text: a text that changed since is another one."""
     points = [None] * len(texts) if ids is None else ids.tolist()
     return [
         hashlib.blake2b(f"{point!r}\0{text}".encode(), digest_size=16).hexdigest()

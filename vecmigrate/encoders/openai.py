@@ -9,7 +9,9 @@ api_key_env           environment variable that holds the key; else ``OPENAI_API
                       key none is sent, as suits a local server
 dimensions            length of vector to ask of a model that can shorten them
 batch_size            texts in a request; else 64
+in_flight             requests under way at once, at most; else 8
 requests_per_minute   bound on requests, retries among them; else none
+tokens_per_minute     bound on tokens, of four characters each; else none
 timeout               seconds without an answer; else 30
 max_retries           attempts after the first, on connection errors, 408, 429 and 5xx; else 6
 prompt, query_prompt  set before each document, and before each query; else nothing
@@ -27,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Annotated
 
 import httpx
@@ -42,7 +44,12 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
+from vecmigrate.encoders.base import (
+    CHARACTERS_PER_TOKEN,
+    BaseEncoder,
+    EncoderRole,
+    EncoderSpec,
+)
 from vecmigrate.encoders.options import Count, ModelOptions, Positive
 from vecmigrate.errors import InputError, MismatchError, UnreachableError, UsageError, reason_of
 from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length
@@ -74,7 +81,9 @@ class _Options(ModelOptions):
     api_key_env: str = "OPENAI_API_KEY"
     dimensions: Count | None = None
     batch_size: Count = 64
+    in_flight: Count = 8
     requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
     timeout: Positive = 30.0
     max_retries: Annotated[int, Field(ge=0)] = 6
 
@@ -99,7 +108,13 @@ def open_encoder(spec: EncoderSpec) -> EndpointEncoder:
 class EndpointEncoder(BaseEncoder):
     """Embeds texts over HTTP. Redirects are not followed, so the key stays with the endpoint.
 
-    Several threads may use it at once; ``requests_per_minute`` bounds all of them together.
+    Several threads may use it at once; ``requests_per_minute``, ``tokens_per_minute`` and
+    ``in_flight`` bound all of them together.
+
+    Attributes
+    ----------
+    in_flight, texts_at_once
+        Calls that are of use at once, and texts that are best given in one: those of a request.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -117,8 +132,10 @@ class EndpointEncoder(BaseEncoder):
             timeout=options.timeout,
             follow_redirects=False,
         )
-        rate = options.requests_per_minute
-        self._pace = _Pace(60 / rate if rate else 0.0)
+        self.in_flight, self.texts_at_once = options.in_flight, options.batch_size
+        self._turns = BoundedSemaphore(options.in_flight)
+        self._requests = _Pace(options.requests_per_minute)
+        self._tokens = _Pace(options.tokens_per_minute)
         probe = self._embed([options.prompt + text for text in _PROBE])
         if options.dimensions not in (None, probe.shape[1]):
             raise MismatchError(
@@ -232,9 +249,11 @@ class EndpointEncoder(BaseEncoder):
         }
         if self._options.dimensions is not None:
             body["dimensions"] = self._options.dimensions
-        self._pace.wait()
         try:
-            response = self._client.post(self._origin, json=body)
+            with self._turns:
+                self._tokens.wait(sum(map(len, texts)) / CHARACTERS_PER_TOKEN)
+                self._requests.wait(1)
+                response = self._client.post(self._origin, json=body)
         except httpx.TransportError as error:
             raise _PassingError(f"does not answer: {reason_of(error)}") from error
         except httpx.RequestError as error:
@@ -296,17 +315,18 @@ class _PassingError(Exception):
 
 
 class _Pace:
-    """Lets one request start each ``interval`` seconds."""
+    """Lets so much begin a minute, on average; None for no bound."""
 
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
+    def __init__(self, per_minute: float | None) -> None:
+        self._seconds_each = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = Lock()
 
-    def wait(self) -> None:
+    def wait(self, amount: float) -> None:
+        """Wait until ``amount`` may begin."""
         with self._lock:
             turn = max(time.monotonic(), self._next)
-            self._next = turn + self._interval
+            self._next = turn + amount * self._seconds_each
         time.sleep(max(0.0, turn - time.monotonic()))
 
 

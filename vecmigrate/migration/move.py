@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel
 
@@ -18,13 +19,17 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
+from vecmigrate.encoders import BudgetSpentError, Meter, MeteredEncoder
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
+from vecmigrate.migration.bought import remove_bought
 from vecmigrate.migration.catch_up import CatchUp
 from vecmigrate.migration.dead_letters import DeadLetters, PointWriter
 from vecmigrate.migration.engines import Conversion, Engine
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.migration.progress import Progress, UnsavedProgress, keep_progress
-from vecmigrate.migration.translate import Converter, HashingConverter, StageSeconds, Translation
+from vecmigrate.migration.reembed import StopAskedError
+from vecmigrate.migration.route import Route
+from vecmigrate.migration.translate import Converter, HashingConverter, StageSeconds
 from vecmigrate.migration.write import Pace, Writing
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.checksums import IdFingerprint
@@ -35,11 +40,40 @@ from vecmigrate.state.ledger import Origin, begun_ledger
 from vecmigrate.state.migrations import JobInputs, MigrationRecord, MigrationStatus
 from vecmigrate.state.scan import FoundBy, begin_by_field, note_stamp
 from vecmigrate.telemetry.events import Steps
-from vecmigrate.translators import Translator, TranslatorCard, load_translator, read_card
-from vecmigrate.translators import translator_sha256 as file_sha256
-from vecmigrate.translators.file import check_translator
+from vecmigrate.translators import Translator, TranslatorCard
 
 _log = logging.getLogger(__name__)
+
+
+class Embedded(BaseModel):
+    """What embedding took.
+
+    Attributes
+    ----------
+    texts, tokens
+        Bought for this target, by earlier runs too.
+    money
+        What the tokens cost; None without a price.
+    reused
+        Texts of this run whose vectors had been bought before.
+    texts_per_second
+        Of this run, while at least one text was being embedded; None if none was.
+    """
+
+    texts: int
+    tokens: int
+    money: float | None
+    reused: int
+    texts_per_second: float | None
+
+    @classmethod
+    def of(cls, encoder: MeteredEncoder) -> Self:
+        """Return what is on an encoder's account."""
+        meter = encoder.meter
+        return cls(
+            texts=meter.texts, tokens=meter.tokens, money=meter.money, reused=meter.reused,
+            texts_per_second=encoder.texts_per_second,
+        )  # fmt: skip
 
 
 class MigrationResult(BaseModel):
@@ -80,6 +114,8 @@ class MigrationResult(BaseModel):
     in_step
         False if others write to the target, or wrote to the points that got the vector in place: a
         sync is to follow.
+    embedded
+        What embedding texts took; None if none were to be.
     """
 
     source: CollectionDescription
@@ -101,6 +137,7 @@ class MigrationResult(BaseModel):
     found_by: FoundBy | None = None
     native: int = 0
     in_step: bool = True
+    embedded: Embedded | None = None
 
     def counts(self) -> dict[str, int]:
         """Return the points by what was done with them, as a record of the run keeps it."""
@@ -117,63 +154,86 @@ class MigrationResult(BaseModel):
 def prepare(
     source: str | Source,
     target: str,
-    translator: Translator | str | Path,
+    translator: Translator | str | Path | None,
     options: MigrateOptions,
     state: Path | None,
     callbacks: Callbacks,
+    meter: Meter | None = None,
 ) -> Iterator[Move]:
     """Open and check everything; nothing is written yet. Errors as :func:`migrate`."""
-    card: TranslatorCard | None = None
-    sha256 = None
-    if not isinstance(translator, Translator):
-        card, sha256 = read_card(translator), file_sha256(translator)
-        translator = load_translator(translator)
+    route = Route.open(translator, options, meter)
     with ExitStack() as stack:
         reader = stack.enter_context(open_source(source)) if isinstance(source, str) else source
         description = reader.describe()
-        check_translator(description, translator, card, options.source_encoder)
+        route.check(description, options)
         engine = options.open_engine()
         engine.check(reader)
         anchors = options.keep_anchors
         if isinstance(anchors, Path):
             anchors = load_anchors(anchors)
-        keeper = _keeper(anchors, card, description)
-        record = MigrationRecord(
-            source=description.uri,
-            target=target,
-            belongings=JobInputs(
-                source_fingerprint=reader.fingerprint() if state else "",
-                translator=sha256 or "",
-                kept_anchors=None if anchors is None else anchors.sha256(),
-                on_bad_vector=options.on_bad_vector,
-                source_encoder=None
-                if options.source_encoder is None
-                else str(options.source_encoder),
-            ),
-            provenance=Provenance(
-                vecmigrate_version=version("vecmigrate"),
-                source=description.uri,
-                encoder=card.target_encoder if card else None,
-                translator_sha256=sha256,
-                created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            ),
+        keeper = (
+            None if route.made_by is None else _keeper(anchors, route.made_by.card, description)
         )
+        kept = None if keeper is None else anchors
+        record = _record(reader, target, route, kept, options, state)
         catches_up = reader.live and not options.still
         progress = stack.enter_context(_saved(record, state, options, catches_up))
-        yield Move(
+        job = progress.job or record
+        skipped = Skipped(ids=list(job.skipped_ids))
+        buying = route.buying(job, anchors, options, state)
+        move = Move(
             source=reader,
             description=description,
             target=target,
-            converter=Translation(translator, description.text_field),
+            converter=route.converter(
+                stack.enter_context(buying), description, options, skipped, callbacks
+            ),
+            encoder=route.encoder,
             engine=engine,
             keeper=keeper,
             options=options,
             state=state,
             callbacks=callbacks,
-            provenance=(progress.job or record).provenance,
+            provenance=job.provenance,
             progress=progress,
+            skipped=skipped,
             opened=stack,
         )
+        yield move
+    if move.is_done and route.encoder is not None and state is not None:
+        remove_bought(state, job.key)
+
+
+def _record(
+    source: Source,
+    target: str,
+    route: Route,
+    kept: AnchorSet | None,
+    options: MigrateOptions,
+    state: Path | None,
+) -> MigrationRecord:
+    """Return the record of a migration that is begun; ``kept`` are the anchors it keeps."""
+    uri, of = source.describe().uri, options.source_encoder
+    sha256 = route.made_by.sha256 if route.made_by else None
+    return MigrationRecord(
+        source=uri,
+        target=target,
+        belongings=JobInputs(
+            source_fingerprint=source.fingerprint() if state else "",
+            translator=sha256 or "",
+            kept_anchors=None if kept is None else kept.sha256(),
+            on_bad_vector=options.on_bad_vector,
+            source_encoder=None if of is None else str(of),
+            encoding=route.inputs(options),
+        ),
+        provenance=Provenance(
+            vecmigrate_version=version("vecmigrate"),
+            source=uri,
+            encoder=route.made_for,
+            translator_sha256=sha256,
+            created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        ),
+    )
 
 
 @contextmanager
@@ -190,7 +250,7 @@ def _saved(
     if state is None:
         yield UnsavedProgress()
         return
-    if not record.belongings.translator:
+    if not (record.belongings.translator or record.belongings.encoding):
         raise UsageError(
             "only a migration by a translator file can be continued",
             remedy="Save the translator, and give its file.",
@@ -211,16 +271,23 @@ class Move:
 
     Attributes
     ----------
+    encoder
+        What texts are embedded by; None if they are not.
     provenance
         What the target says of itself; of an earlier run that is continued, that run's.
+    skipped
+        Gathers the points left out.
     opened
         Closes what is opened at the end.
+    is_done
+        True once the target is published and compared.
     """
 
     source: Source
     description: CollectionDescription
     target: str
     converter: Converter
+    encoder: MeteredEncoder | None
     engine: Engine
     keeper: AnchorKeeper | None
     options: MigrateOptions
@@ -228,7 +295,9 @@ class Move:
     callbacks: Callbacks
     provenance: Provenance
     progress: Progress
+    skipped: Skipped
     opened: ExitStack
+    is_done: bool = False
 
     _sink: Sink | None = None
     _begun: float = 0.0
@@ -243,8 +312,6 @@ class Move:
     _stages: StageSeconds = field(default_factory=StageSeconds)
 
     def __post_init__(self) -> None:
-        job = self.progress.job
-        self._skipped = Skipped(ids=list(job.skipped_ids) if job else [])
         letters = self.options.dead_letters or self._beside("dead-letters", ".jsonl")
         self._letters = DeadLetters(letters or Path("dead-letters.jsonl"), self.provenance.run())
         self._steps = Steps(_log)
@@ -281,26 +348,48 @@ class Move:
         self._pace = pace = Pace(self.options.max_rate, self.callbacks.stop)
         work, writing = self._conversion(sink, pace), self._writing(sink, spec)
         self._work, self._writing_to = work, writing
-        with progress.suspending(sink), self.engine.written(work, writing) as parts:
+        with (
+            progress.suspending(sink),
+            self._ending(sink),
+            self.engine.written(work, writing) as parts,
+        ):
             for part in parts:
                 self._here += part.ids.count
                 with self._stages.timed_writing():
-                    progress.wrote(sink, part, self._skipped)
-                self.callbacks.progress(part.read)
+                    progress.wrote(sink, part, self.skipped)
+                if not self.converter.tells_progress:
+                    self.callbacks.progress(part.read)
                 pace.passed(part.read)
                 if self.callbacks.stop():
                     raise progress.stopped(sink)
             self._steps.ended("write", points=self._here)
         self._streaming = time.perf_counter() - self._begun
 
+    @contextmanager
+    def _ending(self, sink: Sink) -> Iterator[None]:
+        """Keep what is written if the converter ends the run.
+
+        Raises
+        ------
+        TerminatedError
+        BudgetSpentError
+        """
+        try:
+            yield
+        except StopAskedError:
+            raise self.progress.stopped(sink) from None
+        except BudgetSpentError:
+            self.progress.checkpoint(sink)
+            raise
+
     def publish(self) -> MigrationResult:
         """Publish the target, open it again and compare its ids; errors as :func:`migrate`."""
         sink, progress = self._sink, self.progress
         if sink is not None:
-            with progress.suspending(sink):
+            with progress.suspending(sink), self._ending(sink):
                 caught_up = self._caught_up(sink)
                 progress.publishing(sink)
-                left_out = len(set(self._skipped.ids)) + len(self._letters.ids)
+                left_out = len(set(self.skipped.ids)) + len(self._letters.ids)
                 seen = progress.written.count + left_out
                 if caught_up is None:
                     self._notes += _check_complete(self.description, sink, seen)
@@ -314,11 +403,12 @@ class Move:
         seconds = time.perf_counter() - self._begun
         found, changed = verify_ids(
             self.target, progress.written, self.options.batch_size, self._ledger_beside(),
-            shared=self.options.shared_target,
+            shared=self.options.shared_target, native=not self.converter.translates,
         )  # fmt: skip
         self._notes += (changed,) if changed else ()
         self._steps.ended("verify", points=progress.written.count)
         progress.done()
+        self.is_done = True
         return self._result(found, seconds, in_step=changed is None)
 
     def _caught_up(self, sink: Sink) -> CatchUp | None:
@@ -373,7 +463,7 @@ class Move:
             on_bad_vector=self.options.on_bad_vector,
             batch_size=pace.batch_size(self.options.batch_size),
             cursor=job.cursor if job else None,
-            skipped=self._skipped,
+            skipped=self.skipped,
             folder=self._beside("parts"),
             identity=job.belongings.model_dump_json() if job else "",
             absent=sink.absent,
@@ -421,7 +511,7 @@ class Move:
     ) -> MigrationResult:
         written, letters = self.progress.written.count, self._letters
         # What was read ahead of a kill is read, and may be skipped, again.
-        left_out = list(dict.fromkeys(self._skipped.ids))
+        left_out = list(dict.fromkeys(self.skipped.ids))
         return MigrationResult(
             source=self.description,
             target=found,
@@ -442,6 +532,7 @@ class Move:
             found_by=self._found_by,
             native=self._native(),
             in_step=in_step,
+            embedded=None if self.encoder is None else Embedded.of(self.encoder),
         )
 
 
@@ -543,6 +634,7 @@ def verify_ids(
     state: Path | None = None,
     *,
     shared: bool = False,
+    native: bool = False,
 ) -> tuple[CollectionDescription, str | None]:
     """Open ``target`` again and compare its ids with those written.
 
@@ -553,6 +645,8 @@ def verify_ids(
     ----------
     state
         The state file, beside which the ledger of a vector that was added in place is begun.
+    native
+        True if all vectors are the new encoder's own.
 
     Raises
     ------
@@ -564,7 +658,8 @@ def verify_ids(
         if shared:
             return description, "others write to the target too: sync follows"
         if state is not None and description.in_place and not description.multivector:
-            with begun_ledger(state, target, reader.rounding()) as note:
+            origin = Origin.ENCODED if native else Origin.TRANSLATED
+            with begun_ledger(state, target, reader.rounding(), origin) as note:
                 for batch in reader.batches(batch_size, payloads=False):
                     found.add(batch.ids)
                     note(batch)

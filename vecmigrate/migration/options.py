@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, InstanceOf, field_validator
+from pydantic import Field, InstanceOf, field_validator, model_validator
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
+from vecmigrate.encoders.base import BaseEncoder
+from vecmigrate.encoders.options import ENCODER_HELP
+from vecmigrate.errors import UsageError
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
-from vecmigrate.migration.engines import Engine, EngineName, open_engine
+from vecmigrate.migration.engines import Engine, EngineName, LocalEngine, open_engine
+from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.durations import Duration, parse_duration
@@ -20,7 +25,7 @@ from vecmigrate.state.scan import BY_IDS, ChangedBy
 
 BATCH_SIZE = 4096
 CHECKPOINT_SECONDS = 5.0
-SAFETY, SPEED, RAY = "Safety", "Speed", "Ray"
+SAFETY, SPEED, RAY, EMBED = "Safety", "Speed", "Ray", "Re-embedding"
 """Groups of options in the help."""
 
 
@@ -136,12 +141,41 @@ class WriteOptions(Options):
 
 
 class MigrateOptions(WriteOptions):
-    """Options of :func:`vecmigrate.migrate`."""
+    """Options of :func:`vecmigrate.migrate`.
+
+    ``encoder`` may be an open one in Python.
+    """
+
+    encoder: Annotated[
+        str | InstanceOf[BaseEncoder] | InstanceOf[MeteredEncoder] | None, OnLine(panel=EMBED)
+    ] = Field(
+        default=None,
+        description=f"New encoder, to embed the points' texts instead of translating: "
+        f"{ENCODER_HELP}",
+    )
+    on_missing_text: Annotated[OnMissingText, OnLine(panel=EMBED)] = Field(
+        default=OnMissingText.FAIL,
+        description="With --encoder, points without a text: refuse, leave out, or translate (with "
+        "--translator).",
+    )
+    budget: Annotated[int | str | None, OnLine(metavar="N [texts|tokens]", panel=EMBED)] = Field(
+        default=None,
+        description="With --encoder: stop once so much was embedded, as `8500` or `200000 tokens`; "
+        "a larger one continues.",
+    )
+    price_per_million_tokens: Annotated[
+        Annotated[float, Field(ge=0)] | None, OnLine(panel=EMBED)
+    ] = Field(default=None, description="Price of a million tokens, in any currency.")
+    reuse: Annotated[list[Path], OnLine(panel=EMBED)] = Field(
+        default=[],
+        description="With --encoder: folder of a dry run, or anchor file, whose vectors are not "
+        "bought again; may be given several times. Those that the state file knows are found.",
+    )
 
     keep_anchors: Path | InstanceOf[AnchorSet] | None = Field(
         default=None,
         description="Anchor file: keep its true vectors instead of their translations, and record "
-        "each point's origin in its payload.",
+        "each point's origin in its payload. With --encoder alone: as --reuse.",
     )
     source_encoder: Annotated[str | EncoderIdentity | None, OnLine(panel=SAFETY)] = Field(
         default=None,
@@ -151,3 +185,43 @@ class MigrateOptions(WriteOptions):
     restart: bool = Field(
         default=False, description="Throw away an earlier, unfinished run's target."
     )
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_budget(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            try:
+                Budget.parse(str(value))
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    @model_validator(mode="after")
+    def _embedding_has_encoder(self) -> Self:
+        given = self.on_missing_text is not OnMissingText.FAIL or self.budget is not None
+        if self.encoder is None and (given or self.reuse):
+            raise ValueError("--on-missing-text, --budget and --reuse need --encoder")
+        engine = self.engine if isinstance(self.engine, Engine) else EngineName(self.engine)
+        if self.encoder is not None and not (
+            engine is EngineName.LOCAL or isinstance(engine, LocalEngine)
+        ):
+            raise ValueError("--encoder needs --engine local: Ray workers embed no texts yet")
+        return self
+
+    def meter(self) -> Meter:
+        """Return an account for what is embedded; texts that were bought before do not count."""
+        budget = None if self.budget is None else Budget.parse(str(self.budget))
+        return Meter(budget, self.price_per_million_tokens, counts_reused=False)
+
+    def open_encoder(self, meter: Meter) -> MeteredEncoder | None:
+        """Return the encoder on an account; one that has an account, as it is.
+
+        Raises
+        ------
+        VecmigrateError
+            As :func:`vecmigrate.encoders.open_encoder`.
+        """
+        encoder = self.encoder
+        if encoder is None or isinstance(encoder, MeteredEncoder):
+            return encoder
+        return MeteredEncoder(open_encoder(encoder) if isinstance(encoder, str) else encoder, meter)

@@ -69,7 +69,7 @@ class Progress(Protocol):
     written
         Ids written so far, by earlier runs too.
     kept_anchors
-        Points written with an anchor's true vector.
+        Points written with the new encoder's own vector.
     ledger
         What is told of each point that is written; None if nothing is.
     """
@@ -247,7 +247,7 @@ class SavedProgress:
         ledger.note(
             source=followed_place(self._kept.source), rule=HASH_RULE, form=form,
             anchors=inputs.kept_anchors,
-            marked=inputs.kept_anchors is not None,
+            marked=inputs.kept_anchors is not None or inputs.encoding is not None,
             shared=shared,
         )  # fmt: skip
 

@@ -88,13 +88,31 @@ class Converter(Protocol):
     ----------
     dimension
         That of the new vectors.
+    translates
+        True if old vectors are mapped, on a device if there is one.
+    at_once
+        Batches that are best converted at once; None for as many as there are processors.
+    tells_progress
+        True if it tells of points as they are converted.
     """
 
     @property
     def dimension(self) -> int: ...
 
+    @property
+    def translates(self) -> bool: ...
+
+    @property
+    def at_once(self) -> int | None: ...
+
+    @property
+    def tells_progress(self) -> bool: ...
+
     def convert(self, batch: VectorBatch) -> VectorBatch:
-        """Return the same points with new vectors, ``(n, dimension)`` float32."""
+        """Return the same points with new vectors, ``(n, dimension)`` float32.
+
+        Without those that are to be left out, which are noted.
+        """
         ...
 
     def on(self, device: str | None) -> Converter:
@@ -117,6 +135,10 @@ class Translation:
     translator: Translator
     text_field: str | None = None
     transform: Callable[[Vectors], Vectors] | None = None
+
+    translates = True
+    at_once = None
+    tells_progress = False
 
     @property
     def dimension(self) -> int:
@@ -143,8 +165,20 @@ class HashingConverter:
     def dimension(self) -> int:
         return self.converter.dimension
 
+    @property
+    def translates(self) -> bool:
+        return self.converter.translates
+
+    @property
+    def at_once(self) -> int | None:
+        return self.converter.at_once
+
+    @property
+    def tells_progress(self) -> bool:
+        return self.converter.tells_progress
+
     def convert(self, batch: VectorBatch) -> VectorBatch:
-        return self.converter.convert(batch).with_read_hashes(source_hashes(batch))
+        return self.converter.convert(batch.with_read_hashes(source_hashes(batch)))
 
     def on(self, device: str | None) -> HashingConverter:
         return HashingConverter(self.converter.on(device))

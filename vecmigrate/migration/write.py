@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.anchors.keeper import AnchorKeeper, marked
 from vecmigrate.connector.sink import Sink
 from vecmigrate.migration.dead_letters import PointWriter
 from vecmigrate.migration.translate import StageSeconds
 from vecmigrate.points.batch import PointId, VectorBatch
 from vecmigrate.points.checksums import IdFingerprint, sketches
-from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TargetSpec
+from vecmigrate.points.collection import TargetSpec
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import MovedPoints, Origin
 
@@ -63,7 +63,7 @@ class Written:
     ids
         Of those that it took.
     kept_anchors
-        How many of them that are ours have an anchor's true vector.
+        How many of them that are ours have the new encoder's own vector, as anchors have.
     cursor
         Where the source goes on after them.
     moved
@@ -103,22 +103,21 @@ class Writing:
 
     def write(self, batches: Iterator[VectorBatch]) -> Iterator[Written]:
         """Write translated batches, made in a thread of their own; yield what was written."""
-        for batch in prefetch(self.keeper.apply(batches) if self.keeper else batches):
+        for batch in prefetch(self.keeper.apply(batches) if self.keeper else map(_told, batches)):
             with self.stages.timed_writing():
                 taken = self.writer.write(batch)
                 ids = IdFingerprint()
                 ids.add(taken.ids)
-            kept = _kept_in(taken) if self.keeper else np.zeros(len(taken), np.bool_)
+            kept = np.zeros(len(taken), np.bool_) if taken.native is None else taken.native.copy()
             others = _among(taken, self.writer.others)
             kept &= ~others
             moved = _moved(taken, kept, others)
             yield Written(len(batch), ids, int(kept.sum()), batch.cursor, moved)
 
 
-def _kept_in(batch: VectorBatch) -> NDArray[np.bool_]:
-    """Tell which points have an anchor's true vector."""
-    marks = (payload.get(ORIGIN_FIELD) == ENCODED for payload in batch.each_payload())
-    return np.fromiter(marks, np.bool_, len(batch))
+def _told(batch: VectorBatch) -> VectorBatch:
+    """Return points whose payloads tell the origin of their vectors, if that is known."""
+    return batch if batch.native is None else marked(batch, batch.native)
 
 
 def _among(batch: VectorBatch, ids: list[PointId]) -> NDArray[np.bool_]:

@@ -65,6 +65,8 @@ class VectorBatch:
     read_hashes
         ``(n, 2)`` int64 hashes of what the source held of each point, by which a later change is
         told; None from a source, see :func:`vecmigrate.points.checksums.source_hashes`.
+    native
+        ``(n,)`` mask of the points whose vector is the new encoder's own; None if nobody said.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class VectorBatch:
     extras: Sequence[Extra] | None = None
     counts: NDArray[np.intp] | None = None
     read_hashes: NDArray[np.int64] | None = None
+    native: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         v = self.vectors
@@ -114,6 +117,10 @@ class VectorBatch:
     def with_read_hashes(self, hashes: NDArray[np.int64]) -> VectorBatch:
         """Return the same points with hashes of what the source held of them."""
         return replace(self, read_hashes=hashes)
+
+    def with_native(self, native: NDArray[np.bool_]) -> VectorBatch:
+        """Return the same points, said which have the new encoder's own vector."""
+        return replace(self, native=native)
 
     def each_count(self) -> list[int]:
         """Return how many vectors each point has."""
@@ -174,6 +181,7 @@ class VectorBatch:
             None if self.extras is None else [self.extras[int(i)] for i in positions],
             counts,
             None if self.read_hashes is None else self.read_hashes[positions],
+            None if self.native is None else self.native[positions],
         )
 
 

@@ -30,10 +30,15 @@ def state_path(given: str | Path | None = None) -> Path:
     return Path(given or os.environ.get(STATE_VARIABLE) or DEFAULT_STATE)
 
 
-def open_state(path: str | Path) -> sqlite3.Connection:
+def open_state(path: str | Path, *, threads: bool = False) -> sqlite3.Connection:
     """Open the state file, made if it is not there yet.
 
     A transaction that has returned is on the disk; see :func:`transaction`.
+
+    Parameters
+    ----------
+    threads
+        True if several threads use the connection, one at a time.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def open_state(path: str | Path) -> sqlite3.Connection:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=not threads)
     except (OSError, sqlite3.Error) as error:
         raise WriteError(
             f"the state file {path} cannot be opened ({error})",

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
 from vecmigrate.connector.addresses import canonical_uri, former_uri
 from vecmigrate.errors import MismatchError
 from vecmigrate.points.batch import PointId
-from vecmigrate.points.collection import Provenance, same_form
+from vecmigrate.points.collection import EncoderIdentity, Provenance, same_form
 from vecmigrate.state.file import StateTable
 
 
@@ -24,6 +25,33 @@ class MigrationStatus(StrEnum):
     DONE = "done"
 
 
+class EncodingInputs(BaseModel, frozen=True):
+    """What a job that embeds texts was begun with.
+
+    Attributes
+    ----------
+    share, order, queries
+        Which points get the encoder's own vectors; the last is a file's SHA-256. None for all.
+    """
+
+    encoder: EncoderIdentity
+    on_missing_text: str
+    share: str | None = None
+    order: str | None = None
+    queries: str | None = None
+
+    def differences(self, other: EncodingInputs) -> list[str]:
+        """Say what is not the same in the other."""
+        names = {
+            "encoder": "another encoder",
+            "on_missing_text": "another --on-missing-text",
+            "share": "another --reembed",
+            "order": "another --order",
+            "queries": "other --queries",
+        }
+        return [said for name, said in names.items() if getattr(self, name) != getattr(other, name)]
+
+
 class JobInputs(BaseModel):
     """What a job was begun with; it is continued with the same alone.
 
@@ -32,7 +60,9 @@ class JobInputs(BaseModel):
     source_fingerprint
         See :meth:`Source.fingerprint`.
     translator, kept_anchors
-        SHA-256 of the translator's file and of the vectors kept.
+        SHA-256 of the translator's file and of the vectors kept; of no translator "".
+    encoding
+        What texts are embedded by; None if they are not.
     """
 
     source_fingerprint: str
@@ -40,6 +70,15 @@ class JobInputs(BaseModel):
     kept_anchors: str | None
     on_bad_vector: str
     source_encoder: str | None
+    encoding: EncodingInputs | None = None
+
+    @model_serializer(mode="wrap")
+    def _told(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = serialize(self)
+        if self.encoding is None:
+            # As versions know it that had no such field.
+            del told["encoding"]
+        return told
 
     def differences(self, other: JobInputs) -> list[str]:
         """Say what is not the same in the other."""
@@ -53,7 +92,10 @@ class JobInputs(BaseModel):
             "on_bad_vector": "another --on-bad-vector",
             "source_encoder": "another --source-encoder",
         }
-        return [said for name, said in names.items() if getattr(self, name) != getattr(other, name)]
+        told = [said for name, said in names.items() if getattr(self, name) != getattr(other, name)]
+        if self.encoding is None or other.encoding is None:
+            return told if self.encoding == other.encoding else [*told, "an encoder, or none"]
+        return told + self.encoding.differences(other.encoding)
 
 
 class MigrationRecord(BaseModel):
@@ -100,11 +142,15 @@ class MigrationRecord(BaseModel):
     def differences(self, belongings: JobInputs) -> list[str]:
         """Say what keeps this job from being continued with other things.
 
-        Another policy for bad vectors does not, as long as there were none.
+        Another policy for points to be left out does not, as long as there were none.
         """
         began = self.belongings
         if not self.skipped_ids:
             began = began.model_copy(update={"on_bad_vector": belongings.on_bad_vector})
+            if began.encoding is not None and belongings.encoding is not None:
+                policy = {"on_missing_text": belongings.encoding.on_missing_text}
+                encoding = began.encoding.model_copy(update=policy)
+                began = began.model_copy(update={"encoding": encoding})
         return began.differences(belongings)
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.embedding_server import (
+    DIMENSION,
+    EmbeddingServer,
+    Reply,
+    embedding_server,
+    embeddings,
+    vectors_of,
+)
 
 from vecmigrate.encoders import Budget, EmbeddingStore, Meter, MeteredEncoder, open_encoder
 from vecmigrate.errors import (
@@ -28,101 +33,13 @@ from vecmigrate.errors import (
     UsageError,
 )
 
-DIMENSION = 8
-
-
-def vector_of(text: str, dimension: int = DIMENSION) -> list[float]:
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-    return np.random.default_rng(seed).standard_normal(dimension).astype(np.float32).tolist()
-
-
-def vectors_of(*texts: str) -> np.ndarray:
-    return np.array([vector_of(text) for text in texts], np.float32)
-
-
-def embeddings(body: dict[str, Any]) -> list[dict[str, Any]]:
-    dimension = body.get("dimensions", DIMENSION)
-    return [
-        {"object": "embedding", "index": i, "embedding": vector_of(text, dimension)}
-        for i, text in enumerate(body["input"])
-    ]
-
-
-@dataclass
-class Reply:
-    """An HTTP answer."""
-
-    status: int = 200
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Seen:
-    """A request as the server saw it."""
-
-    at: float
-    path: str
-    authorization: str | None
-    body: dict[str, Any]
-
-
-class EmbeddingServer(ThreadingHTTPServer):
-    """Embeds texts; ``script`` answers the next requests otherwise, and ``rule`` any request."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.seen: list[Seen] = []
-        self.script: list[Reply | Callable[[dict[str, Any]], Reply]] = []
-        self.rule: Callable[[dict[str, Any]], Reply | None] = lambda body: None
-
-    def name(self, options: str = "") -> str:
-        return f"openai:model-a?base_url=http://127.0.0.1:{self.server_port}/v1{options}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that hang up, as the one that times out does."""
-
-    def reply(self, body: dict[str, Any]) -> Reply:
-        if self.script:
-            step = self.script.pop(0)
-            return step if isinstance(step, Reply) else step(body)
-        return self.rule(body) or Reply(body={"data": embeddings(body), "model": body["model"]})
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: EmbeddingServer
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.seen.append(
-            Seen(time.monotonic(), self.path, self.headers["authorization"], body)
-        )
-        reply = self.server.reply(body)
-        content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with EmbeddingServer() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with embedding_server() as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def test_texts_become_vectors_in_batches(server: EmbeddingServer) -> None:

@@ -13,12 +13,14 @@ from vecmigrate.points.ids import name_some
 def run_migration(
     source: str,
     target: str,
-    translator: Path,
+    translator: Path | None,
     options: MigrateOptions,
     state: Path,
     around: RunHooks,
 ) -> tuple[MigrationResult, list[str]]:
     """Migrate, and return what came of it, with what a user should know; raises as `migrate`."""
+    meter = options.meter()
+    embeds = options.encoder is not None
     with (
         around.recorded("migrate", source, target) as counts,
         open_source(source) as opened,
@@ -26,7 +28,11 @@ def run_migration(
     ):
         described = opened.describe()
         with around.stage(
-            "migrating", described.count, bytes_each=4 * described.dimension
+            "re-embedding" if embeds else "migrating",
+            described.count,
+            bytes_each=4 * described.dimension,
+            unit="text" if embeds else "vec",
+            note=meter.line if embeds else None,
         ) as advance:
             result = migrate(
                 opened,
@@ -34,6 +40,7 @@ def run_migration(
                 translator,
                 options,
                 state=state,
+                meter=meter,
                 stop=stop,
                 announce=around.announce,
                 progress=advance,

@@ -46,9 +46,9 @@ class LocalEngine(Engine):
             absent=work.absent,
         )
         device = open_device(self._device)
-        if device is not None:
+        if device is not None and work.converter.translates:
             work.announce(f"translating on {device}")
-        workers = self._workers or blas_threads()
+        workers = self._workers or work.converter.at_once or blas_threads()
         with nullcontext() if workers == 1 else one_thread_a_product():
             yield convert(
                 prefetch(work.stages.timed_reading(usable)),

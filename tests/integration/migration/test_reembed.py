@@ -1,0 +1,283 @@
+"""Points get the new encoder's own vectors, and no text is paid for twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.crash import (
+    NEW_DIM,
+    PAIRS,
+    contents,
+    make_source,
+    make_translator,
+    migrate_with_kills,
+    place,
+)
+from support.embedding_server import EmbeddingServer, Reply, embedding_server, vectors_of
+from typer.testing import CliRunner
+
+from vecmigrate import migrate, open_source
+from vecmigrate.anchors import draw_anchors
+from vecmigrate.cli import app
+from vecmigrate.connector import ORIGIN_FIELD
+from vecmigrate.encoders import BudgetSpentError, EmbeddingStore, MeteredEncoder, open_encoder
+from vecmigrate.errors import (
+    ExitCode,
+    InputError,
+    MismatchError,
+    TerminatedError,
+    UnreachableError,
+    UsageError,
+)
+from vecmigrate.migration import MigrationResult
+from vecmigrate.state.ledger import Origin, ledger_path, open_ledger
+
+POINTS = {"faiss": 1200, "qdrant": 250}
+REQUEST, IN_FLIGHT = 10, 2
+OPTIONS = f"&batch_size={REQUEST}&in_flight={IN_FLIGHT}&max_retries=0&normalize=true"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with embedding_server() as running:
+        yield running
+
+
+def embed(source: str, target: str, server: EmbeddingServer, **more: Any) -> MigrationResult:
+    given = {"encoder": server.name(OPTIONS), "on_missing_text": "skip", "batch_size": 50, **more}
+    return migrate(source, target, **given)
+
+
+def texts_of(uri: str) -> dict[object, str | None]:
+    with open_source(uri) as source:
+        return {
+            point: payload.get("text")
+            for batch in source.batches(1000)
+            for point, payload in zip(batch.ids.tolist(), batch.each_payload(), strict=True)
+        }
+
+
+def check_native(source: str, target: str) -> None:
+    """The target has the points that have texts, with the encoder's vectors and marked so."""
+    texts = {point: text for point, text in texts_of(source).items() if text}
+    with open_source(target) as opened:
+        [found] = opened.batches(10_000)
+    assert set(found.ids.tolist()) == set(texts)
+    expected = vectors_of(*(texts[point] or "" for point in found.ids.tolist()))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.vectors, expected, atol=1e-6)
+    assert {payload[ORIGIN_FIELD] for payload in found.each_payload()} == {"encoded"}
+
+
+@pytest.mark.parametrize(("old", "new"), [("faiss", "qdrant"), ("qdrant", "faiss")])
+def test_every_text_is_embedded_once(
+    old: str, new: str, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source(old, tmp_path, 200), place(new, tmp_path, "new")
+    done: list[int] = []
+    result = embed(
+        source, target, server,
+        state=tmp_path / "s.sqlite", progress=done.append, price_per_million_tokens=2.0,
+    )  # fmt: skip
+    check_native(source, target)
+    assert result.written == result.kept_anchors == 160
+    assert len(result.skipped_ids) == 40
+    assert sum(done) == 200
+    assert result.embedded is not None
+    assert (result.embedded.texts, result.embedded.reused) == (160, 0)
+    assert result.embedded.money == pytest.approx(result.embedded.tokens * 2e-6)
+    assert server.asked().total() == len(server.asked()) == 160
+    described = result.target.provenance
+    assert described is not None
+    assert described.encoder is not None
+    assert described.encoder.name == "model-a"
+    with open_ledger(ledger_path(tmp_path / "s.sqlite", target)) as ledger:
+        assert ledger.origins()[Origin.ENCODED] == 160
+    assert not (tmp_path / "bought").exists()
+
+
+def test_texts_of_like_length_go_together(server: EmbeddingServer, tmp_path: Path) -> None:
+    source = make_source("faiss", tmp_path, 500)
+    embed(source, f"faiss:{tmp_path}/new.faiss", server, batch_size=500)
+    requests = [[len(text) for text in seen.body["input"]] for seen in server.seen[1:]]
+    assert len(requests) == 40
+    assert max(max(lengths) - min(lengths) for lengths in requests) <= 1
+    assert len({length for lengths in requests for length in lengths}) == 3
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_killed_at_random_it_pays_again_for_at_most_what_was_in_flight(
+    old: str, new: str, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, state = make_source(old, tmp_path, POINTS[old]), tmp_path / "state.sqlite"
+    whole, killed = place(new, tmp_path, "whole"), place(new, tmp_path, "killed")
+    embed(source, whole, server)
+    once = server.asked().total()
+    server.seen.clear()
+    landed, result = migrate_with_kills(
+        source, killed, None, state, kills=3, points=POINTS[old] * 4 // 5, seed=5, batch=50,
+        more=["--encoder", server.name(OPTIONS), "--on-missing-text", "skip"],
+    )  # fmt: skip
+    assert landed
+    assert contents(killed) == contents(whole)
+    assert once <= server.asked().total() <= once + landed * IN_FLIGHT * REQUEST
+    assert result["embedded"]["texts"] == once
+    assert not (tmp_path / "bought").exists()
+
+
+def test_a_budget_stops_it_and_a_larger_one_continues(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
+    given = {"state": tmp_path / "s.sqlite", "checkpoint_seconds": 0}
+    for _ in range(2):
+        with pytest.raises(BudgetSpentError):
+            embed(source, target, server, budget="95 texts", **given)
+        assert server.asked().total() == 95
+    with pytest.raises(BudgetSpentError):
+        embed(source, target, server, budget="300 tokens", **given)
+    assert server.asked().total() < 160
+    result = embed(source, target, server, budget=160, **given)
+    assert server.asked().total() == len(server.asked()) == 160
+    assert result.continued_after
+    check_native(source, target)
+
+
+def test_a_run_that_is_asked_to_end_ends_between_two_requests(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 500), f"faiss:{tmp_path}/new.faiss"
+    given: dict[str, Any] = {"state": tmp_path / "s.sqlite", "batch_size": 500}
+    with pytest.raises(TerminatedError):
+        embed(source, target, server, stop=lambda: server.asked().total() >= 50, **given)
+    assert server.asked().total() <= 50 + IN_FLIGHT * REQUEST
+    embed(source, target, server, **given)
+    assert server.asked().total() == 400
+    check_native(source, target)
+
+
+def test_a_server_that_fails_costs_no_text_twice(server: EmbeddingServer, tmp_path: Path) -> None:
+    source, target = make_source("faiss", tmp_path, 300), f"faiss:{tmp_path}/new.faiss"
+    given = {"state": tmp_path / "s.sqlite"}
+    server.rule = lambda body: Reply(status=503) if server.asked().total() >= 100 else None
+    with pytest.raises(UnreachableError):
+        embed(source, target, server, **given)
+    server.rule = lambda body: None
+    assert embed(source, target, server, **given).written == 240
+    assert server.asked().total() == len(server.asked()) == 240
+    check_native(source, target)
+
+
+def test_another_encoder_does_not_continue_it(server: EmbeddingServer, tmp_path: Path) -> None:
+    source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
+    given = {"state": tmp_path / "s.sqlite", "checkpoint_seconds": 0}
+    with pytest.raises(BudgetSpentError):
+        embed(source, target, server, budget=95, **given)
+    other = server.name(OPTIONS).replace("model-a", "model-b")
+    with pytest.raises(MismatchError, match="encoder"):
+        embed(source, target, server, encoder=other, **given)
+    with pytest.raises(MismatchError, match="encoder"):
+        migrate(source, target, make_translator(tmp_path), **given)
+    assert embed(source, target, server, encoder=other, restart=True, **given).written == 160
+    with open_source(target) as opened:
+        provenance = opened.describe().provenance
+    assert provenance is not None
+    assert provenance.encoder is not None
+    assert provenance.encoder.name == "model-b"
+
+
+def test_a_point_without_text(server: EmbeddingServer, tmp_path: Path) -> None:
+    source, target = make_source("faiss", tmp_path, 100), f"faiss:{tmp_path}/new.faiss"
+    with pytest.raises(InputError, match="no text for ids 1, "):
+        embed(source, target, server, on_missing_text="fail")
+    translator = make_translator(tmp_path)
+    given = {"encoder": server.name(f"{OPTIONS}&dimensions={NEW_DIM}")}
+    result = migrate(source, target, translator, on_missing_text="translate", **given)
+    assert (result.written, result.kept_anchors) == (100, 80)
+    migrate(source, f"faiss:{tmp_path}/translated.faiss", translator)
+    translated = contents(f"faiss:{tmp_path}/translated.faiss")
+    for point, (vector, payload) in contents(target).items():
+        told = json.loads(payload)
+        assert told[ORIGIN_FIELD] == ("encoded" if "text" in told else "translated")
+        assert (vector == translated[point][0]) == ("text" not in told)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_anchors_and_dry_runs_bought_is_not_paid_for_again(
+    kept: bool, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 300), f"faiss:{tmp_path}/new.faiss"
+    anchors, folder = tmp_path / "anchors.parquet", tmp_path / "report"
+    encoder = open_encoder(server.name(OPTIONS))
+    with open_source(source) as opened:
+        drawn = draw_anchors(opened, encoder, anchors, size=40, on_missing_text="skip")
+        some = next(opened.batches(60))
+    texts, ids = some.texts("text"), some.ids
+    assert texts is not None
+    there = np.array([text is not None for text in texts])
+    store = EmbeddingStore(folder / "embeddings", encoder.identity, "document")
+    MeteredEncoder(encoder, store=store).encode([t for t in texts if t], ids=ids[there])
+    bought = len(server.asked())
+    server.seen.clear()
+    given: dict[str, Any] = {"reuse": [folder, *([] if kept else [anchors])]}
+    result = embed(source, target, server, keep_anchors=anchors if kept else None, **given)
+    assert result.embedded is not None
+    assert result.embedded.reused == bought == 240 - server.asked().total()
+    assert len(drawn) < bought
+    check_native(source, target)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"encoder": "all-MiniLM-L6-v2", "engine": "ray"},
+        {"encoder": "all-MiniLM-L6-v2", "on_missing_text": "translate"},
+        {"encoder": "all-MiniLM-L6-v2", "budget": "a lot"},
+        {"budget": 7},
+    ],
+)
+def test_what_cannot_be_done_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    source = make_source("faiss", tmp_path, 20)
+    with pytest.raises(UsageError):
+        migrate(source, f"faiss:{tmp_path}/new.faiss", **options)
+    assert not (tmp_path / "new.faiss").exists()
+
+
+def test_a_source_without_texts_is_refused(server: EmbeddingServer, tmp_path: Path) -> None:
+    np.save(tmp_path / "old.npy", np.eye(4, dtype=np.float32))
+    with pytest.raises(InputError, match="text"):
+        embed(f"npy:{tmp_path}/old.npy", f"npy:{tmp_path}/new.npy", server)
+
+
+def test_the_command_line_tells_what_was_paid(server: EmbeddingServer, tmp_path: Path) -> None:
+    source = make_source("faiss", tmp_path, 50)
+    command = [
+        "migrate", source, f"faiss:{tmp_path}/new.faiss", "--encoder", server.name(OPTIONS),
+        "--on-missing-text", "skip", "--price-per-million-tokens", "1000",
+        "--state", str(tmp_path / "s.sqlite"),
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == ExitCode.OK, result.output
+    assert "40 texts of 80 tokens were embedded, for 0.08" in result.output
+    assert "--on-missing-text skip" in result.output.splitlines()[-1]
+
+
+def test_ready_made_vectors_need_no_texts(tmp_path: Path) -> None:
+    source = make_source("faiss", tmp_path, 100)
+    made = np.random.default_rng(0).standard_normal((100, 6)).astype(np.float32)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    np.savez(tmp_path / "made.npz", ids=np.arange(100) * 3 + 1, vectors=made)
+    target = f"faiss:{tmp_path}/new.faiss"
+    result = migrate(source, target, encoder=f"vectors:{tmp_path}/made.npz")
+    assert result.kept_anchors == 100
+    with open_source(target) as opened:
+        [found] = opened.batches(1000)
+    np.testing.assert_allclose(found.vectors, made, atol=1e-6)

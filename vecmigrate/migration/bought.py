@@ -1,0 +1,193 @@
+"""Vectors that a re-embedding has bought: kept until its target is published."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from vecmigrate.anchors import AnchorSet, load_anchors
+from vecmigrate.encoders import EmbeddingStore, MeteredEncoder
+from vecmigrate.encoders.base import EncoderRole, texts_at_once
+from vecmigrate.encoders.metered import (
+    EMBEDDINGS_FOLDER,
+    FoundVectors,
+    bought_files,
+    text_keys,
+)
+from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.io.vector_table import read_header
+from vecmigrate.points.batch import IdArray, Vectors
+from vecmigrate.points.collection import EncoderIdentity
+from vecmigrate.state.file import open_state, transaction
+from vecmigrate.state.ledger import stored
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS bought (key TEXT PRIMARY KEY, id, tokens INTEGER NOT NULL, "
+    "vector BLOB NOT NULL)"
+)
+_ANCHORS = {"population", "strategy", "target_encoder"}
+"""Keys of an anchor file's header."""
+
+
+class BoughtVectors:
+    """Vectors of one job and encoder in a file of their own; see :class:`VectorStore`.
+
+    Threads may share it. Memory is that of a batch, whatever it holds.
+
+    Parameters
+    ----------
+    batch
+        Texts encoded, and made durable, at a time.
+    others
+        Where vectors may be found beside, as those of anchors.
+    """
+
+    role: EncoderRole = "document"
+
+    def __init__(
+        self, connection: sqlite3.Connection, batch: int, others: Sequence[FoundVectors] = ()
+    ) -> None:
+        self.batch = batch
+        self._connection, self._others, self._lock = connection, others, Lock()
+        with transaction(connection) as begun:
+            begun.execute(_TABLE)
+        self._empty = self.paid()[0] == 0
+
+    def paid(self) -> tuple[int, int]:
+        """Return how many texts were bought, and their tokens."""
+        with self._lock, transaction(self._connection) as begun:
+            texts, tokens = begun.execute(
+                "SELECT count(*), coalesce(sum(tokens), 0) FROM bought"
+            ).fetchone()
+        return int(texts), int(tokens)
+
+    def read(self, key: str, into: Vectors) -> bool:
+        if any(other.read(key, into) for other in self._others):
+            return True
+        if self._empty:
+            return False
+        with self._lock, transaction(self._connection) as begun:
+            row = begun.execute("SELECT vector FROM bought WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            into[:] = np.frombuffer(row[0], np.float32)
+        return row is not None
+
+    def keep(
+        self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
+    ) -> None:
+        ids = [None] * len(keys) if points is None else map(stored, points.tolist())
+        rows = zip(keys, ids, tokens, map(bytes, vectors), strict=True)
+        with self._lock, transaction(self._connection) as begun:
+            begun.executemany("INSERT OR REPLACE INTO bought VALUES (?, ?, ?, ?)", rows)
+            self._empty = False
+
+
+class UnkeptVectors:
+    """What was bought elsewhere, of a job that keeps nothing; see :class:`VectorStore`."""
+
+    role: EncoderRole = "document"
+
+    def __init__(self, batch: int, others: Sequence[FoundVectors]) -> None:
+        self.batch, self._others = batch, others
+
+    def read(self, key: str, into: Vectors) -> bool:
+        return any(other.read(key, into) for other in self._others)
+
+    def keep(
+        self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
+    ) -> None: ...
+
+
+class AnchorVectors:
+    """The true vectors of anchors, by the texts they were made from; see :class:`FoundVectors`."""
+
+    def __init__(self, anchors: AnchorSet) -> None:
+        texts = anchors.texts or []
+        keys = text_keys(anchors.ids[: len(texts)], texts)
+        self._rows = {key: row for row, key in enumerate(keys) if texts[row]}
+        self._vectors = anchors.target_vectors
+
+    def read(self, key: str, into: Vectors) -> bool:
+        row = self._rows.get(key)
+        if row is not None:
+            into[:] = self._vectors[row]
+        return row is not None
+
+
+def reusable(places: Iterable[Path], encoder: EncoderIdentity) -> Iterator[FoundVectors]:
+    """Yield what anchors and dry runs have bought of an encoder in files or folders.
+
+    What cannot be read, or is of another encoder, is passed over.
+    """
+    folders: dict[Path, None] = {}
+    files: dict[Path, None] = {}
+    for place in places:
+        if bought_files(place):
+            folders[(place if place.is_dir() else place.parent) / EMBEDDINGS_FOLDER] = None
+        tables = sorted(place.glob("*.parquet")) if place.is_dir() else [place]
+        files.update((table, None) for table in tables if table.suffix == ".parquet")
+    for file in files:
+        anchors = _anchors_of(file, encoder)
+        if anchors is not None:
+            yield AnchorVectors(anchors)
+    for folder in folders:
+        with suppress(InputError, MismatchError):
+            yield EmbeddingStore(folder, encoder, "document")
+
+
+def _anchors_of(file: Path, encoder: EncoderIdentity) -> AnchorSet | None:
+    header = read_header(file) if file.is_file() else None
+    if header is None or not header.keys() >= _ANCHORS:
+        return None
+    try:
+        anchors = load_anchors(file)
+    except InputError:
+        return None
+    return anchors if anchors.card.target_encoder.same_as(encoder) else None
+
+
+def bought_path(state: Path, job_key: str, encoder: EncoderIdentity) -> Path:
+    """Return where the vectors are kept that a job has bought of an encoder."""
+    told = hashlib.blake2b(encoder.model_dump_json().encode(), digest_size=8).hexdigest()
+    return state.parent / "bought" / f"{job_key}-{told}.sqlite"
+
+
+def remove_bought(state: Path, job_key: str) -> None:
+    """Remove what a job has bought: its target has it."""
+    for path in (state.parent / "bought").glob(f"{job_key}-*.sqlite*"):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        (state.parent / "bought").rmdir()
+
+
+@contextmanager
+def buying(
+    encoder: MeteredEncoder, path: Path | None, others: Sequence[FoundVectors]
+) -> Iterator[MeteredEncoder]:
+    """Yield the encoder with a store at ``path``, what it holds put on the account.
+
+    Parameters
+    ----------
+    path
+        None if nothing is to be kept.
+
+    Raises
+    ------
+    InputError, MismatchError, WriteError
+        As :func:`open_state`.
+    """
+    batch = texts_at_once(encoder.encoder)
+    if path is None:
+        yield encoder.storing(UnkeptVectors(batch, others))
+        return
+    with closing(open_state(path, threads=True)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        store = BoughtVectors(connection, batch, others)
+        encoder.meter.paid_before(*store.paid())
+        yield encoder.storing(store)
