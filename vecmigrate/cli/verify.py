@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import SourceArgument, StateOption, TranslatorOption
+from vecmigrate.cli.options import OptionalTranslator, SourceArgument, StateOption
 from vecmigrate.cli.output import Output, give_to_readers
 from vecmigrate.errors import ExitCode, VerificationError
 from vecmigrate.verification.options import VerifyOptions
@@ -23,6 +23,8 @@ EXAMPLES = """
     vecmigrate verify faiss:old.faiss qdrant://localhost:6333/articles \\
         --translator translator.safetensors --queries new-queries.npy \\
         --min-index-recall 0.95
+    vecmigrate verify faiss:old.faiss faiss:new.faiss \\
+        --encoder all-MiniLM-L6-v2
 """
 
 
@@ -32,11 +34,12 @@ def run(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="Collection that `vecmigrate migrate` wrote.")
     ],
-    translator: TranslatorOption,
+    translator: OptionalTranslator = None,
+    *,
     options: VerifyOptions,
     state: StateOption = None,
 ) -> None:
-    """Compare a new collection with the old one, translated, and measure its index."""
+    """Compare a new collection with the old one, and measure its index."""
     from vecmigrate.cli.recording import recorded
     from vecmigrate.jobs.steps.verify import run_verification
     from vecmigrate.state.file import open_records, state_path

@@ -8,6 +8,8 @@ from typing import Annotated, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
+from vecmigrate.encoders.options import ENCODER_HELP
+from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.runtime.options import Options, PointsHeld, Seed, Share
 
@@ -48,6 +50,11 @@ class CompareOptions(Options):
         return self
 
     @property
+    def encoded(self) -> int:
+        """How many texts are embedded again, at most."""
+        return self.sample or SAMPLE
+
+    @property
     def drawn(self) -> int | None:
         """How many vectors are compared; None for all of them."""
         return None if self.full else self.sample or SAMPLE
@@ -62,6 +69,15 @@ class VerifyOptions(CompareOptions):
     on_bad_vector: OnBadVector = Field(
         default=OnBadVector.FAIL,
         description="As the migration had it: skip expects bad vectors to be left out.",
+    )
+    encoder: str | None = Field(
+        default=None,
+        description="New encoder: embed the texts of some points whose vectors are its own again, "
+        f"and compare: {ENCODER_HELP}",
+    )
+    on_missing_text: OnMissingText = Field(
+        default=OnMissingText.FAIL,
+        description="As the migration had it: skip expects points without a text to be left out.",
     )
     dead_letters: Path | None = Field(
         default=None,

@@ -31,14 +31,15 @@ Fetch = Callable[[IdArray], Iterable[VectorBatch]]
 def check_counts(source: Tally, target: Tally, left_out: int, refused: int = 0) -> Check:
     """Compare how many points there are.
 
-    Of the source's, ``left_out`` were bad vectors, and the target's store ``refused`` others.
+    Of the source's, ``left_out`` had bad vectors or no text, and the target's store ``refused``
+    others.
     """
     same = source.count == target.count
     summary = f"{target.count:,} points"
     if not same:
         summary += f", the source has {source.count:,}"
     if left_out:
-        summary += f" and {left_out:,} bad vectors, left out"
+        summary += f" and {left_out:,} with a bad vector or no text, left out"
     if refused:
         summary += f" and {refused:,} refused points, set aside"
     counts = {"source": source.count, "target": target.count}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.connector.source import Source
 from vecmigrate.migration.dead_letters import DeadLetters, without
+from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.batch import PointId, VectorBatch, Vectors, row_norms
 from vecmigrate.points.checksums import Tally
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
@@ -67,6 +68,7 @@ class SourcePass:
         whole = others.wanted or self.pending is not None
         read = read_points(source, asked.batch_size, extras=whole)
         batches: Iterator[VectorBatch] = prefetch(without(self.letters, read))
+        batches = with_texts(batches, source, asked, self.skipped)
         if self.pending is not None:
             batches = self.pending.as_read(batches)
         for batch in screened(batches, source, asked.on_bad_vector, self.skipped):
@@ -106,8 +108,26 @@ def usable_again(
     payloads: bool,
 ) -> Iterator[VectorBatch]:
     """Yield the old collection's usable batches a second time."""
+    payloads = payloads or asked.on_missing_text is OnMissingText.SKIP
     batches = without(letters, read_points(source, asked.batch_size, payloads=payloads))
+    batches = with_texts(batches, source, asked, Skipped())
     yield from screened(settled(pending, batches), source, asked.on_bad_vector, Skipped())
+
+
+def with_texts(
+    batches: Iterator[VectorBatch], source: Source, asked: VerifyOptions, skipped: Skipped
+) -> Iterator[VectorBatch]:
+    """Yield the points that have a text, if the migration left out those that have none."""
+    field = source.describe().text_field
+    for batch in batches:
+        texts = batch.texts(field)
+        if asked.on_missing_text is not OnMissingText.SKIP or texts is None:
+            yield batch
+            continue
+        there = np.array([text is not None for text in texts], np.bool_)
+        skipped.ids += batch.ids[~there].tolist()
+        if there.any():
+            yield batch.take(there)
 
 
 def settled(pending: Pending | None, batches: Iterator[VectorBatch]) -> Iterator[VectorBatch]:

@@ -106,7 +106,7 @@ class Verification(BaseModel, frozen=True):
         Digests of all their points, vectors included, wherever the collection is by now; bad
         vectors that were left out do not count.
     translator_sha256
-        The translator file that the target was compared with.
+        The translator file that the target was compared with; None if there is none.
     source_encoder, target_encoder
         Whose queries either one answers, None if that is not known.
     full
@@ -122,7 +122,7 @@ class Verification(BaseModel, frozen=True):
     target_fingerprint: str
     source_contents: str
     target_contents: str
-    translator_sha256: str
+    translator_sha256: str | None
     source_encoder: EncoderIdentity | None
     target_encoder: EncoderIdentity | None
     full: bool

@@ -16,6 +16,7 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_there
+from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.migration.dead_letters import DeadLetters
 from vecmigrate.migration.translate import Translation, convert
@@ -38,6 +39,7 @@ from vecmigrate.verification.pending import Pending, pending_of
 from vecmigrate.verification.points import check_counts, check_ids, check_payloads
 from vecmigrate.verification.read import SourcePass, read_points, settled, target_pass, usable_again
 from vecmigrate.verification.records import Check, Verification
+from vecmigrate.verification.reencoding import Reencoding, check_made_by
 from vecmigrate.verification.soundness import Soundness
 from vecmigrate.verification.vectors import OtherVectors, Retranslation
 
@@ -47,14 +49,14 @@ _log = logging.getLogger(__name__)
 def verify(
     source: str,
     target: str,
-    translator: str | Path,
+    translator: str | Path | None = None,
     options: VerifyOptions | None = None,
     *,
     progress: Progress | None = None,
     state: str | Path | None = None,
     **given: Any,
 ) -> Verification:
-    """Compare ``target`` with ``source`` translated, and measure its index.
+    """Compare ``target`` with ``source`` translated or re-embedded, and measure its index.
 
     Either collection is read once; if their points differ, once more to name those that do.
     Memory is that of some batches and of the sample, whatever the collections' size, beyond what
@@ -63,7 +65,7 @@ def verify(
     Parameters
     ----------
     translator
-        The file that the target was written with.
+        The file that the target was written with; None if an ``encoder`` made all of its vectors.
     options, given
         :class:`VerifyOptions`, or fields of it by name.
     progress
@@ -84,18 +86,28 @@ def verify(
     """
     asked = VerifyOptions.given(options, given)
     begun, steps = time.perf_counter(), Steps(_log)
-    card, fitted = read_card(translator), load_translator(translator)
+    if translator is None and asked.encoder is None:
+        raise UsageError(
+            "neither a translator nor an encoder is given",
+            remedy="Name with --translator or --encoder what the target was written with.",
+        )
+    card = None if translator is None else read_card(translator)
+    fitted = None if translator is None else load_translator(translator)
+    encoder = None if asked.encoder is None else open_encoder(asked.encoder)
     with (
         open_source(source) as old,
         open_source(target) as new,
         pending_of(old, new, None if state is None else Path(state)) as pending,
     ):
         new.describe().require_finished()
-        check_translator(old.describe(), fitted, card)
-        _check_dimension(new.describe(), fitted)
+        if fitted is not None:
+            check_translator(old.describe(), fitted, card)
+            _check_dimension(new.describe(), fitted)
+        if encoder is not None:
+            check_made_by(new.describe(), encoder, alone=fitted is None)
         _check_multivectors(old.describe(), new.describe(), asked)
         prints = old.fingerprint(), new.fingerprint()
-        compared = _Comparison(old, new, fitted, card, asked, pending)
+        compared = _Comparison(old, new, fitted, card, encoder, asked, pending)
         compared.read(progress or (lambda count: None), steps)
         # Opened anew: an open source may go on to show what it was when it was opened.
         prints_after = fingerprint_of(source), fingerprint_of(target)
@@ -112,9 +124,9 @@ def verify(
         target_fingerprint=prints[1],
         source_contents=compared.ours.tally.digest(),
         target_contents=compared.theirs.digest(),
-        translator_sha256=translator_sha256(translator),
-        source_encoder=card.source_encoder,
-        target_encoder=card.target_encoder,
+        translator_sha256=None if translator is None else translator_sha256(translator),
+        source_encoder=card.source_encoder if card else None,
+        target_encoder=card.target_encoder if card else encoder.identity if encoder else None,
         full=asked.full,
         checks=tuple(checks),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,38 +141,48 @@ class _Comparison:
     ----------
     ours, theirs
         What was read of the old collection and of the new one.
-    sound, vectors, others
-        Look at the new collection's vectors; compare them with the old ones, translated; compare
-        what points have beside them.
+    sound, vectors, reencoding, others
+        Look at the new collection's vectors; compare them with the old ones, translated; or with
+        what the encoder makes of the texts; compare what points have beside them.
     """
 
     def __init__(
         self,
         old: Source,
         new: Source,
-        fitted: Translator,
-        card: TranslatorCard,
+        fitted: Translator | None,
+        card: TranslatorCard | None,
+        encoder: Encoder | None,
         asked: VerifyOptions,
         pending: Pending | None,
     ) -> None:
         described = old.describe(), new.describe()
         keeper = None
-        if asked.keep_anchors is not None:
+        if asked.keep_anchors is not None and card is not None:
             keeper = AnchorKeeper(load_anchors(asked.keep_anchors), card, described[0].text_field)
         self._old, self._new, self._asked = old, new, asked
-        self._unit = fitted.normalize_output_ and not described[1].lossy
+        unit = fitted.normalize_output_ if fitted else encoder and encoder.identity.normalized
+        self._unit = bool(unit) and not described[1].lossy
         self._queries = asked.queries and read_query_vectors(asked.queries, described[1])
         self._letters = _letters(asked.dead_letters, described[1])
-        translation = Translation(fitted, described[0].text_field)
+        translation = None if fitted is None else Translation(fitted, described[0].text_field)
 
         def expect(batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
+            assert translation is not None
             done = convert(batches, translation)
             return keeper.apply(done) if keeper else done
 
         self._pending = pending
         self.ours = SourcePass(letters=self._letters, pending=pending)
         self.theirs, self.sound = Tally(), Soundness()
-        self.vectors = Retranslation(new, expect, keeps_anchors=keeper is not None)
+        self.translated = translation is not None
+        self.reencoding: Reencoding | None = None
+        if encoder is not None:
+            self.reencoding = Reencoding(new, encoder, described[0].text_field, asked.encoded)
+        self.vectors = Retranslation(
+            new, expect if self.translated else None, keeps_anchors=keeper is not None,
+            native=self.reencoding.take if self.reencoding else lambda ours, theirs: None,
+        )  # fmt: skip
         self.others = OtherVectors(*described)
 
     def read(self, progress: Progress, steps: Steps) -> None:
@@ -201,11 +223,17 @@ class _Comparison:
                 ulps=max(self._old.payload_ulps(), new.payload_ulps()),
                 fetch=partial(fetch_there, new),
             ),
-            self.vectors.check(full=self._asked.full),
+            *self._vectors(),
             *self.others.checks(),
             *self.sound.checks(unit=self._unit),
             check_index(new, self._probes, self._truth, self._asked.min_index_recall),
         ]
+
+    def _vectors(self) -> Iterator[Check]:
+        if self.translated:
+            yield self.vectors.check(full=self._asked.full)
+        if self.reencoding is not None and (self.vectors.native or not self.translated):
+            yield self.reencoding.check("native vectors" if self.translated else "vectors")
 
 
 def _check_dimension(target: CollectionDescription, fitted: Translator) -> None:

@@ -70,7 +70,7 @@ class Soundness:
         failed = unit and self.not_unit > 0
         if failed:
             lengths = (
-                f"{self.not_unit:,} vectors are not of unit length, which the translator gives "
+                f"{self.not_unit:,} vectors are not of unit length, as they are to be "
                 f"({lengths}), ids {name_some(self._not_unit_ids)}"
             )
         figures = {"shortest": self.shortest, "longest": self.longest, "not_unit": self.not_unit}

@@ -37,9 +37,12 @@ class Retranslation:
     target
         The new collection, whose points are fetched by id.
     expect
-        Translates, and puts kept anchors in.
+        Translates, and puts kept anchors in; None if all vectors are the new encoder's own.
     keeps_anchors
         True if it does the latter.
+    native
+        Called with points whose vectors are the new encoder's own, as the old collection has them
+        and as the new one does.
 
     Attributes
     ----------
@@ -50,8 +53,16 @@ class Retranslation:
         The largest distance found, relative to the expected vector's length.
     """
 
-    def __init__(self, target: Source, expect: Expect, *, keeps_anchors: bool) -> None:
+    def __init__(
+        self,
+        target: Source,
+        expect: Expect | None,
+        *,
+        keeps_anchors: bool = False,
+        native: Callable[[VectorBatch, VectorBatch], None] = lambda ours, theirs: None,
+    ) -> None:
         self._target = target
+        self._take_native = native
         self._keeps_anchors = keeps_anchors
         self._expect = expect
         described = target.describe()
@@ -68,11 +79,17 @@ class Retranslation:
         if not len(found):
             return found
         there = batch if len(found) == len(batch) else _only(batch, found)
+        if self._expect is None:
+            self.native += len(found)
+            self._take_native(there, found)
+            return found
         [expected] = self._expect([there])
-        rows = self._comparable(expected, found)
-        self.native += len(found) - len(rows)
-        if len(rows):
-            self._measure(expected.take(rows), found.take(rows))
+        comparable = self._comparable(expected, found)
+        if not comparable.all():
+            self.native += int((~comparable).sum())
+            self._take_native(there.take(~comparable), found.take(~comparable))
+        if comparable.any():
+            self._measure(expected.take(comparable), found.take(comparable))
         return found
 
     def check(self, *, full: bool) -> Check:
@@ -116,18 +133,17 @@ class Retranslation:
         found = join_batches(parts)
         return found if self._several else found.with_one_vector()
 
-    def _comparable(self, expected: VectorBatch, found: VectorBatch) -> np.ndarray:
-        """Return the rows whose vectors are to be translations, or anchors that were kept."""
+    def _comparable(self, expected: VectorBatch, found: VectorBatch) -> NDArray[np.bool_]:
+        """Tell whose vectors are to be translations, or anchors that were kept."""
         if found.payloads is None:
-            return np.arange(len(found))
+            return np.ones(len(found), np.bool_)
         kept = expected.each_payload()
         return np.array(
             [
-                row
-                for row, (ours, theirs) in enumerate(zip(kept, found.payloads, strict=True))
-                if theirs.get(ORIGIN_FIELD) != ENCODED or ours.get(ORIGIN_FIELD) == ENCODED
+                theirs.get(ORIGIN_FIELD) != ENCODED or ours.get(ORIGIN_FIELD) == ENCODED
+                for ours, theirs in zip(kept, found.payloads, strict=True)
             ],
-            dtype=np.intp,
+            np.bool_,
         )
 
     def _measure(self, expected: VectorBatch, found: VectorBatch) -> None:

@@ -18,7 +18,13 @@ from support.crash import (
     migrate_with_kills,
     place,
 )
-from support.embedding_server import EmbeddingServer, Reply, embedding_server, vectors_of
+from support.embedding_server import (
+    EmbeddingServer,
+    Reply,
+    embedding_server,
+    embeddings,
+    vectors_of,
+)
 from typer.testing import CliRunner
 
 from vecmigrate import migrate, open_source
@@ -36,6 +42,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.migration import MigrationResult
 from vecmigrate.state.ledger import Origin, ledger_path, open_ledger
+from vecmigrate.verification import verify
 
 POINTS = {"faiss": 1200, "qdrant": 250}
 REQUEST, IN_FLIGHT = 10, 2
@@ -281,3 +288,55 @@ def test_ready_made_vectors_need_no_texts(tmp_path: Path) -> None:
     with open_source(target) as opened:
         [found] = opened.batches(1000)
     np.testing.assert_allclose(found.vectors, made, atol=1e-6)
+
+
+@pytest.mark.parametrize("store", ["faiss", "qdrant"])
+def test_verify_embeds_a_sample_again(store: str, server: EmbeddingServer, tmp_path: Path) -> None:
+    source, target = make_source(store, tmp_path, 200), place(store, tmp_path, "new")
+    embed(source, target, server)
+    server.seen.clear()
+    given: dict[str, Any] = {"encoder": server.name(OPTIONS), "on_missing_text": "skip"}
+    found = verify(source, target, sample=70, **given)
+    assert found.passed, found.failures
+    assert found.translator_sha256 is None
+    [vectors] = [check for check in found.checks if check.name == "vectors"]
+    assert vectors.figures["wrong"] == 0
+    assert isinstance(compared := vectors.figures["compared"], int)
+    assert 40 < compared <= 70
+    assert server.asked().total() <= 70 + 32
+
+
+def test_verify_finds_vectors_that_the_encoder_did_not_make(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 200), place("faiss", tmp_path, "new")
+    embed(source, target, server)
+    given: dict[str, Any] = {"on_missing_text": "skip"}
+    other = server.name(OPTIONS).replace("model-a", "model-b")
+    with pytest.raises(MismatchError):
+        verify(source, target, encoder=other, **given)
+    with pytest.raises(UsageError):
+        verify(source, target, **given)
+    altered = {"text 7": "something else"}
+    server.rule = lambda body: Reply(
+        body={"data": embeddings({"input": [altered.get(t, t) for t in body["input"]]})}
+    )
+    found = verify(source, target, encoder=server.name(OPTIONS), full=True, **given)
+    assert [check.name for check in found.failures] == ["vectors"]
+    assert found.failures[0].figures["wrong"] == 1
+    assert "22" in found.failures[0].summary
+
+
+def test_verify_compares_translated_and_native_vectors_each_with_its_own(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 100), f"faiss:{tmp_path}/new.faiss"
+    translator = make_translator(tmp_path)
+    encoder = server.name(f"{OPTIONS}&dimensions={NEW_DIM}")
+    migrate(source, target, translator, encoder=encoder, on_missing_text="translate")
+    found = verify(source, target, translator, encoder=encoder)
+    assert found.passed, found.failures
+    compared = {c.name: c.figures["compared"] for c in found.checks if "vectors" in c.name}
+    assert compared == {"vectors": 20, "native vectors": 80}
+    with pytest.raises(MismatchError):
+        verify(source, target, encoder=encoder)

@@ -34,7 +34,7 @@ _INPUTS = {
 def run_verification(
     source: str,
     target: str,
-    translator: Path,
+    translator: Path | None,
     options: VerifyOptions,
     records: Connection,
     stage: Stage,
