@@ -6,7 +6,6 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
 
@@ -16,11 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from vecmigrate.connector.registry import load_plugin, plugin_names
 from vecmigrate.errors import InputError, MismatchError, UsageError, reason_of
 from vecmigrate.points.batch import Vectors, normalize_rows
+from vecmigrate.translators.folds import Folds
+from vecmigrate.translators.moments import FITTING_ROWS
 from vecmigrate.translators.token_features import TokenFeatures
-
-FITTING_ROWS = 4096
-"""Rows converted to float64 at a time, so that fitting does not hold the anchors a second time."""
-
 
 TRANSLATORS = "vecmigrate.translators"
 """The entry-point group of third parties' translators."""
@@ -144,22 +141,18 @@ class Translator(ABC):
             If the shapes do not fit, a value is not finite or there are too few anchors.
         """
 
-    def cross_predict(
-        self, X: NDArray[np.floating], Y: NDArray[np.floating], fold: NDArray[np.intp]
-    ) -> Vectors:
+    def cross_predict(self, folds: Folds) -> Vectors:
         """Return each anchor's translation by a map that was fitted without its fold.
 
-        Parameters
-        ----------
-        fold
-            ``(n,)``: the fold of each of the ``(n, d)`` anchors.
+        Returns
+        -------
+        ``(n, target_dim)`` float32, in the order of ``folds``.
         """
+        X, Y = folds.inputs(self.text_dim), folds.targets
         predicted = np.empty(Y.shape, np.float32)
-        for f in np.unique(fold):
-            held_out = fold == f
-            fitted = copy.copy(self).fit(X[~held_out], Y[~held_out])
-            rows = np.ascontiguousarray(X[held_out], dtype=np.float32)
-            predicted[held_out] = fitted.transform(rows)
+        for rows, others in zip(folds.rows, folds.others, strict=True):
+            fitted = copy.copy(self).fit(X[others], Y[others])
+            predicted[rows] = fitted.transform(X[rows])
         return predicted
 
     def inputs(self, vectors: Vectors, texts: Sequence[str | None] | None) -> Vectors:
@@ -347,52 +340,3 @@ class AffineTranslator(Translator):
         if self.normalize_output_:
             normalize_rows(translated)
         return translated
-
-
-@dataclass(slots=True)
-class PairMoments:
-    """Means and centred co-moments of pairs ``(x, y)``, in float64.
-
-    Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979), which does not
-    cancel if means are large against spreads.
-
-    Attributes
-    ----------
-    count
-        Pairs seen.
-    mean_x, mean_y
-        ``(d_x,)`` and ``(d_y,)``.
-    xx, xy
-        ``(d_x, d_x)`` and ``(d_x, d_y)`` sums of products of deviations.
-    yy
-        Sum of squared deviations of y, over all its components.
-    """
-
-    count: int
-    mean_x: NDArray[np.float64]
-    mean_y: NDArray[np.float64]
-    xx: NDArray[np.float64]
-    xy: NDArray[np.float64]
-    yy: float
-
-    @classmethod
-    def empty(cls, d_x: int, d_y: int) -> Self:
-        """Moments of no pairs."""
-        return cls(0, np.zeros(d_x), np.zeros(d_y), np.zeros((d_x, d_x)), np.zeros((d_x, d_y)), 0.0)
-
-    def update(self, X: NDArray[np.floating], Y: NDArray[np.floating]) -> None:
-        """Take in ``(n, d_x)`` and ``(n, d_y)`` pairs of any float dtype."""
-        for start in range(0, len(X), FITTING_ROWS):
-            x = np.asarray(X[start : start + FITTING_ROWS], dtype=np.float64)
-            y = np.asarray(Y[start : start + FITTING_ROWS], dtype=np.float64)
-            mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-            x, y = x - mean_x, y - mean_y
-            total = self.count + len(x)
-            d_x, d_y = mean_x - self.mean_x, mean_y - self.mean_y
-            weight = self.count * len(x) / total
-            self.xx += x.T @ x + weight * np.outer(d_x, d_x)
-            self.xy += x.T @ y + weight * np.outer(d_x, d_y)
-            self.yy += float(np.einsum("ij,ij->", y, y)) + weight * float(d_y @ d_y)
-            self.mean_x += d_x * (len(x) / total)
-            self.mean_y += d_y * (len(x) / total)
-            self.count = total

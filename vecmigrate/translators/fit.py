@@ -19,6 +19,7 @@ from vecmigrate.points.collection import Metric
 from vecmigrate.runtime.options import OnLine, Options, Seed
 from vecmigrate.translators.base import Translator, check_anchors, registered
 from vecmigrate.translators.file import Direction
+from vecmigrate.translators.folds import Folds
 from vecmigrate.translators.mixing import mixing_scale
 from vecmigrate.translators.procrustes import FewAnchorsWarning, Procrustes
 from vecmigrate.translators.token_features import TokenFeatures, TokenTable
@@ -137,7 +138,8 @@ def held_out(translator: Translator, X: Vectors, Y: Vectors, seed: int) -> Vecto
     if translator.held_out_ is not None:
         return translator.held_out_
     fold = np.random.default_rng(seed).permutation(len(X)) % FOLDS
-    return translator.cross_predict(X, Y, fold)
+    folds = Folds(X, Y, fold, translator.text_dim)
+    return folds.as_given(translator.cross_predict(folds))
 
 
 def fair_scale(
@@ -220,15 +222,14 @@ def choose_translator(
     rng = np.random.default_rng(asked.seed)
     compared = np.sort(rng.permutation(len(X))[:COMPARED_ANCHORS])
     x, y = X[compared], Y[compared]
-    fold = rng.permutation(len(x)) % FOLDS
+    folds = Folds(x, y, rng.permutation(len(x)) % FOLDS, text_dim)
     queries = rng.permutation(len(x))[:MAX_QUERIES]
     truth = _nearest_others(y, y, queries, metric)
     table = []
     compared_with = candidates(text_dim)
     for name, candidate in compared_with.items():
         with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
-            rows = _columns(x, candidate, text_dim)
-            held_out = candidate.cross_predict(rows, y, fold)
+            held_out = folds.as_given(candidate.cross_predict(folds))
         found = _nearest_others(y, held_out, queries, metric)
         recall = float(recall_against(found, truth, CUTOFF).mean())
         table.append(CandidateScore(name=name, held_out_recall=recall))

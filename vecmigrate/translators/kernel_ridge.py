@@ -11,16 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.points.batch import Vectors, are_unit_length, normalize_rows, row_norms
 from vecmigrate.translators.base import Translator, check_anchors, check_dimension
+from vecmigrate.translators.folds import Folds
 from vecmigrate.translators.kernels import (
     GaussianLandmarks,
     Kernel,
     choose_landmarks,
-    regularized_inverse,
+    left_out_by_folds,
     solve_by_landmarks,
     solve_exactly,
 )
-from vecmigrate.translators.mixing import spectral_match
-from vecmigrate.translators.procrustes import Procrustes
+from vecmigrate.translators.mixing import Spread, spectral_match
+from vecmigrate.translators.procrustes import Procrustes, fold_maps
 
 BLOCK_ROWS = 1024
 """Rows translated at a time: their kernel values stay in the processor's cache."""
@@ -183,32 +184,19 @@ class KernelRidge(Translator):
         self._prepare()
         return self
 
-    def cross_predict(
-        self, X: NDArray[np.floating], Y: NDArray[np.floating], fold: NDArray[np.intp]
-    ) -> Vectors:
-        """Return each anchor's translation by a map fitted without its fold, from one inverse.
-
-        With :math:`G = (K + \\lambda I)^{-1}`, the prediction left out on rows f is
-        :math:`y_f - G_{ff}^{-1} (G R)_f` (Rasmussen and Williams 2006, section 5.4.2, by blocks).
-        """
-        import scipy.linalg as sl  # here, since loading it takes longer than all else
-
-        old = np.ascontiguousarray(self._as_given.split(X)[0])
-        self.scale_ = _unit_scale(old)
-        inverse = regularized_inverse(self._scaled(X), self._as_given, self.alpha)
-        predicted = np.empty(Y.shape, dtype=np.float64)
-        for f in np.unique(fold):
-            rows = np.flatnonzero(fold == f)
-            linear = Procrustes(normalize=False).fit(old[fold != f], Y[fold != f])
-            residual = Y - self.prior * linear.transform(old)
-            block = inverse[np.ix_(rows, rows)]
-            left_out = sl.solve(block, inverse[rows] @ residual, assume_a="pos")
-            predicted[rows] = Y[rows] - left_out
+    def cross_predict(self, folds: Folds) -> Vectors:
+        """See :meth:`Translator.cross_predict`; the spectrum is matched on all folds at once."""
+        matrix = np.exp(np.float32(self.gamma) * folds.once(_minus_squared_distances))
+        if self.text_dim:
+            matrix += np.float32(self.text_weight) * folds.once(_feature_products)
+        share = np.float32(self.prior)
+        residuals = [folds.targets - share * linear for linear in folds.once(_priors)]
+        predicted = folds.targets - left_out_by_folds(matrix, self.alpha, residuals, folds.rows)
         if self.match_spectrum:
-            gain, centre = spectral_match(predicted, Y)
-            predicted = (predicted - centre) @ gain + centre
-        self.normalize_output_ = are_unit_length(Y) if self.normalize is None else self.normalize
-        return self._finish(predicted)
+            spread = folds.once(_target_spread)
+            along = spread.along(predicted)
+            predicted = spread.vectors(along * spread.gains(along))
+        return folds.finish(predicted, self.normalize)
 
     @property
     def _as_given(self) -> Kernel:
@@ -279,3 +267,22 @@ class KernelRidge(Translator):
 def _unit_scale(x: NDArray[np.floating]) -> np.float32:
     mean = float(row_norms(x).mean())
     return np.float32(1 / mean) if mean > 0 else np.float32(1)
+
+
+def _minus_squared_distances(folds: Folds) -> Vectors:
+    points = folds.vectors * _unit_scale(folds.vectors)
+    return GaussianLandmarks(1.0, points).exponents(points)
+
+
+def _feature_products(folds: Folds) -> Vectors:
+    products: Vectors = folds.features @ folds.features.T
+    return products
+
+
+def _priors(folds: Folds) -> list[Vectors]:
+    """Return all anchors as translated by the Procrustes map without each fold."""
+    return [linear.transform(folds.vectors) for linear in folds.once(fold_maps)]
+
+
+def _target_spread(folds: Folds) -> Spread:
+    return Spread.of(folds.targets)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.errors import InputError
 from vecmigrate.points.batch import Vectors
-from vecmigrate.translators.base import FITTING_ROWS
+from vecmigrate.translators.moments import FITTING_ROWS
 
 
 class GaussianLandmarks:
@@ -37,6 +38,12 @@ class GaussianLandmarks:
 
     def evaluate(self, X: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the ``(n, m)`` float32 kernel values of ``(n, d)`` vectors."""
+        values = self.exponents(X)
+        np.exp(values, out=values)
+        return values
+
+    def exponents(self, X: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the logarithms of the kernel values."""
         d = X.shape[1]
         augmented = np.empty((len(X), d + 2), np.float32)
         np.multiply(X, self._root, out=augmented[:, :d], casting="same_kind")
@@ -45,7 +52,6 @@ class GaussianLandmarks:
         values: NDArray[np.float32] = augmented @ self._augmented
         # Rounding can leave a point a little nearer to itself than not at all.
         np.minimum(values, 0, out=values)
-        np.exp(values, out=values)
         return values
 
 
@@ -98,15 +104,63 @@ Matrix = NDArray[np.float64]
 
 def regularized_inverse(points: NDArray[np.float32], kernel: Kernel, alpha: float) -> Matrix:
     """Return the ``(n, n)`` inverse of the kernel matrix of ``(n, d)`` points plus alpha."""
-    import scipy.linalg as sl
-
-    matrix = _kernel_matrix(points, kernel)
-    matrix[np.diag_indices_from(matrix)] += alpha
-    factor = sl.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
-    inverse, _ = sl.lapack.dpotri(factor, lower=True, overwrite_c=True)
+    inverse = _lower_inverse(_kernel_matrix(points, kernel).T, alpha)
     full: Matrix = np.tril(inverse)
     full += np.tril(inverse, -1).T
     return full
+
+
+def left_out_by_folds(
+    matrix: NDArray[np.float32],
+    alpha: float,
+    residuals: Sequence[NDArray[np.float32]],
+    folds: Sequence[slice],
+) -> NDArray[np.float32]:
+    """Return what maps fitted without a fold leave of its residuals, from one inverse.
+
+    With :math:`G = (K + \\lambda I)^{-1}`, that is :math:`G_{ff}^{-1} (G R)_f` for the rows f
+    (Rasmussen and Williams 2006, section 5.4.2, by blocks). In float32: the least eigenvalue is
+    alpha, beside which its rounding is small.
+
+    Parameters
+    ----------
+    matrix
+        ``(n, n)`` kernel values, of which the upper triangle is used; overwritten.
+    residuals
+        ``(n, d)`` of each fold's own prior.
+    folds
+        The rows of each.
+    """
+    import scipy.linalg as sl  # here, since loading it takes longer than all else
+
+    inverse = _lower_inverse(matrix.T, alpha)
+    left = np.empty_like(residuals[0])
+    for rows, residual in zip(folds, residuals, strict=True):
+        own = np.tril(inverse[rows, rows])
+        own += np.tril(own, -1).T
+        weighed = own @ residual[rows]
+        weighed += inverse[rows, : rows.start] @ residual[: rows.start]
+        weighed += inverse[rows.stop :, rows].T @ residual[rows.stop :]
+        left[rows] = sl.solve(own, weighed, assume_a="pos", check_finite=False)
+    return left
+
+
+def _lower_inverse(matrix: NDArray[Any], alpha: float) -> NDArray[Any]:
+    """Return the inverse of a symmetric matrix plus alpha, right in its lower triangle only.
+
+    Overwrites the matrix if that is in Fortran's order.
+    """
+    import scipy.linalg as sl
+
+    matrix[np.diag_indices_from(matrix)] += alpha
+    factorize, invert = sl.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    factor, failed = factorize(matrix, lower=True, clean=False, overwrite_a=True)
+    if not failed:
+        factor, failed = invert(factor, lower=True, overwrite_c=True)
+    if failed:
+        raise _no_map()
+    inverse: NDArray[Any] = factor
+    return inverse
 
 
 def solve_exactly(
@@ -172,7 +226,11 @@ def _factor(gram: Matrix) -> tuple[Matrix, bool]:
                 lifted, lower=True, overwrite_a=True, check_finite=False
             )
             return factor
-    raise InputError(
+    raise _no_map()
+
+
+def _no_map() -> InputError:
+    return InputError(
         "the anchors leave no map to solve for", remedy="Give other anchors, not near-duplicates."
     )
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vecmigrate.errors import InputError
-from vecmigrate.points.batch import are_unit_length
-from vecmigrate.translators.base import FITTING_ROWS, AffineTranslator, PairMoments, check_anchors
+from vecmigrate.points.batch import Vectors, are_unit_length
+from vecmigrate.translators.base import AffineTranslator, check_anchors
+from vecmigrate.translators.folds import Folds, moments_without
+from vecmigrate.translators.moments import FITTING_ROWS, PairMoments
 
 
 class FewAnchorsWarning(UserWarning):
@@ -102,6 +104,15 @@ class Procrustes(AffineTranslator):
         self._solve(moments)
         return self
 
+    def cross_predict(self, folds: Folds) -> Vectors:
+        """See :meth:`Translator.cross_predict`."""
+        if not (self.center and self.scale) or type(self).fit is not Procrustes.fit:
+            return super().cross_predict(folds)
+        predicted = np.empty(folds.targets.shape, np.float32)
+        for rows, free in zip(folds.rows, folds.once(fold_maps), strict=True):
+            free.transform(folds.vectors[rows], out=predicted[rows])
+        return folds.finish(predicted, self.normalize)
+
     def _solve(self, moments: PairMoments) -> None:
         d_x, d_y = moments.xy.shape
         if moments.count < min(d_x, d_y):
@@ -121,11 +132,20 @@ class Procrustes(AffineTranslator):
         self.rotation_ = u @ vt
         self.scale_ = 1.0
         if self.scale:
-            spread = float(
-                np.einsum("ij,ik,kj->", self.rotation_, xx, self.rotation_, optimize=True)
-            )
+            spread = float(np.vdot(self.rotation_, xx @ self.rotation_))
             # Anchors that are all alike say nothing of the scale, and 0/0 must not become the map.
             if spread > 0 and singular.sum() > 0:
                 self.scale_ = float(singular.sum()) / spread
         weights = self.scale_ * self.rotation_
         self._set_map(weights, mean_y - mean_x @ weights, moments.count)
+
+
+def fold_maps(folds: Folds) -> list[Procrustes]:
+    """Return the map that is fitted without each fold; lengths of translations are left free."""
+    maps = []
+    for moments in folds.once(moments_without):
+        fitted = Procrustes(normalize=False)
+        fitted.normalize_output_ = False
+        fitted._solve(moments)
+        maps.append(fitted)
+    return maps

@@ -8,9 +8,13 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecmigrate.points.batch import are_unit_length
-from vecmigrate.translators.base import FITTING_ROWS, AffineTranslator, PairMoments, check_anchors
-from vecmigrate.translators.mixing import spectral_match
+from vecmigrate.points.batch import Vectors, are_unit_length
+from vecmigrate.translators.base import AffineTranslator, check_anchors
+from vecmigrate.translators.folds import Folds, moments_without
+from vecmigrate.translators.mixing import Spread, spectral_match
+from vecmigrate.translators.moments import FITTING_ROWS, PairMoments
+
+Matrix = NDArray[np.float64]
 
 GRID = np.logspace(-6, 2, 33)
 """Candidates for alpha, in units of the mean variance of an anchor's component."""
@@ -54,13 +58,42 @@ class Ridge(AffineTranslator):
         """See :meth:`Translator.fit`."""
         x, y = check_anchors(X, Y)
         self.normalize_output_ = are_unit_length(y) if self.normalize is None else self.normalize
-        moments = PairMoments.empty(x.shape[1], y.shape[1])
-        moments.update(x, y)
+        moments = PairMoments.of(x, y)
+        weights, offset, axes, damped = self._solve(moments)
+        if self.match_spectrum:
+            left_out = _left_out(x, y, weights, offset, moments.mean_x, axes, damped)
+            gain, centre = spectral_match(y - left_out, y)
+            weights, offset = weights @ gain, (offset - centre) @ gain + centre
+        self._set_map(weights, offset, len(x))
+        return self
+
+    def cross_predict(self, folds: Folds) -> Vectors:
+        """See :meth:`Translator.cross_predict`."""
+        if type(self).fit is not Ridge.fit:
+            return super().cross_predict(folds)
+        predicted = np.empty(folds.targets.shape, np.float32)
+        without = zip(folds.rows, folds.others, folds.once(moments_without), strict=True)
+        for rows, others, moments in without:
+            weights, offset, axes, damped = self._solve(moments)
+            found = (folds.vectors[rows] @ weights + offset).astype(np.float32)
+            if self.match_spectrum:
+                x, y = folds.vectors[others], folds.targets[others]
+                left_out = _left_out(x, y, weights, offset, moments.mean_x, axes, damped)
+                spread = Spread.of(y)
+                gains = spread.gains(spread.along(y - left_out.astype(np.float32)))
+                found = spread.vectors(gains * spread.along(found))
+            predicted[rows] = found
+        return folds.finish(predicted, self.normalize)
+
+    def _solve(self, moments: PairMoments) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+        """Return weights, offset, the axes of the sources, and their damped variances."""
         eigenvalues, axes = np.linalg.eigh(moments.xx)
         eigenvalues = np.maximum(eigenvalues, 0)
         projected = axes.T @ moments.xy
         # Anchors that are all alike leave nothing but rounding, which is not to be blown up.
-        rounding = np.finfo(np.float32).eps ** 2 * len(x) * float(moments.mean_x @ moments.mean_x)
+        rounding = (
+            np.finfo(np.float32).eps ** 2 * moments.count * float(moments.mean_x @ moments.mean_x)
+        )
         unit = float(max(eigenvalues.mean(), rounding)) or 1.0
         if self.alpha is None:
             self.alpha_ = _least_gcv(eigenvalues, projected, unit, moments)
@@ -69,12 +102,7 @@ class Ridge(AffineTranslator):
         damped = eigenvalues + self.alpha_ * unit
         weights = axes @ (projected / damped[:, None])
         offset = moments.mean_y - moments.mean_x @ weights
-        if self.match_spectrum:
-            left_out = _left_out(x, y, weights, offset, moments.mean_x, axes, damped)
-            gain, centre = spectral_match(y - left_out, y)
-            weights, offset = weights @ gain, (offset - centre) @ gain + centre
-        self._set_map(weights, offset, len(x))
-        return self
+        return weights, offset, axes, damped
 
 
 def _least_gcv(

@@ -18,6 +18,7 @@ from vecmigrate.connector import VectorBatch
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.migration.translate import Translation, convert
 from vecmigrate.translators.fit import AnchorTexts, fit_translator
+from vecmigrate.translators.folds import Folds
 from vecmigrate.translators.kernels import Kernel
 from vecmigrate.translators.token_features import TokenFeatures, TokenTable
 
@@ -134,7 +135,8 @@ def test_held_out_predictions_are_those_of_maps_without_the_fold() -> None:
     inputs = np.concatenate([X, features.transform(texts)], axis=1)
     fold = np.arange(60) % 3
     settings = {"text_dim": features.dimension, "match_spectrum": False}
-    found = KernelRidge(**settings).cross_predict(inputs, Y, fold)
+    folds = Folds(inputs, Y, fold, features.dimension)
+    found = folds.as_given(KernelRidge(**settings).cross_predict(folds))
     for f in range(3):
         refit = KernelRidge(**settings).fit(inputs[fold != f], Y[fold != f])
         np.testing.assert_allclose(found[fold == f], refit.transform(inputs[fold == f]), atol=2e-3)

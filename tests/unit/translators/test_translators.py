@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from vecmigrate import (
 )
 from vecmigrate.errors import MismatchError
 from vecmigrate.translators import kernel_ridge
-from vecmigrate.translators.fit import FEW_ANCHORS, candidates, choose_translator
+from vecmigrate.translators.fit import CUTOFF, FEW_ANCHORS, FOLDS, candidates, choose_translator
+from vecmigrate.translators.folds import Folds
 from vecmigrate.translators.kernels import GaussianLandmarks, spread_rows
 from vecmigrate.translators.mixing import lowest_direction, mixing_scale, spectral_match
 
@@ -114,7 +116,8 @@ def test_held_out_predictions_are_those_of_refitting(translator: Translator) -> 
     fold = np.arange(90) % 3
     if isinstance(translator, KernelRidge):
         translator = KernelRidge(match_spectrum=False)
-    predicted = translator.cross_predict(X, Y, fold)
+    folds = Folds(X, Y, fold, 0)
+    predicted = folds.as_given(translator.cross_predict(folds))
     for f in range(3):
         refitted = type(translator)()
         if isinstance(refitted, KernelRidge):
@@ -233,6 +236,41 @@ def test_auto_prefers_what_retrieves_better() -> None:
     assert choose_translator(X, Y)[1] == table
     rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
     assert isinstance(choose_translator(X, X @ rotation.astype("f4"))[0], Procrustes)
+
+
+def refitted_predictions(
+    candidate: Translator, X: np.ndarray, Y: np.ndarray, fold: np.ndarray
+) -> np.ndarray:
+    """Each anchor by a map fitted without its fold; kernel ridge is matched on all of them."""
+    kernel = isinstance(candidate, KernelRidge)
+    settings = {"match_spectrum": False, "normalize": False} if kernel else {}
+    predicted = np.empty(Y.shape)
+    for f in range(FOLDS):
+        refit = dataclasses.replace(candidate, **settings).fit(X[fold != f], Y[fold != f])
+        predicted[fold == f] = refit.transform(X[fold == f])
+    if kernel:
+        gain, centre = spectral_match(predicted, Y)
+        predicted = (predicted - centre) @ gain + centre
+    return unit(predicted)
+
+
+def test_auto_scores_each_candidate_as_refits_do() -> None:
+    X, Y = curved_pairs(300)
+    rng = np.random.default_rng(0)
+    rng.permutation(len(X))
+    fold = rng.permutation(len(X)) % FOLDS
+    near = [np.argsort(-row)[:CUTOFF] for row in Y @ Y.T - 9 * np.eye(len(X))]
+    expected = {}
+    for name, candidate in candidates(0).items():
+        predicted = refitted_predictions(candidate, X, Y, fold)
+        found = np.argsort(-(Y @ predicted.T) + 9 * np.eye(len(X)), axis=1)[:, :CUTOFF]
+        shares = [len(np.intersect1d(*pair)) / CUTOFF for pair in zip(near, found, strict=True)]
+        expected[name] = float(np.mean(shares))
+    _, table = choose_translator(X, Y)
+    assert {score.name: score.held_out_recall for score in table} == pytest.approx(
+        expected, abs=0.002
+    )
+    assert table[0].name == max(expected, key=lambda name: expected[name])
 
 
 def test_auto_falls_back_to_procrustes_with_few_anchors() -> None:
