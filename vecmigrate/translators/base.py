@@ -209,6 +209,11 @@ class Translator(ABC):
             remedy="Fit one with --method kernel-ridge.",
         )
 
+    @property
+    def file_format(self) -> int:
+        """The oldest version of the translator format that can tell this; for most, the first."""
+        return 1
+
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return what :meth:`from_state` needs: tensors, and JSON-like parameters."""
         return (

@@ -108,7 +108,7 @@ def _room_on(device: str) -> Iterator[None]:
 def _predictor(
     translator: AffineTranslator | KernelRidge, put: Callable[[NDArray[np.floating]], Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """Return the map of tensors, its result not yet scaled."""
+    """Return the map of tensors, its result not yet of unit length."""
     weights, offset = put(translator.weights_), put(translator.offset_)
 
     def linear(x: Tensor) -> Tensor:
@@ -116,7 +116,8 @@ def _predictor(
 
     if isinstance(translator, AffineTranslator):
         return linear
-    coefficients = put(translator.coefficients_)
+    coefficients, centre = put(translator.coefficients_), put(translator.centre_)
+    lengths = translator.lengths_
     scale = float(translator.scale_ * np.sqrt(translator.gamma))
     landmarks = put(scale * translator.landmarks_)
     squares = landmarks.square().sum(dim=1)
@@ -128,6 +129,12 @@ def _predictor(
         values -= squares
         values -= points.square().sum(dim=1, keepdim=True)
         values.clamp_(max=0).exp_()
-        return (values @ coefficients).add_(linear(x))
+        predicted = (values @ coefficients).add_(linear(x))
+        if lengths is not None:
+            predicted -= centre
+            beside = predicted.square().sum(dim=1)
+            predicted *= lengths.factors(beside, values.amax(dim=1)).sqrt_()[:, None]
+            predicted += centre
+        return predicted
 
     return predict

@@ -19,7 +19,9 @@ from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.translators.base import Translator, registered
 from vecmigrate.translators.token_features import TokenFeatures
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read; a file has the oldest that can tell what it holds."""
+
 _HEADER = "vecmigrate"
 _OF_TEXTS = "texts."
 
@@ -51,7 +53,7 @@ class TranslatorCard(BaseModel, frozen=True, extra="forbid"):
         Of vecmigrate and numpy, when fitted.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     method: str
     direction: Direction = Direction.DOCUMENT
     source_dimension: int
@@ -104,6 +106,7 @@ def save_translator(
         of_texts = translator.text_features_.state().items()
         tensors.update({f"{_OF_TEXTS}{name}": tensor for name, tensor in of_texts})
     card = TranslatorCard(
+        format_version=translator.file_format,
         method=translator.method,
         direction=direction,
         source_dimension=translator.source_dim_,
@@ -140,10 +143,10 @@ def read_card(path: str | Path) -> TranslatorCard:
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
-        if header.get("format_version") != FORMAT_VERSION:
+        if header.get("format_version") not in range(1, FORMAT_VERSION + 1):
             raise MismatchError(
                 f"{path} has translator format {header.get('format_version')}, "
-                f"this vecmigrate reads {FORMAT_VERSION}",
+                f"this vecmigrate reads up to {FORMAT_VERSION}",
                 remedy="Use the version of vecmigrate that wrote it, or fit it again.",
             )
         return TranslatorCard.model_validate(header)

@@ -70,16 +70,14 @@ class Folds:
         return given
 
     def finish(self, predicted: Vectors, normalize: bool | None) -> Vectors:
-        """Scale ``(n, target_dim)`` predictions to unit length, in place, if a translator is to.
-
-        Parameters
-        ----------
-        normalize
-            None does so if all targets have unit length.
-        """
-        if are_unit_length(self.targets) if normalize is None else normalize:
+        """Scale ``(n, target_dim)`` predictions to unit length, in place, if they are to be."""
+        if self.normalizes(normalize):
             normalize_rows(predicted)
         return predicted
+
+    def normalizes(self, asked: bool | None) -> bool:
+        """Tell if translations are scaled to unit length; None does so if all targets are."""
+        return are_unit_length(self.targets) if asked is None else asked
 
     def once(self, make: Callable[[Folds], Made]) -> Made:
         """Return ``make(self)``, made at the first call with this function and kept."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,11 +15,13 @@ from vecmigrate.translators.folds import Folds
 from vecmigrate.translators.kernels import (
     GaussianLandmarks,
     Kernel,
-    choose_landmarks,
     left_out_by_folds,
+    nearest_others,
     solve_by_landmarks,
     solve_exactly,
+    spread_rows,
 )
+from vecmigrate.translators.lengths import RowLengths
 from vecmigrate.translators.mixing import Spread, spectral_match
 from vecmigrate.translators.procrustes import Procrustes, fold_maps
 
@@ -37,7 +39,7 @@ class KernelRidge(Translator):
     r"""Kernel ridge regression with a Procrustes prior and spectral matching.
 
     With :math:`P` the centred Procrustes map, :math:`k` the Gaussian kernel over vectors scaled to
-    unit mean length, and :math:`z_1 \dots z_m` the landmarks,
+    unit mean distance from their mean, and :math:`z_1 \dots z_m` the landmarks,
 
     .. math:: f(x) = t\,P(x) + \sum_j k(x, z_j)\, c_j
 
@@ -47,7 +49,8 @@ class KernelRidge(Translator):
     :math:`(K_{nm}^T K_{nm} + \lambda K_{mm}) C = K_{nm}^T (Y - t P(X))` over ``landmarks`` of them
     (Nyström, subset of regressors: Smola and Schölkopf 2000; Rudi et al. 2015), summed in one pass.
     The prediction is then spectrally matched, see :func:`spectral_match`, by its leave-one-out
-    predictions; as that is an affine map, it costs nothing when translating.
+    predictions; as that is an affine map, it costs nothing when translating. Vectors of unit length
+    get back the length beside the mean that they are expected to have, see :class:`RowLengths`.
 
     With ``text_dim``, the last so many columns of X are features s of the points' texts (see
     :class:`TokenFeatures`), and the kernel is :math:`k(x, z) + w\,s(x) \cdot s(z)`; its second part
@@ -56,13 +59,16 @@ class KernelRidge(Translator):
     Parameters
     ----------
     gamma : float
-        Inverse squared length scale, for vectors of unit mean length.
+        Inverse squared length scale, for vectors of unit mean distance from their mean.
     alpha : float
         λ, the noise variance beside the kernel's k(x, x) = 1.
     prior : float
         t, the share of the Procrustes map in the prior mean.
     match_spectrum : bool
         False leaves the shrunken spread of regression.
+    restore_length : bool
+        False leaves the shrunken lengths beside the mean; they are left, too, if translations are
+        not scaled to unit length.
     landmarks : int or None
         Landmarks beyond ``EXACT_ANCHORS``; given, they are used at any number of anchors above it.
     normalize : bool or None
@@ -81,7 +87,9 @@ class KernelRidge(Translator):
     weights_, offset_
         The linear part, ``(source_dim + text_dim, target_dim)`` and ``(target_dim,)`` float32.
     scale_ : float32
-        What brings old vectors to unit mean length.
+        What brings old vectors to unit mean distance from their mean.
+    lengths_ : RowLengths or None
+        None if lengths are left.
     """
 
     method: ClassVar[str] = "kernel-ridge"
@@ -115,11 +123,13 @@ class KernelRidge(Translator):
     alpha: float = 0.08
     prior: float = 0.75
     match_spectrum: bool = True
+    restore_length: bool = True
     landmarks: int | None = None
     normalize: bool | None = None
     seed: int = 0
     text_dim: int = 0
     text_weight: float = 0.5
+    lengths_: RowLengths | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def candidates(cls, text_dim: int) -> dict[str, Self]:
@@ -158,11 +168,11 @@ class KernelRidge(Translator):
         linear = Procrustes(normalize=False).fit(old, y)
         residual = y - self.prior * linear.transform(np.ascontiguousarray(old, dtype=np.float32))
         points = self._scaled(x)
-        if len(x) <= (self.landmarks or EXACT_ANCHORS):
-            landmarks = points
+        chosen = self._landmark_rows(points)
+        landmarks = points[chosen]
+        if len(chosen) == len(x):
             coefficients, left_out = solve_exactly(points, residual, self._as_given, self.alpha)
         else:
-            landmarks = choose_landmarks(points, self.landmarks or LANDMARKS, self.seed)
             coefficients, left_out = solve_by_landmarks(
                 points, landmarks, residual, self._as_given, self.alpha
             )
@@ -172,17 +182,36 @@ class KernelRidge(Translator):
         weights = np.concatenate([self.prior * linear.weights_, of_texts])
         offset = self.prior * linear.offset_
         held_out = y - left_out
-        gain, centre = np.eye(self.target_dim_), np.zeros(self.target_dim_)
+        gain, centre = np.eye(self.target_dim_), y.mean(axis=0, dtype=np.float64)
         if self.match_spectrum:
             gain, centre = spectral_match(held_out, y)
-        self.held_out_ = self._finish((held_out - centre) @ gain + centre)
         self.gain_, self.centre_ = gain.astype(np.float32), centre.astype(np.float32)
         self.coefficients_ = (coefficients @ gain).astype(np.float32)
         self.weights_ = (weights @ gain).astype(np.float32)
         self.offset_ = (offset @ gain + centre - centre @ gain).astype(np.float32)
         self.mean_square_ = float(np.mean(row_norms(y).astype(np.float64) ** 2))
+        nearest = nearest_others(self._as_given.split(points)[0], chosen, self.gamma)
+        self.held_out_ = self._measure(held_out - centre, nearest)
         self._prepare()
         return self
+
+    def _landmark_rows(self, points: Vectors) -> NDArray[np.intp]:
+        if len(points) <= (self.landmarks or EXACT_ANCHORS):
+            return np.arange(len(points))
+        return spread_rows(points, self.landmarks or LANDMARKS, self.seed)
+
+    def _measure(self, deviations: NDArray[np.float64], nearest: NDArray[np.float32]) -> Vectors:
+        """Measure lengths by leave-one-out predictions beside the centre; return these finished."""
+        matched = np.ascontiguousarray(deviations @ self.gain_, dtype=np.float32)
+        self.lengths_ = None
+        if self.restore_length and self.normalize_output_:
+            true = self.mean_square_ - float(self.centre_ @ self.centre_)
+            self.lengths_ = RowLengths.measured(deviations, matched, true, nearest, self.alpha)
+            self.lengths_.restore(matched, nearest)
+        matched += self.centre_
+        if self.normalize_output_:
+            normalize_rows(matched)
+        return matched
 
     def cross_predict(self, folds: Folds) -> Vectors:
         """See :meth:`Translator.cross_predict`; the spectrum is matched on all folds at once."""
@@ -192,11 +221,20 @@ class KernelRidge(Translator):
         share = np.float32(self.prior)
         residuals = [folds.targets - share * linear for linear in folds.once(_priors)]
         predicted = folds.targets - left_out_by_folds(matrix, self.alpha, residuals, folds.rows)
+        centre = folds.targets.mean(axis=0)
+        predicted -= centre
+        matched = predicted
         if self.match_spectrum:
             spread = folds.once(_target_spread)
-            along = spread.along(predicted)
-            predicted = spread.vectors(along * spread.gains(along))
-        return folds.finish(predicted, self.normalize)
+            along = predicted @ spread.axes
+            matched = (along * spread.gains(along)) @ spread.axes.T
+        if self.restore_length and folds.normalizes(self.normalize):
+            true = float(np.mean(row_norms(folds.targets) ** 2)) - float(centre @ centre)
+            nearest = np.exp(np.float32(self.gamma) * folds.once(_nearest_outside))
+            lengths = RowLengths.measured(predicted, matched, true, nearest, self.alpha)
+            lengths.restore(matched, nearest)
+        matched += centre
+        return folds.finish(matched, self.normalize)
 
     @property
     def _as_given(self) -> Kernel:
@@ -208,20 +246,18 @@ class KernelRidge(Translator):
         points[:, : points.shape[1] - self.text_dim] *= self.scale_
         return points
 
-    def _finish(self, predicted: NDArray[np.float64]) -> Vectors:
-        translated = np.ascontiguousarray(predicted, dtype=np.float32)
-        if self.normalize_output_:
-            normalize_rows(translated)
-        return translated
-
     def _prepare(self) -> None:
         self._kernel = GaussianLandmarks(self.gamma, self.scale_ * self.landmarks_)
+        # Lengths are restored beside the centre, which is added later.
+        self._later = np.zeros_like(self.centre_) if self.lengths_ is None else self.centre_
+        self._first = self.offset_ - self._later
 
     def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
         """See :meth:`Translator.transform`."""
-        translated = self._predict(X, out)
-        if self.normalize_output_:
-            normalize_rows(translated)
+        check_dimension(X, self.source_dim_ + self.text_dim_)
+        translated = np.empty((len(X), self.target_dim_), np.float32) if out is None else out
+        for rows in _blocks(len(X)):
+            self._finish(translated[rows], self._predict(X[rows], translated[rows]))
         return translated
 
     def transform_with_variance(self, X: Vectors) -> tuple[Vectors, NDArray[np.float32]]:
@@ -232,24 +268,48 @@ class KernelRidge(Translator):
         directions: :math:`\overline{|y|^2} - |f(x)|^2`, at least 0. It tells more than the
         kernel's own variance, which depends on where anchors lie and not on what they said.
         """
-        translated = self._predict(X, None)
-        shrunken = np.linalg.solve(self.gain_, (translated - self.centre_).T).T + self.centre_
-        variance = np.maximum(self.mean_square_ - row_norms(shrunken) ** 2, 0).astype(np.float32)
-        if self.normalize_output_:
-            normalize_rows(translated)
+        check_dimension(X, self.source_dim_ + self.text_dim_)
+        translated = np.empty((len(X), self.target_dim_), np.float32)
+        variance = np.empty(len(X), np.float32)
+        for rows in _blocks(len(X)):
+            nearest = self._predict(X[rows], translated[rows])
+            beside = translated[rows] + (self._later - self.centre_)
+            shrunken = np.linalg.solve(self.gain_, beside.T).T + self.centre_
+            variance[rows] = np.maximum(self.mean_square_ - row_norms(shrunken) ** 2, 0)
+            self._finish(translated[rows], nearest)
         return translated, variance
 
-    def _predict(self, X: Vectors, out: Vectors | None) -> Vectors:
-        check_dimension(X, self.source_dim_ + self.text_dim_)
-        translated = np.empty((len(X), self.target_dim_), np.float32) if out is None else out
-        for start in range(0, len(X), BLOCK_ROWS):
-            rows = X[start : start + BLOCK_ROWS]
-            block = translated[start : start + BLOCK_ROWS]
-            old = rows[:, : self.source_dim_]
-            np.matmul(self._kernel.evaluate(self.scale_ * old), self.coefficients_, out=block)
-            block += rows @ self.weights_
-            block += self.offset_
-        return translated
+    def _predict(self, rows: Vectors, out: Vectors) -> NDArray[np.float32]:
+        """Write predictions, to be finished, and return the kernel at the nearest landmarks."""
+        values = self._kernel.evaluate(self.scale_ * rows[:, : self.source_dim_])
+        np.matmul(values, self.coefficients_, out=out)
+        out += rows @ self.weights_
+        out += self._first
+        nearest: NDArray[np.float32] = values.max(axis=1)
+        return nearest
+
+    def _finish(self, predicted: Vectors, nearest: NDArray[np.float32]) -> None:
+        """Turn what :meth:`_predict` wrote and returned into translations, in place."""
+        if self.lengths_ is not None:
+            self.lengths_.restore(predicted, nearest)
+            predicted += self._later
+        if self.normalize_output_:
+            normalize_rows(predicted)
+
+    @property
+    def file_format(self) -> int:
+        """See :meth:`Translator.file_format`."""
+        return 1 if self.lengths_ is None else 2
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """See :meth:`Translator.state`."""
+        tensors, parameters = super().state()
+        if self.lengths_ is not None:
+            parameters["lengths"] = {
+                "ratio": self.lengths_.ratio,
+                "variance": self.lengths_.variance,
+            }
+        return tensors, parameters
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Any]) -> Self:
@@ -258,14 +318,29 @@ class KernelRidge(Translator):
         without = {"text_dim": cls.text_dim, "text_weight": cls.text_weight}
         translator = super().from_state(tensors, without | dict(parameters))
         translator.text_dim_ = translator.text_dim
+        # Files from before lengths were restored have none.
+        lengths = parameters.get("lengths")
+        translator.restore_length = lengths is not None
+        if lengths is not None:
+            ratio, variance = float(lengths["ratio"]), float(lengths["variance"])
+            translator.lengths_ = RowLengths(ratio, variance, translator.alpha)
         if len(translator.weights_) != translator.source_dim_ + translator.text_dim_:
             raise ValueError(f"{len(translator.weights_)} columns of weights do not fit landmarks")
         translator._prepare()
         return translator
 
 
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK_ROWS) for start in range(0, count, BLOCK_ROWS))
+
+
+SAME = 1e-6
+"""Vectors that differ by less of their length are alike but for rounding."""
+
+
 def _unit_scale(x: NDArray[np.floating]) -> np.float32:
-    mean = float(row_norms(x).mean())
+    length, apart = (float(row_norms(each).mean()) for each in (x, x - x.mean(axis=0)))
+    mean = apart if apart > SAME * length else length
     return np.float32(1 / mean) if mean > 0 else np.float32(1)
 
 
@@ -286,3 +361,10 @@ def _priors(folds: Folds) -> list[Vectors]:
 
 def _target_spread(folds: Folds) -> Spread:
     return Spread.of(folds.targets)
+
+
+def _nearest_outside(folds: Folds) -> NDArray[np.float32]:
+    """Return the greatest of each row's values of :func:`_minus_squared_distances` to others."""
+    distances = folds.once(_minus_squared_distances)
+    pairs = zip(folds.rows, folds.others, strict=True)
+    return np.concatenate([distances[rows][:, others].max(axis=1) for rows, others in pairs])

@@ -96,6 +96,32 @@ class Kernel:
         return evaluate
 
 
+def nearest_others(
+    points: NDArray[np.float32], landmarks: NDArray[np.intp], gamma: float
+) -> NDArray[np.float32]:
+    """Return ``(n,)`` values of the Gaussian kernel between points and their nearest landmarks.
+
+    Parameters
+    ----------
+    points
+        ``(n, d)``.
+    landmarks
+        The rows that are landmarks, at least two; none is its own nearest.
+    """
+    kernel = GaussianLandmarks(gamma, points[landmarks])
+    place = np.full(len(points), -1)
+    place[landmarks] = np.arange(len(landmarks))
+    nearest = np.empty(len(points), np.float32)
+    for start in range(0, len(points), FITTING_ROWS):
+        rows = slice(start, start + FITTING_ROWS)
+        values = kernel.exponents(points[rows])
+        own = np.flatnonzero(place[rows] >= 0)
+        values[own, place[rows][own]] = -np.inf
+        nearest[rows] = values.max(axis=1)
+    np.exp(nearest, out=nearest)
+    return nearest
+
+
 LEAST_FREEDOM = 0.05
 """An anchor's leverage is kept this far below 1, where rounding would divide by nothing."""
 
@@ -264,9 +290,3 @@ def spread_rows(points: Vectors, size: int, seed: int) -> NDArray[np.intp]:
     others = np.setdiff1d(np.arange(len(points)), chosen)
     fill = np.random.default_rng(seed).permutation(others)[: size - len(chosen)]
     return np.sort(np.concatenate([chosen, fill]))
-
-
-def choose_landmarks(points: NDArray[np.floating], size: int, seed: int) -> Vectors:
-    """Return ``size`` of ``(n, d)`` points, float32, chosen by :func:`spread_rows`."""
-    vectors = np.ascontiguousarray(points, dtype=np.float32)
-    return np.ascontiguousarray(vectors[spread_rows(vectors, size, seed)])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from vecmigrate import Procrustes, load_translator, save_translator
+from vecmigrate import KernelRidge, Procrustes, load_translator, save_translator
 from vecmigrate.connector import EncoderIdentity
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError, WriteError
 from vecmigrate.translators import read_card, translator_sha256
@@ -93,6 +93,7 @@ def test_a_file_that_is_no_translator_is_refused(tmp_path: Path) -> None:
     ("change", "error"),
     [
         ({"format_version": 99}, MismatchError),
+        ({"format_version": 0}, MismatchError),
         ({"method": "unheard-of"}, MismatchError),
         ({"source_dimension": 6}, MismatchError),
         ({"target_dimension": 6}, MismatchError),
@@ -147,6 +148,25 @@ def test_a_file_written_before_that_reads_texts_translates_the_same() -> None:
     texts = ["w51 w38 w30 w16 w18", "w2 w4 w0 w10 w48", "w38 w54 w30 w36 w58"]
     translated = translator.transform(translator.inputs(expected["texts rows"], texts))
     np.testing.assert_allclose(translated, expected["texts"], rtol=1e-6, atol=1e-6)
+
+
+def test_a_file_has_the_oldest_version_that_can_tell_what_it_holds(tmp_path: Path) -> None:
+    """So that an older vecmigrate refuses what it would translate otherwise, and only that."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 5))
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    for name, version, translator in (
+        ("linear", 1, Procrustes().fit(X, unit)),
+        ("free", 1, KernelRidge().fit(X, X)),
+        ("unit", 2, KernelRidge().fit(X, unit)),
+        ("left", 1, KernelRidge(restore_length=False).fit(X, unit)),
+        ("before", 1, load_translator(WRITTEN_BEFORE / "kernel-ridge.safetensors")),
+    ):
+        assert save_translator(translator, tmp_path / name).format_version == version
+        rows = rng.standard_normal((9, 5)).astype(np.float32)
+        again = load_translator(tmp_path / name)
+        np.testing.assert_array_equal(again.transform(rows), translator.transform(rows))
+        assert save_translator(again, tmp_path / f"{name}, again").format_version == version
 
 
 @pytest.mark.parametrize("lost", ["text_dim", "gamma"])
