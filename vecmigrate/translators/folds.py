@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.points.batch import Vectors, are_unit_length, normalize_rows
+from vecmigrate.translators.mixing import Spread
 from vecmigrate.translators.moments import PairMoments
 
 Made = TypeVar("Made")
@@ -98,3 +99,8 @@ def moments_without(folds: Folds) -> list[PairMoments]:
                 moments.add(each)
         without.append(moments)
     return without
+
+
+def spreads_without(folds: Folds) -> list[Spread]:
+    """Return, for each fold, how the targets of all anchors outside it vary."""
+    return [Spread.of(folds.targets[others]) for others in folds.others]

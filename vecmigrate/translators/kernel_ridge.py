@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.points.batch import Vectors, are_unit_length, normalize_rows, row_norms
 from vecmigrate.translators.base import Translator, check_anchors, check_dimension
-from vecmigrate.translators.folds import Folds
+from vecmigrate.translators.folds import Folds, moments_without, spreads_without
 from vecmigrate.translators.kernels import (
     GaussianLandmarks,
     Kernel,
@@ -22,7 +22,7 @@ from vecmigrate.translators.kernels import (
     spread_rows,
 )
 from vecmigrate.translators.lengths import RowLengths
-from vecmigrate.translators.mixing import Spread, spectral_match
+from vecmigrate.translators.mixing import spectral_match
 from vecmigrate.translators.procrustes import Procrustes, fold_maps
 
 BLOCK_ROWS = 1024
@@ -214,27 +214,31 @@ class KernelRidge(Translator):
         return matched
 
     def cross_predict(self, folds: Folds) -> Vectors:
-        """See :meth:`Translator.cross_predict`; the spectrum is matched on all folds at once."""
+        """See :meth:`Translator.cross_predict`; what is left out is measured on the fold itself."""
         matrix = np.exp(np.float32(self.gamma) * folds.once(_minus_squared_distances))
         if self.text_dim:
             matrix += np.float32(self.text_weight) * folds.once(_feature_products)
         share = np.float32(self.prior)
         residuals = [folds.targets - share * linear for linear in folds.once(_priors)]
         predicted = folds.targets - left_out_by_folds(matrix, self.alpha, residuals, folds.rows)
-        centre = folds.targets.mean(axis=0)
-        predicted -= centre
-        matched = predicted
-        if self.match_spectrum:
-            spread = folds.once(_target_spread)
-            along = predicted @ spread.axes
-            matched = (along * spread.gains(along)) @ spread.axes.T
+        centres = folds.once(_centres_without)
+        predicted -= centres
+        matched = self._matched(folds, predicted) if self.match_spectrum else predicted
         if self.restore_length and folds.normalizes(self.normalize):
-            true = float(np.mean(row_norms(folds.targets) ** 2)) - float(centre @ centre)
+            true = float(np.mean(row_norms(folds.targets - centres) ** 2))
             nearest = np.exp(np.float32(self.gamma) * folds.once(_nearest_outside))
             lengths = RowLengths.measured(predicted, matched, true, nearest, self.alpha)
             lengths.restore(matched, nearest)
-        matched += centre
+        matched += centres
         return folds.finish(matched, self.normalize)
+
+    def _matched(self, folds: Folds, deviations: Vectors) -> Vectors:
+        """Match each fold's predictions beside the centre to the spread of the others' targets."""
+        matched = np.empty_like(deviations)
+        for rows, spread in zip(folds.rows, folds.once(spreads_without), strict=True):
+            along = deviations[rows] @ spread.axes
+            np.matmul(spread.gains(along) * along, spread.axes.T, out=matched[rows])
+        return matched
 
     @property
     def _as_given(self) -> Kernel:
@@ -359,8 +363,12 @@ def _priors(folds: Folds) -> list[Vectors]:
     return [linear.transform(folds.vectors) for linear in folds.once(fold_maps)]
 
 
-def _target_spread(folds: Folds) -> Spread:
-    return Spread.of(folds.targets)
+def _centres_without(folds: Folds) -> Vectors:
+    """Return ``(n, target_dim)``: for each row, the mean of the targets outside its fold."""
+    centres = np.empty_like(folds.targets)
+    for rows, moments in zip(folds.rows, folds.once(moments_without), strict=True):
+        centres[rows] = moments.mean_y
+    return centres
 
 
 def _nearest_outside(folds: Folds) -> NDArray[np.float32]:

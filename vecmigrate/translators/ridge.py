@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.points.batch import Vectors, are_unit_length
 from vecmigrate.translators.base import AffineTranslator, check_anchors
-from vecmigrate.translators.folds import Folds, moments_without
-from vecmigrate.translators.mixing import Spread, spectral_match
+from vecmigrate.translators.folds import Folds, moments_without, spreads_without
+from vecmigrate.translators.mixing import spectral_match
 from vecmigrate.translators.moments import FITTING_ROWS, PairMoments
 
 Matrix = NDArray[np.float64]
@@ -72,14 +72,14 @@ class Ridge(AffineTranslator):
         if type(self).fit is not Ridge.fit:
             return super().cross_predict(folds)
         predicted = np.empty(folds.targets.shape, np.float32)
-        without = zip(folds.rows, folds.others, folds.once(moments_without), strict=True)
-        for rows, others, moments in without:
+        for f, moments in enumerate(folds.once(moments_without)):
+            rows, others = folds.rows[f], folds.others[f]
             weights, offset, axes, damped = self._solve(moments)
             found = (folds.vectors[rows] @ weights + offset).astype(np.float32)
             if self.match_spectrum:
                 x, y = folds.vectors[others], folds.targets[others]
                 left_out = _left_out(x, y, weights, offset, moments.mean_x, axes, damped)
-                spread = Spread.of(y)
+                spread = folds.once(spreads_without)[f]
                 gains = spread.gains(spread.along(y - left_out.astype(np.float32)))
                 found = spread.vectors(gains * spread.along(found))
             predicted[rows] = found

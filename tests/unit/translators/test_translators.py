@@ -307,17 +307,20 @@ def test_auto_prefers_what_retrieves_better() -> None:
 def scored_predictions(
     candidate: Translator, X: np.ndarray, Y: np.ndarray, fold: np.ndarray
 ) -> np.ndarray:
-    """What ``auto`` is to score: kernel ridge is matched and measured on all folds at once."""
+    """What ``auto`` is to score: kernel ridge's spectrum and lengths are measured on folds."""
     if not isinstance(candidate, KernelRidge):
         return refitted(candidate, X, Y, fold)
     free = dataclasses.replace(candidate, match_spectrum=False, normalize=False)
-    centre = Y.mean(axis=0)
-    plain = refitted(free, X, Y, fold) - centre
-    matched = plain @ spectral_match(plain + centre, Y)[0]
+    plain, matched, centre = refitted(free, X, Y, fold), np.empty(Y.shape), np.empty(Y.shape)
+    for f in range(FOLDS):
+        own = fold == f
+        gain, centre[own] = spectral_match(plain[own], Y[~own])
+        matched[own] = (plain[own] - centre[own]) @ gain
     kernel = RBF(length_scale=mean_distance(X) / np.sqrt(2 * candidate.gamma))(X)
     nearest = np.where(fold[:, None] == fold, 0, kernel).max(axis=1)
     unknown = 1 - nearest**2 / (1 + candidate.alpha)
-    squares = [np.mean(np.sum(each**2, axis=1)) for each in (plain, matched, Y - centre)]
+    beside = (plain - centre, matched, Y - centre)
+    squares = [np.mean(np.sum(each**2, axis=1)) for each in beside]
     wanted = squares[0] / squares[1] * np.sum(matched**2, axis=1)
     wanted += (squares[2] - squares[0]) * unknown / unknown.mean()
     return unit(centre + unit(matched) * np.sqrt(wanted)[:, None])
@@ -336,9 +339,8 @@ def test_auto_scores_each_candidate_as_refits_do() -> None:
         shares = [len(np.intersect1d(*pair)) / CUTOFF for pair in zip(near, found, strict=True)]
         expected[name] = float(np.mean(shares))
     _, table = choose_translator(X, Y)
-    assert {score.name: score.held_out_recall for score in table} == pytest.approx(
-        expected, abs=0.002
-    )
+    scores = {score.name: score.held_out_recall for score in table}
+    assert scores == pytest.approx(expected, abs=0.002)
     assert expected[table[0].name] >= max(expected.values()) - 0.001
 
 
