@@ -19,7 +19,7 @@ from qdrant_client.client_base import QdrantBase
 
 from support.qdrant.places import Place
 
-COLUMNS = {"text": pa.string(), "n": pa.int64(), "x": pa.float64()}
+COLUMNS = {"text": pa.string(), "n": pa.int64(), "x": pa.float64(), "at": pa.int64()}
 """Payload fields that every store has a place for."""
 
 
@@ -29,6 +29,10 @@ class Point:
 
     vector: tuple[float, ...] | None
     payload: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> Any:
+        return self.payload.get("text")
 
 
 Points = dict[Any, Point]
@@ -171,9 +175,14 @@ class QdrantCollection(Application):
 
     holds_bare_points = True
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self.name = place.name("live")
+    def __init__(
+        self,
+        place: Place,
+        name: str | None = None,
+        distance: models.Distance = models.Distance.COSINE,
+    ) -> None:
+        self._place, self._distance = place, distance
+        self.name = name or place.name("live")
         self.uri = place.uri(self.name)
         self.writes_meanwhile = place.kind != "embedded"
 
@@ -185,9 +194,11 @@ class QdrantCollection(Application):
         return self._place.uri(alias)
 
     def create(self, points: Points) -> None:
-        params = models.VectorParams(size=_width(points), distance=models.Distance.COSINE)
+        params = models.VectorParams(size=_width(points), distance=self._distance)
         with self._place.client() as client:
             client.create_collection(self.name, vectors_config=params)
+            if self.writes_meanwhile:
+                client.create_payload_index(self.name, "at", models.PayloadSchemaType.INTEGER)
             client.upsert(self.name, [_struct(i, point) for i, point in points.items()])
 
     def write(self, edits: Sequence[Edit], points: Points) -> None:
@@ -259,7 +270,12 @@ class EdgeDirectory(Application):
         with closing(edge.EdgeShard.load(str(self._path))) as shard:
             asked = edge.ScrollRequest(limit=1000, with_payload=True, with_vector=True)
             found, _ = shard.scroll(asked)
-            return {r.id: Point(_vector(r.vector), dict(r.payload or {})) for r in found}
+            return {
+                r.id if isinstance(r.id, int) else str(r.id): Point(
+                    _vector(r.vector), dict(r.payload or {})
+                )
+                for r in found
+            }
 
     def _point(self, point_id: Any, point: Point) -> Any:
         import qdrant_edge as edge

@@ -3,22 +3,24 @@
 A state machine draws a pair of stores and a history: what the application writes, also while
 vecmigrate reads; what vecmigrate does, stopped or killed in the middle; and what others write at
 the target. The invariant is checked at the end, and now and then before: one ``sync`` of a source
-that stands still makes the target what a fresh migration would make.
+that stands still makes the target what a fresh migration would make, but for points that have the
+new encoder's own vector, and those of others.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,40 +30,47 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from qdrant_client import models
 
 from support.applications import (
     Application,
-    EdgeDirectory,
     Edit,
-    FaissFile,
-    LanceTable,
-    ParquetFile,
     Point,
     Points,
     QdrantCollection,
 )
 from support.corpus import unit
-from support.crash import Stepper, stepper
-from support.qdrant.places import Place, open_place
+from support.live_stores import (
+    ANY,
+    COUNT,
+    LAST_STEP,
+    OWN,
+    QDRANT,
+    ROWS,
+    SERVED,
+    TOLERANCE,
+    TRUE,
+    TYPED,
+    Surroundings,
+    application,
+    check_same,
+    held,
+    target_at,
+    text_of,
+)
 from vecmigrate import (
-    Procrustes,
     load_translator,
     migrate,
     open_source,
     open_updater,
-    save_translator,
 )
-from vecmigrate.anchors import AnchorCard, AnchorSet, Strategy, save_anchors
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector import (
-    ORIGIN_FIELD,
-    EncoderIdentity,
-    Metric,
     VectorBatch,
     id_array,
 )
 from vecmigrate.connector.addresses import followed_place
-from vecmigrate.cutover import cut_over, roll_back
+from vecmigrate.cutover import cut_over, drop_source, roll_back
 from vecmigrate.errors import (
     ExitCode,
     InputError,
@@ -70,7 +79,8 @@ from vecmigrate.errors import (
     TerminatedError,
     UnsettledError,
 )
-from vecmigrate.points.checksums import same_payload
+from vecmigrate.forget import forget
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD
 from vecmigrate.runtime import settling
 from vecmigrate.state.file import open_records
 from vecmigrate.sync import SyncResult, cut_over_in_step, sync
@@ -78,26 +88,6 @@ from vecmigrate.sync.back import count_lost, sync_back
 from vecmigrate.translators import read_card
 from vecmigrate.verification import CheckResult, Verification, VerifyOptions, verify
 from vecmigrate.verification.records import VerificationLog
-
-STORES = ["faiss", "parquet", "lancedb", "embedded", "edge", "rest", "grpc"]
-PAIRS = [(old, new) for old in STORES for new in STORES]
-SERVED = ("rest", "grpc")
-QDRANT = ("embedded", "edge", *SERVED)
-OLD, NEW, COUNT, ANCHORS = 4, 6, 24, 5
-ROWS = unit(np.random.default_rng(0).standard_normal((60, OLD)))
-TRUE = unit(np.random.default_rng(1).standard_normal((60, NEW)))
-"""What the new encoder makes of the anchors' texts, and others of theirs."""
-IDENTITY = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
-TOLERANCE = 1e-5
-LAST_STEP = {"migrate": 500, "sync": 40}
-"""A kill comes before a step of these; a run that takes fewer ends by itself."""
-
-TYPED: list[dict[str, Any]] = [
-    {}, {"n": 1}, {"n": 2, "x": 0.1}, {"x": 1 / 3}, {"n": -7, "x": 1e-12},
-]  # fmt: skip
-ANY: list[dict[str, Any]] = [
-    *TYPED, {"n": "a word"}, {"deep": {"list": [1, None, "ü"], "x": 0.1}}, {"nil": None},
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,105 +115,6 @@ SOON = st.none() | st.integers(1, 8)
 """After how many looks a run is asked to stop; None: it is not."""
 
 
-class Surroundings:
-    """What histories share: servers, processes that kill others, a translator, anchors."""
-
-    def __init__(self, folder: Path, stack: ExitStack, *, kills: bool) -> None:
-        self._stack, self._kills = stack, kills
-        self._places: dict[str, Place] = {}
-        self._killers: dict[bool, Stepper] = {}
-        self.folder = folder
-        self.translator, self.anchors = folder / "t.safetensors", folder / "a.parquet"
-        rng = np.random.default_rng(2)
-        X = unit(rng.standard_normal((40, OLD)))
-        Y = X @ np.linalg.qr(rng.standard_normal((NEW, NEW)))[0][:OLD]
-        fitted = Procrustes().fit(X, Y)
-        save_translator(fitted, self.translator, target_encoder=IDENTITY, mixing_scale=0.9)
-        self.ids = {
-            "integers": [3 * i + 1 + 2**40 * (i % 3) for i in range(COUNT)],
-            "uuids": [str(uuid.UUID(int=2**64 * i + 1)) for i in range(COUNT)],
-        }
-        for kind, ids in self.ids.items():
-            self._save_anchors(kind, ids[:ANCHORS])
-
-    def anchor_file(self, kind: str) -> Path:
-        return self.folder / f"{kind}.parquet"
-
-    def place(self, kind: str) -> Place:
-        """A loopback server, which all histories share."""
-        if kind not in self._places:
-            self._places[kind] = self._stack.enter_context(open_place(kind, self.folder))
-        return self._places[kind]
-
-    def killer(self, *, syncs: bool) -> Stepper | None:
-        if self._kills and syncs not in self._killers:
-            self._killers[syncs] = self._stack.enter_context(stepper(syncs=syncs))
-        return self._killers.get(syncs)
-
-    def _save_anchors(self, kind: str, ids: Sequence[Any]) -> None:
-        card = AnchorCard(
-            source="faiss:none", population=COUNT, seed=0, strategy=Strategy.UNIFORM,
-            target_encoder=IDENTITY, metric=Metric.COSINE,
-        )  # fmt: skip
-        texts = [text_of(at, 0) for at in range(len(ids))]
-        anchors = AnchorSet(id_array(ids), ROWS[: len(ids)], TRUE[: len(ids)], card, texts)
-        save_anchors(anchors, self.anchor_file(kind))
-
-
-@contextmanager
-def surroundings(*, kills: bool) -> Iterator[Surroundings]:
-    """Make them, and remove them at the end."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        yield Surroundings(folder, stack, kills=kills)
-
-
-def text_of(at: int, turn: int) -> str:
-    return f"text {at} in turn {turn}"
-
-
-def application(store: str, folder: Path, shared: Surroundings) -> Application:
-    makers: dict[str, Callable[[Path], Application]] = {
-        "faiss": FaissFile, "parquet": ParquetFile, "lancedb": LanceTable, "edge": EdgeDirectory,
-    }  # fmt: skip
-    if store in makers:
-        return makers[store](folder)
-    if store in SERVED:
-        return QdrantCollection(shared.place(store))
-    return QdrantCollection(embedded(folder))
-
-
-def embedded(folder: Path) -> Place:
-    with open_place("embedded", folder / "q") as place:
-        return place
-
-
-def target_at(store: str, folder: Path, shared: Surroundings) -> str:
-    if store in SERVED or store == "embedded":
-        place = shared.place(store) if store in SERVED else embedded(folder)
-        return place.uri(place.name("target"))
-    return {
-        "faiss": f"faiss:{folder}/new.faiss",
-        "parquet": f"parquet:{folder}/new",
-        "lancedb": f"lancedb:{folder}/db/new",
-        "edge": f"qdrant-edge:{folder}/new-edge",
-    }[store]
-
-
-def held(uri: str) -> Points:
-    """All points of a collection, as vecmigrate reads them."""
-    found: Points = {}
-    with open_source(uri) as source:
-        for batch in source.whole_batches(1000):
-            rows = iter(batch.vectors)
-            for i, count, payload in zip(
-                batch.ids.tolist(), batch.each_count(), batch.each_payload(), strict=True
-            ):
-                vector = tuple(next(rows).tolist()) if count else None
-                found[i] = Point(vector, dict(payload))
-    return found
-
-
 class LivePair(RuleBasedStateMachine):
     """One pair of stores, and what is known of either.
 
@@ -238,9 +129,16 @@ class LivePair(RuleBasedStateMachine):
     touched
         Ids that the application has written since all was compared last.
     _shares, _led, _lost
-        Others share the target; readers have it; its ledger was lost.
+        Others share the target; readers have it; what was known of it was lost.
+    encoded
+        Ids whose points at the target have the new encoder's own vector, and keep it.
+    _began_anew
+        The state file was lost.
     _returned
-        Ids that the application has deleted since others deleted them at the target.
+        Ids that may come back at the target although others deleted them there: the application
+        has deleted them since, or the migration had yet to bring them.
+    _field
+        How the application stamps what it writes, if changes are found by that; None: by hash.
     """
 
     shared: Surroundings
@@ -255,21 +153,36 @@ class LivePair(RuleBasedStateMachine):
         self.theirs: dict[Any, Point | None] = {}
         self.retold: dict[Any, dict[str, Any]] = {}
         self.touched: set[Any] = set()
-        self._shares = self._lost = self._published = self._led = False
+        self._shares = self._lost = self._published = self._led = self._began_anew = False
         self._returned: set[Any] = set()
-        self._turn = 0
+        self.encoded: set[Any] = set()
+        self._stamp = 0
 
     # The pair, and what its application does.
 
     @initialize(
         data=st.data(), count=st.integers(3, 18), uuids=st.booleans(), kept=st.booleans(),
-        moved=st.booleans(),
+        moved=st.booleans(), field=st.sampled_from([None, None, "times", "versions"]),
+        shares=st.booleans(), drops=st.booleans(),
     )  # fmt: skip
-    def begin(self, data: st.DataObject, count: int, uuids: bool, kept: bool, moved: bool) -> None:
+    def begin(
+        self,
+        data: st.DataObject,
+        count: int,
+        uuids: bool,
+        kept: bool,
+        moved: bool,
+        field: str | None,
+        shares: bool,
+        drops: bool,
+    ) -> None:
         self.pair = old, new = data.draw(st.sampled_from(list(self.pairs)))
         self._ids_are = "uuids" if uuids and old != "faiss" else "integers"
         self._ids = self.shared.ids[self._ids_are]
-        self._anchors = self.shared.anchor_file(self._ids_are) if kept else None
+        self._anchor_file = self._folder / "anchors.parquet"
+        shutil.copyfile(self.shared.anchor_file(self._ids_are), self._anchor_file)
+        self._anchors = self._anchor_file if kept else None
+        self._field, self._drops = field, drops
         source = self._source = application(old, self._folder, self.shared)
         self._fields = ANY if source.keeps_any_payload else TYPED
         self._target = target_at(new, self._folder, self.shared)
@@ -277,12 +190,33 @@ class LivePair(RuleBasedStateMachine):
         self._bare = source.holds_bare_points and new in QDRANT
         for at in range(count):
             fields = self._fields[at % len(self._fields)]
-            self.points[self._ids[at]] = Point(_vector(at), {"text": text_of(at, 0), **fields})
+            given = {"text": text_of(at, 0), **fields, **self._stamped()}
+            self.points[self._ids[at]] = Point(_vector(at), given)
         source.create(self.points)
         self._name = self._reader_name()
         self._count("histories")
+        if shares and new in SERVED:
+            self._begin_shared()
         if moved:
             self.move(None, [], 5, 100)
+
+    def _begin_shared(self) -> None:
+        """Others make the target, and write to it from before the move's start."""
+        place = self.shared.place(self.pair[1])
+        distance = models.Distance.DOT if self.pair[0] == "faiss" else models.Distance.COSINE
+        self._others = QdrantCollection(place, place.made[-1], distance)
+        self._others.create({self._ids[-1]: _theirs(0)})
+        self.theirs[self._ids[-1]] = _theirs(0)
+        self._shares = True
+        self._count("shared from the start")
+
+    def _stamped(self) -> dict[str, int]:
+        """What the application adds to each payload that it writes."""
+        if self._field is None:
+            return {}
+        now = time.time_ns() // 1000 if self._field == "times" else 0
+        self._stamp = max(self._stamp + 1, now)
+        return {"at": self._stamp}
 
     @rule(changes=CHANGES)
     def write(self, changes: list[Change]) -> None:
@@ -294,7 +228,7 @@ class LivePair(RuleBasedStateMachine):
     def _edits(self, change: Change) -> list[Edit]:
         """What a change asks of the store, which then is noted; nothing if it makes no sense."""
         point_id, before = self._ids[change.at], self.points.get(self._ids[change.at])
-        made = Point(_vector(change.row), self._payload(change))
+        made = Point(_vector(change.row), {**self._payload(change), **self._stamped()})
         how = change.how
         if how == "put":
             return [self._edit("put", point_id, made)]
@@ -305,25 +239,33 @@ class LivePair(RuleBasedStateMachine):
         if how == "again":
             return [self._edit("delete", point_id, None), self._edit("put", point_id, made)]
         if how == "vector":
-            return [self._edit("vector", point_id, Point(made.vector, before.payload))]
+            return [self._change(how, point_id, made.vector, before.payload)]
         if how == "payload":
             payload = {**self._fields[change.fields % len(self._fields)]}
             if "text" in before.payload:
                 payload["text"] = before.payload["text"]
-            return [self._edit("payload", point_id, Point(before.vector, payload))]
+            return [self._change(how, point_id, before.vector, payload)]
         if how == "text":
             payload = {**before.payload, "text": text_of(change.at, change.row % 2)}
-            return [self._edit("payload", point_id, Point(before.vector, payload))]
+            return [self._change("payload", point_id, before.vector, payload)]
         vectors = sum(point.vector is not None for point in self.points.values())
         if not self._holds_bare() or before.vector is None or vectors <= 2:
             return []
-        return [self._edit("bare", point_id, Point(None, before.payload))]
+        return [self._change(how, point_id, None, before.payload)]
+
+    def _change(self, how: str, point_id: Any, vector: Any, payload: Mapping[str, Any]) -> Edit:
+        """A change of a part; whoever stamps what he writes writes the whole point."""
+        stamped = Point(vector, {**payload, **self._stamped()})
+        return self._edit(how if self._field is None else "put", point_id, stamped)
 
     def _holds_bare(self) -> bool:
         return self._source is not None and self._source.holds_bare_points
 
     def _edit(self, how: str, point_id: Any, point: Point | None) -> Edit:
         self.touched.add(point_id)
+        before = self.points.get(point_id)
+        if point is None or point.vector is None or before is None or before.text != point.text:
+            self.encoded.discard(point_id)
         if point is None:
             del self.points[point_id]
             self._returned.add(point_id)
@@ -363,23 +305,36 @@ class LivePair(RuleBasedStateMachine):
         assert self._source is not None
         given = {
             "state": self._state, "keep_anchors": self._anchors, "checkpoint_seconds": 0,
-            "on_bad_vector": self._on_bad_vector, **how,
+            "on_bad_vector": self._on_bad_vector, "shared_target": self._shares,
+            **self._finding, **how,
         }  # fmt: skip
         pair = self._source.uri, self._target, self.shared.translator
         try:
             migrate(*pair, **given)
-        except MismatchError:
-            # Cursors of a file count its rows, which are others after a stop.
-            assert self.pair[0] not in SERVED
+        except (MismatchError, TargetExistsError) as error:
+            if isinstance(error, MismatchError):
+                # Cursors of a file count its rows, which are others after a stop.
+                assert self.pair[0] not in SERVED
+            elif self._is_published():
+                raise
+            else:
+                # Without a state file, a changed source is another one.
+                assert self._began_anew
             assert self.touched
             self._count("migrations restarted")
             migrate(*pair, **given, restart=True)
+
+    @property
+    def _finding(self) -> dict[str, str]:
+        """How changes are found."""
+        return {} if self._field is None else {"changed_by": "at", "overlap": "0"}
 
     @precondition(lambda self: not self._published)
     @rule(step=st.integers(1, LAST_STEP["migrate"]), size=st.integers(1, 9))
     def killed_move(self, step: int, size: int) -> None:
         """Migrate, and be killed before a step."""
-        self._killed("migrate", step, "--batch-size", size, "--checkpoint-seconds", 0)
+        more = ["--shared-target"] if self._shares else []
+        self._killed("migrate", step, "--batch-size", size, "--checkpoint-seconds", 0, *more)
         self._published = self._is_published()
 
     @precondition(lambda self: self._published)
@@ -398,6 +353,8 @@ class LivePair(RuleBasedStateMachine):
             command, self._source.uri, self._target, "--translator", self.shared.translator,
             "--state", self._state, "--on-bad-vector", self._on_bad_vector, "--quiet", *more,
         ]  # fmt: skip
+        if self._field is not None:
+            given += ["--changed-by", "at", "--overlap", "0"]
         if self._anchors is not None:
             given += ["--keep-anchors", self._anchors]
         code = killer.run(step, [str(each) for each in given])
@@ -405,11 +362,18 @@ class LivePair(RuleBasedStateMachine):
         assert code < 0 or code in (0, ExitCode.MISMATCH, ExitCode.TARGET_EXISTS), code
 
     @precondition(lambda self: self._published)
-    @rule(stop=SOON, meanwhile=CHANGES, size=st.integers(1, 9), rest=st.booleans())
-    def follow(self, stop: int | None, meanwhile: list[Change], size: int, rest: bool) -> None:
-        """Sync while the application writes, perhaps over the other protocol."""
+    @rule(
+        stop=SOON, meanwhile=CHANGES, size=st.integers(1, 9), rest=st.booleans(),
+        texts=st.integers(0, 4),
+    )  # fmt: skip
+    def follow(
+        self, stop: int | None, meanwhile: list[Change], size: int, rest: bool, texts: int
+    ) -> None:
+        """Sync while the application writes, perhaps over the other protocol, and re-embed some."""
         self._count("syncs")
         how = {"stop": _after(stop), "progress": self._once(meanwhile), "batch_size": size}
+        if texts and self._anchors is not None:
+            how |= {"reembed_budget": str(texts), "encoder": self.shared.encoder(self._ids_are)}
         try:
             self._sync(rest=rest and self.pair[0] == "grpc", **how)
         except TerminatedError:
@@ -425,7 +389,7 @@ class LivePair(RuleBasedStateMachine):
         assert self._source is not None
         given = {
             "keep_anchors": self._anchors, "on_bad_vector": self._on_bad_vector,
-            "max_vanished": 1, "shared_target": self._shares, **how,
+            "max_vanished": 1, "shared_target": self._shares, **self._finding, **how,
         }  # fmt: skip
         source = f"{self._source.uri}&grpc=false" if rest else self._source.uri
         pair = source, self._target, self.shared.translator, self._state
@@ -454,13 +418,36 @@ class LivePair(RuleBasedStateMachine):
         pair = self._source.uri, self._target, self.shared.translator
         return verify(*pair, asked, state=self._state)
 
-    @precondition(lambda self: self._published and not self._is_shared)
-    @rule()
-    def lose_ledger(self) -> None:
-        """What is known of each point is gone."""
-        shutil.rmtree(self._state.parent / "ledgers", ignore_errors=True)
-        self._lost = True
-        self._count("ledgers lost")
+    @precondition(lambda self: not self._is_shared)
+    @rule(whole=st.booleans())
+    def lose(self, whole: bool) -> None:
+        """What is known of each point is gone, or all that is known beside the target."""
+        lost = self._state.parent if whole else self._state.parent / "ledgers"
+        shutil.rmtree(lost, ignore_errors=True)
+        self._lost = self._published
+        self._began_anew |= whole
+        self._count("states lost" if whole else "ledgers lost")
+
+    @precondition(lambda self: self._published)
+    @rule(places=SOME)
+    def forget_some(self, places: list[int]) -> None:
+        """The application deletes points, and vecmigrate forgets them at once."""
+        assert self._source is not None
+        # A way back needs anchors.
+        ids = [i for i in self._of(places) if i not in self._ids[:3]]
+        if not ids or len(set(self.points) - set(ids)) < 3:
+            return
+        gone = [self._edit("delete", i, None) for i in ids if i in self.points]
+        if gone:
+            self._source.write(gone, self.points)
+        asked = {"targets": [self._target], "folders": [self._folder]}
+        forget(ids, self._state, **asked)
+        assert not held(self._target).keys() & set(ids)
+        for i in ids:
+            self.theirs.pop(i, None)
+            self.retold.pop(i, None)
+        assert set(forget(ids, self._state, **asked).found_nowhere) == set(ids)
+        self._count("forgotten")
 
     # What others do at the target.
 
@@ -479,7 +466,7 @@ class LivePair(RuleBasedStateMachine):
         self._count("intrusions")
         self._resolve([*strangers, *unlike], shares=shares)
 
-    @precondition(lambda self: self._is_shared)
+    @precondition(lambda self: self._published and self._is_shared)
     @rule(new=SOME, over=SOME, gone=SOME, retold=SOME)
     def share(self, new: list[int], over: list[int], gone: list[int], retold: list[int]) -> None:
         """Others write at the target that they share, or that readers have."""
@@ -494,6 +481,20 @@ class LivePair(RuleBasedStateMachine):
         ]
         self._intrude(new, over, gone, known if old == store else [])
         self._count("native writes")
+
+    @precondition(lambda self: self._shares and not self._published)
+    @rule(new=SOME, gone=SOME)
+    def share_unfinished(self, new: list[int], gone: list[int]) -> None:
+        """Others write at a target that they share, while it is being made."""
+        there = self._others.read()
+        made = {i: _theirs(at) for at, i in enumerate(self._of(new))}
+        lost = [i for i in self._of(gone) if i in there and i not in made]
+        edits = [Edit("put", i, point) for i, point in made.items()]
+        self._others.write([*edits, *(Edit("delete", i, None) for i in lost)], {})
+        self.theirs |= {**made, **dict.fromkeys(lost)}
+        # Whether the migration has been there is not told.
+        self._returned |= set(lost)
+        self._count("early native writes")
 
     def _resolve(self, named: list[Any], *, shares: bool) -> None:
         """Sync, which is refused if there are such points; then say what is to become of these."""
@@ -523,9 +524,7 @@ class LivePair(RuleBasedStateMachine):
         strangers = [i for i in self._of(new) if i not in there and i not in self.points]
         ours = [i for i in self._of(over) if there.get(i, Point(None)).vector is not None]
         lost = [i for i in self._of(gone) if i in there and i not in ours]
-        points = {
-            i: Point(tuple(TRUE[-1 - at].tolist()), {"theirs": 1}) for at, i in enumerate(strangers)
-        }
+        points = {i: _theirs(at) for at, i in enumerate(strangers)}
         for i in ours:
             # The opposite of ours is surely not ours.
             vector = np.array(there[i].vector) * (1 if i in self.theirs else -1)
@@ -547,6 +546,7 @@ class LivePair(RuleBasedStateMachine):
         self.theirs |= {**points, **dict.fromkeys(lost)}
         self.retold = {i: each for i, each in self.retold.items() if i not in self.theirs}
         self._returned -= {*lost, *retold}
+        self.encoded -= {*ours, *lost}
         return strangers, ours
 
     def _of(self, places: list[int]) -> list[Any]:
@@ -614,7 +614,7 @@ class LivePair(RuleBasedStateMachine):
         before, native = held(self._target), dict(self.theirs)
         sync_back(
             self._target, self._source.uri, self._state,
-            keep_anchors=self.shared.anchor_file(self._ids_are), max_vanished=1,
+            keep_anchors=self._anchor_file, max_vanished=1,
         )  # fmt: skip
         assert held(self._target) == before
         found = self._source.read()
@@ -629,7 +629,7 @@ class LivePair(RuleBasedStateMachine):
         for i, payload in self.retold.items():
             if i in self.points and before[i].payload == payload:
                 self.points[i] = Point(self.points[i].vector, payload)
-        _check_same(found, self.points, 0)
+        check_same(found, self.points, 0)
         with open_records(self._state) as records:
             assert count_lost(self._name, self._state, records) == 0
         self._count("ways back")
@@ -657,7 +657,7 @@ class LivePair(RuleBasedStateMachine):
         self._sync()
         self._lost = False
         self._check_target()
-        _check_same(self._source.read(), self.points, 0)
+        check_same(self._source.read(), self.points, 0)
         found = self._verify()
         assert found.passed, found.failures
         outcomes = {c.outcome for c in found.checks if c.name == "pending"}
@@ -669,6 +669,7 @@ class LivePair(RuleBasedStateMachine):
 
     def _check_target(self) -> None:
         found, expected = held(self._target), self._expected()
+        self._check_encoded(found, expected)
         for point_id, point in self.theirs.items():
             if point is not None:
                 expected[point_id] = point
@@ -687,10 +688,25 @@ class LivePair(RuleBasedStateMachine):
                 expected[point_id] = Point(ours.vector, payload)
         with open_source(self._target) as target:
             ulps = target.payload_ulps()
-        _check_same(found, expected, ulps)
+        check_same(found, expected, ulps)
         self.theirs = {
             i: point for i, point in self.theirs.items() if point is not None or i not in found
         }
+
+    def _check_encoded(self, found: Points, expected: Points) -> None:
+        """Expect the new encoder's own vectors where they are, and where they were to be kept."""
+        own = dict(zip(self._ids, OWN, strict=True))
+        there = {
+            i
+            for i in found.keys() & expected.keys() - self.theirs.keys()
+            if found[i].payload.get(ORIGIN_FIELD) == ENCODED
+            and np.allclose(found[i].vector, own[i], atol=TOLERANCE)
+        }
+        assert self.encoded - self.theirs.keys() <= there
+        self.encoded = there
+        for i in there:
+            payload = {**expected[i].payload, ORIGIN_FIELD: ENCODED}
+            expected[i] = Point(tuple(own[i].tolist()), payload)
 
     def _expected(self) -> Points:
         """What a fresh migration would make."""
@@ -719,12 +735,27 @@ class LivePair(RuleBasedStateMachine):
         try:
             if self._source is not None:
                 self.settle()
+                if self._led and self._drops:
+                    self._drop()
         finally:
             if self._source is not None:
                 self._source.close()
                 if self.pair[1] in SERVED:
                     self._delete_target()
             shutil.rmtree(self._folder)
+
+    def _drop(self) -> None:
+        """The source goes; readers miss nothing."""
+        assert self._name is not None
+        assert self._source is not None
+        before = held(self._target)
+        with open_records(self._state) as records:
+            VerificationLog(records).add(followed_place(self._target), self._verify())
+            assert drop_source(self._name, self._source.uri, records).done
+        assert held(self._name) == held(self._target) == before
+        with pytest.raises(InputError):
+            held(self._source.uri)
+        self._count("sources dropped")
 
     def _delete_target(self) -> None:
         place = self.shared.place(self.pair[1])
@@ -739,10 +770,12 @@ class LivePair(RuleBasedStateMachine):
     def _is_published(self) -> bool:
         try:
             with open_source(self._target) as target:
-                target.describe().require_finished()
+                described = target.describe()
+                described.require_finished()
         except InputError:
             return False
-        return True
+        # Others' own collection has no mark before the migration is done.
+        return described.provenance is not None
 
     def _once(self, meanwhile: list[Change]) -> Callable[[object], None]:
         """Return a callback that has the application write once."""
@@ -788,6 +821,11 @@ def run_histories(
     run_state_machine_as_test(seed(number)(machine), settings=chosen)
 
 
+def _theirs(at: int) -> Point:
+    """What others write at the target."""
+    return Point(tuple(TRUE[-1 - at].tolist()), {"theirs": 1})
+
+
 def _vector(row: int) -> tuple[float, ...]:
     return tuple(ROWS[row].tolist())
 
@@ -802,17 +840,3 @@ def _after(count: int | None) -> Callable[[], bool]:
         return count is not None and calls >= count
 
     return stop
-
-
-def _check_same(found: Points, expected: Points, ulps: int) -> None:
-    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
-    for point_id, point in expected.items():
-        here, there = point.payload, found[point_id].payload
-        assert here.get(ORIGIN_FIELD) == there.get(ORIGIN_FIELD), (point_id, here, there)
-        assert same_payload(dict(here), dict(there), ulps), (point_id, here, there)
-        one, other = point.vector, found[point_id].vector
-        if one is None or other is None:
-            assert one is other, point_id
-        else:
-            away = np.linalg.norm(np.array(one) - np.array(other))
-            assert away <= TOLERANCE * np.linalg.norm(one), (point_id, one, other)

@@ -83,8 +83,6 @@ class LatestSeen(BaseModel):
             if self.value + 2 * overlap * a_second <= began < np.inf:
                 return self.value
             return min(self.value, began) - overlap * a_second
-        if not overlap:
-            return self.value
         if self.began is None:
             return None
         old = [value for at, value in self.seen if at <= self.began - overlap]

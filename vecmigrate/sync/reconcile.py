@@ -9,7 +9,7 @@ import numpy as np
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there, rows_by_id
 from vecmigrate.evaluation.search import distances
-from vecmigrate.points.batch import Payload, PointId, VectorBatch, Vectors, id_array
+from vecmigrate.points.batch import IdArray, Payload, PointId, VectorBatch, Vectors, id_array
 from vecmigrate.points.checksums import (
     payload_hashes,
     same_payload,
@@ -173,9 +173,26 @@ class Judge:
         for found in fetch_existing(self._target, here):
             self._compare(draft, found, interrupted)
             gone -= set(found.ids.tolist())
+        if gone:
+            gone -= self._bare_of_ours(draft, id_array(gone), interrupted)
         for row in rows_by_id(batch, id_array(gone)).tolist() if gone else ():
             draft.pass_over(row)
         return draft.judged()
+
+    def _bare_of_ours(
+        self, draft: Draft, ids: IdArray, interrupted: dict[PointId, int | None]
+    ) -> set[PointId]:
+        """Return which of these points the target still has without a vector, as we wrote them."""
+        ours: set[PointId] = set()
+        for found in fetch_there(self._target, ids):
+            held = HeldVectors(found, self._target.rounding())
+            rows = rows_by_id(draft.batch, found.ids).tolist()
+            for at, (point, row) in enumerate(zip(found.ids.tolist(), rows, strict=True)):
+                written = point in interrupted and held.is_as_written(interrupted[point], at)
+                if not held.hashes[at] and (written or held.are_ours(draft.known[row], at)):
+                    ours.add(point)
+        draft.there += len(ours)
+        return ours
 
     def expected_rows(self, batch: VectorBatch) -> list[LedgerRow]:
         """Return what the ledger would say of points if they were written now."""

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from support.live_pairs import Surroundings, run_histories, surroundings
+from hypothesis import strategies as st
+from support.live_pairs import Change, LivePair, run_histories
+from support.live_stores import Surroundings, surroundings
 
 PAIRS = [
     ("faiss", "faiss"), ("rest", "grpc"), ("grpc", "parquet"), ("parquet", "lancedb"),
@@ -30,3 +34,32 @@ def test_a_target_follows_its_source_through_any_history(
     tally: Counter[str] = Counter()
     run_histories(shared, [pair], 2, steps=6, number=1, tally=tally)
     assert tally["settled"] >= 2
+
+
+class Drawn(st.DataObject):
+    """A pair that is not drawn."""
+
+    def __init__(self, pair: tuple[str, str]) -> None:
+        self._pair = pair
+
+    def draw(self, *_: object) -> tuple[str, str]:  # type: ignore[override]
+        return self._pair
+
+
+@contextmanager
+def history(shared: Surroundings, *pair: str, **more: Any) -> Iterator[LivePair]:
+    """Begin a history of a pair, compared at its end."""
+    drawn = {"shared": shared, "pairs": [pair], "tally": Counter()}
+    machine = type("Machine", (LivePair,), drawn)()
+    given = {"uuids": False, "kept": True, "field": None, "shares": False, "drops": False}
+    machine.begin(data=Drawn(pair), count=10, moved=True, **{**given, **more})
+    yield machine
+    machine.teardown()
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_point_gets_the_vector_back_that_it_lost(shared: Surroundings, shares: bool) -> None:
+    with history(shared, "rest", "grpc", shares=shares) as pair:
+        pair.write([Change("bare", 0, 0, 0)])
+        pair.settle()
+        pair.write([Change("put", 0, 24, 2)])
