@@ -26,8 +26,8 @@ def vector_of(text: str, dimension: int = DIMENSION) -> list[float]:
     return np.random.default_rng(seed).standard_normal(dimension).astype(np.float32).tolist()
 
 
-def vectors_of(*texts: str) -> np.ndarray:
-    return np.array([vector_of(text) for text in texts], np.float32)
+def vectors_of(*texts: str, dimension: int = DIMENSION) -> np.ndarray:
+    return np.array([vector_of(text, dimension) for text in texts], np.float32)
 
 
 def embeddings(body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from vecmigrate.cli.options import SourceArgument, StateOption
+from vecmigrate.cli.options import SourceArgument, StateOption, made_by_again
 from vecmigrate.cli.output import Output
-from vecmigrate.errors import TerminatedError, UsageError
+from vecmigrate.errors import TerminatedError
 from vecmigrate.points.ids import name_some
 from vecmigrate.state import state_path
 from vecmigrate.sync.options import SyncOptions, SyncResult
@@ -33,6 +33,8 @@ EXAMPLES = """
         --translator translator.safetensors \\
         --keep-anchors anchors.parquet --encoder all-MiniLM-L6-v2 \\
         --reembed-budget 500 --queries recent-queries.npy
+    vecmigrate sync faiss:old.faiss faiss:new.faiss \\
+        --encoder all-MiniLM-L6-v2
     vecmigrate sync --back qdrant://localhost:6333/articles-minilm \\
         qdrant://localhost:6333/articles-v1 \\
         --keep-anchors anchors.parquet --encoder old-model
@@ -57,7 +59,10 @@ def run(
     ],
     translator: Annotated[
         Path | None,
-        typer.Option("--translator", help="The migration's translator file; not with --back."),
+        typer.Option(
+            "--translator",
+            help="The migration's translator file, if it had one; not with --back.",
+        ),
     ] = None,
     *,
     options: SyncOptions,
@@ -71,10 +76,6 @@ def run(
     def one_pass(hooks: RunHooks) -> SyncResult:
         if options.back:
             return run_sync_back(source, target, options, state_path(state), hooks)
-        if translator is None:
-            raise UsageError(
-                "--translator is missing", remedy="Name the migration's translator file."
-            )
         return run_sync(source, target, translator, options, state_path(state), hooks)
 
     if watching.every is not None:
@@ -95,7 +96,8 @@ def run(
             f"{result.encoded:,} the new encoder's own"
         )
         anchors = f" --keep-anchors {options.keep_anchors}" if options.keep_anchors else ""
-        out.say(f"Next: vecmigrate verify '{source}' '{target}' --translator {translator}{anchors}")
+        made_by = made_by_again(translator, options.encoder)
+        out.say(f"Next: vecmigrate verify '{source}' '{target}'{made_by}{anchors}")
     else:
         out.say(f"Nothing was written. Next: vecmigrate status '{target}'")
 
@@ -164,5 +166,7 @@ def _told(result: SyncResult) -> Iterator[str]:
     if result.skipped_ids:
         names = name_some(result.skipped_ids)
         yield f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}"
+    if result.native:
+        yield f"{result.native:,} of those that arrived or changed got the new encoder's own vector"
     if result.reembedded:
         yield f"{result.reembedded:,} got the new encoder's own vector"

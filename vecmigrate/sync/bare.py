@@ -36,7 +36,7 @@ def judge_bare(
     for found in fetch_there(target, batch.ids[ledger.there(batch.ids)]):
         counts, theirs = found.each_count(), found.each_payload()
         rows, held = rows_by_id(batch, found.ids).tolist(), HeldVectors(found, target.rounding())
-        draft.there += len(found)
+        draft.there[rows] = True
         for at, row in enumerate(rows):
             entry, before = entries[row], draft.known[row]
             if not counts[at] and _same_rest(batch, row, found, at, target.payload_ulps()):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vecmigrate.cutover.options import CutoverOptions
 from vecmigrate.encoders.options import ENCODER_HELP
+from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.durations import Duration, parse_duration
@@ -85,8 +86,13 @@ class SyncOptions(ChangeOptions):
     )
     encoder: str | None = Field(
         default=None,
-        description="New encoder, for the budget of re-embedding; with --back the old one: "
-        f"{ENCODER_HELP}",
+        description="New encoder, which makes the vectors of new and changed points, and of those "
+        f"that a budget re-embeds; with --back the old one: {ENCODER_HELP}",
+    )
+    on_missing_text: OnMissingText = Field(
+        default=OnMissingText.FAIL,
+        description="With --encoder and no --translator, points without a text: refuse, or leave "
+        "out; with one they are translated.",
     )
     back: bool = Field(
         default=False,
@@ -112,8 +118,8 @@ class SyncOptions(ChangeOptions):
                     "--changed-by"
                 )
             return self
-        if (self.reembed_budget is None) != (self.encoder is None):
-            raise ValueError("--reembed-budget and --encoder belong together")
+        if self.reembed_budget is not None and self.encoder is None:
+            raise ValueError("--reembed-budget needs --encoder")
         return self
 
 
@@ -127,6 +133,11 @@ class InStepOptions(CutoverOptions):
     )
     translator: Path | None = Field(
         default=None, description="With --catch-up: the translator file of the migration."
+    )
+    encoder: str | None = Field(
+        default=None,
+        description="With --catch-up: new encoder, which makes the vectors of new and changed "
+        "points.",
     )
     keep_anchors: Path | None = Field(
         default=None,
@@ -143,10 +154,10 @@ class InStepOptions(CutoverOptions):
 
     @model_validator(mode="after")
     def _catching_up_has_translator(self) -> Self:
-        if self.catch_up and self.translator is None:
-            raise ValueError("--catch-up needs --translator")
-        if not self.catch_up and (self.translator or self.keep_anchors):
-            raise ValueError("--translator and --keep-anchors need --catch-up")
+        if self.catch_up and self.translator is None and self.encoder is None:
+            raise ValueError("--catch-up needs --translator or --encoder")
+        if not self.catch_up and (self.translator or self.encoder or self.keep_anchors):
+            raise ValueError("--translator, --encoder and --keep-anchors need --catch-up")
         return self
 
 
@@ -167,7 +178,9 @@ class SyncResult(BaseModel):
         Points that others deleted, or took the vector from, while it was written in place; the
         next sync looks at them.
     reembedded
-        Points that got the new encoder's own vector.
+        Points that got the new encoder's own vector by the budget.
+    native
+        Points among those that arrived or changed that got it.
     compared
         With ``dry_run``: points at the target that the ledger does not know, to be compared.
     translated, encoded
@@ -190,6 +203,7 @@ class SyncResult(BaseModel):
     skipped_ids: tuple[PointId, ...] = ()
     passed_over: int = 0
     reembedded: int = 0
+    native: int = 0
     compared: int = 0
     translated: int = 0
     encoded: int = 0

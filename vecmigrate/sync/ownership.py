@@ -9,7 +9,7 @@ from vecmigrate.connector.addresses import collection_of, followed_place
 from vecmigrate.connector.registry import origin
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.errors import MismatchError, UsageError, VecmigrateError
-from vecmigrate.points.collection import CollectionDescription
+from vecmigrate.points.collection import CollectionDescription, Provenance
 from vecmigrate.state.ledger import Ledger
 from vecmigrate.state.migrations import MigrationTable
 
@@ -17,7 +17,7 @@ from vecmigrate.state.migrations import MigrationTable
 def check_belongs(
     source: str,
     target: CollectionDescription,
-    translator_sha256: str,
+    translator_sha256: str | None,
     anchors: AnchorSet | None,
     ledger: Ledger,
     state: sqlite3.Connection,
@@ -30,22 +30,12 @@ def check_belongs(
 
     Parameters
     ----------
+    translator_sha256
+        None if an encoder made all of its vectors.
     source_moved
         The source is not where it was when the target was written.
     """
-    found = target.provenance
-    if found is None or found.translator_sha256 is None:
-        raise MismatchError(
-            f"{target.uri} was not written by vecmigrate migrate with a translator file",
-            remedy="Name a collection that it wrote; readers of a name may have been led elsewhere "
-            "by a cutover or rollback.",
-        )
-    if found.translator_sha256 != translator_sha256:
-        raise MismatchError(
-            f"{target.uri} was written with another translator "
-            f"({found.translator_sha256[:12]}, not {translator_sha256[:12]})",
-            remedy="Give the translator that it was written with.",
-        )
+    found = _made_by(target, translator_sha256)
     if followed_place(source) == followed_place(target.uri):
         raise MismatchError(
             f"{source} and {target.uri} are the same collection now",
@@ -65,6 +55,8 @@ def check_belongs(
             "--source-moved.",
         )
     kept = job.belongings.kept_anchors if mine and job else ledger.fact("anchors")
+    if translator_sha256 is None:
+        return mine
     given = None if anchors is None else anchors.sha256()
     if kept is not None and given != kept:
         raise MismatchError(
@@ -73,6 +65,41 @@ def check_belongs(
             remedy="Give the same --keep-anchors as to migrate.",
         )
     return mine
+
+
+def _made_by(target: CollectionDescription, translator_sha256: str | None) -> Provenance:
+    """Return what a target says of itself.
+
+    Raises
+    ------
+    MismatchError
+        If it was made otherwise.
+    """
+    found = target.provenance
+    if found is None or not (found.translator_sha256 or found.encoder):
+        raise MismatchError(
+            f"{target.uri} was not written by vecmigrate migrate with a translator file or an "
+            "encoder",
+            remedy="Name a collection that it wrote; readers of a name may have been led elsewhere "
+            "by a cutover or rollback.",
+        )
+    if found.translator_sha256 == translator_sha256:
+        return found
+    if found.translator_sha256 is None:
+        raise MismatchError(
+            f"the vectors of {target.uri} are all of {found.encoder}",
+            remedy="Give that with --encoder, and no translator.",
+        )
+    if translator_sha256 is None:
+        raise MismatchError(
+            f"{target.uri} was written with a translator",
+            remedy="Give its file with --translator; --encoder may stand beside it.",
+        )
+    raise MismatchError(
+        f"{target.uri} was written with another translator "
+        f"({found.translator_sha256[:12]}, not {translator_sha256[:12]})",
+        remedy="Give the translator that it was written with.",
+    )
 
 
 def _known_sources(recorded: str, ledger: Ledger, state: sqlite3.Connection) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there, rows_by_id
@@ -32,17 +33,37 @@ class Judged:
         What to write, None for nothing; ``intended`` tells of the same points.
     settled
         Points of ours that need no writing.
-    new
-        How many of those to write are not there yet.
     foreign
         Those that are another's.
+    fresh
+        Mask of those to write whose vector is a translation that the target does not have.
+    is_new
+        Mask of those to write that are not there yet.
+    native
+        How many of those to write have a vector that the encoder has just made.
     """
 
     writes: VectorBatch | None
     intended: list[LedgerRow]
     settled: list[LedgerRow]
-    new: int
     foreign: list[LedgerRow]
+    fresh: NDArray[np.bool_]
+    is_new: NDArray[np.bool_]
+    native: int = 0
+
+    @property
+    def new(self) -> int:
+        """How many of those to write are not there yet."""
+        return int(self.is_new.sum())
+
+    def without(self, rows: NDArray[np.bool_]) -> Judged:
+        """Return the same without some of those to write."""
+        stay = ~rows
+        writes = None if self.writes is None or not stay.any() else self.writes.take(stay)
+        intended = [row for row, stays in zip(self.intended, stay.tolist(), strict=True) if stays]
+        return Judged(
+            writes, intended, self.settled, self.foreign, self.fresh[stay], self.is_new[stay]
+        )
 
 
 class Draft:
@@ -55,7 +76,9 @@ class Draft:
     entries, known
         What the ledger is to say of each point, and what it says now.
     there
-        How many points the target holds.
+        ``(n,)`` mask of the points that the target holds.
+    stays_translated
+        ``(n,)`` mask of those whose vector there is the translation, and whose text is the same.
     """
 
     def __init__(
@@ -68,7 +91,8 @@ class Draft:
     ) -> None:
         self.batch, self.vectors, self.fields = batch, vectors, fields
         self.entries, self.known = entries, known
-        self.there = 0
+        self.there = np.zeros(len(batch), np.bool_)
+        self.stays_translated = np.zeros(len(batch), np.bool_)
         self._settled: list[LedgerRow] = []
         self._foreign: list[LedgerRow] = []
         self._write = np.ones(len(batch), dtype=np.bool_)
@@ -104,14 +128,16 @@ class Draft:
         """Return what is left to write."""
         rows = np.flatnonzero(self._write)
         if not len(rows):
-            return Judged(None, [], self._settled, 0, self._foreign)
+            none = np.zeros(0, np.bool_)
+            return Judged(None, [], self._settled, self._foreign, none, none)
         has_payloads = self.batch.payloads is not None or any(self.fields)
         whole = self.batch.with_vectors(self.vectors)
         writes = whole.with_payloads(self.fields if has_payloads else None).take(rows)
         intended = [self.entries[row] for row in rows]
         note_payloads(writes, intended)
-        new = len(rows) - (self.there - len(self._settled) - len(self._foreign))
-        return Judged(writes, intended, self._settled, new, self._foreign)
+        translated = np.array([row.origin is Origin.TRANSLATED for row in intended], np.bool_)
+        fresh = translated & ~self.stays_translated[rows]
+        return Judged(writes, intended, self._settled, self._foreign, fresh, ~self.there[rows])
 
 
 class Judge:
@@ -119,6 +145,9 @@ class Judge:
 
     Parameters
     ----------
+    translator
+        None if the target's vectors are all an encoder's own: what is to be written then has no
+        vector yet.
     keeper
         Puts translated vectors on the scale of true ones, if the migration did.
     marks
@@ -137,7 +166,7 @@ class Judge:
 
     def __init__(
         self,
-        translator: Translator,
+        translator: Translator | None,
         keeper: AnchorKeeper | None,
         target: Source,
         ledger: Ledger,
@@ -205,7 +234,7 @@ class Judge:
         texts = batch.texts(self._text_field) or [None] * len(batch)
         fields: list[Payload] = list(expected.each_payload())
         entries = [
-            LedgerRow(i, v, p, _origin(mark_of(field)), variance, text is not None)
+            LedgerRow(i, v, p, self._expected_origin(field), variance, text is not None)
             for i, (v, p), field, variance, text in zip(
                 batch.ids.tolist(), hashes, fields, variances, texts, strict=True
             )
@@ -218,10 +247,8 @@ class Judge:
     ) -> None:
         """Compare points that the target holds with what it should hold."""
         rows = rows_by_id(draft.batch, found.ids)
-        draft.there += len(found)
-        expected = draft.vectors[rows]
-        allowed = allowed_of(self._target, expected, cosine=self._cosine)
-        same = distances(expected, found.vectors, cosine=self._cosine) <= allowed
+        draft.there[rows] = True
+        same = self._same(draft.vectors[rows], found.vectors)
         held = HeldVectors(
             found, self._target.rounding(), payloads=self._tells_payloads, ulps=self._ulps
         )
@@ -230,6 +257,7 @@ class Judge:
         payloads, given = found.each_payload(), list(draft.batch.each_payload())
         for at, row in enumerate(rows.tolist()):
             entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
+            draft.stays_translated[row] = bool(same[at]) and texts[row] == texts_there[at]
             written = entry.id in interrupted and held.is_as_written(interrupted[entry.id], at)
             as_known = held.are_as(before, at)
             ours = self._ours(before, as_known, bool(same[at]) or written, mark_of(payload))
@@ -253,8 +281,23 @@ class Judge:
             ):
                 draft.settle(row, held, at)
 
+    def _expected_origin(self, payload: Payload) -> Origin:
+        # Without a translator nothing has written a mark into a payload of the source.
+        return Origin.TRANSLATED if self._translator is None else _origin(mark_of(payload))
+
+    def _same(self, expected: Vectors, found: Vectors) -> NDArray[np.bool_]:
+        """Tell which vectors at the target are the translations."""
+        if self._translator is None:
+            return np.zeros(len(found), np.bool_)
+        allowed = allowed_of(self._target, expected, cosine=self._cosine)
+        same: NDArray[np.bool_] = distances(expected, found, cosine=self._cosine) <= allowed
+        return same
+
     def _expected(self, batch: VectorBatch) -> tuple[VectorBatch, list[float | None]]:
         """Return the points as they should be at the target, and their variances if told."""
+        if self._translator is None:
+            none = np.zeros((len(batch), self._target.describe().dimension), np.float32)
+            return batch.with_vectors(none), [None] * len(batch)
         inputs = self._translator.inputs(batch.vectors, batch.texts(self._text_field))
         variances: list[float | None] = [None] * len(batch)
         if self._translator.tells_variance:

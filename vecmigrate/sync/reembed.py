@@ -24,16 +24,20 @@ from vecmigrate.verification.index import read_query_vectors
 NEAREST = 10
 
 
-def check_encoder(encoder: Encoder, card: TranslatorCard, target: CollectionDescription) -> None:
+def check_encoder(
+    encoder: Encoder, card: TranslatorCard | None, target: CollectionDescription
+) -> None:
     """Raise :class:`MismatchError` unless the encoder makes vectors of the target's space."""
-    wanted = card.target_encoder
+    wanted = card.target_encoder if card else None
+    if wanted is None and target.provenance is not None:
+        wanted = target.provenance.encoder
     if encoder.identity.dimension != target.dimension or (
         wanted is not None and not wanted.same_as(encoder.identity)
     ):
         raise MismatchError(
             f"{target.uri} is in the space of {wanted or f'{target.dimension} dimensions'}, not of "
             f"{encoder.identity}",
-            remedy="Give the encoder that the anchors were embedded by.",
+            remedy="Give the encoder that made the anchors' vectors, or all of the target's.",
         )
 
 

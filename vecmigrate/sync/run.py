@@ -22,6 +22,8 @@ from vecmigrate.errors import (
     UsageError,
     VectorNotFoundError,
 )
+from vecmigrate.migration.bought import bought_path, buying, remove_bought, reusable
+from vecmigrate.migration.route import Map
 from vecmigrate.points.batch import IdArray, PointId
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
@@ -46,6 +48,7 @@ from vecmigrate.sync.changes import (
     mark_of,
 )
 from vecmigrate.sync.erase import erase_vanished
+from vecmigrate.sync.native import Embedding
 from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.others import SHOWN, others_wrote, rewritten
 from vecmigrate.sync.ownership import check_belongs
@@ -53,7 +56,6 @@ from vecmigrate.sync.reconcile import Judge, Judged
 from vecmigrate.sync.reembed import check_encoder, choose, query_vectors, reembedded
 from vecmigrate.sync.views import KnownVectors, OwnPoints
 from vecmigrate.sync.write import TargetChanges
-from vecmigrate.translators import load_translator, read_card, translator_sha256
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.vectors import lacking_vectors, unknown_vectors
 
@@ -64,7 +66,7 @@ SHARED_AT_ONCE = 64
 def sync(
     source: str,
     target: str,
-    translator: str | Path,
+    translator: str | Path | None,
     state: str | Path,
     options: SyncOptions | None = None,
     *,
@@ -75,7 +77,8 @@ def sync(
 ) -> SyncResult:
     """Bring ``target`` in step with ``source``, and re-embed some of it if asked to.
 
-    What arrived or changed is translated and written, what vanished is deleted, and what somebody
+    What arrived or changed is embedded by the encoder, if there is one, or translated, and
+    written; what vanished is deleted, and what somebody
     else deleted at the target is written again. Points that somebody else wrote there stop the run
     before its first write, unless ``overwrite`` or ``shared_target`` says what is to become of
     them. Nothing to do writes nothing. Memory is that of a batch; what is known of the points is
@@ -86,7 +89,7 @@ def sync(
     target
         A collection that :func:`migrate` wrote, or a name that leads there; that is followed once.
     translator
-        The file that it was written with.
+        The file that it was written with; None if an encoder made all of its vectors.
     state
         The state file.
     options, given
@@ -111,6 +114,11 @@ def sync(
         From the stores and the encoder.
     """
     asked, state = SyncOptions.given(options, given), Path(state)
+    if translator is None and asked.encoder is None:
+        raise UsageError(
+            "neither a translator nor an encoder is given",
+            remedy="Name with --translator or --encoder what the target was written with.",
+        )
     callbacks = Callbacks(stop, announce, progress)
     with ExitStack() as stack:
         # Held open: embedded storage is loaded anew if nobody else has it open.
@@ -122,7 +130,8 @@ def sync(
         stack.enter_context(job_lock(locks, ledger_key(place), what))
         if not asked.dry_run:
             stack.enter_context(hold(place))
-        return _Run(source, place, Path(translator), state, asked, callbacks, stack).go()
+        made_by = None if translator is None else Map.read(translator)
+        return _Run(source, place, made_by, state, asked, callbacks, stack).go()
 
 
 class _Run:
@@ -132,7 +141,7 @@ class _Run:
         self,
         source: str,
         target: str,
-        translator: Path,
+        made_by: Map | None,
         state: Path,
         asked: SyncOptions,
         callbacks: Callbacks,
@@ -147,7 +156,8 @@ class _Run:
         self._ledger, self._asked, self._stack = ledger, asked, stack
         self._readers_led = bool(CutoverLog(records).leading_to(canonical_place(target)))
         self._callbacks = callbacks
-        self._card, self._translator = read_card(translator), load_translator(translator)
+        self._card = made_by.card if made_by else None
+        self._translator = made_by.translator if made_by else None
         self._anchors = None if asked.keep_anchors is None else load_anchors(asked.keep_anchors)
         with open_source(target) as opened:
             before = opened.describe()
@@ -161,27 +171,28 @@ class _Run:
                 remedy="Migrate to a new target.",
             )
         self._text_field = described.text_field
-        check_translator(described, self._translator, self._card)
+        if self._translator is not None:
+            check_translator(described, self._translator, self._card)
         self._anchors_known = check_belongs(
-            source, before, translator_sha256(translator), self._anchors, ledger, records,
+            source, before, made_by.sha256 if made_by else None, self._anchors, ledger, records,
             source_moved=asked.source_moved,
         )  # fmt: skip
         assert before.provenance is not None
         self._written_by = before.provenance.run()
-        self._translator_path, self._records, self._state = translator, records, state
+        self._translator_path = made_by.file if made_by else None
+        self._records, self._state = records, state
         self._keeper = None
-        if self._anchors is not None:
+        if self._anchors is not None and self._card is not None:
             self._keeper = AnchorKeeper(self._anchors, self._card, self._text_field)
         self._budget = None if asked.budget is None else Budget.parse(asked.budget)
-        self._encoder = None if asked.encoder is None else open_encoder(asked.encoder)
-        if self._encoder is not None:
-            check_encoder(self._encoder, self._card, before)
+        self._encoder: MeteredEncoder | None = None
+        self._embedding: Embedding | None = None
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         provenance = before.provenance.model_copy(update={"updated_at": now})
         self._writing = TargetChanges(target, ledger, provenance, in_place=self._in_place)
         self._skipped = Skipped()
         self._counts = dict.fromkeys(
-            ("arrived", "changed", "vanished", "adopted", "left_alone", "reembedded"), 0
+            ("arrived", "changed", "vanished", "adopted", "left_alone", "reembedded", "native"), 0
         )
 
     def _open_source(self, target: CollectionDescription) -> Source:
@@ -202,6 +213,13 @@ class _Run:
                 "they have, by which verify knows re-embedded ones",
                 remedy="Leave --reembed-budget out, or migrate to a new collection.",
             )
+        if self._translator is None:
+            raise MismatchError(
+                f"the points of {target.uri} are the source's own, and nothing tells from which "
+                "text an encoder made a vector there",
+                remedy="Let writers give points the new vector themselves, or migrate to a new "
+                "collection.",
+            )
         try:
             opened = open_source(self._source_uri)
         except VectorNotFoundError as error:
@@ -211,7 +229,11 @@ class _Run:
                 "new one themselves.",
             ) from error
         described = opened.describe()
-        reads_texts = self._translator.text_dim_ or self._anchors is not None
+        reads_texts = (
+            self._translator.text_dim_
+            or self._anchors is not None
+            or self._asked.encoder is not None
+        )
         if described.text_field is not None and reads_texts:
             self._fields = (described.text_field,)
         if (field := self._asked.finding.field) is not None:
@@ -254,8 +276,10 @@ class _Run:
         if asked.dry_run:
             self._counts.update(arrived=plan.arrived, changed=plan.changed, vanished=plan.vanished)
             return self._result(plan.scan.found_by, plan.unknown)
-        marks = plan.marked or self._keeper is not None or self._budget is not None
+        marks = plan.marked or self._keeper is not None or asked.encoder is not None
         marks = marks and not self._in_place
+        if plan.arrived or plan.changed or plan.unknown or self._budget is not None:
+            self._open_encoder(marks=marks)
         ledger.note(
             run=ledger.run, shared=self._said_shared, led=self._readers_led, marked=marks,
             source=followed_place(self._source_uri),
@@ -271,6 +295,31 @@ class _Run:
         self._take_in(plan)
         self._carry_out_all(plan)
         return self._noted(plan)
+
+    def _open_encoder(self, *, marks: bool) -> None:
+        """Open the encoder, if one is given, to embed what is written; it is not bought twice.
+
+        Raises
+        ------
+        MismatchError
+            If it makes no vectors of the target's space.
+        InputError, MissingDependencyError, UnreachableError
+            If it cannot be opened.
+        """
+        if self._asked.encoder is None:
+            return
+        meter = Meter(self._budget, counts_reused=False)
+        opened = MeteredEncoder(open_encoder(self._asked.encoder), meter)
+        check_encoder(opened, self._card, self._target.describe())
+        key = ledger_key(self._target_uri)
+        path = bought_path(self._state, key, opened.identity)
+        places = FileLog(self._records).of(self._source_uri)
+        found = list(reusable(places, opened.identity))
+        self._encoder = self._stack.enter_context(buying(opened, path, found))
+        self._embedding = Embedding(
+            self._encoder, self._text_field, self._asked.on_missing_text, self._skipped,
+            translated=self._translator is not None, marks=marks,
+        )  # fmt: skip
 
     def _carry_out_all(self, plan: Changes) -> None:
         """Write and delete what the plan lists."""
@@ -307,6 +356,8 @@ class _Run:
             form = None
         last = result.model_dump(mode="json", exclude={"skipped_ids"})
         ledger.note(last=last, rule=HASH_RULE, form=form)
+        # What was bought is at the target.
+        remove_bought(self._state, ledger_key(self._target_uri))
         return result
 
     def _is_shared(self) -> bool:
@@ -348,7 +399,8 @@ class _Run:
                 "--max-vanished 1.",
             )
         unsaid = self._keeper is None and not self._anchors_known
-        if plan.encoded_marks and unsaid and (self._card.mixing_scale or 1) < 1:
+        scale = self._card.mixing_scale if self._card else None
+        if plan.encoded_marks and unsaid and (scale or 1) < 1:
             raise MismatchError(
                 f"{self._target_uri} holds true vectors beside translated ones, and its ledger is "
                 "not here to tell their scale",
@@ -394,7 +446,15 @@ class _Run:
         batches = fetch_existing(self._source, ids)
         policy = self._asked.on_bad_vector
         for batch in screen(batches, self._source_uri, policy, self._skipped):
-            self._carry_out(self._judge.judge(batch), len(batch))
+            judged = self._judge.judge(batch)
+            if self._embedding is not None:
+                made = self._embedding.embedded(judged)
+                if self._shared and made is not judged:
+                    # Embedding took a while; now what is looked up is written at once.
+                    made = self._embedding.embedded(self._judge.judge(batch))
+                self._counts["native"] += made.native
+                judged = made
+            self._carry_out(judged, len(batch))
 
     def _bring_bare(self, ids: IdArray) -> None:
         """Bring points in step that have no vector at the source."""
@@ -463,12 +523,12 @@ class _Run:
 
     def _reembed(self) -> None:
         """Spend the budget."""
-        if self._budget is None or self._encoder is None:
+        if self._budget is None or self._encoder is None or self._translator is None:
             return
         if not self._translator.tells_variance:
             self._callbacks.announce(
-                f"a translator of method {self._card.method} tells no variance: points are chosen "
-                + ("by queries alone" if self._asked.queries else "to be spread over all")
+                f"a translator of method {self._translator.method} tells no variance: points are "
+                "chosen " + ("by queries alone" if self._asked.queries else "to be spread over all")
             )
         queries = None
         if self._asked.queries is not None:
@@ -479,8 +539,7 @@ class _Run:
         needs_texts = self._encoder.needs_texts
         if not choose(self._ledger, self._target, queries, needs_texts=needs_texts):
             return
-        metered = MeteredEncoder(self._encoder, Meter(self._budget))
-        for batch, entries in reembedded(self._ledger, self._target, metered, field):
+        for batch, entries in reembedded(self._ledger, self._target, self._encoder, field):
             self._writing.write(batch, entries)
             self._counts["reembedded"] += len(batch)
             self._callbacks.progress(len(batch))

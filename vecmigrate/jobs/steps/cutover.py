@@ -35,10 +35,12 @@ def run_cutover(
     """
     simple = CutoverOptions(dry_run=options.dry_run, unverified=options.unverified)
     translator = options.translator
-    if not options.catch_up or translator is None:
+    if not options.catch_up:
         return cut_over(name, target, records, simple)
     asked = sync_options or SyncOptions(
-        changed_by=options.changed_by, keep_anchors=options.keep_anchors
+        changed_by=options.changed_by,
+        keep_anchors=options.keep_anchors,
+        encoder=options.encoder,
     )
 
     def bring(source: str, readers_led: bool) -> SyncResult:

@@ -16,7 +16,12 @@ from vecmigrate.sync.run import sync
 
 
 def run_sync(
-    source: str, target: str, translator: Path, options: SyncOptions, state: Path, around: RunHooks
+    source: str,
+    target: str,
+    translator: Path | None,
+    options: SyncOptions,
+    state: Path,
+    around: RunHooks,
 ) -> SyncResult:
     """Bring a target in step with its source; raises as :func:`sync`."""
     one = partial(sync, source, target, translator, state, options)

@@ -1,0 +1,209 @@
+"""Targets that get the new encoder's own vectors follow their source, and no text is paid twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.embedding_server import EmbeddingServer, embedding_server, vectors_of
+from support.live import NEW, PAIRS, Job, N, contents, editing, make, place, points
+from typer.testing import CliRunner
+
+from vecmigrate import migrate
+from vecmigrate.cli import app
+from vecmigrate.connector import ORIGIN_FIELD
+from vecmigrate.encoders import BudgetSpentError
+from vecmigrate.errors import ExitCode, InputError, MismatchError, UsageError
+from vecmigrate.sync import SyncResult, sync
+from vecmigrate.verification import verify
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with embedding_server() as running:
+        yield running
+
+
+def encoder(server: EmbeddingServer) -> str:
+    return server.name(f"&dimensions={NEW}&normalize=true").replace("model-a", "new-model")
+
+
+def native(folder: Path, old: str, new: str, server: EmbeddingServer) -> Job:
+    """A collection that was re-embedded."""
+    job = replace(make(folder, old, new), target=place(new, folder, "native"))
+    migrate(job.source, job.target, encoder=encoder(server), state=job.state)
+    server.seen.clear()
+    return job
+
+
+def bring(job: Job, server: EmbeddingServer, **more: Any) -> SyncResult:
+    return sync(job.source, job.target, None, job.state, encoder=encoder(server), **more)
+
+
+def change(job: Job) -> None:
+    """Two arrive, one changes its text, two a payload, one its old vector, one vanishes."""
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N, N + 1]))
+        source.upsert(points(job.old, [10], text="another text"))
+        source.upsert(points(job.old, [20, 21], more=1))
+        source.upsert(points(job.old, [40]).with_vectors(np.ascontiguousarray(job.old[[500]])))
+        source.delete(np.array([30]))
+
+
+def check_native(job: Job) -> None:
+    found, there = contents(job.target), contents(job.source)
+    assert found.keys() == there.keys()
+    expected = vectors_of(*(there[i][1]["text"] for i in found), dimension=NEW)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose([vector for vector, _ in found.values()], expected, atol=1e-5)
+    for i, (_, payload) in found.items():
+        assert payload == {**there[i][1], ORIGIN_FIELD: "encoded"}
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+def test_a_native_target_follows_its_source(
+    old: str, new: str, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, old, new, server)
+    assert bring(job, server).wrote == 0
+    assert not server.seen
+    change(job)
+    assert bring(job, server, dry_run=True).arrived == 2
+    assert not server.seen
+    done = bring(job, server)
+    # The old vector alone is no change.
+    assert (done.arrived, done.changed, done.vanished, done.native) == (2, 3, 1, 3)
+    assert dict(server.asked()) == {
+        f"text number {N}": 1, f"text number {N + 1}": 1, "another text": 1
+    }  # fmt: skip
+    check_native(job)
+    status = job.status(job.source)
+    assert (status.translated, status.encoded, status.is_native) == (0, N + 1, True)
+    assert not (job.state.parent / "bought").exists()
+    assert bring(job, server).wrote == 0
+    found = verify(job.source, job.target, encoder=encoder(server), state=job.state)
+    assert found.passed, found.failures
+
+
+def test_a_native_target_without_a_ledger_is_known_by_its_marks(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, "faiss", "faiss", server)
+    job.forget()
+    change(job)
+    done = bring(job, server)
+    assert (done.arrived, done.vanished, done.native) == (2, 1, 3)
+    assert server.asked().total() == 3
+    check_native(job)
+
+
+@pytest.mark.parametrize("with_encoder", [True, False])
+def test_in_a_translated_target_what_is_new_is_native_if_an_encoder_is_given(
+    with_encoder: bool, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = make(tmp_path)
+    before = contents(job.target)
+    change(job)
+    given = {"encoder": encoder(server)} if with_encoder else {}
+    done = job.run(**given)
+    assert (done.arrived, done.changed, done.native) == (2, 4, 4 if with_encoder else 0)
+    found = contents(job.target)
+    marked = {i for i, (_, payload) in found.items() if payload.get(ORIGIN_FIELD) == "encoded"}
+    assert marked == ({N, N + 1, 10, 40} if with_encoder else set())
+    for i in marked:
+        [expected] = vectors_of(found[i][1]["text"], dimension=NEW)
+        np.testing.assert_allclose(found[i][0], expected / np.linalg.norm(expected), atol=1e-5)
+    for i in before.keys() - marked - {30, 10, 40}:
+        np.testing.assert_allclose(found[i][0], before[i][0], atol=1e-6)
+    assert job.run(**given).wrote == 0
+    status = job.status(job.source)
+    assert status.encoded == len(marked)
+
+
+def test_new_points_come_before_old_ones_within_a_budget(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = make(tmp_path)
+    with editing(job.source) as source:
+        source.upsert(points(job.old, list(range(N, N + 6))))
+    done = job.run(encoder=encoder(server), reembed_budget="10 texts")
+    assert (done.native, done.reembedded) == (6, 4)
+    with editing(job.source) as source:
+        source.upsert(points(job.old, list(range(N + 6, N + 26))))
+    done = job.run(encoder=encoder(server), reembed_budget="10 texts")
+    assert (done.arrived, done.native, done.reembedded) == (20, 10, 0)
+    assert server.asked().total() == 20
+
+
+def test_a_budget_that_does_not_reach_is_told_and_nothing_is_paid_twice(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, "faiss", "faiss", server)
+    with editing(job.source) as source:
+        source.upsert(points(job.old, list(range(N, N + 20))))
+    with pytest.raises(BudgetSpentError):
+        bring(job, server, reembed_budget="15 texts")
+    done = bring(job, server)
+    assert done.native == 20
+    assert server.asked().total() == len(server.asked()) == 20
+    check_native(job)
+
+
+def test_points_without_text_are_refused_or_left_out(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, "faiss", "faiss", server)
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N, N + 1]))
+        source.upsert(points(job.old, [N + 2], text=""))
+    with pytest.raises(InputError, match=f"no text for ids {N + 2}"):
+        bring(job, server)
+    done = bring(job, server, on_missing_text="skip")
+    assert (done.arrived, done.skipped_ids) == (2, (N + 2,))
+    found = verify(
+        job.source, job.target, encoder=encoder(server), on_missing_text="skip", state=job.state
+    )
+    assert found.passed, found.failures
+
+
+def test_what_made_a_target_is_to_be_named(server: EmbeddingServer, tmp_path: Path) -> None:
+    job = native(tmp_path, "faiss", "faiss", server)
+    with pytest.raises(MismatchError, match="encoder"):
+        job.run()
+    with pytest.raises(UsageError):
+        sync(job.source, job.target, None, job.state)
+    translated = replace(job, target=place("faiss", tmp_path, "new"))
+    with pytest.raises(MismatchError, match="translator"):
+        bring(translated, server)
+    change(job)
+    with pytest.raises(MismatchError):
+        sync(job.source, job.target, None, job.state, encoder=server.name(f"&dimensions={NEW}"))
+    assert bring(job, server).wrote
+
+
+def test_readers_are_led_to_a_native_target_in_step(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, "qdrant", "qdrant", server)
+    live = job.target.rpartition("/")[0] + "/live"
+    given = ["--state", str(job.state)]
+    by = ["--encoder", encoder(server)]
+
+    def run(*command: str) -> None:
+        result = CliRunner().invoke(app, [*command, *given])
+        assert result.exit_code == ExitCode.OK, result.output
+
+    run("verify", job.source, job.target, *by)
+    change(job)
+    run("sync", job.source, job.target, *by)
+    run("verify", job.source, job.target, *by)
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N + 9]))
+    run("cutover", live, "--to", job.target, "--catch-up", *by)
+    assert N + 9 in contents(live)

@@ -1,0 +1,123 @@
+"""Gives points that arrived or changed the new encoder's own vectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmigrate.encoders import BudgetSpentError, MeteredEncoder
+from vecmigrate.errors import InputError
+from vecmigrate.migration.reembed import OnMissingText
+from vecmigrate.points.batch import Payload, VectorBatch, Vectors
+from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD
+from vecmigrate.points.ids import name_some
+from vecmigrate.points.screening import Skipped
+from vecmigrate.state.ledger import Origin
+from vecmigrate.sync.reconcile import Judged
+
+
+class Embedding:
+    """Embeds the texts of points that are about to be written.
+
+    Parameters
+    ----------
+    encoder
+        On the account of the run.
+    translated
+        True if points get a translation where nothing can be embedded. Else they are left out, or
+        refused.
+    marks
+        True if points say where their vectors come from.
+    skipped
+        Gathers the points left out.
+    """
+
+    def __init__(
+        self,
+        encoder: MeteredEncoder,
+        text_field: str | None,
+        on_missing: OnMissingText,
+        skipped: Skipped,
+        *,
+        translated: bool,
+        marks: bool,
+    ) -> None:
+        self._encoder = encoder
+        self._text_field = text_field
+        self._on_missing = on_missing
+        self._skipped = skipped
+        self._translated = translated
+        self._marks = marks
+
+    def embedded(self, judged: Judged) -> Judged:
+        """Return what is to be written, with the encoder's vectors where there is a text.
+
+        Raises
+        ------
+        InputError
+            If a text is missing, there is no translation, and the policy is ``fail``.
+        BudgetSpentError
+            If the budget does not reach for all, and there is no translation.
+        UnreachableError
+            From the encoder.
+        """
+        if not self._translated:
+            judged = self._with_texts(judged)
+        writes = judged.writes
+        if writes is None:
+            return judged
+        texts = writes.texts(self._text_field) or [None] * len(writes)
+        rows = np.flatnonzero(judged.fresh & self._can_be_embedded(writes))
+        longest_first = rows[np.argsort([-len(texts[row] or "") for row in rows], kind="stable")]
+        done = longest_first[: len(made := self._make(writes, texts, longest_first))]
+        if not len(done):
+            return judged
+        vectors = writes.vectors.copy()
+        vectors[done] = made
+        for row in done.tolist():
+            judged.intended[row].origin = Origin.ENCODED
+        writes = writes.with_vectors(vectors)
+        if self._marks:
+            payloads: list[Payload] = list(writes.each_payload())
+            for row in done.tolist():
+                payloads[row] = {**payloads[row], ORIGIN_FIELD: ENCODED}
+            writes = writes.with_payloads(payloads)
+        return replace(judged, writes=writes, native=len(done))
+
+    def _can_be_embedded(self, batch: VectorBatch) -> NDArray[np.bool_]:
+        if not self._encoder.needs_texts:
+            return np.ones(len(batch), np.bool_)
+        texts = batch.texts(self._text_field) or [None] * len(batch)
+        return np.array([text is not None for text in texts], np.bool_)
+
+    def _make(self, batch: VectorBatch, texts: list[str | None], rows: NDArray[np.intp]) -> Vectors:
+        """Return vectors of the first rows that the budget allows."""
+        if not len(rows):
+            return np.empty((0, self._encoder.identity.dimension), np.float32)
+        made = self._encoder.encode([texts[row] for row in rows], ids=batch.ids[rows], partly=True)
+        if len(made) < len(rows) and not self._translated:
+            raise BudgetSpentError(
+                f"the budget of {self._encoder.meter.budget} is spent, and points are left to be "
+                "brought",
+                remedy="What was embedded is kept: the same command with a larger budget "
+                "continues.",
+            )
+        return made
+
+    def _with_texts(self, judged: Judged) -> Judged:
+        """Return the same without points to be embedded that have no text."""
+        if judged.writes is None:
+            return judged
+        missing = judged.fresh & ~self._can_be_embedded(judged.writes)
+        if not missing.any():
+            return judged
+        ids = judged.writes.ids[missing].tolist()
+        if self._on_missing is not OnMissingText.SKIP:
+            raise InputError(
+                f"no text for ids {name_some(ids)}",
+                remedy="Give these points a text, or leave them out with --on-missing-text skip.",
+            )
+        self._skipped.ids += ids
+        return judged.without(missing)
