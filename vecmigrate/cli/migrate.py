@@ -125,7 +125,8 @@ def _bought(embedded: Embedded) -> str:
 def _next(result: MigrationResult, collections: str, options: MigrateOptions) -> str:
     """Return the command that follows."""
     following = f"{'verify' if result.in_step else 'sync'} {collections}"
-    if options.keep_anchors is not None and options.encoder is None:
+    translates = options.encoder is None or options.reembed is not None
+    if options.keep_anchors is not None and translates:
         following += f" --keep-anchors '{options.keep_anchors}'"
     if options.on_bad_vector is OnBadVector.SKIP:
         following += " --on-bad-vector skip"

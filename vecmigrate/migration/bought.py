@@ -6,6 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -27,9 +28,10 @@ from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.state.file import open_state, transaction
 from vecmigrate.state.ledger import stored
 
-_TABLE = (
+_TABLES = (
     "CREATE TABLE IF NOT EXISTS bought (key TEXT PRIMARY KEY, id, tokens INTEGER NOT NULL, "
-    "vector BLOB NOT NULL)"
+    "vector BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)",
 )
 _ANCHORS = {"population", "strategy", "target_encoder"}
 """Keys of an anchor file's header."""
@@ -56,7 +58,8 @@ class BoughtVectors:
         self.batch = batch
         self._connection, self._others, self._lock = connection, others, Lock()
         with transaction(connection) as begun:
-            begun.execute(_TABLE)
+            for table in _TABLES:
+                begun.execute(table)
         self._empty = self.paid()[0] == 0
 
     def paid(self) -> tuple[int, int]:
@@ -66,6 +69,17 @@ class BoughtVectors:
                 "SELECT count(*), coalesce(sum(tokens), 0) FROM bought"
             ).fetchone()
         return int(texts), int(tokens)
+
+    def get(self, name: str) -> str | None:
+        """Return what was put under a name; None if nothing was."""
+        with self._lock, transaction(self._connection) as begun:
+            row = begun.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put(self, name: str, value: str) -> None:
+        """Keep a text under a name."""
+        with self._lock, transaction(self._connection) as begun:
+            begun.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def read(self, key: str, into: Vectors) -> bool:
         if any(other.read(key, into) for other in self._others):
@@ -102,6 +116,27 @@ class UnkeptVectors:
     def keep(
         self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
     ) -> None: ...
+
+    def get(self, name: str) -> str | None:
+        """Return None: nothing is kept."""
+        return None
+
+    def put(self, name: str, value: str) -> None:
+        """Keep nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purchases:
+    """An encoder that buys nothing twice.
+
+    Attributes
+    ----------
+    store
+        Has what it bought, and texts that the job is to know again, by name.
+    """
+
+    encoder: MeteredEncoder
+    store: BoughtVectors | UnkeptVectors
 
 
 class AnchorVectors:
@@ -169,7 +204,7 @@ def remove_bought(state: Path, job_key: str) -> None:
 @contextmanager
 def buying(
     encoder: MeteredEncoder, path: Path | None, others: Sequence[FoundVectors]
-) -> Iterator[MeteredEncoder]:
+) -> Iterator[Purchases]:
     """Yield the encoder with a store at ``path``, what it holds put on the account.
 
     Parameters
@@ -184,10 +219,11 @@ def buying(
     """
     batch = texts_at_once(encoder.encoder)
     if path is None:
-        yield encoder.storing(UnkeptVectors(batch, others))
+        nothing = UnkeptVectors(batch, others)
+        yield Purchases(encoder.storing(nothing), nothing)
         return
     with closing(open_state(path, threads=True)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         store = BoughtVectors(connection, batch, others)
         encoder.meter.paid_before(*store.paid())
-        yield encoder.storing(store)
+        yield Purchases(encoder.storing(store), store)

@@ -186,7 +186,7 @@ def prepare(
             description=description,
             target=target,
             converter=route.converter(
-                stack.enter_context(buying), description, options, skipped, callbacks
+                stack.enter_context(buying), reader, keeper, kept, options, skipped, job, callbacks
             ),
             encoder=route.encoder,
             engine=engine,

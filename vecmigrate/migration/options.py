@@ -13,6 +13,7 @@ from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
 from vecmigrate.encoders.base import BaseEncoder
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.errors import UsageError
+from vecmigrate.migration.choice import NativeShare, Order
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import Engine, EngineName, LocalEngine, open_engine
 from vecmigrate.migration.reembed import OnMissingText
@@ -166,6 +167,21 @@ class MigrateOptions(WriteOptions):
     price_per_million_tokens: Annotated[
         Annotated[float, Field(ge=0)] | None, OnLine(panel=EMBED)
     ] = Field(default=None, description="Price of a million tokens, in any currency.")
+    reembed: Annotated[int | str | None, OnLine(metavar="N|N%", panel=EMBED)] = Field(
+        default=None,
+        description="With --translator, --keep-anchors and --encoder: embed so many points, or "
+        "this share of all, anchors included, and translate the others.",
+    )
+    order: Annotated[Order, OnLine(panel=EMBED)] = Field(
+        default=Order.UNCERTAINTY,
+        description="Which points are embedded first: those whose translation is the least "
+        "certain; of these, those that --queries find; or any.",
+    )
+    queries: Annotated[Path | None, OnLine(panel=EMBED)] = Field(
+        default=None,
+        description="For --order traffic: recent queries, .npy under the new encoder, or JSON "
+        "lines with texts.",
+    )
     reuse: Annotated[list[Path], OnLine(panel=EMBED)] = Field(
         default=[],
         description="With --encoder: folder of a dry run, or anchor file, whose vectors are not "
@@ -196,11 +212,35 @@ class MigrateOptions(WriteOptions):
                 raise ValueError(str(error)) from error
         return value
 
+    @field_validator("reembed")
+    @classmethod
+    def _is_a_share(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            try:
+                NativeShare.parse(str(value))
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    @property
+    def native_share(self) -> NativeShare | None:
+        """How many points are embedded beside translated ones; None if all are, or none."""
+        return None if self.reembed is None else NativeShare.parse(str(self.reembed))
+
     @model_validator(mode="after")
     def _embedding_has_encoder(self) -> Self:
         given = self.on_missing_text is not OnMissingText.FAIL or self.budget is not None
-        if self.encoder is None and (given or self.reuse):
-            raise ValueError("--on-missing-text, --budget and --reuse need --encoder")
+        if self.encoder is None and (given or self.reuse or self.reembed is not None):
+            raise ValueError("--on-missing-text, --budget, --reuse and --reembed need --encoder")
+        if self.reembed is None and self.order is not Order.UNCERTAINTY:
+            raise ValueError("--order belongs to --reembed")
+        if (self.order is Order.TRAFFIC) != (self.queries is not None):
+            raise ValueError("--order traffic and --queries belong together")
+        if self.reembed is not None and self.keep_anchors is None:
+            raise ValueError(
+                "--reembed needs --keep-anchors, which tells the scale of translated vectors "
+                "beside the encoder's own"
+            )
         engine = self.engine if isinstance(self.engine, Engine) else EngineName(self.engine)
         if self.encoder is not None and not (
             engine is EngineName.LOCAL or isinstance(engine, LocalEngine)

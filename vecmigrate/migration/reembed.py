@@ -10,8 +10,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.encoders import BudgetSpentError, MeteredEncoder
+from vecmigrate.encoders import BudgetSpentError, Encoder, MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.migration.choice import Choice
 from vecmigrate.migration.translate import Translation
 from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
@@ -50,6 +51,8 @@ class Reembedding:
         Asked after each few texts; True ends the run.
     translation
         What gives a vector to points without a text under that policy; else None.
+    choice
+        Tells which points are embedded, all others being translated; None for all.
     """
 
     encoder: MeteredEncoder
@@ -59,6 +62,7 @@ class Reembedding:
     progress: Callable[[int], None] = lambda count: None
     stop: Callable[[], bool] = lambda: False
     translation: Translation | None = None
+    choice: Choice | None = None
     _lock: Lock = field(default_factory=Lock)
 
     # While one batch's vectors are stored, another one's texts are embedded.
@@ -96,7 +100,9 @@ class Reembedding:
         batch = self._with_texts(batch)
         texts = batch.texts(self.text_field) or [None] * len(batch)
         has_vector = np.array(batch.each_count()) > 0
-        native = has_vector & self._can_be_embedded(texts)
+        native = has_vector & self.can_be_embedded(batch)
+        if self.choice is not None:
+            native &= self.choice.chosen(batch)
         of_row = native[has_vector]
         if self.translation is None or of_row.all():
             vectors = np.empty((len(of_row), self.dimension), np.float32)
@@ -107,17 +113,15 @@ class Reembedding:
         self._tell(points - int(native.sum()))
         return batch.with_vectors(vectors).with_native(native)
 
-    def _can_be_embedded(self, texts: list[str | None]) -> NDArray[np.bool_]:
-        if not self.encoder.needs_texts:
-            return np.ones(len(texts), np.bool_)
-        return np.array([text is not None for text in texts], np.bool_)
+    def can_be_embedded(self, batch: VectorBatch) -> NDArray[np.bool_]:
+        """Tell which points have what the encoder needs."""
+        return embeddable(self.encoder, batch, self.text_field)
 
     def _with_texts(self, batch: VectorBatch) -> VectorBatch:
         """Return the points that are to have a vector and can, and those that have none."""
         if self.on_missing is OnMissingText.TRANSLATE:
             return batch
-        texts = batch.texts(self.text_field) or [None] * len(batch)
-        missing = (np.array(batch.each_count()) > 0) & ~self._can_be_embedded(texts)
+        missing = (np.array(batch.each_count()) > 0) & ~self.can_be_embedded(batch)
         if not missing.any():
             return batch
         ids = batch.ids[missing].tolist()
@@ -159,6 +163,14 @@ class Reembedding:
             self.progress(count)
         if self.stop():
             raise StopAskedError
+
+
+def embeddable(encoder: Encoder, batch: VectorBatch, text_field: str | None) -> NDArray[np.bool_]:
+    """Tell which points of a batch have what an encoder needs."""
+    if not encoder.needs_texts:
+        return np.ones(len(batch), np.bool_)
+    texts = batch.texts(text_field) or [None] * len(batch)
+    return np.array([text is not None for text in texts], np.bool_)
 
 
 def check_encoder(encoder: EncoderIdentity, card: TranslatorCard | None, dimension: int) -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.connector.source import Source
 from vecmigrate.encoders import Meter, MeteredEncoder
-from vecmigrate.errors import UsageError
-from vecmigrate.migration.bought import AnchorVectors, bought_path, buying, reusable
+from vecmigrate.encoders.queries import query_vectors
+from vecmigrate.errors import InputError, UsageError
+from vecmigrate.migration.bought import AnchorVectors, Purchases, bought_path, buying, reusable
+from vecmigrate.migration.choice import Choice, Worth, choose
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.migration.reembed import (
     OnMissingText,
     Reembedding,
     check_encoder,
     check_texts,
+    embeddable,
 )
 from vecmigrate.migration.translate import Converter, Translation
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
-from vecmigrate.points.screening import Skipped
+from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.options import Callbacks
+from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state import open_state
 from vecmigrate.state.files import FileLog
 from vecmigrate.state.migrations import EncodingInputs, MigrationRecord
@@ -92,10 +99,18 @@ class Route:
                 "--on-missing-text translate needs a translator",
                 remedy="Name its file with --translator, or leave such points out with skip.",
             )
-        if translator is not None and options.encoder is not None and not translates:
+        mixed = options.reembed is not None
+        if mixed and translator is None:
+            raise UsageError(
+                "--reembed needs a translator for the other points",
+                remedy="Name its file with --translator, or leave --reembed out to embed all.",
+            )
+        both = translator is not None and options.encoder is not None
+        if both and not (translates or mixed):
             raise UsageError(
                 "a translator and an encoder are given, and nothing says what is translated",
-                remedy="Leave one of them out, or add --on-missing-text translate.",
+                remedy="Say how many points are embedded with --reembed, or leave one of the two "
+                "out.",
             )
         made_by = None if translator is None else Map.read(translator)
         return cls(made_by, options.open_encoder(meter or options.meter()))
@@ -131,8 +146,17 @@ class Route:
         """Return what a job of this is begun with."""
         if self.encoder is None:
             return None
+        share = options.native_share
+        if share is None:
+            return EncodingInputs(
+                encoder=self.encoder.identity, on_missing_text=options.on_missing_text
+            )
         return EncodingInputs(
-            encoder=self.encoder.identity, on_missing_text=options.on_missing_text
+            encoder=self.encoder.identity,
+            on_missing_text=OnMissingText.TRANSLATE,
+            share=str(share),
+            order=options.order,
+            queries=None if options.queries is None else _file_sha256(options.queries),
         )
 
     def buying(
@@ -141,7 +165,7 @@ class Route:
         anchors: AnchorSet | None,
         options: MigrateOptions,
         state: Path | None,
-    ) -> AbstractContextManager[MeteredEncoder | None]:
+    ) -> AbstractContextManager[Purchases | None]:
         """Return a context with the encoder, which buys nothing that was bought before."""
         if self.encoder is None:
             return nullcontext()
@@ -159,28 +183,83 @@ class Route:
 
     def converter(
         self,
-        encoder: MeteredEncoder | None,
-        source: CollectionDescription,
+        purchases: Purchases | None,
+        source: Source,
+        keeper: AnchorKeeper | None,
+        anchors: AnchorSet | None,
         options: MigrateOptions,
         skipped: Skipped,
+        job: MigrationRecord,
         callbacks: Callbacks,
     ) -> Converter:
         """Return what gives points their vectors.
 
         Parameters
         ----------
-        encoder
-            As :meth:`buying` yields it.
+        purchases
+            As :meth:`buying` yields them.
         skipped
             Gathers the points left out.
         """
-        translation = None
+        field, translation = source.describe().text_field, None
         if self.made_by is not None:
-            translation = Translation(self.made_by.translator, source.text_field)
-        if encoder is None:
+            translation = Translation(self.made_by.translator, field)
+        if purchases is None:
             assert translation is not None
             return translation
+        on_missing, choice = options.on_missing_text, None
+        if options.native_share is not None:
+            assert translation is not None
+            assert keeper is not None
+            assert anchors is not None
+            worth = Worth(options.order, translation, anchors.source_vectors)
+            choice = _choice(purchases, source, worth, keeper, options, job, callbacks)
+            on_missing = OnMissingText.TRANSLATE
         return Reembedding(
-            encoder, source.text_field, options.on_missing_text, skipped,
-            callbacks.progress, callbacks.stop, translation,
+            purchases.encoder, field, on_missing, skipped,
+            callbacks.progress, callbacks.stop, translation, choice,
         )  # fmt: skip
+
+
+def _choice(
+    purchases: Purchases,
+    source: Source,
+    worth: Worth,
+    keeper: AnchorKeeper,
+    options: MigrateOptions,
+    job: MigrationRecord,
+    callbacks: Callbacks,
+) -> Choice:
+    """Return which points are embedded: as an earlier run has chosen, if there was one."""
+    share, encoder, kept = options.native_share, purchases.encoder, purchases.store
+    assert share is not None
+    if job.token is not None and (told := kept.get(_CHOICE)) is not None:
+        return Choice.restored(told, worth, keeper)
+    described = source.describe()
+    queries = None
+    if options.queries is not None:
+        queries = query_vectors(options.queries, encoder, described.uri)
+    callbacks.announce(f"choosing the points to embed, {share} of {described.count:,}")
+    usable = screen(
+        source.batches(options.batch_size), described.uri, OnBadVector.SKIP, Skipped(),
+        absent=Absent.PASSED_OVER,
+    )  # fmt: skip
+    choice = choose(
+        prefetch(usable), share, worth, keeper,
+        lambda batch: embeddable(encoder, batch, described.text_field), queries, described.metric,
+    )  # fmt: skip
+    kept.put(_CHOICE, choice.told())
+    return choice
+
+
+_CHOICE = "choice"
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}", remedy="Name a file of queries."
+        ) from error

@@ -145,11 +145,15 @@ class Translation:
         return self.translator.target_dim_
 
     def convert(self, batch: VectorBatch) -> VectorBatch:
+        apply = self.transform or self.translator.transform
+        return batch.with_vectors(apply(self.inputs(batch)))
+
+    def inputs(self, batch: VectorBatch) -> Vectors:
+        """Return what the translator takes of points: their vectors, and features of texts."""
         # A store may read its payloads only when they are looked into.
         reads_texts = self.translator.text_features_ is not None
         texts = batch.texts(self.text_field) if reads_texts else None
-        apply = self.transform or self.translator.transform
-        return batch.with_vectors(apply(self.translator.inputs(batch.vectors, texts)))
+        return self.translator.inputs(batch.vectors, texts)
 
     def on(self, device: str | None) -> Translation:
         return replace(self, transform=transform_on(self.translator, device))

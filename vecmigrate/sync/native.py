@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.encoders import BudgetSpentError, MeteredEncoder
 from vecmigrate.errors import InputError
-from vecmigrate.migration.reembed import OnMissingText
+from vecmigrate.migration.reembed import OnMissingText, embeddable
 from vecmigrate.points.batch import Payload, VectorBatch, Vectors
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD
 from vecmigrate.points.ids import name_some
@@ -87,10 +87,7 @@ class Embedding:
         return replace(judged, writes=writes, native=len(done))
 
     def _can_be_embedded(self, batch: VectorBatch) -> NDArray[np.bool_]:
-        if not self._encoder.needs_texts:
-            return np.ones(len(batch), np.bool_)
-        texts = batch.texts(self._text_field) or [None] * len(batch)
-        return np.array([text is not None for text in texts], np.bool_)
+        return embeddable(self._encoder, batch, self._text_field)
 
     def _make(self, batch: VectorBatch, texts: list[str | None], rows: NDArray[np.intp]) -> Vectors:
         """Return vectors of the first rows that the budget allows."""

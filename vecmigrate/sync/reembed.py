@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_existing
-from vecmigrate.encoders import Encoder, MeteredEncoder, encode_queries
+from vecmigrate.encoders import Encoder, MeteredEncoder
 from vecmigrate.encoders.metered import BATCH
 from vecmigrate.errors import MismatchError
-from vecmigrate.evaluation import read_queries
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
 from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin, stored
 from vecmigrate.sync.reconcile import note_payloads
 from vecmigrate.translators import TranslatorCard
-from vecmigrate.verification.index import read_query_vectors
 
 NEAREST = 10
 
@@ -39,18 +36,6 @@ def check_encoder(
             f"{encoder.identity}",
             remedy="Give the encoder that made the anchors' vectors, or all of the target's.",
         )
-
-
-def query_vectors(path: Path, encoder: Encoder, target: CollectionDescription) -> Vectors:
-    """Read recent queries: ``.npy`` of the new encoder's vectors, or JSON lines to encode.
-
-    Raises
-    ------
-    InputError, MismatchError, UnreachableError
-    """
-    if path.suffix == ".npy":
-        return read_query_vectors(path, target).vectors
-    return encode_queries(encoder, read_queries(path))
 
 
 def choose(ledger: Ledger, target: Source, queries: Vectors | None, *, needs_texts: bool) -> int:

@@ -16,6 +16,7 @@ from vecmigrate.connector.registry import hold, open_source
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
+from vecmigrate.encoders.queries import query_vectors
 from vecmigrate.errors import (
     MismatchError,
     TerminatedError,
@@ -53,7 +54,7 @@ from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.others import SHOWN, others_wrote, rewritten
 from vecmigrate.sync.ownership import check_belongs
 from vecmigrate.sync.reconcile import Judge, Judged
-from vecmigrate.sync.reembed import check_encoder, choose, query_vectors, reembedded
+from vecmigrate.sync.reembed import check_encoder, choose, reembedded
 from vecmigrate.sync.views import KnownVectors, OwnPoints
 from vecmigrate.sync.write import TargetChanges
 from vecmigrate.translators.file import check_translator
@@ -315,7 +316,7 @@ class _Run:
         path = bought_path(self._state, key, opened.identity)
         places = FileLog(self._records).of(self._source_uri)
         found = list(reusable(places, opened.identity))
-        self._encoder = self._stack.enter_context(buying(opened, path, found))
+        self._encoder = self._stack.enter_context(buying(opened, path, found)).encoder
         self._embedding = Embedding(
             self._encoder, self._text_field, self._asked.on_missing_text, self._skipped,
             translated=self._translator is not None, marks=marks,
@@ -532,7 +533,7 @@ class _Run:
             )
         queries = None
         if self._asked.queries is not None:
-            queries = query_vectors(self._asked.queries, self._encoder, self._target.describe())
+            queries = query_vectors(self._asked.queries, self._encoder, self._target_uri)
         if self._translator.tells_variance:
             self._tell_variances()
         field = self._text_field or self._target.describe().text_field

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.connector.source import Source
-from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.encoders.queries import ready_made_queries
 from vecmigrate.evaluation.search import exact_search, score_matrix
-from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors, id_array
 from vecmigrate.points.collection import CollectionDescription, Metric
 from vecmigrate.verification.records import Check, CheckResult
@@ -59,30 +58,8 @@ class IndexQueries:
 
 
 def read_query_vectors(path: Path, collection: CollectionDescription) -> IndexQueries:
-    """Read ready-made query vectors, ``(n, d)`` floats in a ``.npy`` file.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is no such array or holds a row that is not finite.
-    MismatchError
-        If its dimension is not the collection's.
-    """
-    vectors = open_vectors(path)
-    if not len(vectors):
-        raise InputError(f"{path} holds no query", remedy="Give one row a query.")
-    if vectors.shape[1] != collection.dimension:
-        raise MismatchError(
-            f"the queries in {path} have {vectors.shape[1]} dimensions and {collection.uri} has "
-            f"{collection.dimension}",
-            remedy="Encode them with the new encoder.",
-        )
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise InputError(
-            f"row {int(np.argmin(finite))} of {path} is not finite", remedy="Leave that row out."
-        )
-    return IndexQueries(np.ascontiguousarray(vectors, dtype=np.float32))
+    """Read ready-made query vectors; errors as :func:`ready_made_queries`."""
+    return IndexQueries(ready_made_queries(path, collection.dimension, collection.uri))
 
 
 def exact_answers(
