@@ -60,11 +60,13 @@ def test_of_versions_the_overlap_is_counted_by_runs() -> None:
     first = read(10, 20).to_keep(None, overlap=600)
     assert first is not None
     assert first.since(600) is None
-    assert first.since(0) == 20
+    # Nor is it told what changed while that run read, which nobody had read before.
+    assert first.since(0) is None
     seen = ((MOMENT - 900, 50), (MOMENT - 700, 60), (MOMENT - 100, 70), (MOMENT + 3, 90))
     later = LatestSeen(field="at", value=90, began=MOMENT, seen=seen)
     assert later.since(600) == 60
     assert later.since(800) == 50
+    assert later.since(0) == 70
     assert later.since(1000) is None
 
 
