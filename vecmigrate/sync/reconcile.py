@@ -220,7 +220,7 @@ class Judge:
                 written = point in interrupted and held.is_as_written(interrupted[point], at)
                 if not held.hashes[at] and (written or held.are_ours(draft.known[row], at)):
                     ours.add(point)
-        draft.there += len(ours)
+                    draft.there[row] = True
         return ours
 
     def expected_rows(self, batch: VectorBatch) -> list[LedgerRow]:

@@ -536,15 +536,17 @@ class _Run:
             queries = query_vectors(self._asked.queries, self._encoder, self._target_uri)
         if self._translator.tells_variance:
             self._tell_variances()
-        field = self._text_field or self._target.describe().text_field
         needs_texts = self._encoder.needs_texts
-        if not choose(self._ledger, self._target, queries, needs_texts=needs_texts):
-            return
-        for batch, entries in reembedded(self._ledger, self._target, self._encoder, field):
-            self._writing.write(batch, entries)
-            self._counts["reembedded"] += len(batch)
-            self._callbacks.progress(len(batch))
-            self._stop_if_asked()
+        # Opened anew: some stores show points as they were when the target was opened.
+        with open_source(self._target_uri) as target:
+            if not choose(self._ledger, target, queries, needs_texts=needs_texts):
+                return
+            field = self._text_field or target.describe().text_field
+            for batch, entries in reembedded(self._ledger, target, self._encoder, field):
+                self._writing.write(batch, entries)
+                self._counts["reembedded"] += len(batch)
+                self._callbacks.progress(len(batch))
+                self._stop_if_asked()
 
     def _tell_variances(self) -> None:
         """Note the variances of points that a migration wrote, which notes none."""

@@ -63,3 +63,11 @@ def test_a_point_gets_the_vector_back_that_it_lost(shared: Surroundings, shares:
         pair.write([Change("bare", 0, 0, 0)])
         pair.settle()
         pair.write([Change("put", 0, 24, 2)])
+
+
+def test_what_a_sync_wrote_is_re_embedded_as_it_wrote_it(shared: Surroundings) -> None:
+    """And not as the target was when it was opened."""
+    with history(shared, "faiss", "lancedb", field="versions") as pair:
+        changes = [Change("text", 6, 20, 6), Change("text", 2, 25, 4), Change("text", 8, 22, 0)]
+        pair.follow(stop=7, meanwhile=changes, size=4, rest=False, texts=2)
+        pair.follow(stop=None, meanwhile=[], size=5, rest=False, texts=3)
