@@ -11,12 +11,16 @@ import typer
 from vecmigrate.anchors import AnchorCard, load_anchors
 from vecmigrate.cli.output import Output
 from vecmigrate.encoders import open_encoder
-from vecmigrate.errors import InputError, UsageError
+from vecmigrate.encoders.sentence_transformers import at_hand
+from vecmigrate.errors import InputError, MissingDependencyError, UnreachableError, UsageError
 from vecmigrate.io.atomic import require_absent
 from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import Vectors
+from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.translators import Direction, TranslatorCard, save_translator
+from vecmigrate.translators.base import registered
 from vecmigrate.translators.fit import (
+    AUTO,
     AnchorTexts,
     CandidateScore,
     FitOptions,
@@ -57,9 +61,13 @@ def run(
         str | None,
         typer.Option(
             metavar="ENCODER",
-            help="Read the points' texts too, by this encoder's token table: best the new one's.",
+            help="Read the points' texts too, by this encoder's token table; default: the new "
+            "encoder's, if the anchors have texts and the hub's cache has the encoder.",
         ),
     ] = None,
+    vectors_only: Annotated[
+        bool, typer.Option("--vectors-only", help="Do not read the points' texts.")
+    ] = False,
     *,
     options: FitOptions,
 ) -> None:
@@ -71,7 +79,15 @@ def run(
         X, Y, old, new = Y, X, new, old
     if options.metric is None and card is not None:
         options = options.model_copy(update={"metric": card.metric})
-    read = None if texts is None else _with_table(texts, known_texts, options.direction)
+    read = None
+    if texts is not None:
+        if vectors_only:
+            raise UsageError("--texts and --vectors-only exclude each other", remedy="Give one.")
+        read = _with_table(texts, known_texts, options.direction)
+    elif card is not None and known_texts is not None and not vectors_only:
+        read = _at_hand(card.target_encoder, known_texts, options)
+        if read is not None:
+            out.say(f"texts are read by the token table of {card.target_encoder.name}")
     total = options.fits(with_texts=read is not None)
     with out.progress("comparing", total, unit="fit") as advance:
         translator, table = fit_translator(X, Y, options, texts=read, progress=advance)
@@ -132,6 +148,27 @@ def _with_table(encoder: str, texts: Sequence[str] | None, direction: Direction)
             remedy="Name a sentence-transformers model with --texts.",
         )
     return AnchorTexts(texts, opened.token_table())
+
+
+def _at_hand(
+    encoder: EncoderIdentity, texts: Sequence[str], options: FitOptions
+) -> AnchorTexts | None:
+    """Read texts by the new encoder's token table, if that and a method for it are there."""
+    if options.direction is Direction.QUERY:
+        return None
+    if options.method != AUTO and not registered()[options.method].reads_texts:
+        return None
+    name = at_hand(encoder)
+    if name is None:
+        return None
+    try:
+        opened = open_encoder(name)
+        if isinstance(opened, HasTokenTable) and opened.identity.same_as(encoder):
+            return AnchorTexts(texts, opened.token_table())
+    except (InputError, MissingDependencyError, UnreachableError):
+        # Nobody asked for it: a model that is broken or has no table is not at hand.
+        return None
+    return None
 
 
 def _read(

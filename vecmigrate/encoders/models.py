@@ -76,7 +76,7 @@ def load_from_hub(repository: str, revision: str | None, device: str | None) -> 
     UnreachableError
         If it is not in the cache and the hub cannot be asked.
     """
-    commit = _cached_commit(repository, revision)
+    commit = cached_commit(repository, revision)
     if commit is None:
         commit = _hub_commit(repository, revision)
         return load(repository, commit, device, offline=False), commit
@@ -108,7 +108,8 @@ def load(name: str, revision: str | None, device: str | None, *, offline: bool) 
         ) from error
 
 
-def _cached_commit(repository: str, revision: str | None) -> str | None:
+def cached_commit(repository: str, revision: str | None) -> str | None:
+    """Return the commit of a model that is in the hub's cache; None if it is not."""
     from huggingface_hub import snapshot_download
 
     try:

@@ -23,6 +23,7 @@ Code that a model brings along is never run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 
@@ -30,6 +31,7 @@ import numpy as np
 
 from vecmigrate.encoders.base import BaseEncoder, EncoderRole, EncoderSpec
 from vecmigrate.encoders.models import (
+    cached_commit,
     load,
     load_from_hub,
     local_model,
@@ -87,8 +89,9 @@ class SentenceTransformersEncoder(BaseEncoder):
         name = spec.name.removeprefix(_ORGANIZATION)
         with quiet():
             if folder is None:
-                repository = name if "/" in name else _ORGANIZATION + name
-                self._model, revision = load_from_hub(repository, options.revision, options.device)
+                self._model, revision = load_from_hub(
+                    _repository(name), options.revision, options.device
+                )
             else:
                 revision = weights_sha256(folder)
                 self._model = load(str(folder), None, options.device, offline=True)
@@ -151,6 +154,22 @@ class SentenceTransformersEncoder(BaseEncoder):
         with self._alone:
             tokens = tokenizer(list(texts), truncation=True)["input_ids"]
         return [len(ids) for ids in tokens]
+
+
+def at_hand(identity: EncoderIdentity) -> str | None:
+    """Return a name that opens the model of this name and commit from the hub's cache.
+
+    None if the model is not there: nothing is fetched.
+    """
+    if identity.revision is None or find_spec("sentence_transformers") is None:
+        return None
+    if cached_commit(_repository(identity.name), identity.revision) != identity.revision:
+        return None
+    return f"{identity.name}?revision={identity.revision}"
+
+
+def _repository(name: str) -> str:
+    return name if "/" in name else _ORGANIZATION + name
 
 
 def _folder(spec: EncoderSpec, options: _Options) -> Path | None:

