@@ -66,6 +66,7 @@ from vecmigrate import (
 )
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector import (
+    Metric,
     VectorBatch,
     id_array,
 )
@@ -115,6 +116,13 @@ SOON = st.none() | st.integers(1, 8)
 """After how many looks a run is asked to stop; None: it is not."""
 
 
+_DISTANCES = {
+    Metric.COSINE: models.Distance.COSINE,
+    Metric.DOT: models.Distance.DOT,
+    Metric.EUCLID: models.Distance.EUCLID,
+}
+
+
 class LivePair(RuleBasedStateMachine):
     """One pair of stores, and what is known of either.
 
@@ -126,6 +134,8 @@ class LivePair(RuleBasedStateMachine):
         What others wrote at the target, None for what they deleted; they share it then.
     retold
         Payloads that others gave to points of ours at the target.
+    published
+        True once the target is.
     touched
         Ids that the application has written since all was compared last.
     _shares, _led, _lost
@@ -153,7 +163,7 @@ class LivePair(RuleBasedStateMachine):
         self.theirs: dict[Any, Point | None] = {}
         self.retold: dict[Any, dict[str, Any]] = {}
         self.touched: set[Any] = set()
-        self._shares = self._lost = self._published = self._led = self._began_anew = False
+        self._shares = self._lost = self.published = self._led = self._began_anew = False
         self._returned: set[Any] = set()
         self.encoded: set[Any] = set()
         self._stamp = 0
@@ -202,8 +212,10 @@ class LivePair(RuleBasedStateMachine):
 
     def _begin_shared(self) -> None:
         """Others make the target, and write to it from before the move's start."""
+        assert self._source is not None
         place = self.shared.place(self.pair[1])
-        distance = models.Distance.DOT if self.pair[0] == "faiss" else models.Distance.COSINE
+        with open_source(self._source.uri) as source:
+            distance = _DISTANCES[source.describe().metric]
         self._others = QdrantCollection(place, place.made[-1], distance)
         self._others.create({self._ids[-1]: _theirs(0)})
         self.theirs[self._ids[-1]] = _theirs(0)
@@ -281,7 +293,7 @@ class LivePair(RuleBasedStateMachine):
 
     # What vecmigrate does.
 
-    @precondition(lambda self: not self._published)
+    @precondition(lambda self: not self.published)
     @rule(stop=SOON, meanwhile=CHANGES, size=st.integers(1, 9), few=st.sampled_from([0, 3, 100]))
     def move(self, stop: int | None, meanwhile: list[Change], size: int, few: int) -> None:
         """Migrate, or go on with it, while the application writes."""
@@ -299,7 +311,7 @@ class LivePair(RuleBasedStateMachine):
             assert self._is_published()
         finally:
             settling.FEW = usual
-        self._published = self._is_published()
+        self.published = self._is_published()
 
     def _migrate(self, **how: Any) -> None:
         assert self._source is not None
@@ -329,15 +341,15 @@ class LivePair(RuleBasedStateMachine):
         """How changes are found."""
         return {} if self._field is None else {"changed_by": "at", "overlap": "0"}
 
-    @precondition(lambda self: not self._published)
+    @precondition(lambda self: not self.published)
     @rule(step=st.integers(1, LAST_STEP["migrate"]), size=st.integers(1, 9))
     def killed_move(self, step: int, size: int) -> None:
         """Migrate, and be killed before a step."""
         more = ["--shared-target"] if self._shares else []
         self._killed("migrate", step, "--batch-size", size, "--checkpoint-seconds", 0, *more)
-        self._published = self._is_published()
+        self.published = self._is_published()
 
-    @precondition(lambda self: self._published)
+    @precondition(lambda self: self.published)
     @rule(step=st.integers(1, LAST_STEP["sync"]), size=st.integers(1, 9), changes=CHANGES)
     def killed_sync(self, step: int, size: int, changes: list[Change]) -> None:
         """Sync what the application just wrote, and be killed before a step."""
@@ -361,7 +373,7 @@ class LivePair(RuleBasedStateMachine):
         self._count(f"{command} killed" if code < 0 else f"{command} ended first")
         assert code < 0 or code in (0, ExitCode.MISMATCH, ExitCode.TARGET_EXISTS), code
 
-    @precondition(lambda self: self._published)
+    @precondition(lambda self: self.published)
     @rule(
         stop=SOON, meanwhile=CHANGES, size=st.integers(1, 9), rest=st.booleans(),
         texts=st.integers(0, 4),
@@ -401,7 +413,7 @@ class LivePair(RuleBasedStateMachine):
                 raise
             return sync(*pair, **{**given, "overwrite": True})
 
-    @precondition(lambda self: self._published and not self.theirs and not self.retold)
+    @precondition(lambda self: self.published and not self.theirs and not self.retold)
     @rule()
     def look(self) -> None:
         """Verify while some changes are pending."""
@@ -424,11 +436,11 @@ class LivePair(RuleBasedStateMachine):
         """What is known of each point is gone, or all that is known beside the target."""
         lost = self._state.parent if whole else self._state.parent / "ledgers"
         shutil.rmtree(lost, ignore_errors=True)
-        self._lost = self._published
+        self._lost = self.published
         self._began_anew |= whole
         self._count("states lost" if whole else "ledgers lost")
 
-    @precondition(lambda self: self._published)
+    @precondition(lambda self: self.published)
     @rule(places=SOME)
     def forget_some(self, places: list[int]) -> None:
         """The application deletes points, and vecmigrate forgets them at once."""
@@ -451,7 +463,7 @@ class LivePair(RuleBasedStateMachine):
 
     # What others do at the target.
 
-    @precondition(lambda self: self._published and not self._is_shared)
+    @precondition(lambda self: self.published and not self._is_shared)
     @rule(new=SOME, over=SOME, gone=SOME, shares=st.booleans(), changes=CHANGES)
     def intrude(
         self, new: list[int], over: list[int], gone: list[int], shares: bool, changes: list[Change]
@@ -466,7 +478,7 @@ class LivePair(RuleBasedStateMachine):
         self._count("intrusions")
         self._resolve([*strangers, *unlike], shares=shares)
 
-    @precondition(lambda self: self._published and self._is_shared)
+    @precondition(lambda self: self.published and self._is_shared)
     @rule(new=SOME, over=SOME, gone=SOME, retold=SOME)
     def share(self, new: list[int], over: list[int], gone: list[int], retold: list[int]) -> None:
         """Others write at the target that they share, or that readers have."""
@@ -482,7 +494,7 @@ class LivePair(RuleBasedStateMachine):
         self._intrude(new, over, gone, known if old == store else [])
         self._count("native writes")
 
-    @precondition(lambda self: self._shares and not self._published)
+    @precondition(lambda self: self._shares and not self.published)
     @rule(new=SOME, gone=SOME)
     def share_unfinished(self, new: list[int], gone: list[int]) -> None:
         """Others write at a target that they share, while it is being made."""
@@ -559,7 +571,7 @@ class LivePair(RuleBasedStateMachine):
 
     # Readers go over and back.
 
-    @precondition(lambda self: self._published and self._name is not None and not self._is_shared)
+    @precondition(lambda self: self.published and self._name is not None and not self._is_shared)
     @rule(changes=CHANGES, late=CHANGES, catching_up=st.booleans())
     def go_over(self, changes: list[Change], late: list[Change], catching_up: bool) -> None:
         """Readers are led to the target, while the application still writes to the source."""
@@ -647,12 +659,12 @@ class LivePair(RuleBasedStateMachine):
 
     # The invariant.
 
-    @precondition(lambda self: self._published)
+    @precondition(lambda self: self.published)
     @rule()
     def settle(self) -> None:
         """The source stands still: one sync makes the target what a fresh migration would make."""
         assert self._source is not None
-        while not self._published:
+        while not self.published:
             self.move(None, [], 7, 100)
         self._sync()
         self._lost = False

@@ -225,6 +225,12 @@ class SavedProgress:
         # Before anything is made, so that what a kill leaves there is known to be this job's.
         before = self._table.find(self._kept.source, self._kept.target)
         self._save(token=None)
+        knows_ours = False
+        if spec.shared and form is not None:
+            # What an earlier run left among the points of others, only its ledger tells.
+            self.ledger = self._begin_ledger()
+            knows_ours = bool(self.ledger.fact("shared"))
+            restart = restart and knows_ours
         try:
             sink = open_sink(target, spec, restart=restart)
         except (UsageError, MismatchError, TargetExistsError, LockedError):
@@ -236,8 +242,9 @@ class SavedProgress:
         with self.suspending(sink):
             # What is added in place is known by reading it, since others may write there too.
             if form is not None and not sink.in_place:
-                self.ledger = self._begin_ledger()
-                self.ledger.begin()
+                if self.ledger is None:
+                    self.ledger = self._begin_ledger()
+                self.ledger.begin(keep_points=knows_ours)
                 self._note_inputs(self.ledger, form, shared=sink.shared)
             self.checkpoint(sink)
         return sink

@@ -399,14 +399,24 @@ class Ledger:
                 [(stored(e.id),) for e in entries if e.origin is Origin.DELETED],
             )
 
-    def begin(self) -> None:
-        """Know nothing, as of a target that is new."""
+    def begin(self, *, keep_points: bool = False) -> None:
+        """Know nothing, as of a target that is new.
+
+        Parameters
+        ----------
+        keep_points
+            Know what was known of points: the target still has them, among those of others.
+        """
+        known = ("writing", "facts") if keep_points else ("points", "writing", "facts")
         with transaction(self.connection) as connection:
-            for table in ("points", "writing", "facts"):
+            for table in known:
                 connection.execute(f"DELETE FROM {table}")
 
     def take_down(self, moved: MovedPoints) -> None:
-        """Note points that a migration has written; on the disk after :meth:`commit`."""
+        """Note points that a migration has written; on the disk after :meth:`commit`.
+
+        Of others' points that it has met, those that an earlier run had written stay known as its.
+        """
         ids = moved.ids.tolist()
         keys = ids if moved.ids.dtype == np.int64 else map(stored, ids)
         vectors, payloads = moved.hashes.T.tolist()
@@ -415,8 +425,11 @@ class Ledger:
         )
         with failing(self.connection) as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO points (id, vector, payload, origin, sketch) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO points (id, vector, payload, origin, sketch) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET vector = excluded.vector, "
+                "payload = excluded.payload, origin = excluded.origin, sketch = excluded.sketch, "
+                "target = NULL, variance = NULL, has_text = NULL "
+                f"WHERE excluded.origin != {Origin.FOREIGN:d} OR origin = {Origin.FOREIGN:d}",
                 rows,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -282,7 +283,11 @@ def begin_by_field(source: Source, ledger: Ledger, asked: ChangedBy) -> None:
     value = source.latest_value(asked.field)
     if value is not None:
         reading.saw(value)
-    ledger.note(**_facts(reading.to_keep(None, asked.overlap), 0))
+    kept = reading.to_keep(None, asked.overlap)
+    if kept is not None:
+        # The reading begins after this look.
+        kept = kept.model_copy(update={"began": time.time()})
+    ledger.note(**_facts(kept, 0))
 
 
 def _facts(latest: LatestSeen | None, runs: int) -> dict[str, Any]:

@@ -47,6 +47,13 @@ class DataFile:
         sizes = [self.footer.row_group(g).num_rows for g in range(self.footer.num_row_groups)]
         return [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
 
+    def is_as_opened(self) -> bool:
+        """True unless another file has taken the name, or none is there."""
+        try:
+            return stamp_of(self.path) == self.stamp
+        except OSError:
+            return False
+
     def columns_among(self, names: Sequence[str]) -> list[str]:
         there = set(self.schema.names)
         return [name for name in names if name in there]
@@ -93,7 +100,7 @@ def open_file(file: DataFile) -> Any:
     InputError
         If another has taken its name.
     """
-    if stamp_of(file.path) != file.stamp:
+    if not file.is_as_opened():
         raise InputError(
             f"{file.path} has changed since it was opened", remedy="Run again when it is at rest."
         )

@@ -51,6 +51,9 @@ class ParquetSource(RowSource):
         self._place.metric()
         self._place.refuse_unfinished()
         self._files = ParquetFiles(uri, self._place.path)
+        stamp = files_stamp(file.path for file in self.files)
+        as_opened = all(file.is_as_opened() for file in self.files)
+        self._stamp = stamp if as_opened else None
         self._mark = TableMark.of(self._files.files[0].schema)
         self._columns = columns_of(self._place, self._files.files, self._mark)
         # Fields by folders, which no column has, are left to the source.
@@ -148,9 +151,7 @@ class ParquetSource(RowSource):
             yield self._batch(some, payloads=True, cursor=None)
 
     def stamp(self) -> str | None:
-        # Before anything is read, which is refused of a file that has changed since it was opened.
-        files = files_stamp(file.path for file in self.files)
-        return None if files is None else f"{self.describe().fingerprint()} {files}"
+        return None if self._stamp is None else f"{self.describe().fingerprint()} {self._stamp}"
 
     def close(self) -> None:
         """Nothing is held open."""

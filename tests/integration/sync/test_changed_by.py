@@ -192,6 +192,23 @@ def test_a_file_that_was_just_written_has_no_stamp(store: str, tmp_path: Path) -
             assert (source.stamp() is not None) is stamped
 
 
+@pytest.mark.parametrize("store", ["faiss", "parquet"])
+def test_a_stamp_is_of_the_file_that_was_opened(store: str, tmp_path: Path) -> None:
+    """A migration notes the stamp once it has read a file that may have been replaced since."""
+    job = make(tmp_path, store)
+    [path] = [path for path in tmp_path.glob(f"old.{store}") if path.is_file()]
+    rest(tmp_path)
+    with open_source(job.source) as source:
+        other = path.with_name("other")
+        other.write_bytes(path.read_bytes())
+        os.utime(other, (time.time() - 3600,) * 2)
+        other.replace(path)
+        found = source.stamp()
+    with open_source(job.source) as source:
+        assert found is not None
+        assert source.stamp() not in (None, found)
+
+
 def test_what_ids_alone_passed_over_is_found_by_hash(tmp_path: Path) -> None:
     job = make(tmp_path)
     job.put([7], job.now)

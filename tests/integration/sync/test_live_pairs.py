@@ -51,8 +51,11 @@ def history(shared: Surroundings, *pair: str, **more: Any) -> Iterator[LivePair]
     """Begin a history of a pair, compared at its end."""
     drawn = {"shared": shared, "pairs": [pair], "tally": Counter()}
     machine = type("Machine", (LivePair,), drawn)()
-    given = {"uuids": False, "kept": True, "field": None, "shares": False, "drops": False}
-    machine.begin(data=Drawn(pair), count=10, moved=True, **{**given, **more})
+    given = {
+        "uuids": False, "kept": True, "moved": True, "field": None, "shares": False,
+        "drops": False,
+    }  # fmt: skip
+    machine.begin(data=Drawn(pair), count=10, **{**given, **more})
     yield machine
     machine.teardown()
 
@@ -71,3 +74,14 @@ def test_what_a_sync_wrote_is_re_embedded_as_it_wrote_it(shared: Surroundings) -
         changes = [Change("text", 6, 20, 6), Change("text", 2, 25, 4), Change("text", 8, 22, 0)]
         pair.follow(stop=7, meanwhile=changes, size=4, rest=False, texts=2)
         pair.follow(stop=None, meanwhile=[], size=5, rest=False, texts=3)
+
+
+def test_a_restart_tells_what_it_left_from_the_points_of_others(shared: Surroundings) -> None:
+    with history(shared, "parquet", "grpc", moved=False, shares=True) as pair:
+        pair.move(stop=2, meanwhile=[], size=3, few=100)
+        assert not pair.published
+        pair.share_unfinished(new=[8], gone=[])
+        changes = [Change("vector", 0, 20, 0), Change("delete", 1, 0, 0), Change("put", 2, 30, 2)]
+        pair.write(changes)
+        pair.move(stop=None, meanwhile=[], size=3, few=100)
+        assert pair.tally["migrations restarted"] == 1
