@@ -87,11 +87,16 @@ def _show(found: Status, out: Output) -> None:
 def _next(found: Status) -> str:
     """Return the line that says what to do."""
     pending = found.pending is not None and (found.pending.arrived or found.pending.vanished)
-    again = f"SOURCE '{found.target}' --translator FILE"
+    made_by = "--encoder NEW" if found.reembedded else "--translator FILE"
+    again = f"SOURCE '{found.target}' {made_by}"
     if found.source_dropped:
         if found.in_place:
             return "Next: nothing; the old vector is gone, and writers give points the new one"
         return "Next: nothing; the old collection is gone: write to this one with the new encoder"
+    if found.reembedded and found.is_native and not pending:
+        return (
+            f"Native: no vector is a translated one. Next, if it changes: vecmigrate sync {again}"
+        )
     if found.last_sync is None or pending:
         return f"Next: vecmigrate sync {again}"
     checked = found.verified

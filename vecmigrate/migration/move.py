@@ -336,6 +336,7 @@ class Move:
             done = progress.job.written
             self.callbacks.announce(f"continuing an earlier run after its first {done:,} points")
             self.callbacks.progress(done)
+        translates = self.converter.translates
         with progress.suspending(sink):
             if progress.ledger is not None and not progress.written.count:
                 # Before the first point is read: what changes from then on may be late.
@@ -343,6 +344,7 @@ class Move:
             for warning in sink.warnings:
                 self.callbacks.announce(f"note: {warning}")
             _check_shared(self.description, sink, self.target, asked=self.options.shared_target)
+            _check_marks(sink, self.target, mixed=self.encoder is not None and translates)
             _check_keys(self.description, sink, self.target, allowed=self.options.id_with_key)
             self._notes += _left_behind(self.description, sink, self.target)
         self._pace = pace = Pace(self.options.max_rate, self.callbacks.stop)
@@ -570,6 +572,16 @@ def _check_shared(source: CollectionDescription, sink: Sink, target: str, *, ask
         raise MismatchError(
             f"the points of {source.uri} have several vectors each, by which none is known again",
             remedy="Leave --shared-target out.",
+        )
+
+
+def _check_marks(sink: Sink, target: str, *, mixed: bool) -> None:
+    """Raise :class:`MismatchError` if nothing would tell native vectors from translated ones."""
+    if mixed and sink.in_place:
+        raise MismatchError(
+            f"the points of {target} are the source's own and keep no mark of whose vector they "
+            "have, by which verify knows the encoder's",
+            remedy="Migrate to a new collection, or embed all points.",
         )
 
 

@@ -204,22 +204,22 @@ class _Run:
         Raises
         ------
         MismatchError
-            If the old vector is gone, or the budget has nowhere to be noted.
+            If the old vector is gone, or nothing would tell which vectors are an encoder's.
         """
         if not target.in_place:
             return self._known(open_source(self._source_uri), target)
-        if self._asked.reembed_budget is not None:
-            raise MismatchError(
-                f"the points of {target.uri} are the source's own and keep no mark of whose vector "
-                "they have, by which verify knows re-embedded ones",
-                remedy="Leave --reembed-budget out, or migrate to a new collection.",
-            )
         if self._translator is None:
             raise MismatchError(
                 f"the points of {target.uri} are the source's own, and nothing tells from which "
                 "text an encoder made a vector there",
                 remedy="Let writers give points the new vector themselves, or migrate to a new "
                 "collection.",
+            )
+        if self._asked.encoder is not None:
+            raise MismatchError(
+                f"the points of {target.uri} are the source's own and keep no mark of whose vector "
+                "they have, by which verify knows the encoder's",
+                remedy="Leave --encoder and --reembed-budget out, or migrate to a new collection.",
             )
         try:
             opened = open_source(self._source_uri)
@@ -230,11 +230,7 @@ class _Run:
                 "new one themselves.",
             ) from error
         described = opened.describe()
-        reads_texts = (
-            self._translator.text_dim_
-            or self._anchors is not None
-            or self._asked.encoder is not None
-        )
+        reads_texts = self._translator.text_dim_ or self._anchors is not None
         if described.text_field is not None and reads_texts:
             self._fields = (described.text_field,)
         if (field := self._asked.finding.field) is not None:

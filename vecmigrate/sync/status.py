@@ -13,7 +13,12 @@ from vecmigrate.connector.registry import find_switcher, open_source
 from vecmigrate.connector.source import Source
 from vecmigrate.cutover.readers import readers_have
 from vecmigrate.cutover.records import CutoverLog
-from vecmigrate.points.collection import ENCODED, TRANSLATED, EncoderIdentity
+from vecmigrate.points.collection import (
+    ENCODED,
+    TRANSLATED,
+    CollectionDescription,
+    EncoderIdentity,
+)
 from vecmigrate.state.ledger import Ledger, Origin, ledger_path, open_ledger
 from vecmigrate.sync.changes import mark_of
 from vecmigrate.sync.views import OwnPoints
@@ -55,6 +60,8 @@ class Status(BaseModel):
         Points that do not have the vector.
     in_place
         True if the vectors are on the source's own points.
+    reembedded
+        True if an encoder made all vectors, and no translator any.
     as_of
         If others wrote to the source while it was migrated: the time as of which the target was
         published, ISO 8601.
@@ -78,6 +85,7 @@ class Status(BaseModel):
     encoder: EncoderIdentity | None
     last_sync: dict[str, Any] | None
     in_place: bool = False
+    reembedded: bool = False
     as_of: str | None = None
     pending: Pending | None
     verified: Verified | None
@@ -152,6 +160,7 @@ def status_of(
             encoder=described.provenance.encoder if described.provenance else None,
             last_sync=ledger.fact("last"),
             in_place=described.in_place,
+            reembedded=_is_reembedded(described),
             as_of=ledger.fact("as_of"),
             pending=pending,
             verified=verified,
@@ -204,6 +213,11 @@ def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending
             Origin.FOREIGN,
         ),
     )
+
+
+def _is_reembedded(described: CollectionDescription) -> bool:
+    made = described.provenance
+    return made is not None and made.encoder is not None and made.translator_sha256 is None
 
 
 def _readers(target: str, records: sqlite3.Connection) -> tuple[str, ...]:

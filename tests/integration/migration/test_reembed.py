@@ -25,6 +25,8 @@ from support.embedding_server import (
     embeddings,
     vectors_of,
 )
+from support.qdrant import in_place
+from support.qdrant.places import open_place
 from typer.testing import CliRunner
 
 from vecmigrate import migrate, open_source
@@ -42,6 +44,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.migration import MigrationResult
 from vecmigrate.state.ledger import Origin, ledger_path, open_ledger
+from vecmigrate.sync import sync
 from vecmigrate.verification import verify
 
 POINTS = {"faiss": 1200, "qdrant": 250}
@@ -340,3 +343,32 @@ def test_verify_compares_translated_and_native_vectors_each_with_its_own(
     assert compared == {"vectors": 20, "native vectors": 80}
     with pytest.raises(MismatchError):
         verify(source, target, encoder=encoder)
+
+
+def test_a_vector_is_made_in_place(server: EmbeddingServer, tmp_path: Path) -> None:
+    encoder = server.name(f"{OPTIONS}&dimensions={in_place.NEW}")
+    state, translator = tmp_path / "s.sqlite", in_place.saved(tmp_path)
+    with open_place("embedded", tmp_path) as here:
+        name = in_place.fill(here, lacking=(7,))
+        source, target = in_place.uris(here, name)
+        result = migrate(source, target, encoder=encoder, state=state)
+        assert result.kept_anchors == in_place.FEW - 1
+        assert server.asked().total() == in_place.FEW - 1
+        record = in_place.records(here, name)[8]
+        [expected] = vectors_of("text 8", dimension=in_place.NEW)
+        np.testing.assert_allclose(
+            record.vector["new"], expected / np.linalg.norm(expected), atol=1e-6
+        )
+        assert ORIGIN_FIELD not in record.payload
+        found = verify(source, target, encoder=encoder, state=state)
+        assert found.passed, found.failures
+        with pytest.raises(MismatchError):
+            sync(source, target, None, state, encoder=encoder)
+        other = in_place.fill(here)
+        source, target = in_place.uris(here, other)
+        with pytest.raises(MismatchError):
+            migrate(
+                source, target, translator, encoder=encoder, on_missing_text="translate",
+                state=state,
+            )  # fmt: skip
+        assert "new" not in in_place.records(here, other)[8].vector
