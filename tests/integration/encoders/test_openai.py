@@ -32,6 +32,7 @@ from vecmigrate.errors import (
     UnreachableError,
     UsageError,
 )
+from vecmigrate.migration.bought import UnkeptVectors
 
 
 @pytest.fixture
@@ -219,6 +220,39 @@ def test_requests_are_spaced(server: EmbeddingServer) -> None:
     assert len(server.seen) == 4
     # By the client's clock: a busy machine may take a request long after it was sent.
     assert time.monotonic() - begun >= 3 * 60 / 300
+
+
+def test_tokens_are_spaced(server: EmbeddingServer) -> None:
+    begun = time.monotonic()
+    # The probe's two texts are 19 tokens, at four characters each, and those that follow ten each.
+    encoder = open_encoder(server.name("&tokens_per_minute=3000&batch_size=1"))
+    encoder.encode(["a" * 40, "b" * 40, "c" * 40])
+    assert len(server.seen) == 4
+    assert time.monotonic() - begun >= (19 + 10 + 10) * 60 / 3000
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_as_many_requests_are_under_way_as_is_said(server: EmbeddingServer, most: int) -> None:
+    lock, under_way, seen = threading.Lock(), 0, set[int]()
+    all_there = threading.Barrier(most)
+
+    def busy(body: dict[str, Any]) -> Reply | None:
+        nonlocal under_way
+        with lock:
+            under_way += 1
+            seen.add(under_way)
+        if len(body["input"]) == 1:
+            all_there.wait(30)
+        with lock:
+            under_way -= 1
+        return None
+
+    encoder = open_encoder(server.name(f"&batch_size=1&in_flight={most}"))
+    server.rule = busy
+    metered = MeteredEncoder(encoder, store=UnkeptVectors(1, []))
+    texts = [f"text {n}" for n in range(6)]
+    np.testing.assert_array_equal(metered.encode(texts), vectors_of(*texts))
+    assert max(seen) == most
 
 
 def test_threads_share_an_endpoint_its_pace_and_a_budget(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import models
 from support.crash import (
     NEW_DIM,
     PAIRS,
@@ -372,3 +373,40 @@ def test_a_vector_is_made_in_place(server: EmbeddingServer, tmp_path: Path) -> N
                 state=state,
             )  # fmt: skip
         assert "new" not in in_place.records(here, other)[8].vector
+
+
+def test_what_changes_meanwhile_is_embedded_too_and_no_text_twice(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    encoder = server.name(f"{OPTIONS}&dimensions={in_place.NEW}")
+    with open_place("rest", tmp_path) as here:
+        name = in_place.fill(here)
+
+        def edit(count: int) -> None:
+            if server.asked().total() < 120 or 500 in in_place.records(here, name):
+                return
+            rows = in_place.ROWS
+            with here.client() as client:
+                client.set_payload(name, {"text": "changed"}, points=[3])
+                client.set_payload(name, {"price": 5}, points=[4, 5])
+                client.delete(name, models.PointIdsList(points=[6]))
+                new = models.PointStruct(
+                    id=500, vector={"old": rows[500].tolist()}, payload={"text": "new"}
+                )
+                client.upsert(name, [new])
+
+        target = f"faiss:{tmp_path}/new.faiss"
+        result = migrate(
+            here.uri(name, "vector=old"), target, encoder=encoder, state=tmp_path / "s.sqlite",
+            batch_size=20, progress=edit,
+        )  # fmt: skip
+        assert result.as_of
+        texts = texts_of(target)
+        assert texts.keys() == set(range(in_place.FEW)) - {6} | {500}
+        assert (texts[3], texts[500]) == ("changed", "new")
+        found = verify(here.uri(name, "vector=old"), target, encoder=encoder)
+        assert found.passed, found.failures
+    asked = server.asked()
+    assert asked["changed"] >= 1
+    assert result.embedded is not None
+    assert result.embedded.texts == in_place.FEW + 2
