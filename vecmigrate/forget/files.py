@@ -20,6 +20,7 @@ from vecmigrate.forget.options import Left, Removed
 from vecmigrate.forget.scope import Scope
 from vecmigrate.io.atomic import PARTIAL, Rewriting
 from vecmigrate.io.vector_table import read_header
+from vecmigrate.migration.bought import erase_bought, is_bought_file
 from vecmigrate.migration.dead_letters import without_letters
 from vecmigrate.points.batch import IdArray, PointId, Vectors
 from vecmigrate.points.ids import lookup_of
@@ -86,6 +87,8 @@ class Files:
             elif path.name == REPORT_JSON:
                 if _OURS in _begins(path, len(_OURS) + 1024):
                     self._clean_report(path, is_named=is_named)
+            elif is_bought_file(path):
+                self._clean_bought(path)
             elif path.suffix in _TABLES or (is_named and _begins(path, 4) == b"PAR1"):
                 self._clean_table(path, is_named=is_named)
             elif path.suffix in _LINES or is_named:
@@ -107,6 +110,12 @@ class Files:
                 self._carry_out(path, "drawn anchors", without_drawn(path, self.ids))
         elif {"population", "strategy", "target_encoder"} <= header.keys():
             self._clean_anchors(path, is_named=is_named)
+
+    def _clean_bought(self, path: Path) -> None:
+        held = erase_bought(path, self.ids, look=self.look)
+        if held:
+            self.found |= held
+            self.removed.append(Removed(place=str(path), what="bought vectors", points=len(held)))
 
     def _clean_anchors(self, path: Path, *, is_named: bool) -> None:
         anchors = load_anchors(path)

@@ -23,10 +23,10 @@ from vecmigrate.encoders.metered import (
 )
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.io.vector_table import read_header
-from vecmigrate.points.batch import IdArray, Vectors
+from vecmigrate.points.batch import IdArray, PointId, Vectors
 from vecmigrate.points.collection import EncoderIdentity
-from vecmigrate.state.file import open_state, transaction
-from vecmigrate.state.ledger import stored
+from vecmigrate.state.file import open_state, overwrite_freed, transaction
+from vecmigrate.state.ledger import restored, stored
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS bought (key TEXT PRIMARY KEY, id, tokens INTEGER NOT NULL, "
@@ -187,18 +187,57 @@ def _anchors_of(file: Path, encoder: EncoderIdentity) -> AnchorSet | None:
     return anchors if anchors.card.target_encoder.same_as(encoder) else None
 
 
+_AT_ONCE = 500
+BOUGHT = "bought"
+"""Folder next to the state file."""
+
+
+def is_bought_file(path: Path) -> bool:
+    """Tell whether a file is one of :func:`bought_path`, by its name."""
+    return path.parent.name == BOUGHT and path.suffix == ".sqlite"
+
+
+def erase_bought(path: Path, ids: IdArray, *, look: bool) -> set[PointId]:
+    """Delete what was bought of some points, its bytes overwritten; return those that were there.
+
+    Parameters
+    ----------
+    look
+        Delete nothing.
+
+    Raises
+    ------
+    InputError, MismatchError, WriteError
+        As :func:`open_state`.
+    """
+    found: set[PointId] = set()
+    with closing(open_state(path)) as connection:
+        with transaction(connection) as begun:
+            begun.execute(_TABLES[0])
+            for start in range(0, len(ids), _AT_ONCE):
+                some = list(map(stored, ids[start : start + _AT_ONCE].tolist()))
+                among = f"WHERE id IN ({', '.join('?' * len(some))})"
+                rows = begun.execute(f"SELECT DISTINCT id FROM bought {among}", some)
+                found.update(restored(point) for (point,) in rows)
+                if not look:
+                    begun.execute(f"DELETE FROM bought {among}", some)
+        if found and not look:
+            overwrite_freed(connection)
+    return found
+
+
 def bought_path(state: Path, job_key: str, encoder: EncoderIdentity) -> Path:
     """Return where the vectors are kept that a job has bought of an encoder."""
     told = hashlib.blake2b(encoder.model_dump_json().encode(), digest_size=8).hexdigest()
-    return state.parent / "bought" / f"{job_key}-{told}.sqlite"
+    return state.parent / BOUGHT / f"{job_key}-{told}.sqlite"
 
 
 def remove_bought(state: Path, job_key: str) -> None:
     """Remove what a job has bought: its target has it."""
-    for path in (state.parent / "bought").glob(f"{job_key}-*.sqlite*"):
+    for path in (state.parent / BOUGHT).glob(f"{job_key}-*.sqlite*"):
         path.unlink(missing_ok=True)
     with suppress(OSError):
-        (state.parent / "bought").rmdir()
+        (state.parent / BOUGHT).rmdir()
 
 
 @contextmanager

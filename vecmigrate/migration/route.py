@@ -174,6 +174,7 @@ class Route:
             path = bought_path(state, job.key, identity)
             with closing(open_state(state)) as records:
                 places += FileLog(records).of(job.source)
+                FileLog(records).note(job.source, path)
         if self.made_by is not None and self.made_by.file is not None:
             places.append(self.made_by.file)
         found = list(reusable(dict.fromkeys(places), identity))

@@ -43,6 +43,7 @@ from vecmigrate.errors import (
     UnreachableError,
     UsageError,
 )
+from vecmigrate.forget import forget
 from vecmigrate.migration import MigrationResult
 from vecmigrate.state.ledger import Origin, ledger_path, open_ledger
 from vecmigrate.sync import sync
@@ -410,3 +411,23 @@ def test_what_changes_meanwhile_is_embedded_too_and_no_text_twice(
     assert asked["changed"] >= 1
     assert result.embedded is not None
     assert result.embedded.texts == in_place.FEW + 2
+
+
+def test_what_was_bought_of_a_point_is_forgotten(server: EmbeddingServer, tmp_path: Path) -> None:
+    source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
+    state = tmp_path / "state" / "s.sqlite"
+    with pytest.raises(BudgetSpentError):
+        embed(source, target, server, state=state, budget=35)
+    [file] = (state.parent / "bought").glob("*.sqlite")
+    [vector] = vectors_of("text 2")
+    needle = (vector / np.linalg.norm(vector)).astype(np.float32).tobytes()
+    assert needle in file.read_bytes()
+    receipt = forget([7], state, still_at_source=True, folders=[state.parent])
+    assert [(r.place, r.points) for r in receipt.removed if r.what == "bought vectors"] == [
+        (str(file), 1)
+    ]
+    left = [path for path in (state.parent / "bought").iterdir() if needle in path.read_bytes()]
+    assert not left
+    embed(source, target, server, state=state)
+    assert [text for text, times in server.asked().items() if times > 1] == ["text 2"]
+    assert not [path for path in state.parent.rglob("*") if path.parent.name == "bought"]
