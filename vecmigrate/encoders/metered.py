@@ -336,7 +336,11 @@ class EmbeddingStore:
         return found is not None
 
     def keep(
-        self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
+        self,
+        keys: list[str],
+        vectors: Vectors,
+        points: IdArray | None,
+        tokens: Sequence[int] = (),
     ) -> None:
         with self._lock:
             path = made_folder(self._folder) / f"{self.role}-{self._parts:06d}.parquet"

@@ -417,17 +417,17 @@ def test_what_was_bought_of_a_point_is_forgotten(server: EmbeddingServer, tmp_pa
     source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
     state = tmp_path / "state" / "s.sqlite"
     with pytest.raises(BudgetSpentError):
-        embed(source, target, server, state=state, budget=35)
+        embed(source, target, server, state=state, budget=35, batch_size=200)
     [file] = (state.parent / "bought").glob("*.sqlite")
-    [vector] = vectors_of("text 2")
+    [vector] = vectors_of("text 101")
     needle = (vector / np.linalg.norm(vector)).astype(np.float32).tobytes()
     assert needle in file.read_bytes()
-    receipt = forget([7], state, still_at_source=True, folders=[state.parent])
+    receipt = forget([304], state, still_at_source=True, folders=[state.parent])
     assert [(r.place, r.points) for r in receipt.removed if r.what == "bought vectors"] == [
         (str(file), 1)
     ]
     left = [path for path in (state.parent / "bought").iterdir() if needle in path.read_bytes()]
     assert not left
     embed(source, target, server, state=state)
-    assert [text for text, times in server.asked().items() if times > 1] == ["text 2"]
+    assert [text for text, times in server.asked().items() if times > 1] == ["text 101"]
     assert not [path for path in state.parent.rglob("*") if path.parent.name == "bought"]
