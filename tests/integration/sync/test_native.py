@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.crash import stepper
 from support.embedding_server import EmbeddingServer, embedding_server, vectors_of
 from support.live import NEW, PAIRS, Job, N, contents, editing, make, place, points
 from typer.testing import CliRunner
@@ -207,3 +210,36 @@ def test_readers_are_led_to_a_native_target_in_step(
         source.upsert(points(job.old, [N + 9]))
     run("cutover", live, "--to", job.target, "--catch-up", *by)
     assert N + 9 in contents(live)
+
+
+@pytest.mark.parametrize("store", ["faiss", "qdrant"])
+def test_killed_before_some_of_its_steps_it_pays_for_no_text_twice(
+    store: str, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    job = native(folder, store, store, server)
+    change(job)
+    pristine = tmp_path / "pristine"
+    shutil.copytree(folder, pristine)
+    argv = [
+        "sync", job.source, job.target, "--encoder", encoder(server), "--state", str(job.state),
+        "--batch-size", "2",
+    ]  # fmt: skip
+    landed = 0
+    with stepper(syncs=True) as killer:
+        for step in range(1, 400, 45):
+            shutil.rmtree(folder)
+            shutil.copytree(pristine, folder)
+            server.seen.clear()
+            code = killer.run(step, argv)
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL
+            landed += 1
+            bring(job, server)
+            # A kill comes when nothing is in flight.
+            assert server.asked().total() == len(server.asked()) == 3
+            check_native(job)
+            assert bring(job, server).wrote == 0
+    assert landed > 2
