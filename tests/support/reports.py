@@ -24,7 +24,13 @@ from vecmigrate.report.schema import (
     ProbeLoss,
     ProbeSample,
     QueryContrast,
+    QueryWork,
     RecallFigures,
+    Route,
+    RouteComparison,
+    RouteKind,
+    RouteMetric,
+    RouteName,
     Spending,
     TranslatorChoice,
     Upgrade,
@@ -97,6 +103,38 @@ def documents(rng: np.random.Generator, number: int) -> list[DocumentText]:
     ]
 
 
+def routes() -> RouteComparison:
+    """Every kind of route; a mixture is the cheapest that meets the gate of :func:`full_report`."""
+    found = []
+    for kind, recall, texts, more in (
+        (RouteKind.TRANSLATE, 0.507, 0, {}),
+        (RouteKind.TWO_STAGE, 0.87, 0, {"candidates": 50, "over_horizon": cost(9000, priced=True)}),
+        (RouteKind.MIXED, 0.838, 16_000, {"share": 0.6, "order": "uncertainty"}),
+        (RouteKind.REEMBED, 1.0, 21_280, {}),
+    ):
+        serves = estimate(recall)
+        query = QueryWork(texts=estimate(33.0, 2.5), tokens=376.2, seconds=0.79)
+        facts = {"over_horizon": cost(texts, priced=True), **more}
+        outcome = Outcome.NO_GO if recall < 0.8 else Outcome.GO
+        found.append(
+            Route(
+                kind=kind,
+                figures={"recall@10": serves},
+                labelled=[RouteMetric(name="nDCG@10", value=serves, minus_old=None)],
+                cost=cost(texts, priced=True),
+                query=query if kind is RouteKind.TWO_STAGE else None,
+                runnable=kind is not RouteKind.TWO_STAGE,
+                outcome=outcome,
+                gates=[Gate(name="min-recall@10", threshold=0.8, figure=serves, outcome=outcome)],
+                **facts,
+            )
+        )
+    return RouteComparison(
+        asked=RouteName.AUTO, horizon_days=30, queries_per_day=200, rows=found, chosen=2,
+        trifling=False,
+    )  # fmt: skip
+
+
 def full_report(*, seed: int = 0, source: str = "faiss:/data/wordnet/old.faiss") -> DryRunReport:
     """Labels, old encoder, variance, price: everything there can be."""
     rng = np.random.default_rng(seed)
@@ -141,6 +179,7 @@ def full_report(*, seed: int = 0, source: str = "faiss:/data/wordnet/old.faiss")
                      outcome=Outcome.TOO_SMALL, more_probes=640),
             ],
         ),
+        routes=routes(),
         probes=ProbeSample(
             kind=ProbeKind.QUERY_LOG, available=5210, used=420, labelled=400, without_text=3,
             duplicates=118, anchors_excluded=7,
@@ -228,6 +267,7 @@ def minimal_report() -> DryRunReport:
             "old_encoder": None,
             "headline": ["recall@10 is 0.507 [0.482, 0.532]."],
             "verdict": Verdict(outcome=Outcome.MEASURED, gates=[]),
+            "routes": None,
             "probes": ProbeSample(
                 kind=ProbeKind.DOCUMENTS, available=DOCUMENTS, used=420, labelled=0,
                 without_text=0, duplicates=0, anchors_excluded=0,

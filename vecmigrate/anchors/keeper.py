@@ -14,6 +14,12 @@ from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.points.ids import Rows, lookup_of
 from vecmigrate.translators import TranslatorCard
 
+
+def used_scale(mixing_scale: float | None) -> float:
+    """Return the length that translated vectors count as having: true ones' at most."""
+    return min(mixing_scale or 1.0, 1.0)
+
+
 _FIELDS = {True: {ORIGIN_FIELD: ENCODED}, False: {ORIGIN_FIELD: TRANSLATED}}
 
 
@@ -56,7 +62,7 @@ class AnchorKeeper:
             )
         self._vectors = anchors.target_vectors
         self._lookup = lookup_of(anchors.ids)
-        self._scale = np.float32(min(card.mixing_scale or 1.0, 1.0))
+        self._scale = np.float32(used_scale(card.mixing_scale))
         self._tilt = np.sqrt(1 - self._scale**2) * anchors.lowest_direction()
         self._texts = anchors.texts
         self._text_field = text_field

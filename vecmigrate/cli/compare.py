@@ -13,6 +13,7 @@ from vecmigrate.io.atomic import require_absent
 from vecmigrate.report.comparison import (
     OTHERS,
     RECALL,
+    ROUTE,
     WHAT,
     Comparison,
     NotComparableWarning,
@@ -59,5 +60,5 @@ def run(
 
 def _show(out: Output, comparison: Comparison) -> None:
     compared = comparison.reports
-    for columns in (WHAT, RECALL, OTHERS):
+    for columns in (WHAT, ROUTE, RECALL, OTHERS):
         out.table(columns, comparison_rows(columns, compared, longest=_LONGEST_NAME))

@@ -11,9 +11,18 @@ from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.report.formatting import OUTCOME_NAMES, counted, estimate, paired, trimmed
+from vecmigrate.report.formatting import (
+    LEFT_ROUTE_COLUMNS,
+    NOT_RUNNABLE,
+    OUTCOME_NAMES,
+    counted,
+    estimate,
+    paired,
+    route_table,
+    trimmed,
+)
 from vecmigrate.report.plots.quality import cheapest_finding
-from vecmigrate.report.schema import DryRunReport, Gate, Outcome
+from vecmigrate.report.schema import DryRunReport, Gate, Outcome, Route, RouteComparison, RouteKind
 
 EXAMPLES = """
 **Examples**
@@ -79,18 +88,28 @@ def run(
 
 
 def _next_step(report: DryRunReport, page: Path, source: str) -> str:
-    if report.verdict.outcome in (Outcome.GO, Outcome.MEASURED):
-        translator = page.with_name(report.translator.file)
-        step = f"vecmigrate migrate {source} TARGET --translator {translator}"
+    route = None if report.routes is None else report.routes.choice
+    if route is not None:
+        step = _command(route, report, page, source)
     elif report.verdict.outcome is Outcome.TOO_SMALL:
         step = "the same command with a larger --budget, and more --queries if all were used"
     else:
-        step = "more anchors, or re-embed by the cost curve; see the page"
+        step = "more anchors, or other gates; see the routes on the page"
     return f"The page is {page}. Next: {step}"
 
 
+def _command(route: Route, report: DryRunReport, page: Path, source: str) -> str:
+    """Return the command that goes this way."""
+    step = f"vecmigrate migrate {source} TARGET"
+    if route.kind is not RouteKind.REEMBED:
+        step += f" --translator {page.with_name(report.translator.file)}"
+    return step
+
+
 def show(report: DryRunReport, out: Output) -> None:
-    """Print headline, verdict, recall, labelled metrics and the cheapest budget."""
+    """Print routes, headline, verdict, recall, labelled metrics and the cheapest budget."""
+    if report.routes is not None:
+        _routes(report.routes, out)
     for sentence in report.headline:
         out.say(trimmed(sentence, 600))
     out.say(f"verdict: {OUTCOME_NAMES[report.verdict.outcome]}")
@@ -98,6 +117,22 @@ def show(report: DryRunReport, out: Output) -> None:
     _recall(report, out)
     _labelled(report, out)
     out.say(cheapest_finding(report.curve))
+
+
+def _routes(routes: RouteComparison, out: Output) -> None:
+    columns, rows = route_table(routes)
+    every = range(len(columns))
+    parts = [list(every)]
+    if not out.fits(columns, rows):
+        # What each serves, and below, what each takes.
+        serves = [at for at in every if columns[at] in LEFT_ROUTE_COLUMNS or "@" in columns[at]]
+        parts = [serves, [0, *(at for at in every if at not in serves)]]
+    for part in parts:
+        named = [columns[at] for at in part]
+        texts = [place for place, name in enumerate(named) if name in LEFT_ROUTE_COLUMNS]
+        out.table(named, [[row[at] for at in part] for row in rows], texts=texts)
+    if not all(route.runnable for route in routes.rows):
+        out.say(NOT_RUNNABLE)
 
 
 def _gates(gates: list[Gate], out: Output) -> None:

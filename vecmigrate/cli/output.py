@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -29,6 +30,10 @@ from vecmigrate.telemetry.events import log_event
 
 NOT_A_TERMINAL_WIDTH = 1_000_000
 """Columns of a table in a file or pipe, which gets every cell whole and a row a line."""
+
+
+_GAP = 2
+"""Spaces between the columns of a table."""
 
 
 class Output:
@@ -101,6 +106,11 @@ class Output:
             return False
         return typer.confirm(question)
 
+    def fits(self, columns: list[str], rows: list[list[str]]) -> bool:
+        """Tell whether a table has room beside each other for whole cells."""
+        widths = (max(map(cell_len, column)) for column in zip(columns, *rows, strict=True))
+        return sum(width + _GAP for width in widths) - _GAP <= self._console.width
+
     def table(
         self,
         columns: list[str],
@@ -122,7 +132,7 @@ class Output:
         if not self._for_person:
             return
         table = Table(
-            title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+            title=title, title_justify="left", box=None, pad_edge=False, padding=(0, _GAP, 0, 0)
         )
         for position, column in enumerate(columns):
             table.add_column(

@@ -33,12 +33,18 @@ class Measured:
         Mean of the uniform sample.
     sample
         The uniform sample without anchors.
+    mixing_scale
+        What translated scores are multiplied by beside true ones, as a migration does.
     candidates
         The table that the translator was chosen from.
     bought
         The part of ``sample`` that was re-embedded for its own sake.
     choice
         The probes that were encoded; ``probes`` are those that the budget covers.
+    drawn
+        See :class:`Purchases`.
+    translating_seconds
+        How long the pass over the corpus took.
     orders
         See :func:`refit_orders`; of all probes.
     """
@@ -47,6 +53,7 @@ class Measured:
     anchors: AnchorSet
     sample: Sample
     translator: Translator
+    mixing_scale: float
     candidates: list[CandidateScore]
     check: EncoderCheck | None
     bought: Sample
@@ -54,7 +61,15 @@ class Measured:
     probes: Probes
     survey: Survey
     known: Known
+    drawn: NDArray[np.bool_]
+    translating_seconds: float
     orders: NDArray[np.intp]
+
+    def is_uniform(self, ids: IdArray) -> NDArray[np.bool_]:
+        """Tell which documents of any shape the uniform sample has brought."""
+        rows = self.known.rows_of(ids)
+        anchors = self.known.anchors
+        return (rows >= anchors) & (rows < anchors + len(self.bought))
 
 
 @dataclass(frozen=True)
@@ -93,8 +108,10 @@ class Analysis:
         old = None if survey.old is None else survey.old.ids[rows]
         shown = np.isfinite(true.candidates) & ~true.anchors
         shown &= ~informative(candidates.ids, old, asked)
+        drawn = measured.drawn[rows] | measured.is_uniform(candidates.ids)
+        traits = [survey.share_before(name)[rows] - 0.5 for name in survey.values]
         imputed = Imputed(
-            scores=impute(candidates.scores, true.candidates, shown, rng),
+            scores=impute(candidates.scores, true.candidates, shown, drawn, traits, rng),
             beyond=true.beyond,
             population=survey.population,
             known_share=min(1.0, len(known.ids) / survey.population),

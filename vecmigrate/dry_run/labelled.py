@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,9 @@ from vecmigrate.points.batch import IdArray, id_array
 from vecmigrate.report.schema import LabelledMetric
 
 CUTOFF = 10
+NOT_FOUND = 1 << 30
+"""A rank behind all."""
+
 LABELLED: dict[str, Callable[[IdArray, Labels, int], NDArray[np.float64]]] = {
     f"recall@{CUTOFF}": labelled_recall,
     f"MRR@{CUTOFF}": reciprocal_rank,
@@ -40,11 +43,35 @@ class RelevantScores:
         ``(pairs,)``.
     scores
         ``(draws, pairs)``; ``-inf`` if neither known nor a candidate.
+    column, row
+        ``(pairs,)``: the document's place among the probe's candidates and among known documents,
+        -1 if it has none.
     """
 
     probe: NDArray[np.intp]
     gain: NDArray[np.float64]
     scores: NDArray[np.float32]
+    column: NDArray[np.intp]
+    row: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, analysis: Analysis, which: Sequence[int]) -> RelevantScores:
+        """Look up the labelled documents of these probes."""
+        pairs = [(p, i, gain) for p in which for i, gain in analysis.asked[p].relevant.items()]
+        rows = analysis.measured.known.rows_of(id_array(point for _, point, _ in pairs))
+        imputed = analysis.truth.imputed.scores
+        scores = np.full((len(imputed), len(pairs)), -np.inf, np.float32)
+        columns = np.full(len(pairs), -1, np.intp)
+        for pair, ((p, point, _), row) in enumerate(zip(pairs, rows.tolist(), strict=True)):
+            at = np.flatnonzero(analysis.candidates.ids[p] == point)
+            if len(at) and np.isfinite(analysis.candidates.scores[p, at[0]]):
+                columns[pair] = at[0]
+            if row >= 0:
+                scores[:, pair] = analysis.true.all[p, row]
+            elif columns[pair] >= 0:
+                scores[:, pair] = imputed[:, p, at[0]]
+        probes, gains = (np.array([pair[part] for pair in pairs]) for part in (0, 2))
+        return cls(probes.astype(np.intp), gains.astype(np.float64), scores, columns, rows)
 
 
 def reembedded_ranks(
@@ -66,10 +93,10 @@ def reembedded_ranks(
     return ranks
 
 
-def reembedded_metrics(
+def ranked_metrics(
     ranks: NDArray[np.intp], relevant: RelevantScores, labels: Labels
 ) -> dict[str, PerDraw]:
-    """Return each metric of :data:`LABELLED`."""
+    """Return each metric of :data:`LABELLED`, given ``(draws, pairs)`` ranks."""
     draws = len(ranks)
     found = ranks <= CUTOFF
     hits = np.zeros((draws, len(labels)))
@@ -85,26 +112,77 @@ def reembedded_metrics(
     return dict(zip(LABELLED, (hits / counts, reciprocal, gained / ideal), strict=True))
 
 
-def compare_labelled(analysis: Analysis) -> list[LabelledMetric]:
-    """Compare the three collections metric by metric; empty if no probe has labels."""
-    which = [p for p, probe in enumerate(analysis.asked) if probe.relevant]
-    if len(which) < 2:
-        return []
-    labels = [analysis.asked[p].relevant for p in which]
-    relevant = _relevant_scores(analysis, which)
-    ranks = reembedded_ranks(analysis.truth, relevant, np.random.default_rng(analysis.seed))
-    places = replace(relevant, probe=np.searchsorted(which, relevant.probe))
-    reembedded = reembedded_metrics(ranks, places, labels)
-    ids = analysis.candidates.ids[which]
-    refits = [np.take_along_axis(ids, order, axis=1) for order in analysis.orders[:, which]]
-    old = None if analysis.old is None else analysis.old[which]
-    resampler = Resampler(len(which), analysis.seed)
+@dataclass(frozen=True, slots=True)
+class LabelledProbes:
+    """The probes that have labels.
+
+    Attributes
+    ----------
+    which
+        Their places among the analysis's probes.
+    labels
+        Of each.
+    relevant
+        Its ``probe`` is a place among all probes of the analysis.
+    old
+        Each metric of the old collection, ``(1, labelled probes)``; None without the old encoder.
+    """
+
+    analysis: Analysis
+    which: list[int]
+    labels: Labels
+    relevant: RelevantScores
+    resampler: Resampler
+    old: dict[str, PerDraw] | None
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> LabelledProbes | None:
+        """Find them; None if there are fewer than two."""
+        which = [p for p, probe in enumerate(analysis.asked) if probe.relevant]
+        if len(which) < 2:
+            return None
+        labels = [analysis.asked[p].relevant for p in which]
+        old = None
+        if analysis.old is not None:
+            ids = analysis.old[which]
+            old = {name: metric(ids, labels, CUTOFF)[None] for name, metric in LABELLED.items()}
+        return cls(
+            analysis,
+            which,
+            labels,
+            RelevantScores.of(analysis, which),
+            Resampler(len(which), analysis.seed),
+            old,
+        )
+
+    def metrics(self, ranks: NDArray[np.intp]) -> dict[str, PerDraw]:
+        """Return each metric of :data:`LABELLED`, given ``(draws, pairs)`` ranks."""
+        places = replace(self.relevant, probe=np.searchsorted(self.which, self.relevant.probe))
+        return ranked_metrics(ranks, places, self.labels)
+
+    def refits(self) -> dict[str, NDArray[np.float64]]:
+        """Return each metric of the translated collection by refit, ``(g, labelled probes)``."""
+        ids = self.analysis.candidates.ids[self.which]
+        orders = self.analysis.orders[:, self.which]
+        refits = [np.take_along_axis(ids, order, axis=1) for order in orders]
+        return {
+            name: np.stack([metric(refit, self.labels, CUTOFF) for refit in refits])
+            for name, metric in LABELLED.items()
+        }
+
+
+def compare_labelled(labelled: LabelledProbes) -> list[LabelledMetric]:
+    """Compare the three collections metric by metric."""
+    analysis, labels, which = labelled.analysis, labelled.labels, labelled.which
+    rng = np.random.default_rng(analysis.seed)
+    reembedded = labelled.metrics(reembedded_ranks(analysis.truth, labelled.relevant, rng))
+    ids, refits = analysis.candidates.ids[which], labelled.refits()
+    resampler = labelled.resampler
     rows = []
     for name, metric in LABELLED.items():
-        now = None if old is None else metric(old, labels, CUTOFF)[None]
+        now = None if labelled.old is None else labelled.old[name]
         moved = metric(ids, labels, CUTOFF)[None]
-        varied = np.stack([metric(refit, labels, CUTOFF) for refit in refits])
-        full = reembedded[name]
+        varied, full = refits[name], reembedded[name]
         rows.append(
             LabelledMetric(
                 name=name,
@@ -121,19 +199,3 @@ def compare_labelled(analysis: Analysis) -> list[LabelledMetric]:
             )
         )
     return rows
-
-
-def _relevant_scores(analysis: Analysis, which: list[int]) -> RelevantScores:
-    pairs = [(p, i, gain) for p in which for i, gain in analysis.asked[p].relevant.items()]
-    known = analysis.measured.known.rows_of(id_array(point for _, point, _ in pairs))
-    imputed = analysis.truth.imputed.scores
-    scores = np.full((len(imputed), len(pairs)), -np.inf, np.float32)
-    for pair, ((p, point, _), row) in enumerate(zip(pairs, known.tolist(), strict=True)):
-        at = np.flatnonzero(analysis.candidates.ids[p] == point)
-        if row >= 0:
-            scores[:, pair] = analysis.true.all[p, row]
-        elif len(at):
-            scores[:, pair] = imputed[:, p, at[0]]
-    return RelevantScores(
-        np.array([p for p, _, _ in pairs], np.intp), np.array([g for _, _, g in pairs]), scores
-    )

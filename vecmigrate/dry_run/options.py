@@ -13,6 +13,8 @@ from vecmigrate.anchors import Strategy
 from vecmigrate.encoders import Budget
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
+from vecmigrate.report.schema import RouteName
+from vecmigrate.runtime.durations import Duration, parse_duration
 from vecmigrate.runtime.options import OnLine, Options, Seed, Share
 from vecmigrate.translators.fit import AUTO, Method
 
@@ -24,7 +26,7 @@ DEFAULT_MEASURING = 4500
 
 MIN_ANCHORS = 50
 
-COST, QUERIES = "Cost of re-embedding", "Queries"
+COST, QUERIES, ROUTES = "Cost of re-embedding", "Queries", "Routes"
 """Groups of options in the help."""
 
 
@@ -106,6 +108,14 @@ class MeasureOptions(Options):
     order: Annotated[Literal["best", "uncertainty", "traffic", "random"], OnLine(panel=COST)] = (
         Field(default="best", description="In which order more of the corpus would be re-embedded.")
     )
+    queries_per_day: Annotated[Annotated[int, Field(ge=1)] | None, OnLine(panel=ROUTES)] = Field(
+        default=None,
+        description="Queries a day: lets a search in two stages be chosen, which embeds for as "
+        "long as texts stay translated.",
+    )
+    horizon: Annotated[Duration, OnLine(panel=ROUTES)] = Field(
+        default="30d", description="How long routes' costs are reckoned."
+    )
     seed: Seed = 0
     queries: Annotated[Path | None, OnLine(panel=QUERIES)] = Field(
         default=None,
@@ -114,6 +124,11 @@ class MeasureOptions(Options):
     labels: Annotated[Path | None, OnLine(panel=QUERIES)] = Field(
         default=None, description="Relevant documents by query: JSONL, or TREC's qrels."
     )
+
+    @property
+    def horizon_days(self) -> float:
+        """``horizon`` in days."""
+        return parse_duration(self.horizon) / 86400
 
     @property
     def curve_order(self) -> str | None:
@@ -138,6 +153,12 @@ class MeasureOptions(Options):
 
 class DryRunOptions(MeasureOptions):
     """Options of :func:`dry_run`."""
+
+    route: Annotated[RouteName, OnLine(panel=ROUTES)] = Field(
+        default=RouteName.AUTO,
+        description="The route that gates judge: re-embed everything, mixed (a share re-embedded), "
+        "two-stage (best candidates ranked anew), or the cheapest that can be run.",
+    )
 
     gates: Annotated[dict[GateName, Share], OnLine(panel="Gates", each=GATES)] = Field(
         default={}, description="Bounds for the figures, intervals included."

@@ -29,24 +29,30 @@ SAME = 0.999
 
 def wanted_documents(
     probe: int, asked: Asked, survey: Survey, rng: np.random.Generator
-) -> list[PointId]:
+) -> tuple[list[PointId], NDArray[np.intp]]:
     """List what to re-embed for one probe: its first results, some deeper ones, old ones, labels.
 
     A :attr:`Role.LABELLED` probe wants its labelled documents only.
+
+    Returns
+    -------
+    tuple
+        The documents, and the ranks of those that chance has drawn among the probe's candidates.
     """
     wanted: list[PointId] = []
+    drawn = np.empty(0, np.intp)
     if asked.role is not Role.LABELLED:
         candidates = survey.candidates
         present = int(np.isfinite(candidates.scores[probe]).sum())
         ids = candidates.ids[probe, :present].tolist()
-        wanted += ids[:FIRST]
-        wanted += [ids[rank] for rank in _deeper(present, rng)]
+        drawn = np.append(np.arange(min(FIRST, present)), _deeper(present, rng))
+        wanted += [ids[rank] for rank in drawn.tolist()]
         if survey.old is not None:
             there = np.isfinite(survey.old.scores[probe])
             wanted += survey.old.ids[probe][there].tolist()
     relevant = sorted(asked.relevant, key=lambda i: -asked.relevant[i])
     wanted += [i for i in relevant if i not in survey.unknown_labels][:LABELS_EACH]
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(wanted)), drawn
 
 
 def _deeper(present: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -130,11 +136,18 @@ def check_encoder(session: Session, sample: Sample, first: Vectors) -> EncoderCh
 
 @dataclass(frozen=True, slots=True)
 class Purchases:
-    """The probes that the budget covers, what was found for them, and what is known now."""
+    """The probes that the budget covers, what was found for them, and what is known now.
+
+    Attributes
+    ----------
+    drawn
+        ``(probes, m)``: candidates that were bought for no other reason than their rank.
+    """
 
     probes: Probes
     survey: Survey
     known: Known
+    drawn: NDArray[np.bool_]
 
 
 def buy_for_probes(session: Session, probes: Probes, survey: Survey, known: Known) -> Purchases:
@@ -146,7 +159,11 @@ def buy_for_probes(session: Session, probes: Probes, survey: Survey, known: Know
         If it does not reach for ``MIN_PROBES`` main probes.
     """
     encoder, rng = session.encoder, session.rng(2)
-    wanted = [wanted_documents(row, asked, survey, rng) for row, asked in enumerate(probes.asked)]
+    wanted, drawn = [], np.zeros(survey.candidates.ids.shape, np.bool_)
+    for row, asked in enumerate(probes.asked):
+        ids, ranks = wanted_documents(row, asked, survey, rng)
+        wanted.append(ids)
+        drawn[row, ranks] = True
     already = set(known.ids.tolist())
     fresh = id_array(dict.fromkeys(i for ids in wanted for i in ids if i not in already))
     texts = dict(zip(fresh.tolist(), session.texts(fresh), strict=True))
@@ -160,4 +177,4 @@ def buy_for_probes(session: Session, probes: Probes, survey: Survey, known: Know
     paid = id_array(dict.fromkeys(i for ids in wanted[:count] for i in ids if i in tokens))
     vectors = session.embed(paid, [texts[i] for i in paid.tolist()])
     rows = slice(0, count)
-    return Purchases(probes.of(rows), survey.of(rows), known.plus(paid, vectors))
+    return Purchases(probes.of(rows), survey.of(rows), known.plus(paid, vectors), drawn[rows])

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from vecmigrate.dry_run.cost_curve import cost_curve
 from vecmigrate.dry_run.estimates import Analysis, Measured
-from vecmigrate.dry_run.labelled import compare_labelled
+from vecmigrate.dry_run.labelled import LabelledProbes, compare_labelled
 from vecmigrate.dry_run.probes import Role
+from vecmigrate.dry_run.routes import Prices, RouteMeasures, choose_route
 from vecmigrate.dry_run.sample import Sample
 from vecmigrate.dry_run.session import Session
-from vecmigrate.dry_run.verdict import decide, headline
+from vecmigrate.dry_run.verdict import headline
 from vecmigrate.encoders.metered import Cost, TokenCounter
 from vecmigrate.evaluation.search import greatest
 from vecmigrate.points.batch import PointId, Vectors, id_array, row_norms
@@ -68,13 +69,27 @@ def assemble(session: Session, measured: Measured, begun: float) -> DryRunReport
     main = _analyse(session, measured, Role.MAIN)
     per_probe = main.truth.recall(10).mean(axis=0)
     recall = _recall(session, main)
-    upgrade = _upgrade(session, main)
+    labelled = LabelledProbes.of(_analyse(session, measured, Role.MAIN, Role.LABELLED))
+    upgrade = _upgrade(session, main, labelled)
     probes = _probe_sample(measured)
     spending = _spending(session, measured)
     curve = cost_curve(
         main, session.description.metric, lambda share: _cost(session, measured, share), options
     )
-    verdict = decide(options.gates, recall, upgrade.labelled, probes.used, probes.labelled)
+    routes, verdict = choose_route(
+        RouteMeasures(
+            main=main,
+            labelled=labelled,
+            recall=recall,
+            metrics=upgrade.labelled,
+            metric=session.description.metric,
+            options=options,
+            probes=probes.used,
+            labelled_probes=probes.labelled,
+            prices=_prices(session, measured),
+        ).rows(curve),
+        options,
+    )
     landscape = translator.transform(_inputs(measured, measured.sample))
     mean, axes = map_axes(landscape)
     return DryRunReport(
@@ -86,9 +101,10 @@ def assemble(session: Session, measured: Measured, begun: float) -> DryRunReport
         old_encoder=None if session.old_encoder is None else session.old_encoder.identity,
         new_encoder=session.encoder.identity,
         headline=headline(
-            measured.survey.population, probes, recall, upgrade, curve, spending, verdict
+            measured.survey.population, probes, recall, upgrade, curve, spending, verdict, routes
         ),
         verdict=verdict,
+        routes=routes,
         probes=probes,
         recall=recall,
         upgrade=upgrade,
@@ -151,11 +167,11 @@ def _difference(a: Estimate, b: Estimate) -> Estimate:
     )
 
 
-def _upgrade(session: Session, main: Analysis) -> Upgrade:
+def _upgrade(session: Session, main: Analysis, labelled: LabelledProbes | None) -> Upgrade:
     agreement = main.old_agreement()
     unknown = sorted(main.measured.survey.unknown_labels, key=str)
     return Upgrade(
-        labelled=compare_labelled(_analyse(session, main.measured, Role.MAIN, Role.LABELLED)),
+        labelled=[] if labelled is None else compare_labelled(labelled),
         unknown_labels=unknown[:NAMED_LABELS],
         unknown_label_count=len(unknown),
         agreement_at_10=None if agreement is None else main.resampler.estimate(agreement),
@@ -178,8 +194,22 @@ def _probe_sample(measured: Measured) -> ProbeSample:
 
 def _cost(session: Session, measured: Measured, share: float) -> Cost:
     """Price re-embedding a share of the corpus."""
-    texts = round(share * session.population)
+    return _cost_of_texts(session, measured, round(share * session.population))
+
+
+def _cost_of_texts(session: Session, measured: Measured, texts: int) -> Cost:
     return session.encoder.cost(texts, round(texts * measured.tokens_per_text))
+
+
+def _prices(session: Session, measured: Measured) -> Prices:
+    return Prices(
+        embedding=lambda texts: _cost_of_texts(session, measured, texts),
+        population=measured.survey.population,
+        bought=len(measured.known.ids),
+        tokens_per_text=measured.tokens_per_text,
+        texts_per_second=session.encoder.texts_per_second,
+        translating_hours=measured.translating_seconds / 3600,
+    )
 
 
 def _spending(session: Session, measured: Measured) -> Spending:

@@ -185,8 +185,8 @@ class Truth:
 
 
 GROUPS = 5
-DEPTH = 200
-"""Candidates ranked again: twice the greatest k."""
+DEPTH = 400
+"""Candidates ranked again: twice the greatest k that is asked for, and the deepest rescoring."""
 
 _FETCH = 2048
 
@@ -200,30 +200,38 @@ def refit_orders(
     -------
     ``(GROUPS, probes, min(DEPTH, m))`` candidates by rank under each map.
     """
-    source, described = session.source, session.description
     candidates, queries = purchases.survey.candidates, purchases.probes.queries
     ids = candidates.ids[:, :DEPTH]
     wanted = id_array(sorted({i for row in ids.tolist() for i in row}, key=str))
-    lookup = lookup_of(wanted)
-    rows = lookup.rows(id_array(ids.ravel())).reshape(ids.shape)
-    parts = (
-        source.fetch(wanted[start : start + _FETCH]) for start in range(0, len(wanted), _FETCH)
-    )
-    field = described.text_field
-    old = np.concatenate([translator.inputs(part.vectors, part.texts(field)) for part in parts])
+    rows = lookup_of(wanted).rows(id_array(ids.ravel())).reshape(ids.shape)
+    maps = _refits(session, translator, anchors)
+    scores = np.full((GROUPS, *ids.shape), -np.inf, np.float32)
+    for start in range(0, len(wanted), _FETCH):
+        part = session.source.fetch(wanted[start : start + _FETCH])
+        old = translator.inputs(part.vectors, part.texts(session.description.text_field))
+        here = (rows >= start) & (rows < start + _FETCH)
+        for refit, found in zip(maps, scores, strict=True):
+            new = refit.transform(old)
+            for probe in np.flatnonzero(here.any(axis=1)):
+                of_part = here[probe]
+                found[probe, of_part] = score_matrix(
+                    queries[probe][None],
+                    new[rows[probe, of_part] - start],
+                    session.description.metric,
+                )
+    scores[:, np.isneginf(candidates.scores[:, :DEPTH])] = -np.inf
+    return np.argsort(-scores, axis=2, kind="stable")
+
+
+def _refits(session: Session, translator: Translator, anchors: AnchorSet) -> list[Translator]:
+    """Fit ``GROUPS`` maps like the translator, each without a fifth of the anchors."""
     X = translator.inputs(anchors.source_vectors, anchors.texts)
-    absent = np.isneginf(candidates.scores[:, :DEPTH])
     group = np.random.default_rng(session.options.seed).permutation(len(anchors)) % GROUPS
-    orders = np.empty((GROUPS, *ids.shape), np.intp)
+    maps = []
     with session.stage("refitting", GROUPS, unit="fit") as advance:
         for g in range(GROUPS):
             kept = group != g
             with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
-                refit = copy.copy(translator).fit(X[kept], anchors.target_vectors[kept])
-            new = refit.transform(old)
-            for probe, query in enumerate(queries):
-                scores = score_matrix(query[None], new[rows[probe]], described.metric)[0]
-                scores[absent[probe]] = -np.inf
-                orders[g, probe] = np.argsort(-scores, kind="stable")
+                maps.append(copy.copy(translator).fit(X[kept], anchors.target_vectors[kept]))
             advance(1)
-    return orders
+    return maps

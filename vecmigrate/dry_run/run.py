@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.anchors.keeper import used_scale
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.estimates import Measured
@@ -144,7 +145,7 @@ def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
     shares = lay_out(session, tokens_per_text, queries)
     anchors = anchors_of(session)
     sample = uniform.without(anchors.ids)
-    translator, table = _fit(session, anchors)
+    translator, table, scale = _fit(session, anchors)
 
     usable = sample.usable(needs_texts=encoder.needs_texts)
     bought = usable.take(range(min(shares.uniform, len(usable))))
@@ -157,13 +158,16 @@ def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
     choice = choose_probes(session, shares, queries, anchor_texts, rest, excluded)
     probes = encode_probes(session, choice.asked, sample.points)
     with session.reading("translating", payloads=translator.text_dim_ > 0) as batches:
-        found = survey(session, translator, probes, batches)
+        begun = time.perf_counter()
+        found = survey(session, translator, probes, batches, anchors.ids)
+        took = time.perf_counter() - begun
     purchases = buy_for_probes(session, probes, found, known)
     return Measured(
         tokens_per_text=tokens_per_text,
         anchors=anchors,
         sample=sample,
         translator=translator,
+        mixing_scale=scale,
         candidates=table,
         check=check,
         bought=bought,
@@ -171,12 +175,14 @@ def _measure(session: Session, queries: Sequence[Query] | None) -> Measured:
         probes=purchases.probes,
         survey=purchases.survey,
         known=purchases.known,
+        drawn=purchases.drawn,
+        translating_seconds=took,
         orders=refit_orders(session, translator, anchors, purchases),
     )
 
 
-def _fit(session: Session, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore]]:
-    """Fit the translator and leave its file in the folder."""
+def _fit(session: Session, anchors: AnchorSet) -> tuple[Translator, list[CandidateScore], float]:
+    """Fit the translator and leave its file in the folder; its score table and mixing scale."""
     X, Y, options = anchors.source_vectors, anchors.target_vectors, session.options
     texts = _texts(session, anchors)
     asked = FitOptions(method=options.method, seed=options.seed, metric=session.description.metric)
@@ -184,13 +190,14 @@ def _fit(session: Session, anchors: AnchorSet) -> tuple[Translator, list[Candida
     with session.stage("comparing", total, unit="fit") as advance:
         translator, table = fit_translator(X, Y, asked, texts=texts, progress=advance)
     X = translator.inputs(X, anchors.texts)
+    scale = fair_scale(translator, X, Y, anchors.card.population, options.seed)
     save_translator(
         translator,
         session.folder / TRANSLATOR_FILE,
         seed=anchors.card.seed,
         source_encoder=anchors.card.source_encoder,
         target_encoder=anchors.card.target_encoder,
-        mixing_scale=fair_scale(translator, X, Y, anchors.card.population, options.seed),
+        mixing_scale=scale,
         overwrite=True,
     )
     check_translator(session.description, translator, None)
@@ -199,7 +206,7 @@ def _fit(session: Session, anchors: AnchorSet) -> tuple[Translator, list[Candida
             f"the method {translator.method} tells no uncertainty to order by",
             remedy="Choose another --order, or --method kernel-ridge.",
         )
-    return translator, table
+    return translator, table, used_scale(scale)
 
 
 def _texts(session: Session, anchors: AnchorSet) -> AnchorTexts | None:

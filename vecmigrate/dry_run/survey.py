@@ -41,7 +41,7 @@ class Survey:
     unknown_labels
         Labelled ids that were not met.
     values
-        By column, the values of a uniform sample of the corpus.
+        By column, the values of a uniform sample of the points that are no anchors.
     """
 
     candidates: Candidates
@@ -56,15 +56,20 @@ class Survey:
         return replace(self, candidates=self.candidates.of(probes), old=old)
 
     def share_before(self, name: str) -> NDArray[np.floating]:
-        """For each candidate, the share of the corpus with a greater value in this column."""
+        """For each candidate, the share of what is no anchor with a greater value here."""
         everything = np.sort(self.values[name])
         return 1 - np.searchsorted(everything, self.candidates.columns[name]) / len(everything)
 
 
 def survey(
-    session: Session, translator: Translator, probes: Probes, batches: Iterable[VectorBatch]
+    session: Session,
+    translator: Translator,
+    probes: Probes,
+    batches: Iterable[VectorBatch],
+    anchors: IdArray,
 ) -> Survey:
     """Translate the source batch by batch; memory is that of a batch and the candidates."""
+    is_anchor = lookup_of(anchors)
     metric, rng = session.description.metric, session.rng(3)
     log_rows = np.flatnonzero([probe.own is None for probe in probes.asked])
     leave_out_own = _leaving_out_own(probes)
@@ -87,7 +92,7 @@ def survey(
             nearest, of_others = _traffic(scores, log_rows)
             overall = {TRAFFIC: nearest, **columns}
             columns = {TRAFFIC: of_others, **columns}
-        sampled = np.flatnonzero(rng.random(len(batch)) < share)
+        sampled = np.flatnonzero((rng.random(len(batch)) < share) & (is_anchor.rows(batch.ids) < 0))
         for name, column in overall.items():
             values.setdefault(name, []).append(column[sampled])
         leave_out_own(scores, batch.ids)

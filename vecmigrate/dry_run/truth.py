@@ -117,6 +117,12 @@ RANK_EDGES = (0, 10, 20, 40, 80, 160, 320, 640)
 
 LEAST_FACTOR = 0.1
 
+LEAST_DRAWN = 50
+"""With fewer differences nothing is explained by traits."""
+
+SMALL_SQUARE = 0.01
+"""Keeps the logarithm of a squared difference, in spreads, from running away."""
+
 DEEPEST_CUTOFF = 100
 """The greatest k of recall@k."""
 
@@ -181,6 +187,8 @@ def impute(
     translated: Column,
     true: Column,
     shown: NDArray[np.bool_],
+    drawn: NDArray[np.bool_],
+    traits: Sequence[NDArray[np.floating]],
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> NDArray[np.float32]:
@@ -195,13 +203,21 @@ def impute(
     shown
         ``(probes, m)``: which known ones are like the unknown ones at their rank. Anchors are not,
         nor what was bought for another reason than its rank.
+    drawn
+        ``(probes, m)``: which of these chance has shown. The others were bought for other probes,
+        and what is near to many is overrated.
+    traits
+        ``(probes, m)`` numbers around 0 that the differences' mean and spread may depend on.
     """
     unknown = np.isnan(true)
     shown = shown & ~unknown
     levels, spreads = _standards(np.where(shown, true - translated, np.nan))
     with np.errstate(invalid="ignore"):
         standard = (true - translated - levels) / spreads
-    expected = translated + levels
+    # Each probe's first ones are all bought, and none of them is imputed.
+    further = shown & (np.arange(shown.shape[1]) >= RANK_EDGES[1])
+    standard, centres, widths = _explained(standard, further, further & drawn, traits)
+    expected, spreads = translated + levels + spreads * centres, spreads * widths
     filled = np.repeat(true[None], draws, axis=0)
     for columns in _stretches(translated.shape[1]):
         gaps = unknown[:, columns]
@@ -212,11 +228,50 @@ def impute(
         for draw in filled:
             # The approximate Bayesian bootstrap (Rubin and Schenker 1986): the donors' own
             # distribution is uncertain too.
-            drawn = rng.choice(rng.choice(donors, len(donors)), gaps.shape)
-            draw[:, columns][gaps] = (expected[:, columns] + spreads[:, columns] * drawn)[gaps]
+            chosen = rng.choice(rng.choice(donors, len(donors)), gaps.shape)
+            draw[:, columns][gaps] = (expected[:, columns] + spreads[:, columns] * chosen)[gaps]
     # No point is nearer than what is no candidate at all.
     filled[:, np.isneginf(translated)] = -np.inf
     return filled
+
+
+def _explained(
+    standard: Column,
+    shown: NDArray[np.bool_],
+    drawn: NDArray[np.bool_],
+    traits: Sequence[NDArray[np.floating]],
+) -> tuple[Column, Column, Column]:
+    """Tell what traits explain of standard differences, and take it off where they are shown.
+
+    Mean and logarithm of the spread are linear in the traits, and another constant for what chance
+    has not drawn (Harvey 1976).
+
+    Returns
+    -------
+    tuple
+        The differences less what is explained; and for each candidate, as if drawn, the mean and
+        the spread to put back. All ``(probes, m)``.
+    """
+    centres, widths = np.zeros_like(standard), np.ones_like(standard)
+    others = shown & ~drawn
+    columns = [np.ones(standard.shape), *traits, others * 1.0]
+    if drawn.sum() < LEAST_DRAWN or others.sum() < LEAST_DRAWN:
+        return standard, centres, widths
+    design = np.stack([column[shown] for column in columns], axis=1)
+    here = standard[shown]
+    mean = np.linalg.lstsq(design, here, rcond=None)[0]
+    left = here - design @ mean
+    log_spread = np.linalg.lstsq(design, np.log(left**2 + SMALL_SQUARE) / 2, rcond=None)[0]
+    left /= np.exp(design @ log_spread)
+    freed = standard.copy()
+    freed[shown] = (left - left.mean()) / max(float(left.std()), 1e-12)
+    rest = np.arange(standard.shape[1]) >= RANK_EDGES[1]
+    as_drawn = columns[:-1]
+    spread = np.exp(sum(b * column for b, column in zip(log_spread, as_drawn, strict=False)))
+    explained = sum(b * column for b, column in zip(mean, as_drawn, strict=False))
+    centres[:, rest] = (explained + spread * left.mean())[:, rest]
+    widths[:, rest] = (spread * left.std())[:, rest]
+    return freed, centres, widths
 
 
 def _stretches(depth: int) -> list[slice]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vecmigrate.errors import ExitCode, UsageError
-from vecmigrate.report.formatting import cost
+from vecmigrate.report.formatting import cost, route_name
 from vecmigrate.report.schema import (
     CostCurve,
     Estimate,
@@ -16,6 +16,10 @@ from vecmigrate.report.schema import (
     ProbeKind,
     ProbeSample,
     RecallFigures,
+    Route,
+    RouteComparison,
+    RouteMetric,
+    RouteName,
     Spending,
     Upgrade,
     Verdict,
@@ -51,18 +55,22 @@ def _not_comparable(name: str) -> UsageError:
     )
 
 
-def decide(
+def judge(
     thresholds: Mapping[str, float],
-    recall: RecallFigures,
-    labelled: list[LabelledMetric],
+    figures: Mapping[str, Estimate],
+    labelled: Sequence[RouteMetric],
     probes: int,
     labelled_probes: int,
 ) -> Verdict:
-    """Hold the figures against the thresholds.
+    """Hold what a route serves against the thresholds.
 
     ``min-recall@K`` and ``min-ndcg@10`` are recall and nDCG against full re-embedding;
-    ``max-loss-METRIC@10`` is what the translated collection loses of a labelled metric against the
-    old one.
+    ``max-loss-METRIC@10`` is what is lost of a labelled metric against the old collection.
+
+    Parameters
+    ----------
+    figures
+        By name, as ``recall@10`` and ``nDCG@10``.
 
     Raises
     ------
@@ -72,7 +80,7 @@ def decide(
     """
     gates = []
     for name, threshold in thresholds.items():
-        figure = _figure(name, recall, labelled)
+        figure = _figure(name, figures, labelled)
         used = labelled_probes if name.startswith("max-loss") else probes
         gates.append(_gate(name, threshold, figure, used))
     outcomes = {gate.outcome for gate in gates}
@@ -81,18 +89,20 @@ def decide(
     return Verdict(outcome=outcome, gates=gates)
 
 
-def _figure(name: str, recall: RecallFigures, labelled: list[LabelledMetric]) -> Estimate:
+def _figure(
+    name: str, figures: Mapping[str, Estimate], labelled: Sequence[RouteMetric]
+) -> Estimate:
     if name.startswith("min-"):
-        figures = {figure.lower(): found for figure, found in recall.rows}
         wanted = name.removeprefix("min-")
-        if wanted in figures:
-            return figures[wanted]
+        for figure, found in figures.items():
+            if figure.lower() == wanted:
+                return found
         k = wanted.partition("@")[2]
         raise UsageError(f"--{name}: the corpus is too small for k = {k}", remedy="Ask for less.")
     wanted = name.removeprefix("max-loss-")
     for metric in labelled:
-        if metric.name.lower() == wanted and metric.translated_minus_old is not None:
-            change = metric.translated_minus_old.difference
+        if metric.name.lower() == wanted and metric.minus_old is not None:
+            change = metric.minus_old
             return Estimate(value=-change.value, low=-change.high, high=-change.low)
     raise _not_comparable(name)
 
@@ -124,13 +134,14 @@ def headline(
     curve: CostCurve,
     spending: Spending,
     verdict: Verdict,
+    routes: RouteComparison,
 ) -> list[str]:
     """Sentences, the most important first: is the new encoder better, what does translation cost,
     what does re-embedding buy, go or not."""
     lines = [_is_it_better(upgrade), *_what_it_costs(population, probes, recall)]
     lines += _what_labels_lose(upgrade.labelled)
     lines.append(_what_money_buys(curve, spending))
-    lines += _verdict(verdict)
+    lines += _verdict(verdict, routes)
     return lines
 
 
@@ -206,17 +217,59 @@ def _what_money_buys(curve: CostCurve, spending: Spending) -> str:
     )
 
 
-def _verdict(verdict: Verdict) -> list[str]:
-    if verdict.outcome is Outcome.GO:
-        return ["Go: every gate is met, with its whole interval."]
+def _verdict(verdict: Verdict, routes: RouteComparison) -> list[str]:
+    lines = []
+    choice, everything = routes.choice, routes.rows[-1]
+    if verdict.outcome is Outcome.GO and choice is not None:
+        cheapest = "the cheapest route that meets"
+        if routes.asked is not RouteName.AUTO:
+            cheapest = f"the cheapest {routes.asked} route and meets"
+        lines.append(
+            f"Go: {_route(choice)} is {cheapest} every gate, with its whole interval: "
+            f"{_takes(choice)}."
+        )
     deciding = [gate for gate in verdict.gates if gate.outcome is verdict.outcome]
     names = ", ".join(gate.name for gate in deciding)
+    asked = "any route that can be run"
+    if routes.asked is not RouteName.AUTO:
+        asked = f"the {routes.asked} route"
     if verdict.outcome is Outcome.NO_GO:
-        return [f"No-go: {names} not met."]
+        lines.append(f"No-go: {names} not met by {asked}.")
     if verdict.outcome is Outcome.TOO_SMALL:
         more = max(gate.more_probes or 0 for gate in deciding)
-        return [f"The sample is too small to tell {names}: about {more:,} more probes needed."]
+        lines.append(
+            f"The sample is too small to tell {names} of {asked}: about {more:,} more probes "
+            "needed."
+        )
+    lines += _not_runnable(routes)
+    if routes.trifling:
+        lines.append(
+            f"Re-embedding everything takes {_takes(everything)}: less than thinking about it "
+            "costs."
+        )
+    return lines
+
+
+def _not_runnable(routes: RouteComparison) -> list[str]:
+    """Name the first route that meets the gates, and cannot be run yet."""
+    choice = routes.choice
+    if choice is not None and choice.runnable:
+        return []
+    for route in [choice] if choice is not None else routes.rows:
+        if not route.runnable and route.outcome is Outcome.GO:
+            return [f"This version of vecmigrate cannot run this yet: {_route(route)}."]
     return []
+
+
+def _route(route: Route) -> str:
+    order = "" if route.order is None else f" in order of {route.order}"
+    return f"{route_name(route)}{order}"
+
+
+def _takes(route: Route) -> str:
+    if not route.cost.texts:
+        return "no further text is embedded until readers are switched"
+    return cost(route.cost)
 
 
 def _interval(change: Estimate) -> str:

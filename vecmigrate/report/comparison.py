@@ -8,10 +8,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import AliasPath, BaseModel, Field
 
+from vecmigrate.encoders.metered import Cost
 from vecmigrate.errors import UsageError
 from vecmigrate.points.ids import name_some
 from vecmigrate.report.file import REPORT_JSON, load_report
 from vecmigrate.report.formatting import (
+    ABSENT,
     OUTCOME_NAMES,
     count,
     counted,
@@ -19,6 +21,7 @@ from vecmigrate.report.formatting import (
     moment,
     money,
     paired,
+    route_name,
     trimmed,
 )
 from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, PairedDifference, ProbeKind
@@ -46,6 +49,9 @@ class ComparedReport(BaseModel, frozen=True):
         recall@k by k, all that the report has.
     labelled_ndcg_change
         nDCG@10 by labels, translated less old; None without labels or the old encoder.
+    route, route_cost
+        The route that was chosen, and what it takes until readers can be switched; None if none
+        meets the gates, or routes were not compared.
     """
 
     report: str
@@ -63,6 +69,8 @@ class ComparedReport(BaseModel, frozen=True):
     texts_embedded: Annotated[int, _at("spending", "spent", "texts")]
     money: Annotated[float | None, _at("spending", "spent", "money")]
     verdict: Annotated[Outcome, _at("verdict", "outcome")]
+    route: str | None
+    route_cost: Cost | None
 
     @classmethod
     def of(cls, report: DryRunReport, path: str) -> Self:
@@ -75,7 +83,13 @@ class ComparedReport(BaseModel, frozen=True):
             ),
             None,
         )
-        given = {"report": path, "labelled_ndcg_change": change}
+        choice = None if report.routes is None else report.routes.choice
+        given = {
+            "report": path,
+            "labelled_ndcg_change": change,
+            "route": None if choice is None else route_name(choice),
+            "route_cost": None if choice is None else choice.cost,
+        }
         return cls.model_validate({**report.model_dump(), **given})
 
 
@@ -143,6 +157,13 @@ _CELLS: dict[str, Callable[[ComparedReport, int], str]] = {
     "nDCG@10": lambda report, _: estimate(report.ndcg_at_10),
     "labelled nDCG@10, translated - old": lambda report, _: paired(report.labelled_ndcg_change),
     "verdict": lambda report, _: OUTCOME_NAMES[report.verdict],
+    "route": lambda report, _: report.route or ABSENT,
+    "its texts": lambda report, _: (
+        ABSENT if report.route_cost is None else count(report.route_cost.texts)
+    ),
+    "its money": lambda report, _: (
+        ABSENT if report.route_cost is None else money(report.route_cost.money)
+    ),
     "texts embedded": lambda report, _: count(report.texts_embedded),
     "money": lambda report, _: money(report.money),
     "date": lambda report, _: moment(report.created_at),
@@ -150,6 +171,7 @@ _CELLS: dict[str, Callable[[ComparedReport, int], str]] = {
 ALL = ["no.", *(column for column in _CELLS if column != "source"), "source"]
 """Figures before what is the same for all as a rule."""
 WHAT = ["no.", "source", "new encoder", "method", "anchors", "date", "verdict"]
+ROUTE = ["no.", "route", "its texts", "its money"]
 RECALL = ["no.", *(f"recall@{k}" for k in CUTOFFS)]
 OTHERS = ["no.", "nDCG@10", "labelled nDCG@10, translated - old", "texts embedded", "money"]
 

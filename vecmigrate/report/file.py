@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from vecmigrate.errors import InputError, reason_of
 from vecmigrate.io.atomic import published
-from vecmigrate.report.schema import SCHEMA_VERSION, DryRunReport
+from vecmigrate.report.schema import READABLE_VERSIONS, DryRunReport
 
 REPORT_JSON = "report.json"
 
@@ -51,9 +51,10 @@ def load_report(path: str | Path) -> DryRunReport:
             remedy="Give the folder or report.json that `vecmigrate dry-run` wrote.",
         ) from error
     version = facts.get("schema_version") if isinstance(facts, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise InputError(
-            f"{path} is of schema version {version}, and this vecmigrate reads {SCHEMA_VERSION}",
+            f"{path} is of schema version {version}, and this vecmigrate reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}",
             remedy="Make the report again with this version.",
         )
     try:

@@ -7,7 +7,14 @@ import unicodedata
 from datetime import datetime
 
 from vecmigrate.encoders.metered import Cost
-from vecmigrate.report.schema import Estimate, Outcome, PairedDifference
+from vecmigrate.report.schema import (
+    Estimate,
+    Outcome,
+    PairedDifference,
+    Route,
+    RouteComparison,
+    RouteKind,
+)
 
 OUTCOME_NAMES = {outcome: outcome.value for outcome in Outcome}
 OUTCOME_NAMES[Outcome.TOO_SMALL] = "too small to tell"
@@ -56,11 +63,12 @@ def percent(share: float) -> str:
 
 
 def duration(hours: float | None) -> str:
-    """``40 s``, ``12 min`` or ``3.4 h``; a dash for None."""
+    """``40 ms``, ``40 s``, ``12 min`` or ``3.4 h``; a dash for None."""
     if hours is None:
         return ABSENT
     if hours * 60 < 1:
-        return f"{hours * 3600:.0f} s"
+        seconds = hours * 3600
+        return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds * 1000:.0f} ms"
     return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:,.1f} h"
 
 
@@ -81,6 +89,77 @@ def cost(what: Cost) -> str:
     return ", ".join(parts)
 
 
+def route_name(route: Route) -> str:
+    """``translate``, ``two stages, 50``, ``re-embed 20 %``, ``re-embed all``."""
+    if route.kind is RouteKind.TWO_STAGE:
+        return f"two stages, {route.candidates}"
+    if route.kind is RouteKind.MIXED:
+        return f"re-embed {percent(route.share or 0.0)}"
+    return "re-embed all" if route.kind is RouteKind.REEMBED else "translate"
+
+
+LEFT_ROUTE_COLUMNS = ("route", "gates")
+"""Columns of :func:`route_table` that hold no numbers."""
+
+NOT_RUNNABLE = "* cannot be run by this version"
+
+
+def route_table(
+    routes: RouteComparison, *, whole: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """Return columns, and a row of cells for each route; what is told of none has no column.
+
+    Parameters
+    ----------
+    whole
+        With all labelled metrics, and all that a query takes.
+    """
+    rows = [_route_cells(route, routes, whole=whole) for route in routes.rows]
+    columns = [name for name in rows[0] if any(row[name] != ABSENT for row in rows)]
+    return columns, [[row[name] for name in columns] for row in rows]
+
+
+def _route_cells(route: Route, routes: RouteComparison, *, whole: bool) -> dict[str, str]:
+    cost, later, query = route.cost, route.over_horizon, route.query
+    dear = None
+    if later is not None and any(row.query and row.over_horizon for row in routes.rows):
+        dear = short_count(later.tokens) if later.money is None else money(later.money)
+    mark = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE} " if route == routes.choice else ""
+    seconds = None if query is None or query.seconds is None else query.seconds / 3600
+    texts = ABSENT if query is None else estimate(query.texts, ".0f")
+    tokens = ABSENT if query is None else count(query.tokens)
+    of_query = {"texts/query": texts}
+    if whole:
+        takes = (texts, tokens, duration(seconds))
+        of_query = dict(
+            zip(("texts a query", "tokens a query", "time a query"), takes, strict=True)
+        )
+    return {
+        "route": f"{mark}{route_name(route)}{'' if route.runnable else ' *'}",
+        "recall@10": estimate(route.figures.get("recall@10")),
+        **{
+            f"labelled {m.name}": estimate(m.value)
+            for m in route.labelled
+            if whole or m.name == "nDCG@10"
+        },
+        "gates": ABSENT if route.outcome is Outcome.MEASURED else OUTCOME_NAMES[route.outcome],
+        **of_query,
+        "texts": count(cost.texts),
+        "tokens": short_count(cost.tokens),
+        "time": duration(cost.hours),
+        "money": money(cost.money),
+        f"in {routes.horizon_days:g} d": dear or ABSENT,
+    }
+
+
+def short_count(number: int) -> str:
+    """``950``, ``12 k``, ``3.4 M``, ``1.2 G``."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return str(number)
+
+
 def moment(written: str) -> str:
     """``2026-11-25 01:20 UTC`` of an ISO time; what is none stays as it is."""
     try:
@@ -91,11 +170,11 @@ def moment(written: str) -> str:
 
 
 def unbroken(prose: str) -> str:
-    """Keep intervals, percentages and p-values on one line."""
+    """Keep intervals, percentages, durations and p-values on one line."""
     return _TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), prose)
 
 
-_TOGETHER = re.compile(r"\[[-+0-9., ]+\]|\d %|[pk] [<=] \d")
+_TOGETHER = re.compile(r"\[[-+0-9., ]+\]|\d %|[pk] [<=] \d|\d (?:ms|s|min|h|[kMG])\b")
 
 
 def trimmed(text: str, limit: int) -> str:

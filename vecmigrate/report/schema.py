@@ -11,7 +11,10 @@ from vecmigrate.encoders.metered import Cost
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
+"""Version 1 compared no routes."""
 
 
 class _Facts(BaseModel):
@@ -306,6 +309,119 @@ class Verdict(_Facts):
     gates: list[Gate]
 
 
+class RouteKind(StrEnum):
+    """How the target comes to its vectors."""
+
+    TRANSLATE = "translate"
+    TWO_STAGE = "two-stage"
+    """Translated, and each query's best candidates ranked by true vectors."""
+    MIXED = "mixed"
+    """A share re-embedded, the rest translated."""
+    REEMBED = "re-embed"
+
+
+class RouteName(StrEnum):
+    """Which route is asked for."""
+
+    AUTO = "auto"
+    """The cheapest that can be run."""
+    TRANSLATE = RouteKind.TRANSLATE
+    TWO_STAGE = RouteKind.TWO_STAGE
+    MIXED = RouteKind.MIXED
+    REEMBED = RouteKind.REEMBED
+
+
+class RouteMetric(_Facts):
+    """A labelled metric of what a route serves; ``minus_old`` is None without the old encoder."""
+
+    name: str
+    value: Estimate
+    minus_old: Estimate | None
+
+
+class QueryWork(_Facts):
+    """What two stages embed for a query on the first day: each text once, anchors' none.
+
+    Attributes
+    ----------
+    texts, tokens
+        Mean over the queries of a day; of the first query alone if their number was not given.
+    seconds
+        Of the new encoder's time, at the speed measured; None if none was.
+    """
+
+    texts: Estimate
+    tokens: float
+    seconds: float | None
+
+
+class Route(_Facts):
+    """A way to the new encoder, and what it takes.
+
+    Attributes
+    ----------
+    candidates
+        How many are ranked by their true vectors, of two stages.
+    share, order
+        Share of the corpus that is re-embedded, anchors included, and in which order; of a mixture.
+    figures
+        By name: recall@10 against full re-embedding, and what gates look at besides.
+    labelled
+        Empty without labels.
+    cost
+        What is still to be embedded until readers can be switched, and how long that takes,
+        translating included; anchors and what the dry run bought are there.
+    over_horizon
+        The same and what queries have embedded over the horizon, at most; None for two stages if
+        the number of queries was not given.
+    query
+        None if a query embeds nothing but itself.
+    runnable
+        False if this version cannot run it.
+    outcome, gates
+        As of a verdict.
+    """
+
+    kind: RouteKind
+    candidates: int | None = None
+    share: float | None = None
+    order: str | None = None
+    figures: dict[str, Estimate]
+    labelled: list[RouteMetric]
+    cost: Cost
+    over_horizon: Cost | None
+    query: QueryWork | None = None
+    runnable: bool
+    outcome: Outcome
+    gates: list[Gate]
+
+
+class RouteComparison(_Facts):
+    """All routes side by side, and which one the verdict is about.
+
+    Attributes
+    ----------
+    horizon_days, queries_per_day
+        What the costs of two stages are reckoned over; None if the number was not given.
+    chosen
+        Place in ``rows`` of the cheapest that may be taken; None if none meets the gates.
+    trifling
+        True if re-embedding everything is too cheap for anything else to be worth a thought.
+    """
+
+    asked: RouteName
+    horizon_days: float
+    queries_per_day: int | None
+    rows: list[Route]
+    chosen: int | None
+    trifling: bool
+
+    @property
+    def choice(self) -> Route | None:
+        """The chosen route."""
+        return None if self.chosen is None else self.rows[self.chosen]
+
+
 class TranslatorChoice(_Facts):
     """The map that was measured; ``file`` is beside the report.
 
@@ -334,11 +450,15 @@ class DryRunReport(_Facts):
     ----------
     headline
         Sentences for a person, the most important first.
+    verdict
+        On the route asked for.
+    routes
+        None in reports of version 1.
     corpus_points
         (x, y) of a uniform sample of documents, on the same axes as the probes.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     vecmigrate_version: str
     created_at: str
     seconds: float
@@ -348,6 +468,7 @@ class DryRunReport(_Facts):
     new_encoder: EncoderIdentity
     headline: list[str]
     verdict: Verdict
+    routes: RouteComparison | None = None
     probes: ProbeSample
     recall: RecallFigures
     upgrade: Upgrade

@@ -24,7 +24,7 @@ from vecmigrate.dry_run import Budget, DryRunOptions, dry_run
 from vecmigrate.errors import InputError, MismatchError, UsageError, VecmigrateError
 from vecmigrate.evaluation import Query, exact_search, read_queries, recall_against
 from vecmigrate.report.file import load_report
-from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind
+from vecmigrate.report.schema import DryRunReport, Estimate, Outcome, ProbeKind, RouteKind
 from vecmigrate.translators.token_features import TokenTable
 
 OPTIONS = DryRunOptions(anchors=400, budget=1300, method="ridge")
@@ -84,7 +84,7 @@ def test_estimates_hold_the_truth_over_the_whole_corpus(
     found, full = (search(v, corpus.new_queries, 100) for v in (translated, corpus.new))
     for k, estimate in report.recall.at.items():
         truth = recall_against(found, full, k).mean()
-        assert holds(estimate, truth) or abs(estimate.value - truth) < 0.02, (k, estimate, truth)
+        assert close(estimate, truth), (k, estimate, truth)
     old = search(corpus.old, corpus.old_queries, 10)
     assert report.upgrade.agreement_at_10 is not None
     assert holds(report.upgrade.agreement_at_10, recall_against(old, full, 10).mean())
@@ -93,6 +93,88 @@ def test_estimates_hold_the_truth_over_the_whole_corpus(
     assert report.upgrade.labelled[0].name == "recall@10"
     reembedded = report.upgrade.labelled[0].reembedded
     assert holds(reembedded, hits) or abs(reembedded.value - hits) < 0.02
+
+
+def close(estimate: Estimate, truth: float) -> bool:
+    return holds(estimate, truth) or abs(estimate.value - truth) < 0.02
+
+
+def test_what_each_route_serves_holds_the_truth(corpus: DryRunCorpus, tmp_path: Path) -> None:
+    """The two-stage rows, and the mixtures in random order, beside exact search over everything."""
+    options = changed(OPTIONS, order="random", queries_per_day=40)
+    report = run(corpus, tmp_path, options=options)
+    translated = load_translator(tmp_path / "translator.safetensors").transform(corpus.old)
+    anchors = load_anchors(tmp_path / "anchors.parquet").ids
+    full = search(corpus.new, corpus.new_queries, 10)
+    labels = [query.relevant for query in read_queries(corpus.log)]
+    rng = np.random.default_rng(0)
+    others = rng.permutation(np.setdiff1d(np.arange(N), anchors))
+    assert report.routes is not None
+    seen = set()
+    for route in report.routes.rows:
+        seen.add(route.kind)
+        if route.kind is RouteKind.TWO_STAGE:
+            assert route.candidates is not None
+            first = search(translated, corpus.new_queries, route.candidates)
+            scores = np.einsum("qd,qmd->qm", corpus.new_queries, corpus.new[first])
+            served = np.take_along_axis(first, np.argsort(-scores, axis=1)[:, :10], axis=1)
+            assert route.query is not None
+            truth = np.mean([
+                len(np.setdiff1d(first[rng.permutation(QUERIES)[:40]], anchors)) / 40
+                for _ in range(100)
+            ])  # fmt: skip
+            texts = route.query.texts
+            assert holds(texts, truth) or texts.value == pytest.approx(truth, rel=0.02)
+        elif route.kind is RouteKind.MIXED:
+            assert route.share is not None
+            fresh = [*anchors, *others[: round(route.share * N) - len(anchors)]]
+            mixed = translated.copy()
+            mixed[fresh] = corpus.new[fresh]
+            served = search(mixed, corpus.new_queries, 10)
+        else:
+            served = search(translated, corpus.new_queries, 10)
+            served = full if route.kind is RouteKind.REEMBED else served
+        truth = float(recall_against(served, full, 10).mean())
+        assert close(route.figures["recall@10"], truth), (route, truth)
+        hits = [set(r) <= set(f) for r, f in zip(labels, served.tolist(), strict=True)]
+        assert route.labelled[0].name == "recall@10"
+        assert close(route.labelled[0].value, np.mean(hits)), (route, np.mean(hits))
+    assert seen == set(RouteKind)
+
+
+def test_a_route_can_be_asked_for(corpus: DryRunCorpus, tmp_path: Path) -> None:
+    gate = ("--min-recall@10", 0.9, "--price-per-million-tokens", 2)
+    facts = json.loads(command(corpus, tmp_path, *gate, "--route", "translate", "--json", code=10))
+    assert facts["routes"]["chosen"] is None
+    facts = json.loads(command(corpus, tmp_path, *gate, "--route", "re-embed", "--json"))
+    [place] = [facts["routes"]["chosen"]]
+    everything = facts["routes"]["rows"][place]
+    assert everything["kind"] == "re-embed"
+    assert everything["cost"]["texts"] == N - facts["spending"]["documents"] - 400
+    facts = json.loads(command(corpus, tmp_path, *gate, "--route", "mixed", "--json"))
+    mixture = facts["routes"]["rows"][facts["routes"]["chosen"]]
+    assert mixture["share"] < 1
+    assert mixture["figures"]["recall@10"]["low"] >= 0.9
+    # It is the least share that does, and cheaper than everything.
+    less = [r for r in facts["routes"]["rows"] if 0 < (r["share"] or 0) < mixture["share"]]
+    assert all(r["outcome"] != "go" for r in less)
+    assert 0 < mixture["cost"]["money"] < everything["cost"]["money"]
+    out = command(corpus, tmp_path, *gate, "--route", "two-stage")
+    assert "Next: " in out.splitlines()[-1]
+
+
+def test_two_stages_are_reckoned_over_the_horizon(corpus: DryRunCorpus, tmp_path: Path) -> None:
+    def horizon(*more: object) -> tuple[list[dict[str, Any]], int]:
+        facts = json.loads(command(corpus, tmp_path, *more, "--json"))
+        rows = [row for row in facts["routes"]["rows"] if row["kind"] == "two-stage"]
+        return [row["over_horizon"] for row in rows], N - facts["spending"]["documents"] - 400
+
+    assert horizon()[0] == [None] * 4
+    few, left = horizon("--queries-per-day", 2, "--horizon", "2d")
+    many, _ = horizon("--queries-per-day", 1000)
+    assert [cost["texts"] for cost in few] == sorted(cost["texts"] for cost in few)
+    assert 20 < few[0]["texts"] <= 80
+    assert [cost["texts"] for cost in many] == [left] * 4
 
 
 @pytest.mark.parametrize("store", STORES[1:])

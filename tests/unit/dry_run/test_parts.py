@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecmigrate.connector import EncoderIdentity, Metric, VectorBatch
-from vecmigrate.dry_run.labelled import RelevantScores, reembedded_metrics, reembedded_ranks
+from vecmigrate.dry_run.labelled import RelevantScores, ranked_metrics, reembedded_ranks
 from vecmigrate.dry_run.purchases import affordable
 from vecmigrate.dry_run.resampling import DOUBT, Resampler, Truth
 from vecmigrate.dry_run.survey import Candidates
 from vecmigrate.dry_run.truth import Imputed, impute
-from vecmigrate.dry_run.verdict import decide
+from vecmigrate.dry_run.verdict import judge
 from vecmigrate.encoders.metered import Budget, count_tokens
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.evaluation import (
@@ -28,7 +28,7 @@ from vecmigrate.evaluation import (
 )
 from vecmigrate.evaluation.queries import read_labels
 from vecmigrate.evaluation.search import score_matrix
-from vecmigrate.report.schema import Estimate, Outcome, RecallFigures
+from vecmigrate.report.schema import Estimate, Outcome
 
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -100,10 +100,12 @@ def test_with_every_score_known_labelled_metrics_are_exact() -> None:
         np.array([p for p, _, _ in pairs]),
         np.array([g for _, _, g in pairs]),
         np.array([[true[p, i] for p, i, _ in pairs]], np.float32),
+        np.array([i for _, i, _ in pairs]),
+        np.full(len(pairs), -1),
     )
     ranks = reembedded_ranks(truth, relevant, rng)
     theirs = np.argsort(-true, axis=1)
-    found = reembedded_metrics(ranks, relevant, labels)
+    found = ranked_metrics(ranks, relevant, labels)
     for name, metric in (
         ("recall@10", labelled_recall), ("MRR@10", reciprocal_rank), ("nDCG@10", ndcg)
     ):  # fmt: skip
@@ -115,7 +117,7 @@ def test_imputed_scores_are_like_the_true_ones_and_known_ones_stay() -> None:
     translated = -np.sort(-normal(rng, 200, 100), axis=1)
     true = translated - 0.3 + 0.2 * normal(rng, 200, 100)
     seen = rng.random(true.shape) < 0.2
-    filled = impute(translated, np.where(seen, true, np.nan), seen, rng)
+    filled = impute(translated, np.where(seen, true, np.nan), seen, seen, [], rng)
     np.testing.assert_array_equal(filled[:, seen], np.broadcast_to(true[seen], (10, seen.sum())))
     differences = (filled - translated)[:, ~seen]
     assert differences.mean() == pytest.approx(-0.3, abs=0.01)
@@ -130,10 +132,28 @@ def test_what_was_bought_for_another_reason_does_not_shape_the_imputed() -> None
     true[special] += 5
     seen = rng.random(true.shape) < 0.2
     known = np.where(seen | special, true, np.nan)
-    filled = impute(translated, known, seen & ~special, rng)
+    filled = impute(translated, known, seen & ~special, seen, [], rng)
     unknown = np.isnan(known)
     for draw in filled:
         np.testing.assert_allclose(draw[unknown], translated[unknown], atol=1e-6)
+
+
+def test_what_traits_and_chance_tell_of_differences_is_put_back() -> None:
+    rng = np.random.default_rng(11)
+    translated = -np.sort(-normal(rng, 200, 300), axis=1)
+    trait = rng.random(translated.shape).astype(np.float32) - 0.5
+    drawn = rng.random(translated.shape) < 0.05
+    favoured = rng.random(translated.shape) < 0.3
+    # A trait moves and widens the differences, and what is bought for others is overrated.
+    true = translated + 0.4 * trait + np.exp(trait) * 0.2 * normal(rng, 200, 300)
+    true -= np.where(favoured, 0.2, 0)
+    seen = drawn | favoured
+    filled = impute(translated, np.where(seen, true, np.nan), seen, drawn & ~favoured, [trait], rng)
+    further = np.broadcast_to(np.arange(300) >= 10, seen.shape) & ~seen
+    for part in (trait < -0.25, np.abs(trait) < 0.25, trait > 0.25):
+        mine, theirs = ((scores - translated)[..., part & further] for scores in (filled, true))
+        assert mine.mean() == pytest.approx(theirs.mean(), abs=0.02)
+        assert mine.std() == pytest.approx(theirs.std(), rel=0.1)
 
 
 def test_nothing_is_unseen_where_the_candidates_are_the_corpus() -> None:
@@ -234,9 +254,9 @@ def test_only_whole_probes_are_paid_for() -> None:
     assert affordable(wanted, set(), {}, 0, 0) == 3
 
 
-def figures(value: float, half: float) -> RecallFigures:
+def figures(value: float, half: float) -> dict[str, Estimate]:
     estimate = Estimate(value=value, low=value - half, high=value + half)
-    return RecallFigures(at={10: estimate}, ndcg_at_10=estimate, in_sample_at_10=value)
+    return {"recall@10": estimate, "nDCG@10": estimate}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +269,7 @@ def figures(value: float, half: float) -> RecallFigures:
     ],
 )
 def test_a_gate_asks_the_whole_interval(value: float, outcome: Outcome) -> None:
-    verdict = decide({"min-recall@10": 0.9}, figures(value, 0.04), [], 100, 0)
+    verdict = judge({"min-recall@10": 0.9}, figures(value, 0.04), [], 100, 0)
     assert verdict.outcome is outcome
     gate = verdict.gates[0]
     assert (gate.more_probes is not None) is (outcome is Outcome.TOO_SMALL)
@@ -261,9 +281,9 @@ def test_a_gate_asks_the_whole_interval(value: float, outcome: Outcome) -> None:
 
 def test_one_failed_gate_outweighs_one_that_is_unsure() -> None:
     thresholds = {"min-recall@10": 0.9, "min-ndcg@10": 0.99}
-    assert decide(thresholds, figures(0.92, 0.04), [], 100, 0).outcome is Outcome.NO_GO
+    assert judge(thresholds, figures(0.92, 0.04), [], 100, 0).outcome is Outcome.NO_GO
     with pytest.raises(UsageError, match="too small for k = 50"):
-        decide({"min-recall@50": 0.9}, figures(0.9, 0.01), [], 100, 0)
+        judge({"min-recall@50": 0.9}, figures(0.9, 0.01), [], 100, 0)
 
 
 def test_labels_are_read_in_both_forms(tmp_path: Path) -> None:

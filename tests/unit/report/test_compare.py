@@ -68,6 +68,8 @@ def test_the_rows_are_those_of_the_reports_in_the_order_given(folder: Path) -> N
     assert first["texts_embedded"] == 8720
     assert first["money"] == pytest.approx(0.01292, abs=1e-5)
     assert first["verdict"] == "no-go"
+    assert first["route"] == "re-embed 60 %"
+    assert first["route_cost"]["texts"] == 16_000
 
 
 def test_what_a_report_does_not_have_is_null(folder: Path) -> None:

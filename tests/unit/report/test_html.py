@@ -17,7 +17,9 @@ from support.reports import HOSTILE, full_report, hostile_report, minimal_report
 
 from vecmigrate.cli.dry_run import show
 from vecmigrate.cli.output import Output
-from vecmigrate.errors import WriteError
+from vecmigrate.errors import InputError, WriteError
+from vecmigrate.report.comparison import compare_reports
+from vecmigrate.report.file import load_report
 from vecmigrate.report.formatting import duration, money, p_value, percent, trimmed
 from vecmigrate.report.html import write_html
 from vecmigrate.report.plots.distributions import (
@@ -318,3 +320,51 @@ def test_the_summary_for_a_terminal(make: object, capsys: pytest.CaptureFixture[
 )  # fmt: skip
 def test_how_figures_are_written(written: str, expected: str) -> None:
     assert written == expected
+
+
+def test_routes_are_told_first(pages: dict[str, Page], capsys: pytest.CaptureFixture[str]) -> None:
+    words = pages["full"].words
+    first = words.index("two stages, 50 *")
+    assert words.index("Verdict") < first < words.index(full_report().headline[0][:40])
+    assert "route recall@10" in words
+    assert "two stages" not in pages["minimal"].words
+    show(full_report(), Output(as_json=False, quiet=False))
+    out = capsys.readouterr().out
+    assert out.split()[0] == "route"
+    [chosen] = [
+        line
+        for line in out.splitlines()
+        if line.startswith("\N{BLACK RIGHT-POINTING SMALL TRIANGLE}")
+    ]
+    assert chosen.split()[1:4] == ["re-embed", "60", "%"]
+    assert out.count("two stages, 50 *") == 1
+
+
+def test_routes_that_do_not_fit_are_told_in_two_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = Output(as_json=False, quiet=False)
+    monkeypatch.setattr(output._console, "_width", 80)
+    show(full_report(), output)
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[: next(at for at, line in enumerate(lines) if line.startswith("* "))]
+    assert sum("two stages, 50 *" in line for line in table) == 2
+    assert max(map(len, table)) <= 80
+    assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(table)
+
+
+def test_reports_of_version_1_are_read(tmp_path: Path) -> None:
+    facts = json.loads(full_report().model_dump_json())
+    del facts["routes"]
+    facts["schema_version"] = 1
+    (tmp_path / "report.json").write_text(json.dumps(facts))
+    report = load_report(tmp_path)
+    assert report.routes is None
+    assert report.recall == full_report().recall
+    [compared] = compare_reports([tmp_path]).reports
+    assert compared.route is None
+    assert write_html(report, tmp_path).exists()
+    facts["schema_version"] = 3
+    (tmp_path / "report.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="schema version 3"):
+        load_report(tmp_path)
