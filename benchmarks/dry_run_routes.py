@@ -3,10 +3,9 @@
     python benchmarks/dry_run_routes.py --seeds 30        # about an hour on 2 cores
 
 On both shared sets, in both directions, each seed draws other anchors, other probes and other
-documents to re-embed, and re-embeds in another order: by uncertainty, by traffic, at random. The
-truth is that seed's own map, exactly: two stages rank every query's candidates by true scores, and
-mixtures are searched whole. By traffic, the truth is that of the queries that were not in the log,
-which the rest of it stands for. Results go to ``benchmarks/results/dry_run_routes.json`` after each
+documents to re-embed, every other one re-embeds by uncertainty, and the rest at random. The truth
+is that seed's own map, exactly: two stages rank every query's candidates by true scores, and
+mixtures are searched whole. Results go to ``benchmarks/results/dry_run_routes.json`` after each
 seed, and a run goes on from there.
 """
 
@@ -18,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,15 +27,11 @@ from typing import Any
 import faiss
 import numpy as np
 
-import vecmigrate.dry_run.run as running
 from vecmigrate import load_anchors, load_translator
 from vecmigrate.anchors.keeper import used_scale
 from vecmigrate.dry_run import DryRunOptions, dry_run
-from vecmigrate.dry_run.probes import Asked, Probes, encode_probes
-from vecmigrate.dry_run.session import Session
 from vecmigrate.evaluation import Query, read_queries
 from vecmigrate.evaluation.metrics import ndcg
-from vecmigrate.points.batch import VectorBatch
 from vecmigrate.report.schema import DryRunReport, Estimate, Route, RouteKind
 from vecmigrate.translators.file import read_card
 
@@ -44,7 +39,7 @@ RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).parents[2] / "shared" / "data"
 BUDGETS = {"wordnet": (2000, 4500), "debian": (800, 2400)}
 """Anchors, and texts besides."""
-ORDERS = ("uncertainty", "traffic", "random")
+ORDERS = ("uncertainty", "random")
 DAY = 200
 """Queries a day."""
 
@@ -108,8 +103,6 @@ class Truth:
         ``(q, 10)`` true ones.
     variance
         ``(n,)`` that the map tells.
-    asked
-        Rows of the log's queries that the dry run used.
     """
 
     move: Move
@@ -119,13 +112,10 @@ class Truth:
     variance: np.ndarray
     anchors: np.ndarray
     scale: float
-    asked: np.ndarray
     seed: int
 
     @classmethod
-    def of(
-        cls, move: Move, out: Path, report: DryRunReport, asked: Sequence[Asked], seed: int
-    ) -> Truth:
+    def of(cls, move: Move, out: Path, report: DryRunReport, seed: int) -> Truth:
         file = out / report.translator.file
         vectors, variance = load_translator(file).transform_with_variance(move.old)
         true = move.queries @ move.new.T
@@ -137,7 +127,6 @@ class Truth:
             variance=variance,
             anchors=load_anchors(out / "anchors.parquet").ids.astype(int),
             scale=used_scale(read_card(file).mixing_scale),
-            asked=np.array([probe.id for probe in asked if probe.own is None], int),
             seed=seed,
         )
 
@@ -164,11 +153,10 @@ class Truth:
         elif route.kind is RouteKind.MIXED:
             assert route.share is not None
             assert route.order is not None
-            kept, scores = self.mixture(route.order, route.share)
-            served, name = best(scores, 10), f"{route.order}, {route.share:.0%} re-embedded"
-            yield f"{name}: recall@10", estimate, float(self.recall(served)[kept].mean())
-            found = [labels[row] for row in kept]
-            yield f"{name}: labelled nDCG@10", labelled, float(ndcg(served[kept], found, 10).mean())
+            served = best(self.mixture(route.order, route.share), 10)
+            name = f"{route.order}, {route.share:.0%} re-embedded"
+            yield f"{name}: recall@10", estimate, float(self.recall(served).mean())
+            yield f"{name}: labelled nDCG@10", labelled, float(ndcg(served, labels, 10).mean())
 
     def texts(self, first: np.ndarray) -> float:
         """Texts that a query of a day embeds, each once, over all choices of a day's queries."""
@@ -179,35 +167,21 @@ class Truth:
         missed = np.cumprod(np.maximum(n - DAY - steps, 0) / (n - steps))
         return float((1 - missed)[times - 1].sum()) / DAY
 
-    def mixture(self, order: str, share: float) -> tuple[np.ndarray, np.ndarray]:
-        """Queries that tell, and ``(q, n)`` scores in the collection."""
-        n = len(self.move.new)
-        everyone = np.arange(len(self.move.queries))
-        if order == "traffic":
-            value = self.translated[self.asked].max(axis=0)
-            everyone = np.setdiff1d(everyone, self.asked)
-        elif order == "uncertainty":
-            value = self.variance
-        else:
+    def mixture(self, order: str, share: float) -> np.ndarray:
+        """``(q, n)`` scores in the collection."""
+        n, value = len(self.move.new), self.variance
+        if order == "random":
             value = np.random.default_rng(self.seed).random(n)
         others = np.setdiff1d(np.arange(n), self.anchors)
         more = others[np.argsort(-value[others], kind="stable")]
         fresh = np.zeros(n, bool)
         fresh[self.anchors] = True
         fresh[more[: round(share * n) - len(self.anchors)]] = True
-        return everyone, np.where(fresh, self.true, np.float32(self.scale) * self.translated)
+        return np.where(fresh, self.true, np.float32(self.scale) * self.translated)
 
 
 def one_seed(move: Move, source: str, seed: int) -> dict[str, list[float]]:
     anchors, measuring = BUDGETS[move.name]
-    asked: list[Asked] = []
-
-    def noted(session: Session, probes: Sequence[Asked], documents: VectorBatch) -> Probes:
-        asked[:] = probes
-        return encode_probes(session, probes, documents)
-
-    # Which queries of the log were asked is in no report.
-    running.encode_probes = noted
     with tempfile.TemporaryDirectory(dir="/dev/shm") as out:
         report = dry_run(
             source,
@@ -224,7 +198,7 @@ def one_seed(move: Move, source: str, seed: int) -> dict[str, list[float]]:
                 seed=seed,
             ),
         )
-        truth = Truth.of(move, Path(out), report, asked, seed)
+        truth = Truth.of(move, Path(out), report, seed)
     assert report.routes is not None
     return {
         name: [estimate.value, estimate.low, estimate.high, true]

@@ -43,10 +43,14 @@ def cost_curve(
             points.append(CurvePoint(share=share, recall_at_10=estimate, cost=price(share)))
         lines.append(CurveLine(order=name, points=points))
     wanted, target = options.curve_order, options.target_recall
-    chosen = next((line for line in lines if line.order == wanted), None) or max(
-        lines, key=lambda line: np.mean([point.recall_at_10.value for point in line.points])
-    )
+    chosen = next((line for line in lines if line.order == wanted), None)
+    chosen = chosen or max(lines, key=average_recall)
     cheapest = None
     if target is not None:
         cheapest = next((p for p in chosen.points if p.recall_at_10.low >= target), None)
     return CostCurve(chosen=chosen.order, lines=lines, target_recall=target, cheapest=cheapest)
+
+
+def average_recall(line: CurveLine) -> float:
+    """Return the mean recall@10 of a line's points, of which every line has the same shares."""
+    return float(np.mean([point.recall_at_10.value for point in line.points]))

@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.dry_run.cost_curve import SHARES
+from vecmigrate.dry_run.cost_curve import SHARES, average_recall
 from vecmigrate.dry_run.estimates import Analysis
 from vecmigrate.dry_run.labelled import CUTOFF, LabelledProbes
-from vecmigrate.dry_run.mixed import Mixture, Orders
+from vecmigrate.dry_run.mixed import RANDOM, Mixture, Orders
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.dry_run.resampling import PerDraw
+from vecmigrate.dry_run.survey import VARIANCE
 from vecmigrate.dry_run.two_stage import TwoStages
 from vecmigrate.dry_run.verdict import judge
 from vecmigrate.encoders.metered import Cost
@@ -36,7 +37,7 @@ from vecmigrate.report.schema import (
     Verdict,
 )
 
-RUNNABLE = frozenset({RouteKind.TRANSLATE})
+RUNNABLE = frozenset({RouteKind.TRANSLATE, RouteKind.MIXED, RouteKind.REEMBED})
 """What this version can run."""
 
 RESCORED = (20, 50, 100, 200)
@@ -44,6 +45,9 @@ RESCORED = (20, 50, 100, 200)
 
 SHOWN_SHARES = (0.2, 0.5, 0.8)
 """Shares of a mixture that are always shown."""
+
+MIGRATED_ORDERS = (VARIANCE, RANDOM)
+"""By traffic, a migration prefers what queries find, and the curve what is near to them."""
 
 TRIFLING_HOURS, TRIFLING_MONEY = 0.5, 1.0
 """Re-embedding everything within these is not worth a thought."""
@@ -229,13 +233,13 @@ class RouteMeasures:
 
     def _mixtures(self, curve: CostCurve) -> Iterator[Route]:
         """The shares that are shown, and the least that meets the gates and the target."""
-        anchors = self.main.anchor_share
-        target = self.options.target_recall
+        anchors, target = self.main.anchor_share, self.options.target_recall
+        order = self._order(curve)
         met = False
         for share in SHARES:
             if share <= anchors or (met and share not in SHOWN_SHARES):
                 continue
-            route = self._mixture(curve.chosen, share)
+            route = self._mixture(order, share)
             low = route.figures[f"recall@{CUTOFF}"].low
             meets = route.outcome is not Outcome.MEASURED or target is not None
             meets &= route.outcome in (Outcome.GO, Outcome.MEASURED)
@@ -243,6 +247,13 @@ class RouteMeasures:
             if share in SHOWN_SHARES or (meets and not met):
                 yield route
             met = met or meets
+
+    def _order(self, curve: CostCurve) -> str:
+        """The order asked for, or the best of those that a migration takes as the curve does."""
+        if self.options.curve_order in MIGRATED_ORDERS:
+            return str(self.options.curve_order)
+        lines = [line for line in curve.lines if line.order in MIGRATED_ORDERS]
+        return max(lines, key=average_recall).order
 
     def _mixture(self, order: str, share: float) -> Route:
         mixture = Mixture(self.main, self.metric, self._orders, order, share)
