@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from vecmigrate.cli.options import SourceArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
+from vecmigrate.dry_run.sample import ANCHORS_FILE
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.report.formatting import (
     LEFT_ROUTE_COLUMNS,
@@ -38,9 +40,13 @@ EXAMPLES = """
     vecmigrate dry-run faiss:old.faiss --encoder all-MiniLM-L6-v2 \\
         --queries log.jsonl --min-recall@10 0.9 --budget "3000 texts" \\
         --json --out report
+    # Is translation alone enough?
+    vecmigrate dry-run faiss:old.faiss --encoder all-MiniLM-L6-v2 \\
+        --min-recall@10 0.9 --route translate --out report
 
-Exit codes: 0 go (or no gate given), 10 no-go, 11 the sample is too small to tell. The same command
-again pays for nothing twice: anchors and embeddings stay in the folder.
+Exit codes: 0 go (or no gate given), 10 no-go, 11 the sample is too small to tell: of the route
+asked for, by default of any that can be run. The same command again pays for nothing twice:
+anchors and embeddings stay in the folder.
 """
 
 
@@ -81,16 +87,17 @@ def run(
         save_report(report, out_path)
         page = write_html(report, out_path)
         show(report, out)
-        out.say(_next_step(report, page, source))
+        given = options.anchors if isinstance(options.anchors, Path) else None
+        out.say(_next_step(report, page, source, encoder, given or out_path / ANCHORS_FILE))
         out.result(report.model_dump(mode="json"))
         if code := EXIT_CODES[report.verdict.outcome]:
             raise typer.Exit(int(code))
 
 
-def _next_step(report: DryRunReport, page: Path, source: str) -> str:
+def _next_step(report: DryRunReport, page: Path, source: str, encoder: str, anchors: Path) -> str:
     route = None if report.routes is None else report.routes.choice
     if route is not None:
-        step = _command(route, report, page, source)
+        step = _command(route, report, page, source, encoder, anchors)
     elif report.verdict.outcome is Outcome.TOO_SMALL:
         step = "the same command with a larger --budget, and more --queries if all were used"
     else:
@@ -98,11 +105,18 @@ def _next_step(report: DryRunReport, page: Path, source: str) -> str:
     return f"The page is {page}. Next: {step}"
 
 
-def _command(route: Route, report: DryRunReport, page: Path, source: str) -> str:
-    """Return the command that goes this way."""
-    step = f"vecmigrate migrate {source} TARGET"
+def _command(
+    route: Route, report: DryRunReport, page: Path, source: str, encoder: str, anchors: Path
+) -> str:
+    """Return the command that goes this way; what was bought is not bought again."""
+    step = f"vecmigrate migrate {quote(source)} TARGET"
     if route.kind is not RouteKind.REEMBED:
-        step += f" --translator {page.with_name(report.translator.file)}"
+        step += f" --translator {quote(str(page.with_name(report.translator.file)))}"
+    if route.kind is RouteKind.MIXED:
+        share = f"{100 * (route.share or 0.0):g}%"
+        step += f" --keep-anchors {quote(str(anchors))} --reembed {share} --order {route.order}"
+    if route.kind in (RouteKind.MIXED, RouteKind.REEMBED):
+        step += f" --encoder {quote(encoder)} --reuse {quote(str(page.parent))}"
     return step
 
 

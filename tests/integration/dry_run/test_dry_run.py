@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner
 
-from vecmigrate import load_anchors, load_translator, open_sink
+from vecmigrate import load_anchors, load_translator, open_sink, open_source
 from vecmigrate.cli import app
 from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.dry_run import Budget, DryRunOptions, dry_run
@@ -161,6 +162,24 @@ def test_a_route_can_be_asked_for(corpus: DryRunCorpus, tmp_path: Path) -> None:
     assert 0 < mixture["cost"]["money"] < everything["cost"]["money"]
     out = command(corpus, tmp_path, *gate, "--route", "two-stage")
     assert "Next: " in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("route", ["translate", "mixed", "re-embed"])
+def test_the_command_that_is_told_goes_the_route(
+    corpus: DryRunCorpus, tmp_path: Path, route: str
+) -> None:
+    out = command(corpus, tmp_path / "out", "--route", route, "--order", "random")
+    told = out.splitlines()[-1].partition("Next: vecmigrate ")[2]
+    target = f"faiss:{tmp_path / 'new.faiss'}"
+    arguments = [target if word == "TARGET" else word for word in shlex.split(told)]
+    state = ["--state", str(tmp_path / "state.db"), "--json"]
+    result = CliRunner().invoke(app, [*arguments, *state], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    with open_source(target) as made:
+        [batch] = made.batches(N)
+    native = (np.abs(batch.vectors - corpus.new[batch.ids.astype(int)]) < 1e-6).all(axis=1)
+    share = {"translate": 0.0, "mixed": 0.2, "re-embed": 1.0}[route]
+    assert native.mean() == pytest.approx(share, abs=0.001)
 
 
 def test_two_stages_are_reckoned_over_the_horizon(corpus: DryRunCorpus, tmp_path: Path) -> None:
@@ -517,8 +536,13 @@ def test_given_anchors_cost_nothing(corpus: DryRunCorpus, tmp_path: Path) -> Non
     ("gates", "outcome", "code"),
     [
         (["--min-recall@10", 0.1], Outcome.GO, 0),
-        (["--min-recall@10", 0.1, "--min-ndcg@10", 0.99], Outcome.NO_GO, 10),
-        (["--min-recall@10", "estimate"], Outcome.TOO_SMALL, 11),
+        (["--min-recall@10", 0.1, "--min-ndcg@10", 0.99], Outcome.GO, 0),
+        (
+            ["--route", "translate", "--min-recall@10", 0.1, "--min-ndcg@10", 0.99],
+            Outcome.NO_GO,
+            10,
+        ),
+        (["--route", "translate", "--min-recall@10", "estimate"], Outcome.TOO_SMALL, 11),
         ([], Outcome.MEASURED, 0),
     ],
 )
@@ -547,7 +571,8 @@ def test_gates_decide_the_exit_code(
 
 def test_the_metrics_file_tells_of_it(corpus: DryRunCorpus, tmp_path: Path) -> None:
     file = tmp_path / "vecmigrate.prom"
-    command(corpus, tmp_path / "out", "--min-recall@10", 1, "--metrics-file", file, code=10)
+    command(corpus, tmp_path / "out", "--min-ndcg@10", 1, "--route", "translate",
+            "--metrics-file", file, code=10)  # fmt: skip
     [code] = [line for line in file.read_text().splitlines() if "last_exit_code{" in line]
     assert 'command="dry-run"' in code
     assert f'target="{tmp_path / "out"}"' in code
