@@ -199,6 +199,7 @@ def test_a_stamp_is_of_the_file_that_was_opened(store: str, tmp_path: Path) -> N
     [path] = [path for path in tmp_path.glob(f"old.{store}") if path.is_file()]
     rest(tmp_path)
     with open_source(job.source) as source:
+        source.describe()
         other = path.with_name("other")
         other.write_bytes(path.read_bytes())
         os.utime(other, (time.time() - 3600,) * 2)
