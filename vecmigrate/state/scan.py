@@ -247,6 +247,8 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
         why = f"{field} holds no times, and no run is as old as the overlap"
     elif runs >= asked.full_every:
         why = f"as every {asked.full_every} runs"
+    elif ledger.fact("form") != scanner.source.hash_form:
+        why = "hashes by another protocol, or by several, tell nothing"
     else:
         reading = FieldReading(field)
         told_by = scanner.late(reading, since)

@@ -85,3 +85,12 @@ def test_a_restart_tells_what_it_left_from_the_points_of_others(shared: Surround
         pair.write(changes)
         pair.move(stop=None, meanwhile=[], size=3, few=100)
         assert pair.tally["migrations restarted"] == 1
+
+
+def test_another_protocol_has_all_points_compared(shared: Surroundings) -> None:
+    """So that verify knows again what others wrote at the target."""
+    with history(shared, "grpc", "rest", shares=True, field="versions") as pair:
+        pair.share(new=[14], over=[1], gone=[2], retold=[])
+        for _ in range(2):
+            pair.follow(stop=None, meanwhile=[], size=4, rest=False, texts=0)
+        pair.follow(stop=None, meanwhile=[], size=4, rest=True, texts=0)
