@@ -79,6 +79,7 @@ from vecmigrate.errors import (
     TargetExistsError,
     TerminatedError,
     UnsettledError,
+    VerificationError,
 )
 from vecmigrate.forget import forget
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD
@@ -136,14 +137,16 @@ class LivePair(RuleBasedStateMachine):
         Payloads that others gave to points of ours at the target.
     published
         True once the target is.
+    _unsettled
+        A sync was killed, and none has ended since.
     touched
         Ids that the application has written since all was compared last.
     _shares, _led, _lost
         Others share the target; readers have it; what was known of it was lost.
     encoded
         Ids whose points at the target have the new encoder's own vector, and keep it.
-    _began_anew
-        The state file was lost.
+    _began_anew, _forgot
+        The state file was lost; or the ledger, while the migration was unfinished.
     _returned
         Ids that may come back at the target although others deleted them there: the application
         has deleted them since, or the migration had yet to bring them.
@@ -164,6 +167,7 @@ class LivePair(RuleBasedStateMachine):
         self.retold: dict[Any, dict[str, Any]] = {}
         self.touched: set[Any] = set()
         self._shares = self._lost = self.published = self._led = self._began_anew = False
+        self._forgot = self._unsettled = False
         self._returned: set[Any] = set()
         self.encoded: set[Any] = set()
         self._stamp = 0
@@ -323,6 +327,11 @@ class LivePair(RuleBasedStateMachine):
         pair = self._source.uri, self._target, self.shared.translator
         try:
             migrate(*pair, **given)
+        except VerificationError:
+            # What vanished at the source meanwhile, a lost ledger would have told.
+            assert self._forgot
+            self._count("migrations of lost ledgers")
+            migrate(*pair, **given)
         except (MismatchError, TargetExistsError) as error:
             if isinstance(error, MismatchError):
                 # Cursors of a file count its rows, which are others after a stop.
@@ -371,6 +380,7 @@ class LivePair(RuleBasedStateMachine):
             given += ["--keep-anchors", self._anchors]
         code = killer.run(step, [str(each) for each in given])
         self._count(f"{command} killed" if code < 0 else f"{command} ended first")
+        self._unsettled = code < 0 and command == "sync"
         assert code < 0 or code in (0, ExitCode.MISMATCH, ExitCode.TARGET_EXISTS), code
 
     @precondition(lambda self: self.published)
@@ -438,6 +448,7 @@ class LivePair(RuleBasedStateMachine):
         shutil.rmtree(lost, ignore_errors=True)
         self._lost = self.published
         self._began_anew |= whole
+        self._forgot = not self.published
         self._count("states lost" if whole else "ledgers lost")
 
     @precondition(lambda self: self.published)
@@ -558,6 +569,9 @@ class LivePair(RuleBasedStateMachine):
         self.theirs |= {**points, **dict.fromkeys(lost)}
         self.retold = {i: each for i, each in self.retold.items() if i not in self.theirs}
         self._returned -= {*lost, *retold}
+        if self._unsettled:
+            # What a killed sync had brought is not told from what it was about to bring.
+            self._returned |= set(lost)
         self.encoded -= {*ours, *lost}
         return strangers, ours
 
@@ -667,7 +681,7 @@ class LivePair(RuleBasedStateMachine):
         while not self.published:
             self.move(None, [], 7, 100)
         self._sync()
-        self._lost = False
+        self._lost = self._unsettled = False
         self._check_target()
         check_same(self._source.read(), self.points, 0)
         found = self._verify()

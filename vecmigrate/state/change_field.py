@@ -164,13 +164,17 @@ class FieldReading:
         self.is_time |= isinstance(value, str)
         return found
 
-    def to_keep(self, before: LatestSeen | None, overlap: float) -> LatestSeen | None:
+    def to_keep(
+        self, before: LatestSeen | None, overlap: float, *, at_once: bool = False
+    ) -> LatestSeen | None:
         """Return what the next run is to know; None if there is nothing.
 
         Parameters
         ----------
         before
             What this run knew; None if that does not hold any more.
+        at_once
+            True if all was seen as of one moment, so that nothing changed meanwhile.
         """
         if self.latest is None:
             return None
@@ -184,8 +188,9 @@ class FieldReading:
         # An older sighting tells the same, and less.
         if not seen or now - seen[-1][0] >= overlap / _SIGHTINGS:
             seen.append((now, self.latest))
-        old = sum(at <= self._began - overlap for at, _ in seen)
-        return kept.model_copy(update={"seen": tuple(seen[max(0, old - 1) :])})
+        began = now if at_once else self._began
+        old = sum(at <= began - overlap for at, _ in seen)
+        return kept.model_copy(update={"seen": tuple(seen[max(0, old - 1) :]), "began": began})
 
 
 def names_with_values(payload: Mapping[str, Any]) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,7 @@ class HeldVectors:
         self._exact, self._tolerance = not rounding, sketch_tolerance(rounding)
         self._sketches: list[int] | None = None
         self._payloads = plain_hashes(found)[:, 1].tolist() if payloads else None
-        self._written = payload_hashes(found) if payloads else None
-        self._drifts = list(map(has_floats, found.each_payload())) if payloads and ulps else None
+        self._ulps = ulps
 
     def are_ours(self, known: LedgerRow | None, at: int) -> bool:
         """Tell whether point ``at`` is as the ledger knows it, and ours."""
@@ -154,11 +154,18 @@ class HeldVectors:
         return self._payloads[at] != known.payload and not self._drifted(at)
 
     def is_as_written(self, wrote: int | None, at: int) -> bool:
-        """Tell whether point ``at`` has the payload of :attr:`LedgerRow.wrote`."""
-        return self._written is None or self._written[at] == wrote or self._drifted(at)
+        """Tell whether point ``at`` has the payload of :attr:`LedgerRow.wrote`.
+
+        False if the point was being deleted.
+        """
+        return self._written[at] == wrote or (wrote is not None and self._drifted(at))
+
+    @cached_property
+    def _written(self) -> list[int]:
+        return payload_hashes(self._found)
 
     def _drifted(self, at: int) -> bool:
-        return self._drifts is not None and self._drifts[at]
+        return bool(self._ulps) and has_floats(self._found.each_payload()[at])
 
     def which_are_ours(self, known: Sequence[LedgerRow | None]) -> NDArray[np.bool_]:
         """Return :meth:`are_ours` of each of the ``n`` points, given what is known of it."""

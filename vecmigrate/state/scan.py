@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -258,7 +257,7 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
                 way=Way.FIELD, field=field, told_by=told_by, since=before.text(since),
                 read=scanner.read, not_compared=scanner.not_compared(),
             )  # fmt: skip
-            facts = _facts(reading.to_keep(before, asked.overlap), runs)
+            facts = _facts(reading.to_keep(before, asked.overlap, at_once=bool(stamp)), runs)
             return Scan(found, facts, stamp, asked.covers)
         now = "nothing" if reading.latest is None else before.text(reading.latest)
         why = f"the latest {field} went back from {before.text(before.value)} to {now}"
@@ -271,7 +270,8 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
         # All have been read, so that nothing need be remembered of what the values are.
         before = before.model_copy(update={"is_time": False})
     found = FoundBy(way=Way.HASH, field=field, read=scanner.read, full=why)
-    return Scan(found, _facts(reading.to_keep(before, asked.overlap), 0), stamp)
+    kept = reading.to_keep(before, asked.overlap, at_once=bool(stamp))
+    return Scan(found, _facts(kept, 0), stamp)
 
 
 def begin_by_field(source: Source, ledger: Ledger, asked: ChangedBy) -> None:
@@ -285,11 +285,7 @@ def begin_by_field(source: Source, ledger: Ledger, asked: ChangedBy) -> None:
     value = source.latest_value(asked.field)
     if value is not None:
         reading.saw(value)
-    kept = reading.to_keep(None, asked.overlap)
-    if kept is not None:
-        # The reading begins after this look.
-        kept = kept.model_copy(update={"began": time.time()})
-    ledger.note(**_facts(kept, 0))
+    ledger.note(**_facts(reading.to_keep(None, asked.overlap, at_once=True), 0))
 
 
 def _facts(latest: LatestSeen | None, runs: int) -> dict[str, Any]:

@@ -32,16 +32,19 @@ def judge_bare(
     none = np.empty((0, target.describe().dimension), np.float32)
     fields = list(batch.each_payload())
     draft = Draft(batch, none, fields, entries, ledger.entries(batch.ids))
-    interrupted = ledger.interrupted(batch.ids)
+    interrupted, ulps = ledger.interrupted(batch.ids), target.payload_ulps()
     for found in fetch_there(target, batch.ids[ledger.there(batch.ids)]):
         counts, theirs = found.each_count(), found.each_payload()
-        rows, held = rows_by_id(batch, found.ids).tolist(), HeldVectors(found, target.rounding())
+        rows = rows_by_id(batch, found.ids).tolist()
+        held = HeldVectors(found, target.rounding(), ulps=ulps)
         draft.there[rows] = True
         for at, row in enumerate(rows):
             entry, before = entries[row], draft.known[row]
-            if not counts[at] and _same_rest(batch, row, found, at, target.payload_ulps()):
+            if not counts[at] and _same_rest(batch, row, found, at, ulps):
                 draft.settle(row, held, at)
-            elif not overwrite and entry.id not in interrupted:
+                continue
+            written = entry.id in interrupted and held.is_as_written(interrupted[entry.id], at)
+            if not (overwrite or written):
                 marked = before is None and mark_of(theirs[at]) is not None
                 if not (marked or held.are_ours(before, at)):
                     draft.leave(row, held, at)

@@ -36,11 +36,11 @@ def rewritten(
     interrupted = ledger.interrupted(ids)
     suspects: list[PointId] = []
     for found in fetch_there(target, ids[ledger.there(ids)]):
-        held = HeldVectors(found, target.rounding())
+        held = HeldVectors(found, target.rounding(), ulps=target.payload_ulps())
         suspects += [
             point
             for at, point in enumerate(found.ids.tolist())
-            if point not in interrupted
+            if not (point in interrupted and held.is_as_written(interrupted[point], at))
             and _tells_vector(known[point])
             and not held.are_as(known[point], at)
         ]

@@ -214,7 +214,7 @@ class Judge:
         """Return which of these points the target still has without a vector, as we wrote them."""
         ours: set[PointId] = set()
         for found in fetch_there(self._target, ids):
-            held = HeldVectors(found, self._target.rounding())
+            held = HeldVectors(found, self._target.rounding(), ulps=self._ulps)
             rows = rows_by_id(draft.batch, found.ids).tolist()
             for at, (point, row) in enumerate(zip(found.ids.tolist(), rows, strict=True)):
                 written = point in interrupted and held.is_as_written(interrupted[point], at)
@@ -258,7 +258,9 @@ class Judge:
         for at, row in enumerate(rows.tolist()):
             entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
             draft.stays_translated[row] = bool(same[at]) and texts[row] == texts_there[at]
-            written = entry.id in interrupted and held.is_as_written(interrupted[entry.id], at)
+            written = entry.id in interrupted and (
+                self._in_place or held.is_as_written(interrupted[entry.id], at)
+            )
             as_known = held.are_as(before, at)
             ours = self._ours(before, as_known, bool(same[at]) or written, mark_of(payload))
             if as_known and not written and held.has_another_payload(before, at):

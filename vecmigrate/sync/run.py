@@ -505,9 +505,12 @@ class _Run:
             payloads = found.each_payload()
             for at, (point, payload) in enumerate(zip(found.ids.tolist(), payloads, strict=True)):
                 entry = known[point]
+                written = point in interrupted and (
+                    self._in_place or held.is_as_written(interrupted[point], at)
+                )
                 if (
                     self._asked.overwrite
-                    or (point in interrupted and held.is_as_written(interrupted[point], at))
+                    or written
                     or (entry is None and mark_of(payload) is not None)
                     or held.are_ours(entry, at)
                 ):

@@ -94,3 +94,11 @@ def test_another_protocol_has_all_points_compared(shared: Surroundings) -> None:
         for _ in range(2):
             pair.follow(stop=None, meanwhile=[], size=4, rest=False, texts=0)
         pair.follow(stop=None, meanwhile=[], size=4, rest=True, texts=0)
+
+
+def test_what_others_wrote_over_points_of_a_killed_sync_is_theirs(shared: Surroundings) -> None:
+    with history(shared, "embedded", "grpc", shares=True) as pair:
+        changed = [Change("put", 9, 15, 6), Change("bare", 8, 0, 0), Change("vector", 0, 52, 5)]
+        pair.killed_sync(changes=changed, size=7, step=8)
+        assert pair.tally["sync killed"] == 1
+        pair.share(new=[], over=[0, 8, 9], gone=[], retold=[])
