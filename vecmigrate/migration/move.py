@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -330,6 +330,7 @@ class Move:
             spec,
             restart=self.options.restart,
             form=None if self.description.multivector else self.source.hash_form,
+            native=not self.converter.translates,
         )
         self._sink = self.opened.enter_context(sink)
         if progress.job and progress.job.written:
@@ -405,7 +406,7 @@ class Move:
         seconds = time.perf_counter() - self._begun
         found, changed = verify_ids(
             self.target, progress.written, self.options.batch_size, self._ledger_beside(),
-            shared=self.options.shared_target, native=not self.converter.translates,
+            shared=self.options.shared_target,
         )  # fmt: skip
         self._notes += (changed,) if changed else ()
         self._steps.ended("verify", points=progress.written.count)
@@ -456,12 +457,13 @@ class Move:
         )
 
     def _conversion(self, sink: Sink, pace: Pace) -> Conversion:
-        job = self.progress.job
+        job, text = self.progress.job, self.description.text_field
+        fields = tuple(name for name in (text,) if name is not None) if sink.in_place else None
         return Conversion(
             source=self.source,
             converter=self.converter
             if self.progress.ledger is None
-            else HashingConverter(self.converter),
+            else HashingConverter(self.converter, fields),
             on_bad_vector=self.options.on_bad_vector,
             batch_size=pace.batch_size(self.options.batch_size),
             cursor=job.cursor if job else None,
@@ -497,6 +499,7 @@ class Move:
         """Return the state file beside which a ledger is to be begun."""
         job = self.progress.job
         begins = job is not None and job.status is not MigrationStatus.DONE
+        begins = begins and self.progress.ledger is None
         # Without texts, what an anchor was made from is not known, and its vector is left alone.
         knows_anchors = self.keeper is None or self.description.text_field is not None
         return self.state if begins and knows_anchors else None
@@ -646,7 +649,6 @@ def verify_ids(
     state: Path | None = None,
     *,
     shared: bool = False,
-    native: bool = False,
 ) -> tuple[CollectionDescription, str | None]:
     """Open ``target`` again and compare its ids with those written.
 
@@ -657,8 +659,6 @@ def verify_ids(
     ----------
     state
         The state file, beside which the ledger of a vector that was added in place is begun.
-    native
-        True if all vectors are the new encoder's own.
 
     Raises
     ------
@@ -669,9 +669,13 @@ def verify_ids(
         description = reader.describe()
         if shared:
             return description, "others write to the target too: sync follows"
-        if state is not None and description.in_place and not description.multivector:
-            origin = Origin.ENCODED if native else Origin.TRANSLATED
-            with begun_ledger(state, target, reader.rounding(), origin) as note:
+        if description.in_place and not description.multivector:
+            begun = (
+                nullcontext(lambda batch: None)
+                if state is None
+                else begun_ledger(state, target, reader.rounding())
+            )
+            with begun as note:
                 for batch in reader.batches(batch_size, payloads=False):
                     found.add(batch.ids)
                     note(batch)

@@ -31,7 +31,7 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.migration.write import Written
-from vecmigrate.points.checksums import IdFingerprint
+from vecmigrate.points.checksums import IN_PLACE_FORM, IdFingerprint
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.points.screening import Skipped
 from vecmigrate.state import open_state
@@ -87,7 +87,9 @@ class Progress(Protocol):
         """Remove what an earlier run may have left beside the target that it published."""
         ...
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, form: str | None) -> Sink:
+    def open_sink(
+        self, target: str, spec: TargetSpec, *, restart: bool, form: str | None, native: bool
+    ) -> Sink:
         """Begin the target, or continue it.
 
         Parameters
@@ -95,6 +97,9 @@ class Progress(Protocol):
         form
             The source's :attr:`Source.hash_form`, by which a ledger is begun with the target if
             progress is kept; None for no ledger.
+        native
+            True if no vector is translated. A vector that is added in place then has a ledger from
+            the start, since nothing but that tells from which text it was made.
         """
         ...
 
@@ -150,7 +155,9 @@ class UnsavedProgress:
 
     def tidy(self, target: str, spec: TargetSpec) -> None: ...
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, form: str | None) -> Sink:
+    def open_sink(
+        self, target: str, spec: TargetSpec, *, restart: bool, form: str | None, native: bool
+    ) -> Sink:
         return open_sink(target, spec, restart=restart)
 
     def wrote(self, sink: Sink, done: Written, skipped: Skipped) -> None:
@@ -215,9 +222,12 @@ class SavedProgress:
             with suppress(TargetExistsError):
                 resume_sink(target, spec, token).suspend()
 
-    def open_sink(self, target: str, spec: TargetSpec, *, restart: bool, form: str | None) -> Sink:
+    def open_sink(
+        self, target: str, spec: TargetSpec, *, restart: bool, form: str | None, native: bool
+    ) -> Sink:
         if self._kept.token is not None:
             sink = resume_sink(target, spec, self._kept.token)
+            form = IN_PLACE_FORM if sink.in_place else form
             self.ledger = self._begin_ledger() if self._kept.ledger else None
             if self.ledger is not None and self.ledger.fact("form") != form:
                 self.ledger.note(form=None)
@@ -241,7 +251,8 @@ class SavedProgress:
             raise
         with self.suspending(sink):
             # What is added in place is known by reading it, since others may write there too.
-            if form is not None and not sink.in_place:
+            if form is not None and (native or not sink.in_place):
+                form = IN_PLACE_FORM if sink.in_place else form
                 if self.ledger is None:
                     self.ledger = self._begin_ledger()
                 self.ledger.begin(keep_points=knows_ours)

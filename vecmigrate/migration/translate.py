@@ -161,9 +161,16 @@ class Translation:
 
 @dataclass(frozen=True, slots=True)
 class HashingConverter:
-    """Converts as another one does, and adds the hashes of what was read, for the ledger."""
+    """Converts as another one does, and adds the hashes of what was read, for the ledger.
+
+    Attributes
+    ----------
+    fields
+        If a vector is added in place: the payload fields that count; None if all of a point does.
+    """
 
     converter: Converter
+    fields: tuple[str, ...] | None = None
 
     @property
     def dimension(self) -> int:
@@ -182,10 +189,11 @@ class HashingConverter:
         return self.converter.tells_progress
 
     def convert(self, batch: VectorBatch) -> VectorBatch:
-        return self.converter.convert(batch.with_read_hashes(source_hashes(batch)))
+        counts = batch if self.fields is None else batch.with_fields_alone(self.fields)
+        return self.converter.convert(batch.with_read_hashes(source_hashes(counts)))
 
     def on(self, device: str | None) -> HashingConverter:
-        return HashingConverter(self.converter.on(device))
+        return replace(self, converter=self.converter.on(device))
 
 
 def convert(

@@ -114,6 +114,14 @@ class VectorBatch:
         """Return the same points with other extras."""
         return replace(self, extras=extras)
 
+    def with_fields_alone(self, fields: Sequence[str]) -> VectorBatch:
+        """Return the same points without extras, and with these fields of their payloads alone."""
+        batch = replace(self, extras=None)
+        if batch.payloads is None:
+            return batch
+        kept = [{f: payload[f] for f in fields if f in payload} for payload in batch.payloads]
+        return batch.with_payloads(kept)
+
     def with_read_hashes(self, hashes: NDArray[np.int64]) -> VectorBatch:
         """Return the same points with hashes of what the source held of them."""
         return replace(self, read_hashes=hashes)

@@ -163,6 +163,10 @@ def without_mark(payload: Payload) -> Payload:
     return {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
 
 
+IN_PLACE_FORM = "in place"
+"""The form of hashes of points that a vector was added to: of the old vector and some fields."""
+
+
 def source_hashes(batch: VectorBatch) -> NDArray[np.int64]:
     """Return ``(n, 2)`` hashes of points as a source holds them: of vectors, and of payloads.
 

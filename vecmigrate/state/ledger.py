@@ -577,11 +577,9 @@ class Ledger:
 
 @contextmanager
 def begun_ledger(
-    state: Path, target: str, rounding: float, origin: Origin = Origin.TRANSLATED
+    state: Path, target: str, rounding: float
 ) -> Iterator[Callable[[VectorBatch], None]]:
     """Begin the ledger of a vector that was just added in place; yields what notes its points.
-
-    ``origin`` is that of all of its vectors.
 
     Points of a new collection are known by comparing them. On the source's own points that would
     not do: what changes, or loses its old vector, before the first sync would be taken for what
@@ -597,7 +595,7 @@ def begun_ledger(
 
         def note(batch: VectorBatch) -> None:
             held = HeldVectors(batch, rounding)
-            rows = [LedgerRow(i, None, 0, origin) for i in batch.ids.tolist()]
+            rows = [LedgerRow(i, None, 0, Origin.TRANSLATED) for i in batch.ids.tolist()]
             for at, row in enumerate(rows):
                 held.note(row, at)
             ledger.settle(rows)

@@ -269,10 +269,8 @@ class Judge:
             if ours is None:
                 draft.leave(row, held, at)
                 continue
-            kept = (
-                ours is Origin.ENCODED
-                and not self._in_place
-                and _same_text(texts[row], texts_there[at], entry, before)
+            kept = ours is Origin.ENCODED and self._same_text(
+                texts[row], texts_there[at], entry, before
             )
             if kept:
                 draft.keep(row, found.vectors[at], given[row])
@@ -282,6 +280,18 @@ class Judge:
                 and same_extras(draft.batch, row, found, at)
             ):
                 draft.settle(row, held, at)
+
+    def _same_text(
+        self, now: str | None, then: str | None, entry: LedgerRow, before: LedgerRow | None
+    ) -> bool:
+        """Tell whether a true vector still is that of its point."""
+        if self._in_place:
+            # Beside the vector that is compared the source's text is the only field that counts.
+            natives = self._translator is None and before is not None
+            return natives and before is not None and before.payload == entry.payload
+        if now is not None or then is not None:
+            return now == then
+        return before is None or before.vector == entry.vector
 
     def _expected_origin(self, payload: Payload) -> Origin:
         # Without a translator nothing has written a mark into a payload of the source.
@@ -387,12 +397,3 @@ def read_back(
 
 def _origin(mark: str | None) -> Origin:
     return Origin.ENCODED if mark == ENCODED else Origin.TRANSLATED
-
-
-def _same_text(
-    now: str | None, then: str | None, entry: LedgerRow, before: LedgerRow | None
-) -> bool:
-    """Tell whether a true vector still is that of its point."""
-    if now is not None or then is not None:
-        return now == then
-    return before is None or before.vector == entry.vector

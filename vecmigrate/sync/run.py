@@ -178,6 +178,13 @@ class _Run:
             source, before, made_by.sha256 if made_by else None, self._anchors, ledger, records,
             source_moved=asked.source_moved,
         )  # fmt: skip
+        if self._in_place and self._translator is None and ledger.fact("source") is None:
+            raise MismatchError(
+                f"the ledger of {target} is not beside {state}: nothing tells from which text an "
+                "encoder made a vector there",
+                remedy="Give the --state file that the migration had; if it is lost, delete the "
+                "vector and migrate again.",
+            )
         assert before.provenance is not None
         self._written_by = before.provenance.run()
         self._translator_path = made_by.file if made_by else None
@@ -208,14 +215,7 @@ class _Run:
         """
         if not target.in_place:
             return self._known(open_source(self._source_uri), target)
-        if self._translator is None:
-            raise MismatchError(
-                f"the points of {target.uri} are the source's own, and nothing tells from which "
-                "text an encoder made a vector there",
-                remedy="Let writers give points the new vector themselves, or migrate to a new "
-                "collection.",
-            )
-        if self._asked.encoder is not None:
+        if self._translator is not None and self._asked.encoder is not None:
             raise MismatchError(
                 f"the points of {target.uri} are the source's own and keep no mark of whose vector "
                 "they have, by which verify knows the encoder's",
@@ -230,10 +230,17 @@ class _Run:
                 "new one themselves.",
             ) from error
         described = opened.describe()
-        reads_texts = self._translator.text_dim_ or self._anchors is not None
+        maps = self._translator
+        reads_texts = maps is None or maps.text_dim_ or self._anchors is not None
         if described.text_field is not None and reads_texts:
             self._fields = (described.text_field,)
         if (field := self._asked.finding.field) is not None:
+            if maps is None:
+                raise UsageError(
+                    f"with a field in --changed-by, the points of {target.uri} would be embedded "
+                    "whenever it changes, whether or not their text has",
+                    remedy="Leave --changed-by out: the texts are compared.",
+                )
             self._fields += (field,)
         return self._seen(opened)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
+from vecmigrate.points.checksums import IN_PLACE_FORM
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.verification.vectors import without_vectors
 
@@ -91,7 +92,7 @@ class OwnPoints(View):
     def __init__(self, opened: Source, fields: Sequence[str]) -> None:
         super().__init__(opened)
         self._fields = tuple(fields)
-        self.hash_form = "in place"
+        self.hash_form = IN_PLACE_FORM
 
     def batches(
         self, batch_size: int, *, cursor: str | None = None, payloads: bool = True
@@ -108,13 +109,7 @@ class OwnPoints(View):
         return None if found is None else (batch.with_one_vector() for batch in found)
 
     def _seen(self, batch: VectorBatch) -> VectorBatch:
-        payloads = None
-        if batch.payloads is not None:
-            payloads = [
-                {name: payload[name] for name in self._fields if name in payload}
-                for payload in batch.payloads
-            ]
-        return batch.with_extras(None).with_payloads(payloads)
+        return batch.with_fields_alone(self._fields)
 
 
 class KnownVectors(View):

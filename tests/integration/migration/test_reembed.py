@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -364,8 +365,32 @@ def test_a_vector_is_made_in_place(server: EmbeddingServer, tmp_path: Path) -> N
         assert ORIGIN_FIELD not in record.payload
         found = verify(source, target, encoder=encoder, state=state)
         assert found.passed, found.failures
-        with pytest.raises(MismatchError):
-            sync(source, target, None, state, encoder=encoder)
+        server.seen.clear()
+        assert sync(source, target, None, state, encoder=encoder).wrote == 0
+        with here.client() as client:
+            client.set_payload(name, {"text": "changed"}, points=[3])
+            client.set_payload(name, {"price": 5}, points=[4])
+            client.update_vectors(
+                name, [models.PointVectors(id=5, vector={"old": in_place.ROWS[400].tolist()})]
+            )
+            client.delete(name, models.PointIdsList(points=[6]))
+            client.delete_vectors(name, ["new"], points=[8])
+            new = models.PointStruct(
+                id=500, vector={"old": in_place.ROWS[500].tolist()}, payload={"text": "new"}
+            )
+            client.upsert(name, [new])
+        done = sync(source, target, None, state, encoder=encoder)
+        assert done.native == 3
+        assert dict(server.asked()) == {"changed": 1, "new": 1, "text 8": 1}
+        there = in_place.records(here, name)
+        for point, text in ((3, "changed"), (500, "new"), (8, "text 8"), (4, "text 4")):
+            [expected] = vectors_of(text, dimension=in_place.NEW)
+            np.testing.assert_allclose(
+                there[point].vector["new"], expected / np.linalg.norm(expected), atol=1e-6
+            )
+        assert sync(source, target, None, state, encoder=encoder).wrote == 0
+        found = verify(source, target, encoder=encoder, state=state)
+        assert found.passed, found.failures
         other = in_place.fill(here)
         source, target = in_place.uris(here, other)
         with pytest.raises(MismatchError):
@@ -431,3 +456,21 @@ def test_what_was_bought_of_a_point_is_forgotten(server: EmbeddingServer, tmp_pa
     embed(source, target, server, state=state)
     assert [text for text, times in server.asked().items() if times > 1] == ["text 101"]
     assert not [path for path in state.parent.rglob("*") if path.parent.name == "bought"]
+
+
+def test_a_vector_in_place_is_continued(server: EmbeddingServer, tmp_path: Path) -> None:
+    encoder, state = server.name(f"{OPTIONS}&dimensions={in_place.NEW}"), tmp_path / "s.sqlite"
+    given: dict[str, Any] = {"encoder": encoder, "batch_size": 20, "checkpoint_seconds": 0}
+    with open_place("embedded", tmp_path) as here:
+        source, target = in_place.uris(here, in_place.fill(here))
+        with pytest.raises(BudgetSpentError):
+            migrate(source, target, state=state, budget=95, **given)
+        result = migrate(source, target, state=state, **given)
+        assert result.continued_after
+        assert sync(source, target, None, state, encoder=encoder).wrote == 0
+        with pytest.raises(UsageError):
+            sync(source, target, None, state, encoder=encoder, changed_by="at")
+        shutil.rmtree(tmp_path / "ledgers")
+        with pytest.raises(MismatchError, match="ledger"):
+            sync(source, target, None, state, encoder=encoder)
+    assert server.asked().total() == len(server.asked()) == in_place.FEW
