@@ -117,6 +117,11 @@ def in_flight(encoder: Encoder) -> int:
     return int(getattr(encoder, "in_flight", 1))
 
 
+def keeps_limits(encoder: Encoder) -> bool:
+    """Tell whether an encoder keeps limits that hold for one process alone."""
+    return bool(getattr(encoder, "keeps_limits", False))
+
+
 def texts_at_once(encoder: Encoder) -> int:
     """Return how many texts are best given in one call: an endpoint's are those of a request."""
     return int(getattr(encoder, "texts_at_once", TEXTS_AT_ONCE))

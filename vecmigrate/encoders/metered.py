@@ -303,6 +303,11 @@ class EmbeddingStore:
     batch
         Texts encoded, and made durable, at a time.
 
+    Attributes
+    ----------
+    vectors
+        ``(d,)`` each, by their keys.
+
     Raises
     ------
     MismatchError
@@ -315,7 +320,7 @@ class EmbeddingStore:
         self.role, self.batch = role, batch
         self._folder = folder
         self._header = BoughtHeader(encoder=encoder, role=role)
-        self._stored: dict[str, Vectors] = {}
+        self.vectors: dict[str, Vectors] = {}
         self._parts = 0
         self._lock = Lock()
         for path in sorted(folder.glob(f"{role}-*.parquet")):
@@ -326,11 +331,11 @@ class EmbeddingStore:
                     f"{folder} holds vectors of {found.encoder}, not of {encoder}",
                     remedy="Name another folder with --out.",
                 )
-            self._stored.update(zip(columns["id"].tolist(), columns["vector"], strict=True))
+            self.vectors.update(zip(columns["id"].tolist(), columns["vector"], strict=True))
             self._parts += 1
 
     def read(self, key: str, into: Vectors) -> bool:
-        found = self._stored.get(key)
+        found = self.vectors.get(key)
         if found is not None:
             into[:] = found
         return found is not None
@@ -347,7 +352,7 @@ class EmbeddingStore:
             of = {} if points is None else {POINT: points}
             write_table(path, {"id": id_array(keys), "vector": vectors, **of}, self._header)
             self._parts += 1
-            self._stored.update(zip(keys, vectors, strict=True))
+            self.vectors.update(zip(keys, vectors, strict=True))
 
 
 def bought_files(path: Path) -> list[Path]:

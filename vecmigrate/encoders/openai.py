@@ -115,6 +115,8 @@ class EndpointEncoder(BaseEncoder):
     ----------
     in_flight, texts_at_once
         Calls that are of use at once, and texts that are best given in one: those of a request.
+    keeps_limits
+        True if requests or tokens a minute are bounded.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -133,6 +135,8 @@ class EndpointEncoder(BaseEncoder):
             follow_redirects=False,
         )
         self.in_flight, self.texts_at_once = options.in_flight, options.batch_size
+        bounds = options.requests_per_minute, options.tokens_per_minute
+        self.keeps_limits = bounds != (None, None)
         self._turns = BoundedSemaphore(options.in_flight)
         self._requests = _Pace(options.requests_per_minute)
         self._tokens = _Pace(options.tokens_per_minute)

@@ -9,11 +9,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Self
 
 import numpy as np
 
 from vecmigrate.anchors import AnchorSet, load_anchors
-from vecmigrate.encoders import EmbeddingStore, MeteredEncoder
+from vecmigrate.encoders import EmbeddingStore, Encoder, MeteredEncoder
 from vecmigrate.encoders.base import EncoderRole, texts_at_once
 from vecmigrate.encoders.metered import (
     EMBEDDINGS_FOLDER,
@@ -32,6 +33,7 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS bought (key TEXT PRIMARY KEY, id, tokens INTEGER NOT NULL, "
     "vector BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)",
+    "CREATE TABLE IF NOT EXISTS elsewhere (part TEXT PRIMARY KEY, texts INTEGER, tokens INTEGER)",
 )
 _ANCHORS = {"population", "strategy", "target_encoder"}
 """Keys of an anchor file's header."""
@@ -60,15 +62,26 @@ class BoughtVectors:
         with transaction(connection) as begun:
             for table in _TABLES:
                 begun.execute(table)
-        self._empty = self.paid()[0] == 0
+        [(count,)] = connection.execute("SELECT count(*) FROM (SELECT 1 FROM bought LIMIT 1)")
+        self._empty = count == 0
 
     def paid(self) -> tuple[int, int]:
         """Return how many texts were bought, and their tokens."""
         with self._lock, transaction(self._connection) as begun:
             texts, tokens = begun.execute(
-                "SELECT count(*), coalesce(sum(tokens), 0) FROM bought"
+                "SELECT coalesce(sum(n), 0), coalesce(sum(t), 0) FROM ("
+                "SELECT count(*) AS n, sum(tokens) AS t FROM bought "
+                "UNION ALL SELECT sum(texts), sum(tokens) FROM elsewhere)"
             ).fetchone()
         return int(texts), int(tokens)
+
+    def note_elsewhere(self, part: str, texts: int, tokens: int) -> bool:
+        """Note what a worker has bought for a part, and keeps; False if that was noted before."""
+        with self._lock, transaction(self._connection) as begun:
+            done = begun.execute(
+                "INSERT OR IGNORE INTO elsewhere VALUES (?, ?, ?)", (part, texts, tokens)
+            )
+        return done.rowcount > 0
 
     def get(self, name: str) -> str | None:
         """Return what was put under a name; None if nothing was."""
@@ -124,6 +137,35 @@ class UnkeptVectors:
     def put(self, name: str, value: str) -> None:
         """Keep nothing."""
 
+    def note_elsewhere(self, part: str, texts: int, tokens: int) -> bool:
+        """Return True: no earlier run has left anything."""
+        return True
+
+
+class PartVectors:
+    """What a worker has bought for a partition, in a folder of its own; see :class:`VectorStore`.
+
+    Parameters
+    ----------
+    others
+        Where vectors may be found beside.
+    """
+
+    role: EncoderRole = "document"
+
+    def __init__(self, folder: Path, encoder: Encoder, others: Sequence[FoundVectors]) -> None:
+        self.batch = texts_at_once(encoder)
+        self._own = EmbeddingStore(folder, encoder.identity, self.role)
+        self._others = others
+
+    def read(self, key: str, into: Vectors) -> bool:
+        return any(other.read(key, into) for other in (*self._others, self._own))
+
+    def keep(
+        self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
+    ) -> None:
+        self._own.keep(keys, vectors, points)
+
 
 @dataclass(frozen=True, slots=True)
 class Purchases:
@@ -133,26 +175,45 @@ class Purchases:
     ----------
     store
         Has what it bought, and texts that the job is to know again, by name.
+    found
+        What was bought before by others.
     """
 
     encoder: MeteredEncoder
     store: BoughtVectors | UnkeptVectors
+    found: tuple[FoundVectors, ...]
+
+    def note(self, part: str, texts: int, tokens: int) -> None:
+        """Put on the account what a worker has bought for a part; once, if it is read again."""
+        if self.store.note_elsewhere(part, texts, tokens):
+            self.encoder.meter.paid_before(texts, tokens)
 
 
-class AnchorVectors:
-    """The true vectors of anchors, by the texts they were made from; see :class:`FoundVectors`."""
+class KnownVectors:
+    """Vectors in memory, by their keys; see :class:`FoundVectors`. Other processes may be sent it.
 
-    def __init__(self, anchors: AnchorSet) -> None:
+    Parameters
+    ----------
+    vectors
+        ``(d,)`` each.
+    """
+
+    def __init__(self, vectors: dict[str, Vectors]) -> None:
+        self._vectors = vectors
+
+    @classmethod
+    def of_anchors(cls, anchors: AnchorSet) -> Self:
+        """Return the true vectors of anchors, by the texts that they were made from."""
         texts = anchors.texts or []
         keys = text_keys(anchors.ids[: len(texts)], texts)
-        self._rows = {key: row for row, key in enumerate(keys) if texts[row]}
-        self._vectors = anchors.target_vectors
+        rows = zip(keys, texts, anchors.target_vectors[: len(texts)], strict=True)
+        return cls({key: vector for key, text, vector in rows if text})
 
     def read(self, key: str, into: Vectors) -> bool:
-        row = self._rows.get(key)
-        if row is not None:
-            into[:] = self._vectors[row]
-        return row is not None
+        found = self._vectors.get(key)
+        if found is not None:
+            into[:] = found
+        return found is not None
 
 
 def reusable(places: Iterable[Path], encoder: EncoderIdentity) -> Iterator[FoundVectors]:
@@ -170,10 +231,10 @@ def reusable(places: Iterable[Path], encoder: EncoderIdentity) -> Iterator[Found
     for file in files:
         anchors = _anchors_of(file, encoder)
         if anchors is not None:
-            yield AnchorVectors(anchors)
+            yield KnownVectors.of_anchors(anchors)
     for folder in folders:
         with suppress(InputError, MismatchError):
-            yield EmbeddingStore(folder, encoder, "document")
+            yield KnownVectors(EmbeddingStore(folder, encoder, "document").vectors)
 
 
 def _anchors_of(file: Path, encoder: EncoderIdentity) -> AnchorSet | None:
@@ -259,10 +320,10 @@ def buying(
     batch = texts_at_once(encoder.encoder)
     if path is None:
         nothing = UnkeptVectors(batch, others)
-        yield Purchases(encoder.storing(nothing), nothing)
+        yield Purchases(encoder.storing(nothing), nothing, tuple(others))
         return
     with closing(open_state(path, threads=True)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         store = BoughtVectors(connection, batch, others)
         encoder.meter.paid_before(*store.paid())
-        yield Purchases(encoder.storing(store), store)
+        yield Purchases(encoder.storing(store), store, tuple(others))

@@ -21,15 +21,20 @@ from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
 from vecmigrate.encoders import BudgetSpentError, Meter, MeteredEncoder
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
-from vecmigrate.migration.bought import remove_bought
+from vecmigrate.migration.bought import Purchases, remove_bought
 from vecmigrate.migration.catch_up import CatchUp
 from vecmigrate.migration.dead_letters import DeadLetters, PointWriter
 from vecmigrate.migration.engines import Conversion, Engine
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.migration.progress import Progress, UnsavedProgress, keep_progress
-from vecmigrate.migration.reembed import StopAskedError
 from vecmigrate.migration.route import Route
-from vecmigrate.migration.translate import Converter, HashingConverter, StageSeconds
+from vecmigrate.migration.translate import (
+    Converter,
+    HashingConverter,
+    Spent,
+    StageSeconds,
+    StopAskedError,
+)
 from vecmigrate.migration.write import Pace, Writing
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.checksums import IdFingerprint
@@ -180,15 +185,15 @@ def prepare(
         progress = stack.enter_context(_saved(record, state, options, catches_up))
         job = progress.job or record
         skipped = Skipped(ids=list(job.skipped_ids))
-        buying = route.buying(job, anchors, options, state)
+        purchases = stack.enter_context(route.buying(job, anchors, options, state))
         move = Move(
             source=reader,
             description=description,
             target=target,
             converter=route.converter(
-                stack.enter_context(buying), reader, keeper, kept, options, skipped, job, callbacks
+                purchases, reader, keeper, kept, options, skipped, job, callbacks
             ),
-            encoder=route.encoder,
+            purchases=purchases,
             engine=engine,
             keeper=keeper,
             options=options,
@@ -271,7 +276,7 @@ class Move:
 
     Attributes
     ----------
-    encoder
+    purchases
         What texts are embedded by; None if they are not.
     provenance
         What the target says of itself; of an earlier run that is continued, that run's.
@@ -287,7 +292,7 @@ class Move:
     description: CollectionDescription
     target: str
     converter: Converter
-    encoder: MeteredEncoder | None
+    purchases: Purchases | None
     engine: Engine
     keeper: AnchorKeeper | None
     options: MigrateOptions
@@ -345,7 +350,7 @@ class Move:
             for warning in sink.warnings:
                 self.callbacks.announce(f"note: {warning}")
             _check_shared(self.description, sink, self.target, asked=self.options.shared_target)
-            _check_marks(sink, self.target, mixed=self.encoder is not None and translates)
+            _check_marks(sink, self.target, mixed=self.purchases is not None and translates)
             _check_keys(self.description, sink, self.target, allowed=self.options.id_with_key)
             self._notes += _left_behind(self.description, sink, self.target)
         self._pace = pace = Pace(self.options.max_rate, self.callbacks.stop)
@@ -360,7 +365,7 @@ class Move:
                 self._here += part.ids.count
                 with self._stages.timed_writing():
                     progress.wrote(sink, part, self.skipped)
-                if not self.converter.tells_progress:
+                if not (self.engine.converts_here and self.converter.tells_progress):
                     self.callbacks.progress(part.read)
                 pace.passed(part.read)
                 if self.callbacks.stop():
@@ -474,7 +479,13 @@ class Move:
             restart=self.options.restart,
             announce=self.callbacks.announce,
             stages=self._stages,
+            spent=self._note_spent,
         )
+
+    def _note_spent(self, spent: Spent) -> None:
+        """Put on the account what a worker has bought."""
+        if self.purchases is not None and spent.texts:
+            self.purchases.note(spent.part, spent.texts, spent.tokens)
 
     def _writing(self, sink: Sink, spec: TargetSpec) -> Writing:
         return Writing(
@@ -537,7 +548,7 @@ class Move:
             found_by=self._found_by,
             native=self._native(),
             in_step=in_step,
-            embedded=None if self.encoder is None else Embedded.of(self.encoder),
+            embedded=None if self.purchases is None else Embedded.of(self.purchases.encoder),
         )
 
 

@@ -241,11 +241,9 @@ class MigrateOptions(WriteOptions):
                 "--reembed needs --keep-anchors, which tells the scale of translated vectors "
                 "beside the encoder's own"
             )
-        engine = self.engine if isinstance(self.engine, Engine) else EngineName(self.engine)
-        if self.encoder is not None and not (
-            engine is EngineName.LOCAL or isinstance(engine, LocalEngine)
-        ):
-            raise ValueError("--encoder needs --engine local: Ray workers embed no texts yet")
+        here = self.engine is EngineName.LOCAL or isinstance(self.engine, LocalEngine)
+        if self.budget is not None and not here:
+            raise ValueError("--budget needs --engine local: workers know nothing of one another")
         return self
 
     def meter(self) -> Meter:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmigrate.encoders import BudgetSpentError, Encoder, MeteredEncoder
-from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.encoders import BudgetSpentError, Encoder, Meter, MeteredEncoder, open_encoder
+from vecmigrate.encoders.metered import FoundVectors
+from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.migration.bought import PartVectors
 from vecmigrate.migration.choice import Choice
-from vecmigrate.migration.translate import Translation
+from vecmigrate.migration.translate import Spent, StopAskedError, Translation
 from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.ids import name_some
@@ -27,10 +33,6 @@ class OnMissingText(StrEnum):
     FAIL = "fail"
     SKIP = "skip"
     TRANSLATE = "translate"
-
-
-class StopAskedError(Exception):
-    """The run is asked to end; what was embedded is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Reembedding:
         What gives a vector to points without a text under that policy; else None.
     choice
         Tells which points are embedded, all others being translated; None for all.
+    worker
+        What workers of other processes are sent; None if they cannot have the encoder.
     """
 
     encoder: MeteredEncoder
@@ -63,6 +67,7 @@ class Reembedding:
     stop: Callable[[], bool] = lambda: False
     translation: Translation | None = None
     choice: Choice | None = None
+    worker: EmbeddingWorker | None = None
     _lock: Lock = field(default_factory=Lock)
 
     # While one batch's vectors are stored, another one's texts are embedded.
@@ -81,6 +86,15 @@ class Reembedding:
         if self.translation is None:
             return self
         return replace(self, translation=self.translation.on(device))
+
+    def for_workers(self) -> EmbeddingWorker:
+        if self.worker is None:
+            raise UsageError(
+                "Ray workers cannot share the encoder: it is no name that they could open, or "
+                "bounds requests or tokens a minute, which one process alone keeps",
+                remedy="Use --engine local; for an endpoint it sends in_flight requests at once.",
+            )
+        return self.worker
 
     def convert(self, batch: VectorBatch) -> VectorBatch:
         """Return the points that get a vector.
@@ -163,6 +177,55 @@ class Reembedding:
             self.progress(count)
         if self.stop():
             raise StopAskedError
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingWorker:
+    """What workers are sent of a :class:`Reembedding`; each opens the encoder for itself.
+
+    Attributes
+    ----------
+    name, identity
+        The encoder's, which has to be the same to each worker.
+    found
+        What was bought before.
+    """
+
+    name: str
+    identity: EncoderIdentity
+    text_field: str | None
+    on_missing: OnMissingText
+    translation: Translation | None
+    choice: Choice | None
+    found: tuple[FoundVectors, ...]
+
+    embeds = True
+
+    @contextmanager
+    def opened(
+        self, part: Path, skipped: Skipped, stop: Callable[[], bool]
+    ) -> Iterator[tuple[Reembedding, Callable[[], Spent]]]:
+        encoder = _opened(self.name)
+        if encoder.identity != self.identity:
+            raise MismatchError(
+                f"a worker has {encoder.identity}, and the driver {self.identity}",
+                remedy="See that all machines have the same model.",
+            )
+        folder, meter = part.with_suffix(".bought"), Meter(counts_reused=False)
+        store = PartVectors(folder, encoder, self.found)
+        reembedding = Reembedding(
+            MeteredEncoder(encoder, meter, store), self.text_field, self.on_missing, skipped,
+            stop=stop, translation=self.translation, choice=self.choice,
+        )  # fmt: skip
+        yield reembedding, lambda: Spent(part.name, meter.texts, meter.tokens)
+        # The part is on the disk, with what was bought.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@lru_cache(maxsize=1)
+def _opened(name: str) -> Encoder:
+    """Open an encoder once in a worker's life."""
+    return open_encoder(name)
 
 
 def embeddable(encoder: Encoder, batch: VectorBatch, text_field: str | None) -> NDArray[np.bool_]:

@@ -11,12 +11,14 @@ from vecmigrate.anchors import AnchorSet
 from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.source import Source
 from vecmigrate.encoders import Meter, MeteredEncoder
+from vecmigrate.encoders.base import keeps_limits
 from vecmigrate.encoders.queries import query_vectors
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.migration.bought import AnchorVectors, Purchases, bought_path, buying, reusable
+from vecmigrate.migration.bought import KnownVectors, Purchases, bought_path, buying, reusable
 from vecmigrate.migration.choice import Choice, Worth, choose
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.migration.reembed import (
+    EmbeddingWorker,
     OnMissingText,
     Reembedding,
     check_encoder,
@@ -179,7 +181,7 @@ class Route:
             places.append(self.made_by.file)
         found = list(reusable(dict.fromkeys(places), identity))
         if anchors is not None and anchors.card.target_encoder.same_as(identity):
-            found.append(AnchorVectors(anchors))
+            found.append(KnownVectors.of_anchors(anchors))
         return buying(self.encoder, path, found)
 
     def converter(
@@ -216,9 +218,15 @@ class Route:
             worth = Worth(options.order, translation, anchors.source_vectors)
             choice = _choice(purchases, source, worth, keeper, options, job, callbacks)
             on_missing = OnMissingText.TRANSLATE
+        worker = None
+        if isinstance(options.encoder, str) and not keeps_limits(purchases.encoder.encoder):
+            worker = EmbeddingWorker(
+                options.encoder, purchases.encoder.identity, field, on_missing, translation, choice,
+                purchases.found,
+            )  # fmt: skip
         return Reembedding(
             purchases.encoder, field, on_missing, skipped,
-            callbacks.progress, callbacks.stop, translation, choice,
+            callbacks.progress, callbacks.stop, translation, choice, worker,
         )  # fmt: skip
 
 

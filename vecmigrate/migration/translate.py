@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, PrivateAttr
 
 from vecmigrate.points.batch import VectorBatch, Vectors
 from vecmigrate.points.checksums import source_hashes
+from vecmigrate.points.screening import Skipped
 from vecmigrate.runtime.threads import map_in_parallel
 from vecmigrate.translators import Translator
 from vecmigrate.translators.device import transform_on
@@ -82,8 +84,6 @@ class StageSeconds(BaseModel):
 class Converter(Protocol):
     """What gives points their new vectors.
 
-    Workers of other processes are sent copies.
-
     Attributes
     ----------
     dimension
@@ -118,6 +118,58 @@ class Converter(Protocol):
     def on(self, device: str | None) -> Converter:
         """Return what does the same on a device of torch; None for the processor."""
         ...
+
+    def for_workers(self) -> WorkerConverter:
+        """Return what workers of other processes are sent.
+
+        Raises
+        ------
+        UsageError
+            If they cannot do it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was bought for a partition, which the name of its file tells from others."""
+
+    part: str = ""
+    texts: int = 0
+    tokens: int = 0
+
+
+class WorkerConverter(Protocol):
+    """What gives the points of a partition their new vectors, in a worker's process.
+
+    Attributes
+    ----------
+    embeds
+        True if it embeds texts: a partition then takes a while, and a GPU is of use.
+    """
+
+    @property
+    def embeds(self) -> bool: ...
+
+    def opened(
+        self, part: Path, skipped: Skipped, stop: Callable[[], bool]
+    ) -> AbstractContextManager[tuple[Converter, Callable[[], Spent]]]:
+        """Return a context with what converts one partition, and what tells what it has spent.
+
+        Parameters
+        ----------
+        part
+            The file that the partition becomes; beside it is kept what it has bought so far.
+        skipped
+            Gathers the points left out.
+        stop
+            True ends it by :class:`StopAskedError`.
+        """
+        ...
+
+
+class StopAskedError(Exception):
+    """The run is asked to end; what was embedded is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +210,16 @@ class Translation:
     def on(self, device: str | None) -> Translation:
         return replace(self, transform=transform_on(self.translator, device))
 
+    embeds = False
+
+    def for_workers(self) -> Translation:
+        return self
+
+    def opened(
+        self, part: Path, skipped: Skipped, stop: Callable[[], bool]
+    ) -> AbstractContextManager[tuple[Converter, Callable[[], Spent]]]:
+        return nullcontext((self, Spent))
+
 
 @dataclass(frozen=True, slots=True)
 class HashingConverter:
@@ -194,6 +256,28 @@ class HashingConverter:
 
     def on(self, device: str | None) -> HashingConverter:
         return replace(self, converter=self.converter.on(device))
+
+    def for_workers(self) -> HashingWorker:
+        return HashingWorker(self.converter.for_workers(), self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class HashingWorker:
+    """What workers are sent of a :class:`HashingConverter`."""
+
+    worker: WorkerConverter
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def embeds(self) -> bool:
+        return self.worker.embeds
+
+    @contextmanager
+    def opened(
+        self, part: Path, skipped: Skipped, stop: Callable[[], bool]
+    ) -> Iterator[tuple[Converter, Callable[[], Spent]]]:
+        with self.worker.opened(part, skipped, stop) as (converter, spent):
+            yield HashingConverter(converter, self.fields), spent
 
 
 def convert(

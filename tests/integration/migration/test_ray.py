@@ -23,7 +23,9 @@ import numpy as np
 import pytest
 from support.crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, place
 from support.dry_run_corpus import make_dry_run_corpus
+from support.embedding_server import EmbeddingServer, embedding_server
 from support.job_files import done_now, write_job
+from support.live import NEW, make
 from support.qdrant.places import open_place
 from typer.testing import CliRunner
 
@@ -46,6 +48,7 @@ from vecmigrate.connector import (
     Waiting,
     id_array,
 )
+from vecmigrate.encoders import open_encoder
 from vecmigrate.errors import (
     BadVectorError,
     InputError,
@@ -70,6 +73,7 @@ from vecmigrate.migration.translate import Translation
 from vecmigrate.points.screening import OnBadVector, Skipped
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.migrations import MigrationTable
+from vecmigrate.sync import sync
 
 POINTS, BATCH = 2000, 20
 ON_RAY = {"batch_size": BATCH, "engine": RayEngine(workers=2, partition_batches=20)}
@@ -566,3 +570,109 @@ def test_options_of_another_engine_are_refused(folder: Path, given: list[str], u
     ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 2
     assert f"no use for: {unused}" in ended.stderr
+
+
+OPTIONS = f"&dimensions={NEW_DIM}&normalize=true&batch_size=10&in_flight=1&max_retries=0"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with embedding_server() as running:
+        yield running
+
+
+def test_workers_embed_as_one_process_does(
+    cluster: None, server: EmbeddingServer, folder: Path
+) -> None:
+    source, whole = make_source("faiss", folder, 400), f"faiss:{folder}/whole.faiss"
+    target, state = f"faiss:{folder}/new.faiss", folder / "s.sqlite"
+    given: dict[str, Any] = {
+        "encoder": server.name(OPTIONS), "on_missing_text": "skip", "batch_size": BATCH,
+    }  # fmt: skip
+    migrate(source, whole, **given)
+    server.seen.clear()
+    given["engine"] = RayEngine(workers=2)
+    with pytest.raises(TerminatedError):
+        migrate(
+            source, target, state=state, checkpoint_seconds=0,
+            stop=lambda: server.asked().total() > 120, **given,
+        )  # fmt: skip
+    done: list[int] = []
+    result = migrate(source, target, state=state, progress=done.append, **given)
+    assert contents(target) == contents(whole)
+    assert len(result.skipped_ids) == 80
+    assert len(server.asked()) == 320
+    # A worker that is told to end has its request answered first.
+    assert server.asked().total() == 320
+    assert result.embedded is not None
+    assert result.embedded.texts == 320
+    assert not list((state.parent / "parts").rglob("*.part"))
+
+
+def test_workers_translate_and_embed(cluster: None, server: EmbeddingServer, folder: Path) -> None:
+    job = make(folder, anchors=True, kernel=True)
+    encoder = server.name(f"&dimensions={NEW}&normalize=true").replace("model-a", "new-model")
+    given: dict[str, Any] = {
+        "encoder": encoder, "reembed": "50%", "keep_anchors": folder / "a.parquet",
+        "batch_size": BATCH,
+    }  # fmt: skip
+    here, there = f"faiss:{folder}/here.faiss", f"faiss:{folder}/there.faiss"
+    migrate(job.source, here, job.translator, **given)
+    server.seen.clear()
+    engine = RayEngine(workers=2)
+    result = migrate(job.source, there, job.translator, engine=engine, **given)
+    assert contents(there) == contents(here)
+    assert result.kept_anchors == 150
+    assert server.asked().total() == len(server.asked()) == 90
+
+
+def test_workers_write_what_they_embed_to_a_server(
+    cluster: None, server: EmbeddingServer, folder: Path
+) -> None:
+    source = make_source("faiss", folder, 200)
+    given = {"encoder": server.name(OPTIONS), "on_missing_text": "skip", "batch_size": BATCH}
+    with open_place("rest", folder) as here:
+        target = here.uri(here.name())
+        engine = RayEngine(workers=2, partition_batches=2)
+        state = folder / "s.sqlite"
+        result = migrate(source, target, state=state, engine=engine, **given)
+        assert (result.written, result.kept_anchors) == (160, 160)
+        assert server.asked().total() == 160
+        assert result.embedded is not None
+        assert result.embedded.texts == 160
+        assert sync(source, target, None, state, **{**given, "batch_size": 100}).wrote == 0
+
+
+def test_an_encoder_that_workers_cannot_share_is_refused(
+    cluster: None, server: EmbeddingServer, folder: Path
+) -> None:
+    source, target = make_source("faiss", folder, 20), f"faiss:{folder}/new.faiss"
+    engine = RayEngine(workers=2)
+    limited = server.name(f"{OPTIONS}&requests_per_minute=6000")
+    opened: Any = open_encoder(server.name(OPTIONS))
+    for encoder in (limited, opened):
+        with pytest.raises(UsageError, match="workers"):
+            migrate(source, target, encoder=encoder, on_missing_text="skip", engine=engine)
+    with pytest.raises(UsageError, match="--budget"):
+        migrate(source, target, encoder=server.name(OPTIONS), budget=5, engine="ray")
+    assert not (folder / "new.faiss").exists()
+
+
+def test_a_killed_worker_costs_no_more_than_what_was_in_flight(
+    cluster: None, server: EmbeddingServer, folder: Path
+) -> None:
+    source, target = make_source("faiss", folder, 400), f"faiss:{folder}/new.faiss"
+
+    def half_done() -> int | None:
+        return at_work("translate_partition") if server.asked().total() > 100 else None
+
+    with killing(half_done) as killed:
+        result = migrate(
+            source, target, encoder=server.name(OPTIONS), on_missing_text="skip", batch_size=100,
+            engine=RayEngine(workers=2), state=folder / "s.sqlite",
+        )  # fmt: skip
+    assert len(killed) == 1
+    assert result.written == 320
+    assert len(server.asked()) == 320
+    assert server.asked().total() <= 320 + 10

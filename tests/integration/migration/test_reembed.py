@@ -251,7 +251,7 @@ def test_what_anchors_and_dry_runs_bought_is_not_paid_for_again(
     "options",
     [
         {},
-        {"encoder": "all-MiniLM-L6-v2", "engine": "ray"},
+        {"encoder": "all-MiniLM-L6-v2", "engine": "ray", "budget": 7},
         {"encoder": "all-MiniLM-L6-v2", "on_missing_text": "translate"},
         {"encoder": "all-MiniLM-L6-v2", "budget": "a lot"},
         {"budget": 7},

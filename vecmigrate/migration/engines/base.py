@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from vecmigrate.connector.source import Source
-from vecmigrate.migration.translate import Converter, StageSeconds
+from vecmigrate.migration.translate import Converter, Spent, StageSeconds
 from vecmigrate.migration.write import Writing, Written
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped
@@ -37,6 +38,8 @@ class Conversion:
         Called with a line for a person.
     stages
         Gathers the time that reading and translating take in this process.
+    spent
+        Called with what workers of other processes have bought.
     """
 
     source: Source
@@ -51,6 +54,7 @@ class Conversion:
     restart: bool = False
     announce: Callable[[str], None] = lambda line: None
     stages: StageSeconds = field(default_factory=StageSeconds)
+    spent: Callable[[Spent], None] = lambda spent: None
 
 
 class Engine(ABC):
@@ -58,7 +62,14 @@ class Engine(ABC):
 
     Whichever engine it is, the same batches with the same cursors come, so that a run begun with
     one is continued with another.
+
+    Attributes
+    ----------
+    converts_here
+        True if batches are converted in this process.
     """
+
+    converts_here: ClassVar[bool] = True
 
     @abstractmethod
     def check(self, source: Source) -> None:

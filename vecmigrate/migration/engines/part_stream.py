@@ -51,6 +51,9 @@ class PartStream(Generic[T]):
         Tells how many tasks may run at once; it may change.
     announce
         Called with a line for a person.
+    keep
+        Leave the files when they are taken: what they hold was paid for, and what is taken is not
+        durable yet.
 
     Attributes
     ----------
@@ -67,7 +70,10 @@ class PartStream(Generic[T]):
         path_of: Callable[[str], Path],
         capacity: Callable[[], int],
         announce: Callable[[str], None],
+        *,
+        keep: bool = False,
     ) -> None:
+        self._keep = keep
         self._ray = ray
         self._submit = submit
         self._read = read
@@ -106,7 +112,7 @@ class PartStream(Generic[T]):
         return cast(list[Any], left)
 
     def items(self) -> Iterator[T]:
-        """Yield what the files hold; one is removed once all of it was taken."""
+        """Yield what the files hold; one is removed once all of it was taken, if not kept."""
         while self._fill():
             part = self._parts[0]
             if not self._await(part):
@@ -114,7 +120,8 @@ class PartStream(Generic[T]):
             for item in self._read(part.path):
                 yield item
                 self._fill()
-            part.path.unlink()
+            if not self._keep:
+                part.path.unlink()
             with self._calling:
                 self._parts.popleft()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,13 @@ from vecmigrate.errors import InputError, UsageError
 from vecmigrate.io.atomic import part_file
 from vecmigrate.migration.dead_letters import DeadLetters, OnBadPoint, PointWriter
 from vecmigrate.migration.engines.permit import Permit, WithdrawnError
-from vecmigrate.migration.translate import Converter, convert
+from vecmigrate.migration.translate import (
+    Converter,
+    Spent,
+    StopAskedError,
+    WorkerConverter,
+    convert,
+)
 from vecmigrate.migration.write import Writing, Written
 from vecmigrate.points.batch import IdArray, Payload, PointId, VectorBatch, id_array
 from vecmigrate.points.canonical import payload_json
@@ -46,7 +52,9 @@ class Receipt(BaseModel):
     cursor
         The last batch's; None if there was none.
     skipped_ids
-        Points left out for a bad vector.
+        Points left out for a bad vector, or without a text.
+    part, texts, tokens
+        What was bought for them, see :class:`Spent`.
     """
 
     read: int
@@ -55,6 +63,9 @@ class Receipt(BaseModel):
     kept_anchors: int
     cursor: str | None
     skipped_ids: list[PointId]
+    part: str = ""
+    texts: int = 0
+    tokens: int = 0
 
 
 def write_receipt(path: Path, receipt: Receipt, moved: Iterable[MovedPoints]) -> None:
@@ -100,19 +111,27 @@ _MOVED = pa.schema(
     ]
 )
 
-_CURSOR, _SKIPPED, _COUNTED = b"cursor", b"skipped", b"counted"
+_CURSOR, _SKIPPED, _COUNTED, _SPENT = b"cursor", b"skipped", b"counted", b"spent"
+
+
+_NOTHING = Spent()
 
 
 @dataclass(frozen=True, slots=True)
 class PartBatch:
-    """A batch of a part, and the bad vectors that were left out before it."""
+    """A batch of a part, the points that were left out before it, and what was bought for them."""
 
     batch: VectorBatch
     skipped: list[PointId]
+    spent: Spent = _NOTHING
 
 
 def write_part(
-    path: Path, batches: Iterable[VectorBatch], dimension: int, skipped: Skipped
+    path: Path,
+    batches: Iterable[VectorBatch],
+    dimension: int,
+    skipped: Skipped,
+    spent: Callable[[], Spent] = Spent,
 ) -> None:
     """Write a part under another name and, once it is on the disk, give it its own.
 
@@ -122,6 +141,8 @@ def write_part(
         Of the vectors.
     skipped
         Gathers the ids left out while ``batches`` are read.
+    spent
+        Tells what was bought meanwhile.
 
     Raises
     ------
@@ -136,9 +157,10 @@ def write_part(
             metadata = _metadata(batch.cursor, skipped.ids[told:], counted=batch.counts is not None)
             writer.write_batch(_rows(batch), metadata)
             told = len(skipped.ids)
-        if told < len(skipped.ids):
+        bought = spent()
+        if told < len(skipped.ids) or bought.texts:
             none = pa.RecordBatch.from_pylist([], schema=_schema(dimension))
-            writer.write_batch(none, _metadata(None, skipped.ids[told:]))
+            writer.write_batch(none, _metadata(None, skipped.ids[told:], bought))
 
 
 def read_part(path: Path) -> Iterator[PartBatch]:
@@ -146,7 +168,8 @@ def read_part(path: Path) -> Iterator[PartBatch]:
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         for number in range(reader.num_record_batches):
             rows, metadata = reader.get_batch_with_custom_metadata(number)
-            yield PartBatch(_batch(rows, metadata), json.loads(metadata[_SKIPPED]))
+            spent = Spent(*json.loads(metadata[_SPENT]))
+            yield PartBatch(_batch(rows, metadata), json.loads(metadata[_SKIPPED]), spent)
 
 
 def _schema(dimension: int) -> pa.Schema:
@@ -158,14 +181,16 @@ def _schema(dimension: int) -> pa.Schema:
             ("payload", pa.string()),
             ("extra", pa.string()),
             ("hashes", _HASHES),
+            ("native", pa.bool_()),
         ]
     )
 
 
 def _metadata(
-    cursor: str | None, skipped: list[PointId], *, counted: bool = False
+    cursor: str | None, skipped: list[PointId], spent: Spent = _NOTHING, *, counted: bool = False
 ) -> dict[bytes, str]:
     return {
+        _SPENT: json.dumps([spent.part, spent.texts, spent.tokens]),
         _CURSOR: json.dumps(cursor),
         _SKIPPED: json.dumps(skipped),
         _COUNTED: json.dumps(counted),
@@ -185,6 +210,7 @@ def _rows(batch: VectorBatch) -> pa.RecordBatch:
         [
             *_id_columns(batch.ids), vectors, payloads, extras,
             pa.nulls(count, _HASHES) if hashes is None else _hash_column(hashes),
+            pa.nulls(count, pa.bool_()) if batch.native is None else pa.array(batch.native),
         ],
         schema=_schema(dimension),
     )  # fmt: skip
@@ -217,6 +243,7 @@ def _batch(rows: pa.RecordBatch, metadata: Mapping[bytes, bytes]) -> VectorBatch
     vectors = rows.column("vectors")
     dimension = vectors.type.value_type.list_size
     counts = np.diff(vectors.offsets.to_numpy()).astype(np.intp)
+    native = rows.column("native")
     return VectorBatch(
         _ids(rows),
         vectors.flatten().flatten().to_numpy().reshape(-1, dimension),
@@ -225,6 +252,7 @@ def _batch(rows: pa.RecordBatch, metadata: Mapping[bytes, bytes]) -> VectorBatch
         _parts(rows.column("extra")),
         counts if json.loads(metadata[_COUNTED]) else None,
         None if rows.column("hashes").null_count else _hashes(rows),
+        None if native.null_count else native.to_numpy(zero_copy_only=False),
     )
 
 
@@ -279,7 +307,7 @@ def partitioned(source: Source) -> PartitionedSource:
 
 
 def translate_partition(
-    work: PartitionWork, converter: Converter, token: str, path: Path, permit: Permit
+    work: PartitionWork, worker: WorkerConverter, token: str, path: Path, permit: Permit
 ) -> bool:
     """Translate one partition into the part file ``path``; nothing if that is there already.
 
@@ -295,10 +323,11 @@ def translate_partition(
         return True
     skipped = Skipped()
     try:
-        with permit.at_work():
+        with permit.at_work(), _opened_worker(work, worker, path, skipped, permit) as own:
+            converter, spent = own
             done = _converted(work, converter, token, skipped)
-            write_part(path, permit.each(done), converter.dimension, skipped)
-    except WithdrawnError:
+            write_part(path, permit.each(done), converter.dimension, skipped, spent)
+    except (WithdrawnError, StopAskedError):
         return False
     return True
 
@@ -321,7 +350,7 @@ class JointTarget:
 
 def move_partition(
     work: PartitionWork,
-    converter: Converter,
+    worker: WorkerConverter,
     target: JointTarget,
     token: str,
     path: Path,
@@ -341,24 +370,48 @@ def move_partition(
         return True
     skipped = Skipped()
     try:
-        with permit.at_work():
+        with permit.at_work(), _opened_worker(work, worker, path, skipped, permit) as own:
+            converter, spent = own
             done = _converted(work, converter, token, skipped)
             parts = _written(target, done, path, permit)
-    except WithdrawnError:
+            receipt = _receipt(parts, skipped, spent())
+            write_receipt(path, receipt, (part.moved for part in parts if part.moved is not None))
+    except (WithdrawnError, StopAskedError):
         return False
+    return True
+
+
+def _receipt(parts: list[Written], skipped: Skipped, spent: Spent) -> Receipt:
     ids = IdFingerprint()
     for part in parts:
         ids.join(part.ids)
-    receipt = Receipt(
+    return Receipt(
         read=sum(part.read for part in parts),
         written=ids.count,
         id_total=ids.total,
         kept_anchors=sum(part.kept_anchors for part in parts),
         cursor=parts[-1].cursor if parts else None,
         skipped_ids=skipped.ids,
+        part=spent.part,
+        texts=spent.texts,
+        tokens=spent.tokens,
     )
-    write_receipt(path, receipt, (part.moved for part in parts if part.moved is not None))
-    return True
+
+
+@contextmanager
+def _opened_worker(
+    work: PartitionWork, worker: WorkerConverter, path: Path, skipped: Skipped, permit: Permit
+) -> Iterator[tuple[Converter, Callable[[], Spent]]]:
+    _seen_from(work)
+    with worker.opened(path, skipped, permit.is_withdrawn) as own:
+        yield own
+
+
+def _seen_from(work: PartitionWork) -> None:
+    """Name places as the driver does."""
+    # Where the driver's folder is not on this machine, its relative paths would mean nothing.
+    with suppress(FileNotFoundError):
+        os.chdir(work.directory)
 
 
 def _written(
@@ -382,9 +435,6 @@ def _converted(
     work: PartitionWork, converter: Converter, token: str, skipped: Skipped
 ) -> Iterator[VectorBatch]:
     adopt(work.patience)
-    # Where the driver's folder is not on this machine, its relative paths would mean nothing.
-    with suppress(FileNotFoundError):
-        os.chdir(work.directory)
     source = _opened(work.source, work.fingerprint)
     batches = source.partition_batches(token, work.batch_size)
     usable = screen(batches, work.source, work.on_bad_vector, skipped, absent=work.absent)

@@ -57,7 +57,7 @@ class Permit:
         with suppress(OSError):
             self.issued.rename(self.begun)
         self.check()
-        with unwanted_when(self._is_withdrawn):
+        with unwanted_when(self.is_withdrawn):
             try:
                 yield
             except TerminatedError as error:
@@ -71,7 +71,8 @@ class Permit:
         except OSError as error:
             raise WithdrawnError from error
 
-    def _is_withdrawn(self) -> bool:
+    def is_withdrawn(self) -> bool:
+        """Tell whether the driver has taken it back, or may have."""
         try:
             self.check()
         except WithdrawnError:

@@ -35,17 +35,18 @@ from vecmigrate.migration.engines.partitions import (
     translate_partition,
 )
 from vecmigrate.migration.engines.permit import PREFIX
+from vecmigrate.migration.translate import Spent
 from vecmigrate.migration.write import Writing, Written
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.checksums import IdFingerprint
-from vecmigrate.points.screening import Skipped
 from vecmigrate.runtime.waiting import current_patience
 from vecmigrate.state.ledger import MovedPoints
 
 T = TypeVar("T")
 
 PARTITION_BATCHES = 16
-PART_FORM = 2
+"""Batches in a partition; one if texts are embedded, which takes much longer."""
+PART_FORM = 3
 """What is in the files of parts and receipts; those of another form are made anew."""
 RETRIES = 3
 """How often a partition is tried again whose worker died."""
@@ -68,8 +69,10 @@ class RayEngine(Engine):
     parts
         A folder that all workers see; None for the job's own, beside its state.
     partition_batches
-        Batches in a partition, about.
+        Batches in a partition, about; default: :data:`PARTITION_BATCHES`.
     """
+
+    converts_here = False
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class RayEngine(Engine):
         workers: int | None = None,
         address: str | None = None,
         parts: Path | None = None,
-        partition_batches: int = PARTITION_BATCHES,
+        partition_batches: int | None = None,
     ) -> None:
         self._workers = workers
         self._address = address
@@ -92,7 +95,7 @@ class RayEngine(Engine):
     @contextmanager
     def translated(self, work: Conversion) -> Iterator[Iterator[VectorBatch]]:
         with self._stream(work, work.identity, translate_partition, read_part) as parts:
-            yield _batches(parts, work.skipped)
+            yield _batches(parts, work)
 
     @contextmanager
     def written(self, work: Conversion, writing: Writing) -> Iterator[Iterator[Written]]:
@@ -106,7 +109,7 @@ class RayEngine(Engine):
         # A receipt is of this very collection.
         identity = json.dumps([work.identity, checkpoint])
         with self._stream(work, identity, move_partition, read_receipt, target) as receipts:
-            yield _told(receipts, work.skipped)
+            yield _told(receipts, work)
 
     @contextmanager
     def _stream(
@@ -118,24 +121,27 @@ class RayEngine(Engine):
         *more: object,
     ) -> Iterator[Iterator[T]]:
         """Have ``do(shared, converter, *more, token, path, permit)`` done for each partition."""
-        ray = import_ray()
+        ray, converter = import_ray(), work.converter.for_workers()
+        size = self._partition_batches or (1 if converter.embeds else PARTITION_BATCHES)
         with (
-            self._folder(work, identity) as folder,
+            self._folder(work, identity, size) as folder,
             joined_cluster(self._address, self._workers) as capacity,
         ):
-            task = ray.remote(num_cpus=1, max_retries=RETRIES)(do)
+            gpus = int(converter.embeds and ray.cluster_resources().get("GPU", 0) >= 1)
+            task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(do)
             # Once, for all machines; a task is given but references.
-            common = [ray.put(value) for value in (_shared(work), work.converter, *more)]
+            common = [ray.put(value) for value in (_shared(work), converter, *more)]
             stream = PartStream(
                 ray,
                 submit=lambda token, path, permit: task.remote(*common, token, path, permit),
                 read=read,
                 tokens=partitioned(work.source).partitions(
-                    work.batch_size, batches=self._partition_batches, cursor=work.cursor
+                    work.batch_size, batches=size, cursor=work.cursor
                 ),
                 path_of=lambda token: folder / f"{_digest(token)}.part",
                 capacity=capacity,
                 announce=work.announce,
+                keep=converter.embeds,
             )
             try:
                 yield stream.items()
@@ -145,7 +151,7 @@ class RayEngine(Engine):
                 work.announce(f"{stream.found} partitions were done by an earlier run")
 
     @contextmanager
-    def _folder(self, work: Conversion, identity: str) -> Iterator[Path]:
+    def _folder(self, work: Conversion, identity: str, size: int) -> Iterator[Path]:
         """A folder for parts; the job's own is left for its next run if this one fails.
 
         Raises
@@ -160,7 +166,7 @@ class RayEngine(Engine):
                 folder = Path(tempfile.mkdtemp(prefix="vecmigrate-parts-", dir=parts)).absolute()
             else:
                 folder = (work.folder if parts is None else parts / work.folder.name).absolute()
-                of = [PART_FORM, identity, work.batch_size, self._partition_batches]
+                of = [PART_FORM, identity, work.batch_size, size]
                 _clear(folder, _digest(json.dumps(of)), restart=work.restart)
         except OSError as error:
             raise WriteError(
@@ -200,18 +206,20 @@ def _shared(work: Conversion) -> PartitionWork:
     )
 
 
-def _batches(parts: Iterator[PartBatch], skipped: Skipped) -> Iterator[VectorBatch]:
+def _batches(parts: Iterator[PartBatch], work: Conversion) -> Iterator[VectorBatch]:
     for part in parts:
-        skipped.ids += part.skipped
+        work.skipped.ids += part.skipped
+        work.spent(part.spent)
         if len(part.batch):
             yield part.batch
 
 
 def _told(
-    receipts: Iterator[tuple[Receipt, MovedPoints | None]], skipped: Skipped
+    receipts: Iterator[tuple[Receipt, MovedPoints | None]], work: Conversion
 ) -> Iterator[Written]:
     for receipt, moved in receipts:
-        skipped.ids += receipt.skipped_ids
+        work.skipped.ids += receipt.skipped_ids
+        work.spent(Spent(receipt.part, receipt.texts, receipt.tokens))
         if receipt.cursor is not None:
             ids = IdFingerprint(receipt.written, receipt.id_total)
             yield Written(receipt.read, ids, receipt.kept_anchors, receipt.cursor, moved)
