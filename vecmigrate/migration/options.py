@@ -56,7 +56,7 @@ class WriteOptions(Options):
         description="Points a second to write at most, for a server with readers.",
     )
     engine: Annotated[EngineName | InstanceOf[Engine], OnLine(panel=RAY)] = Field(
-        default=EngineName.LOCAL, description="Where translating is done: here, or by Ray workers."
+        default=EngineName.LOCAL, description="Where vectors are made: here, or by Ray workers."
     )
     workers: Annotated[Annotated[int, Field(ge=1)] | None, OnLine(panel=SPEED)] = Field(
         default=None,
