@@ -28,6 +28,7 @@ NEAREST = 10
 _QUANTUM = 1e-4
 """Worths that differ by less are the same: a product's rounding must not tell them apart."""
 
+_RECALL = re.compile(r"recall *= *(0?\.\d+|0|1|1\.0*)")
 _FORM = re.compile(r"(\d[\d_,]*|\d+\.\d+) *(%?)")
 
 
@@ -41,26 +42,35 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NativeShare:
-    """How many points are to have the new encoder's own vectors: a number, or a share of all."""
+    """How many points are to have the new encoder's own vectors: a number, or a share of all.
+
+    Attributes
+    ----------
+    recall
+        What a share is to reach that is still to be found.
+    """
 
     points: int | None = None
     share: float | None = None
+    recall: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``5000`` or ``20%``.
+        """Read ``5000``, ``20%`` or ``recall=0.9``.
 
         Raises
         ------
         UsageError
         """
+        if recall := _RECALL.fullmatch(text.strip()):
+            return cls(recall=float(recall[1]))
         form = _FORM.fullmatch(text.strip())
         amount = float(re.sub("[_,]", "", form[1])) if form else -1.0
         if form is None or (form[2] and amount > 100) or (not form[2] and "." in form[1]):
             raise UsageError(
                 f"{text!r} is not a share of the points",
-                remedy="Write a number, as 5000, or a share, as 20%; the dry run's curve tells "
-                "what a share gives.",
+                remedy="Write a number, as 5000, a share, as 20%, or what it is to reach, as "
+                "recall=0.9.",
             )
         return cls(share=amount / 100) if form[2] else cls(points=int(amount))
 
@@ -70,6 +80,8 @@ class NativeShare:
         return min(wanted or 0, count)
 
     def __str__(self) -> str:
+        if self.recall is not None:
+            return f"recall={self.recall:g}"
         return f"{self.points}" if self.share is None else f"{100 * self.share:g}%"
 
 

@@ -167,10 +167,11 @@ class MigrateOptions(WriteOptions):
     price_per_million_tokens: Annotated[
         Annotated[float, Field(ge=0)] | None, OnLine(panel=EMBED)
     ] = Field(default=None, description="Price of a million tokens, in any currency.")
-    reembed: Annotated[int | str | None, OnLine(metavar="N|N%", panel=EMBED)] = Field(
+    reembed: Annotated[int | str | None, OnLine(metavar="N|N%|recall=R", panel=EMBED)] = Field(
         default=None,
         description="With --translator, --keep-anchors and --encoder: embed so many points, or "
-        "this share of all, anchors included, and translate the others.",
+        "this share of all, anchors included, and translate the others. recall=0.9: the least "
+        "share that the dry run which the translator is from found to reach it.",
     )
     order: Annotated[Order, OnLine(panel=EMBED)] = Field(
         default=Order.UNCERTAINTY,

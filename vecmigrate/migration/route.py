@@ -101,7 +101,13 @@ class Route:
                 "--on-missing-text translate needs a translator",
                 remedy="Name its file with --translator, or leave such points out with skip.",
             )
-        mixed = options.reembed is not None
+        share = options.native_share
+        mixed = share is not None
+        if share is not None and share.recall is not None:
+            raise UsageError(
+                f"which share reaches {share} is told by a dry run's report",
+                remedy="Give a share, as 20%; the command line reads it from the report.",
+            )
         if mixed and translator is None:
             raise UsageError(
                 "--reembed needs a translator for the other points",

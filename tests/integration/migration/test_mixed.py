@@ -186,6 +186,7 @@ def test_it_is_continued_with_the_same_share_alone(server: EmbeddingServer, tmp_
     [
         {"keep_anchors": None},
         {"reembed": "recall=0.9"},
+        {"reembed": "recall=2"},
         {"reembed": "101%"},
         {"reembed": "1.5"},
         {"order": "traffic"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vecmigrate.connector.registry import open_source
+from vecmigrate.jobs.shares import with_measured_share
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
 from vecmigrate.migration import MigrateOptions, MigrationResult, migrate
 from vecmigrate.points.ids import name_some
@@ -19,6 +20,7 @@ def run_migration(
     around: RunHooks,
 ) -> tuple[MigrationResult, list[str]]:
     """Migrate, and return what came of it, with what a user should know; raises as `migrate`."""
+    options = with_measured_share(options, translator)
     meter = options.meter()
     embeds = options.encoder is not None
     with (
