@@ -46,6 +46,7 @@ def run(
     out.result(plan.model_dump(mode="json"))
     points = "" if plan.points is None else f", {plan.points:,} points"
     out.say(f"{plan.source} to {plan.target}, {spec.target.encoder}{points}")
+    out.say(f"route: {plan.route.route} ({plan.route.why})")
     rows = []
     for step in plan.steps:
         takes = step.takes

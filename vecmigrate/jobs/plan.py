@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,13 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source
 from vecmigrate.dry_run.options import bounds
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
+from vecmigrate.encoders.metered import Cost
+from vecmigrate.jobs.routes import PlannedRoute, planned_route, report_in
 from vecmigrate.jobs.run import steps_of
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.jobs.steps.base import JobContext, Step, StepState
 from vecmigrate.jobs.steps.dry_run import DryRunStep
+from vecmigrate.report.schema import RouteName
 from vecmigrate.runtime.waiting import patience
 from vecmigrate.state import open_state
 
@@ -60,11 +64,14 @@ class Plan(BaseModel, frozen=True):
     ----------
     points
         Of the source; None if nothing was measured.
+    route
+        How the target comes to its vectors.
     """
 
     source: str
     target: str
     points: int | None
+    route: PlannedRoute
     steps: tuple[PlannedStep, ...]
 
 
@@ -94,18 +101,31 @@ def plan_job(
         steps = [(step, step.look()) for step in steps_of(moving, cutover=cutover)]
         due = any(look.is_due for step, look in steps if step.name != "cutover")
         measured = probe(moving.source, spec) if measure and due else None
+        route = _route(moving, {step.name: look for step, look in steps})
         return Plan(
             source=moving.source,
             target=moving.target,
             points=None if measured is None else measured.count,
+            route=route,
             steps=tuple(
-                PlannedStep(step=step.name, look=look, takes=_takes(step, look, spec, measured))
+                PlannedStep(
+                    step=step.name, look=look, takes=_takes(step, look, spec, measured, route)
+                )
                 for step, look in steps
             ),
         )
 
 
-def _takes(step: Step, look: StepState, spec: JobSpec, measured: Probe | None) -> Takes:
+def _route(moving: JobContext, looks: Mapping[str, StepState]) -> PlannedRoute:
+    made = None if moving.published() is None else moving.route
+    holds = not looks[DryRunStep.name].is_due
+    report = report_in(moving.spec.dry_run.out) if holds else None
+    return planned_route(moving.spec.migrate.route, made, report)
+
+
+def _takes(
+    step: Step, look: StepState, spec: JobSpec, measured: Probe | None, route: PlannedRoute
+) -> Takes:
     if measured is None or not look.is_due:
         return Takes()
     both = measured.count / measured.translate_rate
@@ -114,7 +134,13 @@ def _takes(step: Step, look: StepState, spec: JobSpec, measured: Probe | None) -
         # Sampled, drawn from and translated: three readings.
         return _embedding(budget, measured, 2 * measured.count / measured.read_rate + both)
     if step.name == "migrate":
-        return Takes(seconds=both, vector_bytes=_FLOAT * measured.count * measured.target_dim)
+        takes = Takes(seconds=both)
+        if route.cost is not None and route.cost.texts:
+            takes = _cost(route.cost, both)
+        elif route.cost is None and spec.migrate.route is RouteName.REEMBED:
+            takes = _embedding(Budget(texts=measured.count), measured, both)
+        size = _FLOAT * measured.count * measured.target_dim
+        return takes.model_copy(update={"vector_bytes": size})
     if step.name == "sync":
         asked = spec.sync.budget
         budget = Budget(texts=0) if asked is None else Budget.parse(asked)
@@ -126,7 +152,10 @@ def _takes(step: Step, look: StepState, spec: JobSpec, measured: Probe | None) -
 
 def _embedding(budget: Budget, measured: Probe, reading: float) -> Takes:
     texts = budget.in_texts(measured.tokens_per_text)
-    cost = measured.encoder.cost(texts, round(texts * measured.tokens_per_text))
+    return _cost(measured.encoder.cost(texts, round(texts * measured.tokens_per_text)), reading)
+
+
+def _cost(cost: Cost, reading: float) -> Takes:
     return Takes(
         texts=cost.texts,
         tokens=cost.tokens,

@@ -16,7 +16,9 @@ from pydantic_core import ErrorDetails
 from vecmigrate.dry_run.options import GATES, GateName, MeasureOptions
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.migration.options import MigrateOptions, WriteOptions
+from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
+from vecmigrate.report.schema import RouteName
 from vecmigrate.runtime.durations import Duration
 from vecmigrate.runtime.options import Options, Share
 from vecmigrate.runtime.settling import SETTLE
@@ -57,15 +59,37 @@ class DryRunSection(MeasureOptions):
 class MigrateSection(WriteOptions):
     """How the target is written."""
 
+    route: RouteName = Field(
+        default=RouteName.AUTO,
+        description="How the target comes to its vectors: `translate`, `re-embed` everything, "
+        "`mixed` (a share is re-embedded), or the cheapest of these that meets the gates. "
+        "`two-stage` cannot be run yet.",
+    )
+    budget: int | str | None = Field(
+        default=None,
+        description="Most that a route may embed, as `8500` or `200000 tokens`: a run stops there, "
+        "and goes on once the bound is raised. Default: no bound.",
+    )
+    on_missing_text: OnMissingText = Field(
+        default=OnMissingText.FAIL,
+        description="Points without a text, if texts are embedded: refuse, leave out or translate.",
+    )
     keep_anchors: bool = Field(
         default=True,
-        description="Keep the true vectors of anchors, and record each point's origin.",
+        description="Keep the true vectors of anchors, and record each point's origin; a mixture "
+        "does in any case.",
     )
 
-    def options(self, *, keep_anchors: Path | None, on_bad_vector: OnBadVector) -> MigrateOptions:
-        """Return the options of the migration."""
+    def options(self, **more: Any) -> MigrateOptions:
+        """Return the options of the migration, with those that other sections and a route tell.
+
+        Raises
+        ------
+        UsageError
+            If they do not go together.
+        """
         written = {name: getattr(self, name) for name in WriteOptions.model_fields}
-        return MigrateOptions(**written, keep_anchors=keep_anchors, on_bad_vector=on_bad_vector)
+        return MigrateOptions.checked({**written, **more})
 
 
 class VerifySection(CompareOptions):

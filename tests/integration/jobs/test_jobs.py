@@ -25,6 +25,8 @@ from vecmigrate.errors import InputError, UsageError
 from vecmigrate.jobs import JobSpec, load_job
 from vecmigrate.state import STATE_VARIABLE
 
+TRANSLATE = '[migrate]\nroute = "translate"'
+
 
 @pytest.fixture(autouse=True)
 def _state_beside_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +90,7 @@ def test_the_target_is_that_of_the_single_commands(corpus: DryRunCorpus) -> None
 
 
 def test_a_gate_that_is_not_met_stops_the_job_with_nothing_written(corpus: DryRunCorpus) -> None:
-    job = write_job(corpus.folder, gate=0.999)
+    job = write_job(corpus.folder, gate=0.999, more=TRANSLATE)
     for _ in range(2):
         result = call("run", job)
         assert result.exit_code == 10
@@ -120,7 +122,7 @@ def test_a_source_that_changed_is_brought_in_step_by_the_same_map(corpus: DryRun
 def test_a_source_that_changed_before_the_migration_is_measured_again(
     corpus: DryRunCorpus,
 ) -> None:
-    job = write_job(corpus.folder, gate=0.999)
+    job = write_job(corpus.folder, gate=0.999, more=TRANSLATE)
     assert call("run", job).exit_code == 10
     arrive(corpus)
     plan = call("plan", job, "--no-measure", "--json")

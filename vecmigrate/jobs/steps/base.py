@@ -20,7 +20,10 @@ from vecmigrate.dry_run.options import Stage, silent
 from vecmigrate.dry_run.report import TRANSLATOR_FILE
 from vecmigrate.dry_run.sample import ANCHORS_FILE
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
+from vecmigrate.jobs.routes import JobRoute, chosen_route, require_runnable
 from vecmigrate.jobs.spec import JobSpec
+from vecmigrate.migration.reembed import OnMissingText
+from vecmigrate.report.schema import RouteKind
 from vecmigrate.state.migrations import MigrationRecord, MigrationStatus, MigrationTable, job_key
 from vecmigrate.state.steps import StepRecord, StepTable
 
@@ -136,6 +139,7 @@ class JobContext:
         self.records = records
         self.source, self.target = spec.source.uri, spec.target.uri
         self.key = job_key(self.source, self.target)
+        require_runnable(spec.migrate.route)
         self.just_migrated = False
         self._steps = StepTable(records)
         if canonical_uri(followed_uri(self.source)) == canonical_uri(self.target):
@@ -151,10 +155,39 @@ class JobContext:
         return self.spec.dry_run.out / TRANSLATOR_FILE
 
     @property
+    def route(self) -> JobRoute:
+        """How the target comes to its vectors: as it was made, else as the dry run has chosen."""
+        job = self.published()
+        if job is not None:
+            return JobRoute.made(job.belongings)
+        chosen = chosen_route(self.spec.dry_run.out)
+        return JobRoute(kind=RouteKind.TRANSLATE) if chosen is None else JobRoute.of(chosen)
+
+    @property
+    def route_translator(self) -> Path | None:
+        """The translator, unless all is embedded."""
+        fallen_back = self.spec.migrate.on_missing_text is OnMissingText.TRANSLATE
+        return self.translator if self.route.translates or fallen_back else None
+
+    @property
+    def route_encoder(self) -> str | None:
+        """The new encoder if the route embeds texts."""
+        return self.spec.target.encoder if self.route.embeds else None
+
+    @property
+    def route_anchors(self) -> Path | None:
+        """The anchors whose true vectors stand beside translated ones; None if none do."""
+        if self.route.kind is RouteKind.REEMBED:
+            return None
+        return self._anchors_file if self.route.kind is RouteKind.MIXED else self.anchors
+
+    @property
     def anchors(self) -> Path | None:
         """The anchors whose true vectors are kept; None if none are."""
-        if not self.spec.migrate.keep_anchors:
-            return None
+        return self._anchors_file if self.spec.migrate.keep_anchors else None
+
+    @property
+    def _anchors_file(self) -> Path:
         given = self.spec.dry_run.anchors
         return given if isinstance(given, Path) else self.spec.dry_run.out / ANCHORS_FILE
 
@@ -202,7 +235,8 @@ class JobContext:
 
     def check_made_by(self, job: MigrationRecord) -> None:
         """Raise :class:`MismatchError` unless the translator here is the target's."""
-        if file_digest(self.translator) != job.belongings.translator:
+        made_with = job.belongings.translator
+        if made_with and file_digest(self.translator) != made_with:
             raise MismatchError(
                 f"{self.target} was made with another translator than {self.translator}",
                 remedy="Name another target in the job for a new migration, or put the file back.",

@@ -86,12 +86,17 @@ class CutoverStep:
         options = InStepOptions(catch_up=False)
         if self._section.catch_up:
             options = InStepOptions(
-                catch_up=True, translator=moving.translator, settle=self._section.settle
+                catch_up=True,
+                translator=moving.route_translator,
+                encoder=moving.route_encoder,
+                settle=self._section.settle,
             )
         with around.recorded(self.name, self._readers, target):
             move = run_cutover(
                 self._readers, target, moving.state, moving.records, options, around,
-                job_options(moving).model_copy(update={"reembed_budget": None, "encoder": None}),
+                job_options(moving).model_copy(
+                    update={"reembed_budget": None, "encoder": moving.route_encoder}
+                ),
             )  # fmt: skip
         if move.caught_up is not None:
             around.announce(told_behind(move.caught_up))

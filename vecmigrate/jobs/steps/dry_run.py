@@ -20,6 +20,7 @@ from vecmigrate.jobs.steps.base import (
 )
 from vecmigrate.report.file import REPORT_JSON, save_report
 from vecmigrate.report.html import REPORT_HTML, write_html
+from vecmigrate.report.schema import RouteName
 from vecmigrate.state.files import note_files
 from vecmigrate.state.steps import StepRecord
 
@@ -69,13 +70,25 @@ class DryRunStep:
                     remedy="Name another target in the job for a new migration, or change it back.",
                 )
             self._moving.check_made_by(job)
-            return StepStatus.DONE.because(f"{self._moving.target} was made by its translator")
+            self._check_route()
+            route = self._moving.route
+            made = f"the route that it chose ({route})" if route.embeds else "its translator"
+            return StepStatus.DONE.because(f"{self._moving.target} was made by {made}")
         other = changed(record.inputs, now, {**_MAP, **_MEASURED})
         if not other and files_digests(map(Path, record.outputs)) != record.outputs:
             other = f"files in {self._spec.dry_run.out} are gone or other ones"
         if other:
             return StepStatus.DUE.because(other)
         return self._ended(record)
+
+    def _check_route(self) -> None:
+        asked, made = self._spec.migrate.route, self._moving.route
+        if asked is not RouteName.AUTO and asked.value != made.kind.value:
+            raise MismatchError(
+                f"{self._moving.target} was made by another route ({made}) than the job says "
+                f"({asked})",
+                remedy="Name another target in the job for a new migration, or change it back.",
+            )
 
     def do(self, around: RunHooks) -> StepState:
         spec, given = self._spec, self._spec.dry_run
@@ -110,7 +123,10 @@ class DryRunStep:
         given = self._spec.dry_run
         shared = {name: getattr(given, name) for name in MeasureOptions.model_fields}
         return DryRunOptions(
-            **shared, gates=self._spec.gates, on_bad_vector=self._spec.on_bad_vector
+            **shared,
+            route=self._spec.migrate.route,
+            gates=self._spec.gates,
+            on_bad_vector=self._spec.on_bad_vector,
         )
 
     def _inputs(self) -> dict[str, str]:
@@ -133,6 +149,7 @@ class DryRunStep:
                     "query_encoder": spec.target.query_encoder,
                     "options": given.model_dump(mode="json", exclude=of_map),
                     "gates": spec.gates,
+                    "route": spec.migrate.route,
                 }
             ),
             **{name: file_digest(path) for name, path in files.items() if path is not None},

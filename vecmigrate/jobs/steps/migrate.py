@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.shares import with_measured_share
@@ -74,10 +75,11 @@ class MigrateStep:
     def do(self, around: RunHooks) -> StepState:
         moving, spec = self._moving, self._moving.spec
         options = spec.migrate.options(
-            keep_anchors=moving.anchors, on_bad_vector=spec.on_bad_vector
+            keep_anchors=moving.route_anchors, on_bad_vector=spec.on_bad_vector, **self._embedding()
         )
+        around.announce(f"{self.name}: {moving.route}")
         result, _ = run_migration(
-            moving.source, moving.target, moving.translator, options, moving.state, around
+            moving.source, moving.target, moving.route_translator, options, moving.state, around
         )
         moving.just_migrated = result.in_step
         if result.skipped_ids:
@@ -86,3 +88,19 @@ class MigrateStep:
             refused = name_some(result.quarantined_ids)
             around.announce(f"refused by the store: ids {refused}, see {result.dead_letters}")
         return StepStatus.DONE.because(f"{result.written:,} points were written")
+
+    def _embedding(self) -> dict[str, Any]:
+        """The options of a migration that embeds texts; none if all are translated."""
+        moving, spec, route = self._moving, self._moving.spec, self._moving.route
+        if not route.embeds:
+            return {}
+        shared = {} if route.share is None else {"reembed": route.share, "order": route.order}
+        anchors = spec.dry_run.anchors
+        return {
+            "encoder": moving.route_encoder,
+            "on_missing_text": spec.migrate.on_missing_text,
+            "budget": spec.migrate.budget,
+            "price_per_million_tokens": spec.dry_run.price_per_million_tokens,
+            "reuse": [spec.dry_run.out, *([anchors] if isinstance(anchors, Path) else [])],
+            **shared,
+        }

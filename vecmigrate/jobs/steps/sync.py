@@ -52,12 +52,16 @@ def _recorded(
 def job_options(moving: JobContext) -> SyncOptions:
     """Return the options of a job's syncs."""
     asked = moving.spec.sync
+    encoder = moving.route_encoder
+    if asked.budget is not None:
+        encoder = moving.spec.target.encoder
     return SyncOptions(
         **dict(asked),
-        keep_anchors=moving.anchors,
+        keep_anchors=moving.route_anchors,
         on_bad_vector=moving.spec.on_bad_vector,
         batch_size=moving.spec.migrate.batch_size,
-        encoder=None if asked.budget is None else moving.spec.target.encoder,
+        encoder=encoder,
+        on_missing_text=moving.spec.migrate.on_missing_text,
     )
 
 
@@ -95,7 +99,7 @@ class SyncStep:
         before = moving.fingerprint()
         options = job_options(moving)
         result = run_sync(
-            moving.source, moving.target, moving.translator, options, moving.state, around
+            moving.source, moving.target, moving.route_translator, options, moving.state, around
         )
         if job is not None:
             moving.save(

@@ -85,15 +85,17 @@ class VerifyStep:
         letters = None if job is None else self._dead_letters(job.key)
         options = VerifyOptions(
             **dict(self._asked),
-            keep_anchors=moving.anchors,
+            keep_anchors=moving.route_anchors,
             on_bad_vector=moving.spec.on_bad_vector,
+            encoder=moving.route_encoder,
+            on_missing_text=moving.spec.migrate.on_missing_text,
             dead_letters=letters,
         )
         with around.recorded(self.name, moving.source, moving.target) as counts:
             found = run_verification(
                 moving.source,
                 moving.target,
-                moving.translator,
+                moving.route_translator,
                 options,
                 moving.records,
                 around.stage,

@@ -1,0 +1,135 @@
+"""A job takes the route that it names, or the cheapest that meets its gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from support.dry_run_corpus import DryRunCorpus, N, make_dry_run_corpus
+from support.job_files import call, done_now, write_job
+
+from vecmigrate import open_source
+from vecmigrate.errors import ExitCode
+from vecmigrate.report.file import load_report
+from vecmigrate.report.schema import RouteKind
+from vecmigrate.state import STATE_VARIABLE
+
+CUTOVER = '[cutover]\nname = "faiss:current.faiss"'
+
+
+@pytest.fixture(autouse=True)
+def _state_beside_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STATE_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> DryRunCorpus:
+    return make_dry_run_corpus(tmp_path)
+
+
+def job_of(corpus: DryRunCorpus, route: str, *, gate: float = 0.1, more: str = "") -> Path:
+    return write_job(corpus.folder, gate=gate, more=f'[migrate]\nroute = "{route}"\n{more}')
+
+
+def planned(job: Path, *arguments: str) -> dict[str, Any]:
+    result = call("plan", job, "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    facts: dict[str, Any] = json.loads(result.stdout)
+    return facts
+
+
+def native(corpus: DryRunCorpus, target: str = "new.faiss") -> np.ndarray:
+    """Tell, in the order of ids, which points have the new encoder's own vector."""
+    with open_source(f"faiss:{corpus.folder}/{target}") as made:
+        [batch] = made.batches(2 * N)
+    own = np.load(corpus.folder / "new.npy")[batch.ids.astype(int)]
+    same: np.ndarray = (np.abs(batch.vectors - own) < 1e-6).all(axis=1)
+    return same[np.argsort(batch.ids)]
+
+
+def arrive(corpus: DryRunCorpus, count: int = 10) -> None:
+    """New points, whose vectors under the new encoder are there too."""
+    index = faiss.read_index(str(corpus.folder / "old.faiss"))
+    index.add(corpus.old[:count])
+    faiss.write_index(index, str(corpus.folder / "old.faiss"))
+    with (corpus.folder / "old.jsonl").open("a") as file:
+        for i in range(N, N + count):
+            file.write(json.dumps({"id": i, "text": f"document {i}"}) + "\n")
+    np.save(corpus.folder / "new.npy", np.concatenate([corpus.new, corpus.new[:count]]))
+
+
+def test_everything_is_re_embedded_kept_in_step_and_cut_over_to(corpus: DryRunCorpus) -> None:
+    job = job_of(corpus, "re-embed", more=CUTOVER)
+    plan = planned(job)
+    assert plan["route"]["route"] == "re-embed"
+    [migrate] = [step for step in plan["steps"] if step["step"] == "migrate"]
+    assert migrate["takes"]["texts"] == N
+    assert done_now(job) == ["dry-run", "migrate", "verify"]
+    assert native(corpus).all()
+    assert planned(job)["route"]["route"] == "re-embed all"
+    arrive(corpus)
+    assert done_now(job) == ["sync", "verify"]
+    assert len(native(corpus)) == N + 10
+    assert native(corpus).all()
+    assert done_now(job, "--cutover") == ["cutover"]
+    assert done_now(job) == []
+
+
+def test_the_cheapest_route_that_meets_the_gates_is_taken(corpus: DryRunCorpus) -> None:
+    job = job_of(corpus, "auto", gate=0.6, more=CUTOVER)
+    before = planned(job)["route"]
+    assert before["route"] == "auto"
+    assert before["cost"] is None
+    assert done_now(job) == ["dry-run", "migrate", "verify"]
+    routes = load_report(corpus.folder / "dry-run").routes
+    assert routes is not None
+    assert routes.choice is not None
+    assert routes.choice.kind is RouteKind.MIXED
+    assert routes.choice.share is not None
+    assert native(corpus).mean() == pytest.approx(routes.choice.share, abs=1e-3)
+    arrive(corpus)
+    assert done_now(job) == ["sync", "verify"]
+    assert native(corpus)[N:].all(), "new points are embedded"
+    assert done_now(job, "--cutover") == ["cutover"]
+
+
+def test_a_plan_tells_what_the_chosen_route_costs(corpus: DryRunCorpus) -> None:
+    job = job_of(corpus, "mixed", gate=0.6, more="budget = 100")
+    # The budget ends the run before anything is published.
+    result = call("run", job)
+    assert result.exit_code != 0
+    assert not (corpus.folder / "new.faiss").exists()
+    plan = planned(job)
+    assert plan["route"]["route"].startswith("re-embed ")
+    [migrate] = [step for step in plan["steps"] if step["step"] == "migrate"]
+    assert migrate["takes"]["texts"] == plan["route"]["cost"]["texts"] > 100
+    assert done_now(job_of(corpus, "mixed", gate=0.6)) == ["migrate", "verify"]
+
+
+def test_translation_alone_is_judged_alone(corpus: DryRunCorpus) -> None:
+    job = job_of(corpus, "translate", gate=0.9)
+    assert call("run", job).exit_code == ExitCode.NO_GO
+    assert not (corpus.folder / "new.faiss").exists()
+    assert done_now(job_of(corpus, "translate")) == ["dry-run", "migrate", "verify"]
+    share = 300 / N
+    assert native(corpus).mean() == pytest.approx(share, abs=1e-3), "anchors are kept"
+
+
+def test_two_stages_cannot_be_run_yet(corpus: DryRunCorpus) -> None:
+    job = job_of(corpus, "two-stage")
+    for command in ("plan", "run"):
+        result = call(command, job)
+        assert result.exit_code == ExitCode.USAGE
+        assert "two-stage" in result.output
+    assert not (corpus.folder / "dry-run").exists()
+
+
+def test_another_route_needs_another_target(corpus: DryRunCorpus) -> None:
+    done_now(job_of(corpus, "translate"))
+    job = job_of(corpus, "re-embed")
+    assert call("run", job).exit_code == ExitCode.MISMATCH
+    assert done_now(job_of(corpus, "auto")) == []
