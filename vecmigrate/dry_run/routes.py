@@ -151,9 +151,9 @@ class RouteMeasures:
     def _figures(
         self, recall: Callable[[int], Estimate], ndcg: Callable[[], Estimate]
     ) -> dict[str, Estimate]:
-        figures = {f"recall@{k}": recall(k) for k in self._cutoffs}
+        figures = {f"recall@{k}": _share(recall(k)) for k in self._cutoffs}
         if f"min-ndcg@{CUTOFF}" in self.options.gates:
-            figures[f"nDCG@{CUTOFF}"] = ndcg()
+            figures[f"nDCG@{CUTOFF}"] = _share(ndcg())
         return figures
 
     def _row(
@@ -300,9 +300,13 @@ class RouteMeasures:
             minus = None
             if old is not None:
                 minus = resampler.estimate(values - old[name], refits[name])
-            yield RouteMetric(
-                name=name, value=resampler.estimate(values, refits[name]), minus_old=minus
-            )
+            value = _share(resampler.estimate(values, refits[name]))
+            yield RouteMetric(name=name, value=value, minus_old=minus)
+
+
+def _share(found: Estimate) -> Estimate:
+    """Cut an interval to what a share can be."""
+    return found.model_copy(update={"low": max(found.low, 0.0), "high": min(found.high, 1.0)})
 
 
 def _moved(name: str, value: Estimate, change: PairedDifference | None) -> RouteMetric:

@@ -244,7 +244,7 @@ def _verdict(verdict: Verdict, routes: RouteComparison) -> list[str]:
     lines += _not_runnable(routes)
     if routes.trifling:
         lines.append(
-            f"Re-embedding everything takes {_takes(everything)}: less than thinking about it "
+            f"To re-embed what is left takes {_takes(everything)}: less than thinking about it "
             "costs."
         )
     return lines
