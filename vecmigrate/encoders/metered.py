@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,8 +246,11 @@ class Meter:
 class FoundVectors(Protocol):
     """Where vectors that were bought are found again."""
 
-    def read(self, key: str, into: Vectors) -> bool:
-        """Copy the ``(d,)`` vector of a key, see :func:`text_keys`; False if it is not here."""
+    def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
+        """Copy vectors to the ``(n, d)`` rows of their keys, see :func:`text_keys`.
+
+        Returns which of the ``n`` keys are here.
+        """
         ...
 
 
@@ -278,6 +281,18 @@ class VectorStore(FoundVectors, Protocol):
         WriteError
         """
         ...
+
+
+def read_from(
+    vectors: Mapping[str, Vectors], keys: Sequence[str], into: Vectors
+) -> NDArray[np.bool_]:
+    """As :meth:`FoundVectors.read`, from ``(d,)`` vectors by their keys."""
+    here = np.zeros(len(keys), np.bool_)
+    for row, key in enumerate(keys):
+        found = vectors.get(key)
+        if found is not None:
+            into[row], here[row] = found, True
+    return here
 
 
 EMBEDDINGS_FOLDER = "embeddings"
@@ -334,11 +349,8 @@ class EmbeddingStore:
             self.vectors.update(zip(columns["id"].tolist(), columns["vector"], strict=True))
             self._parts += 1
 
-    def read(self, key: str, into: Vectors) -> bool:
-        found = self.vectors.get(key)
-        if found is not None:
-            into[:] = found
-        return found is not None
+    def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
+        return read_from(self.vectors, keys, into)
 
     def keep(
         self,
@@ -466,7 +478,7 @@ class MeteredEncoder:
         keys = text_keys(points, given) if store is not None else []
         found = np.zeros(len(given), np.bool_)
         if store is not None:
-            found[:] = [store.read(key, row) for key, row in zip(keys, vectors, strict=True)]
+            found[:] = store.read(keys, vectors)
         asked = _Asked(given, points, keys, role, self._tokens(given, found), vectors)
         free = None if self.meter.counts_reused else found
         count = self.meter.reserve(asked.tokens, free, partly=partly)

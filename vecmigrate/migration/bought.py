@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet, load_anchors
 from vecmigrate.encoders import EmbeddingStore, Encoder, MeteredEncoder
@@ -20,6 +21,7 @@ from vecmigrate.encoders.metered import (
     EMBEDDINGS_FOLDER,
     FoundVectors,
     bought_files,
+    read_from,
     text_keys,
 )
 from vecmigrate.errors import InputError, MismatchError
@@ -35,6 +37,8 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)",
     "CREATE TABLE IF NOT EXISTS elsewhere (part TEXT PRIMARY KEY, texts INTEGER, tokens INTEGER)",
 )
+_AT_ONCE = 500
+"""Keys or ids in one question to the file."""
 _ANCHORS = {"population", "strategy", "target_encoder"}
 """Keys of an anchor file's header."""
 
@@ -94,16 +98,20 @@ class BoughtVectors:
         with self._lock, transaction(self._connection) as begun:
             begun.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-    def read(self, key: str, into: Vectors) -> bool:
-        if any(other.read(key, into) for other in self._others):
-            return True
-        if self._empty:
-            return False
-        with self._lock, transaction(self._connection) as begun:
-            row = begun.execute("SELECT vector FROM bought WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            into[:] = np.frombuffer(row[0], np.float32)
-        return row is not None
+    def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
+        here = read_all(self._others, keys, into)
+        rows = {keys[row]: row for row in np.flatnonzero(~here).tolist()}
+        asked = [] if self._empty else list(rows)
+        for start in range(0, len(asked), _AT_ONCE):
+            some = asked[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            with self._lock, transaction(self._connection) as begun:
+                found = begun.execute(
+                    f"SELECT key, vector FROM bought WHERE key IN ({marks})", some
+                ).fetchall()
+            for key, vector in found:
+                into[rows[key]], here[rows[key]] = np.frombuffer(vector, np.float32), True
+        return here
 
     def keep(
         self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
@@ -123,8 +131,8 @@ class UnkeptVectors:
     def __init__(self, batch: int, others: Sequence[FoundVectors]) -> None:
         self.batch, self._others = batch, others
 
-    def read(self, key: str, into: Vectors) -> bool:
-        return any(other.read(key, into) for other in self._others)
+    def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
+        return read_all(self._others, keys, into)
 
     def keep(
         self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
@@ -158,8 +166,8 @@ class PartVectors:
         self._own = EmbeddingStore(folder, encoder.identity, self.role)
         self._others = others
 
-    def read(self, key: str, into: Vectors) -> bool:
-        return any(other.read(key, into) for other in (*self._others, self._own))
+    def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
+        return read_all((*self._others, self._own), keys, into)
 
     def keep(
         self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
@@ -209,11 +217,22 @@ class KnownVectors:
         rows = zip(keys, texts, anchors.target_vectors[: len(texts)], strict=True)
         return cls({key: vector for key, text, vector in rows if text})
 
-    def read(self, key: str, into: Vectors) -> bool:
-        found = self._vectors.get(key)
-        if found is not None:
-            into[:] = found
-        return found is not None
+    def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
+        return read_from(self._vectors, keys, into)
+
+
+def read_all(
+    stores: Sequence[FoundVectors], keys: Sequence[str], into: Vectors
+) -> NDArray[np.bool_]:
+    """As :meth:`FoundVectors.read`, from whichever store has a vector."""
+    here = np.zeros(len(keys), np.bool_)
+    for store in stores:
+        rows = np.flatnonzero(~here)
+        some = np.empty((len(rows), into.shape[1]), np.float32)
+        found = store.read([keys[row] for row in rows.tolist()], some)
+        into[rows[found]] = some[found]
+        here[rows[found]] = True
+    return here
 
 
 def reusable(places: Iterable[Path], encoder: EncoderIdentity) -> Iterator[FoundVectors]:
@@ -248,7 +267,6 @@ def _anchors_of(file: Path, encoder: EncoderIdentity) -> AnchorSet | None:
     return anchors if anchors.card.target_encoder.same_as(encoder) else None
 
 
-_AT_ONCE = 500
 BOUGHT = "bought"
 """Folder next to the state file."""
 
