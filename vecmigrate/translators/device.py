@@ -14,6 +14,7 @@ from vecmigrate.points.batch import Vectors
 from vecmigrate.runtime.torch_device import find_gpu, require_device
 from vecmigrate.translators.base import AffineTranslator, Translator, check_dimension
 from vecmigrate.translators.kernel_ridge import KernelRidge
+from vecmigrate.translators.sphere import mean_direction, sphere_factors
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +118,8 @@ def _predictor(
     if isinstance(translator, AffineTranslator):
         return linear
     coefficients, centre = put(translator.coefficients_), put(translator.centre_)
-    lengths = translator.lengths_
+    direction = put(mean_direction(translator.centre_))
+    length = float(np.linalg.norm(translator.centre_))
     scale = float(translator.scale_ * np.sqrt(translator.gamma))
     landmarks = put(scale * translator.landmarks_)
     squares = landmarks.square().sum(dim=1)
@@ -130,11 +132,12 @@ def _predictor(
         values -= points.square().sum(dim=1, keepdim=True)
         values.clamp_(max=0).exp_()
         predicted = (values @ coefficients).add_(linear(x))
-        if lengths is not None:
+        if translator.restores_:
             predicted -= centre
-            beside = predicted.square().sum(dim=1)
-            predicted *= lengths.factors(beside, values.amax(dim=1)).sqrt_()[:, None]
-            predicted += centre
+            along = predicted @ direction
+            factor, rest = sphere_factors(along, predicted.square().sum(dim=1), length)
+            predicted *= factor[:, None]
+            predicted += rest[:, None] * direction
         return predicted
 
     return predict

@@ -16,14 +16,13 @@ from vecmigrate.translators.kernels import (
     GaussianLandmarks,
     Kernel,
     left_out_by_folds,
-    nearest_others,
     solve_by_landmarks,
     solve_exactly,
     spread_rows,
 )
-from vecmigrate.translators.lengths import RowLengths
 from vecmigrate.translators.mixing import spectral_match
 from vecmigrate.translators.procrustes import Procrustes, fold_maps
+from vecmigrate.translators.sphere import mean_direction, put_on_sphere, regression_slope
 
 BLOCK_ROWS = 1024
 """Rows translated at a time: their kernel values stay in the processor's cache."""
@@ -49,8 +48,10 @@ class KernelRidge(Translator):
     :math:`(K_{nm}^T K_{nm} + \lambda K_{mm}) C = K_{nm}^T (Y - t P(X))` over ``landmarks`` of them
     (Nyström, subset of regressors: Smola and Schölkopf 2000; Rudi et al. 2015), summed in one pass.
     The prediction is then spectrally matched, see :func:`spectral_match`, by its leave-one-out
-    predictions; as that is an affine map, it costs nothing when translating. Vectors of unit length
-    get back the length beside the mean that they are expected to have, see :class:`RowLengths`.
+    predictions; as that is an affine map, it costs nothing when translating. Where vectors have
+    unit length, so get predictions, beside their component along the mean: see
+    :func:`put_on_sphere`. That component is scaled by the slope of the true ones over leave-one-out
+    predictions.
 
     With ``text_dim``, the last so many columns of X are features s of the points' texts (see
     :class:`TokenFeatures`), and the kernel is :math:`k(x, z) + w\,s(x) \cdot s(z)`; its second part
@@ -67,8 +68,7 @@ class KernelRidge(Translator):
     match_spectrum : bool
         False leaves the shrunken spread of regression.
     restore_length : bool
-        False leaves the shrunken lengths beside the mean; they are left, too, if translations are
-        not scaled to unit length.
+        False scales predictions to unit length as they are, shrunken towards the mean.
     landmarks : int or None
         Landmarks beyond ``EXACT_ANCHORS``; given, they are used at any number of anchors above it.
     normalize : bool or None
@@ -88,8 +88,8 @@ class KernelRidge(Translator):
         The linear part, ``(source_dim + text_dim, target_dim)`` and ``(target_dim,)`` float32.
     scale_ : float32
         What brings old vectors to unit mean distance from their mean.
-    lengths_ : RowLengths or None
-        None if lengths are left.
+    restores_ : bool
+        True if lengths are restored beside the mean.
     """
 
     method: ClassVar[str] = "kernel-ridge"
@@ -129,7 +129,7 @@ class KernelRidge(Translator):
     seed: int = 0
     text_dim: int = 0
     text_weight: float = 0.5
-    lengths_: RowLengths | None = field(default=None, init=False, repr=False)
+    restores_: bool = field(default=False, init=False, repr=False)
 
     @classmethod
     def candidates(cls, text_dim: int) -> dict[str, Self]:
@@ -185,33 +185,24 @@ class KernelRidge(Translator):
         gain, centre = np.eye(self.target_dim_), y.mean(axis=0, dtype=np.float64)
         if self.match_spectrum:
             gain, centre = spectral_match(held_out, y)
+        self.restores_ = self.restore_length and self.normalize_output_
+        if self.restores_:
+            gain = _sparing(gain, mean_direction(centre), held_out, y)
         self.gain_, self.centre_ = gain.astype(np.float32), centre.astype(np.float32)
         self.coefficients_ = (coefficients @ gain).astype(np.float32)
         self.weights_ = (weights @ gain).astype(np.float32)
         self.offset_ = (offset @ gain + centre - centre @ gain).astype(np.float32)
         self.mean_square_ = float(np.mean(row_norms(y).astype(np.float64) ** 2))
-        nearest = nearest_others(self._as_given.split(points)[0], chosen, self.gamma)
-        self.held_out_ = self._measure(held_out - centre, nearest)
         self._prepare()
+        self.held_out_ = np.ascontiguousarray((held_out - centre) @ gain, dtype=np.float32)
+        self.held_out_ += self.centre_ - self._later
+        self._finish(self.held_out_)
         return self
 
     def _landmark_rows(self, points: Vectors) -> NDArray[np.intp]:
         if len(points) <= (self.landmarks or EXACT_ANCHORS):
             return np.arange(len(points))
         return spread_rows(points, self.landmarks or LANDMARKS, self.seed)
-
-    def _measure(self, deviations: NDArray[np.float64], nearest: NDArray[np.float32]) -> Vectors:
-        """Measure lengths by leave-one-out predictions beside the centre; return these finished."""
-        matched = np.ascontiguousarray(deviations @ self.gain_, dtype=np.float32)
-        self.lengths_ = None
-        if self.restore_length and self.normalize_output_:
-            true = self.mean_square_ - float(self.centre_ @ self.centre_)
-            self.lengths_ = RowLengths.measured(deviations, matched, true, nearest, self.alpha)
-            self.lengths_.restore(matched, nearest)
-        matched += self.centre_
-        if self.normalize_output_:
-            normalize_rows(matched)
-        return matched
 
     def cross_predict(self, folds: Folds) -> Vectors:
         """See :meth:`Translator.cross_predict`; what is left out is measured on the fold itself."""
@@ -224,13 +215,19 @@ class KernelRidge(Translator):
         centres = folds.once(_centres_without)
         predicted -= centres
         matched = self._matched(folds, predicted) if self.match_spectrum else predicted
-        if self.restore_length and folds.normalizes(self.normalize):
-            true = float(np.mean(row_norms(folds.targets - centres) ** 2))
-            nearest = np.exp(np.float32(self.gamma) * folds.once(_nearest_outside))
-            lengths = RowLengths.measured(predicted, matched, true, nearest, self.alpha)
-            lengths.restore(matched, nearest)
-        matched += centres
-        return folds.finish(matched, self.normalize)
+        if not (self.restore_length and folds.normalizes(self.normalize)):
+            matched += centres
+            return folds.finish(matched, self.normalize)
+        directions = [mean_direction(moments.mean_y) for moments in folds.once(moments_without)]
+        pairs = list(zip(folds.rows, directions, strict=True))
+        along = np.concatenate([predicted[rows] @ direction for rows, direction in pairs])
+        true = np.concatenate([folds.targets[rows] @ direction for rows, direction in pairs])
+        along *= np.float32(regression_slope(along, true))
+        for rows, direction in pairs:
+            own = matched[rows]
+            own += (along[rows] - own @ direction)[:, None] * direction
+            put_on_sphere(own, centres[rows.start], direction)
+        return matched
 
     def _matched(self, folds: Folds, deviations: Vectors) -> Vectors:
         """Match each fold's predictions beside the centre to the spread of the others' targets."""
@@ -252,8 +249,9 @@ class KernelRidge(Translator):
 
     def _prepare(self) -> None:
         self._kernel = GaussianLandmarks(self.gamma, self.scale_ * self.landmarks_)
-        # Lengths are restored beside the centre, which is added later.
-        self._later = np.zeros_like(self.centre_) if self.lengths_ is None else self.centre_
+        self._direction = mean_direction(self.centre_)
+        # What is put on the sphere is predicted beside the centre.
+        self._later = self.centre_ if self.restores_ else np.zeros_like(self.centre_)
         self._first = self.offset_ - self._later
 
     def transform(self, X: Vectors, *, out: Vectors | None = None) -> Vectors:
@@ -261,7 +259,8 @@ class KernelRidge(Translator):
         check_dimension(X, self.source_dim_ + self.text_dim_)
         translated = np.empty((len(X), self.target_dim_), np.float32) if out is None else out
         for rows in _blocks(len(X)):
-            self._finish(translated[rows], self._predict(X[rows], translated[rows]))
+            self._predict(X[rows], translated[rows])
+            self._finish(translated[rows])
         return translated
 
     def transform_with_variance(self, X: Vectors) -> tuple[Vectors, NDArray[np.float32]]:
@@ -275,44 +274,42 @@ class KernelRidge(Translator):
         check_dimension(X, self.source_dim_ + self.text_dim_)
         translated = np.empty((len(X), self.target_dim_), np.float32)
         variance = np.empty(len(X), np.float32)
+        shrink = np.linalg.inv(self.gain_.astype(np.float64)).astype(np.float32)
         for rows in _blocks(len(X)):
-            nearest = self._predict(X[rows], translated[rows])
+            self._predict(X[rows], translated[rows])
             beside = translated[rows] + (self._later - self.centre_)
-            shrunken = np.linalg.solve(self.gain_, beside.T).T + self.centre_
+            shrunken = beside @ shrink + self.centre_
             variance[rows] = np.maximum(self.mean_square_ - row_norms(shrunken) ** 2, 0)
-            self._finish(translated[rows], nearest)
+            self._finish(translated[rows])
         return translated, variance
 
-    def _predict(self, rows: Vectors, out: Vectors) -> NDArray[np.float32]:
-        """Write predictions, to be finished, and return the kernel at the nearest landmarks."""
-        values = self._kernel.evaluate(self.scale_ * rows[:, : self.source_dim_])
-        np.matmul(values, self.coefficients_, out=out)
+    def _predict(self, rows: Vectors, out: Vectors) -> None:
+        """Write predictions, without what :meth:`_finish` does to them."""
+        np.matmul(
+            self._kernel.evaluate(self.scale_ * rows[:, : self.source_dim_]),
+            self.coefficients_,
+            out=out,
+        )
         out += rows @ self.weights_
         out += self._first
-        nearest: NDArray[np.float32] = values.max(axis=1)
-        return nearest
 
-    def _finish(self, predicted: Vectors, nearest: NDArray[np.float32]) -> None:
-        """Turn what :meth:`_predict` wrote and returned into translations, in place."""
-        if self.lengths_ is not None:
-            self.lengths_.restore(predicted, nearest)
-            predicted += self._later
-        if self.normalize_output_:
+    def _finish(self, predicted: Vectors) -> None:
+        """Turn what :meth:`_predict` wrote into translations, in place."""
+        if self.restores_:
+            put_on_sphere(predicted, self.centre_, self._direction)
+        elif self.normalize_output_:
             normalize_rows(predicted)
 
     @property
     def file_format(self) -> int:
         """See :meth:`Translator.file_format`."""
-        return 1 if self.lengths_ is None else 2
+        return 2 if self.restores_ else 1
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """See :meth:`Translator.state`."""
         tensors, parameters = super().state()
-        if self.lengths_ is not None:
-            parameters["lengths"] = {
-                "ratio": self.lengths_.ratio,
-                "variance": self.lengths_.variance,
-            }
+        if self.restores_:
+            parameters["restore_length"] = True
         return tensors, parameters
 
     @classmethod
@@ -322,16 +319,23 @@ class KernelRidge(Translator):
         without = {"text_dim": cls.text_dim, "text_weight": cls.text_weight}
         translator = super().from_state(tensors, without | dict(parameters))
         translator.text_dim_ = translator.text_dim
-        # Files from before lengths were restored have none.
-        lengths = parameters.get("lengths")
-        translator.restore_length = lengths is not None
-        if lengths is not None:
-            ratio, variance = float(lengths["ratio"]), float(lengths["variance"])
-            translator.lengths_ = RowLengths(ratio, variance, translator.alpha)
+        # As files from before lengths were restored, others say nothing of it.
+        translator.restore_length = translator.restores_ = "restore_length" in parameters
         if len(translator.weights_) != translator.source_dim_ + translator.text_dim_:
             raise ValueError(f"{len(translator.weights_)} columns of weights do not fit landmarks")
         translator._prepare()
         return translator
+
+
+def _sparing(
+    gain: NDArray[np.float64],
+    direction: NDArray[np.float32],
+    held_out: NDArray[np.float64],
+    true: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """Return a gain that scales the component along the mean by its regression slope alone."""
+    slope = regression_slope(held_out @ direction, true @ direction)
+    return gain + np.outer(slope * direction - gain @ direction, direction)
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -369,10 +373,3 @@ def _centres_without(folds: Folds) -> Vectors:
     for rows, moments in zip(folds.rows, folds.once(moments_without), strict=True):
         centres[rows] = moments.mean_y
     return centres
-
-
-def _nearest_outside(folds: Folds) -> NDArray[np.float32]:
-    """Return the greatest of each row's values of :func:`_minus_squared_distances` to others."""
-    distances = folds.once(_minus_squared_distances)
-    pairs = zip(folds.rows, folds.others, strict=True)
-    return np.concatenate([distances[rows][:, others].max(axis=1) for rows, others in pairs])

@@ -96,32 +96,6 @@ class Kernel:
         return evaluate
 
 
-def nearest_others(
-    points: NDArray[np.float32], landmarks: NDArray[np.intp], gamma: float
-) -> NDArray[np.float32]:
-    """Return ``(n,)`` values of the Gaussian kernel between points and their nearest landmarks.
-
-    Parameters
-    ----------
-    points
-        ``(n, d)``.
-    landmarks
-        The rows that are landmarks, at least two; none is its own nearest.
-    """
-    kernel = GaussianLandmarks(gamma, points[landmarks])
-    place = np.full(len(points), -1)
-    place[landmarks] = np.arange(len(landmarks))
-    nearest = np.empty(len(points), np.float32)
-    for start in range(0, len(points), FITTING_ROWS):
-        rows = slice(start, start + FITTING_ROWS)
-        values = kernel.exponents(points[rows])
-        own = np.flatnonzero(place[rows] >= 0)
-        values[own, place[rows][own]] = -np.inf
-        nearest[rows] = values.max(axis=1)
-    np.exp(nearest, out=nearest)
-    return nearest
-
-
 LEAST_FREEDOM = 0.05
 """An anchor's leverage is kept this far below 1, where rounding would divide by nothing."""
 
