@@ -63,7 +63,7 @@ class FaissSink(StagedSink):
                 self._settings,
                 self._spec.metric,
                 self._spec.text_field,
-                self._spec.provenance,
+                self._spec.provenance_as_of(self.as_of),
                 empty=self._empty,
             )
         names = ((spool.sidecar, location.sidecar), (spool.companion, location.companion))

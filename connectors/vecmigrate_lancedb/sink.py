@@ -21,7 +21,7 @@ from vecmigrate.connector import (
     arrow,
     check_dimension,
 )
-from vecmigrate_lancedb.columns import Mark, Settings, infer_fields, mark_of
+from vecmigrate_lancedb.columns import Mark, Settings, infer_fields, mark_of, note_update
 from vecmigrate_lancedb.engine import load, open_table, writing
 from vecmigrate_lancedb.index import index_for, make_index
 from vecmigrate_lancedb.place import Place
@@ -96,6 +96,9 @@ class LanceSink(StagedSink):
                     distance = DISTANCES[self._spec.metric]
                     make_index(self._table, mark.vector, self._index, distance, self._place)
                 self._table.create_index(mark.id, config=load("lancedb.index").BTree())
+            made = self._spec.provenance_as_of(self.as_of)
+            if made is not None and made != mark.provenance:
+                note_update(self._table, mark.id, made)
         self.staging.sync()
         self.staging.publish(self._made)
         return LanceSource(self._place.uri).describe()

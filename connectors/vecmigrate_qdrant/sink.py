@@ -130,7 +130,8 @@ class QdrantSink(LeasedSink):
         self._lease.renew()
         resume_indexing(self._access, self._collection, self._mark)
         notes = (*self._notes, *await_index(self._access, self._collection))
-        mark = Mark(State.COMPLETE, self._run, self._spec.provenance, self._vector)
+        made = self._spec.provenance_as_of(self.as_of)
+        mark = Mark(State.COMPLETE, self._run, made, self._vector)
         self._description = self._publish(mark, notes, self._strict_mode)
         return self._description
 

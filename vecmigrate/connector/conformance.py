@@ -368,6 +368,18 @@ class ConnectorConformance:
         np.testing.assert_allclose(vector, -batch.vectors[2], atol=1e-6)
         assert payload == {"text": "the second text here"}
 
+    def test_a_target_says_as_of_when_it_is(self, uri: str, batch: VectorBatch) -> None:
+        made, seen = _made(), "2026-03-03T12:00:00+00:00"
+        with open_sink(uri, _spec(provenance=made)) as sink:
+            sink.write(batch)
+            sink.as_of = seen
+            sink.finish()
+        with open_source(uri) as source:
+            found = source.describe().provenance
+            assert found == made.model_copy(update={"updated_at": seen})
+            assert found.run() == made.run()
+            assert len(list(source.ids(10))) > 0
+
     def test_a_sink_takes_points_out_again(self, uri: str, batch: VectorBatch) -> None:
         with open_sink(uri, SPEC) as sink:
             sink.write(batch)

@@ -38,6 +38,10 @@ class Sink(ABC):
         meanwhile, are neither written over nor removed, by :meth:`abort` neither.
     deletes
         True if :meth:`delete` takes points out again before the target is published.
+    as_of
+        Set before :meth:`finish` if the target has what its source had at that time, which the
+        description's provenance then tells as ``updated_at``: see
+        :meth:`TargetSpec.provenance_as_of`.
     concurrent
         True if several processes may write at once, each through a sink that
         :meth:`ResumableConnector.resume_sink` makes of what :meth:`share` returned and that it
@@ -52,6 +56,7 @@ class Sink(ABC):
     shared: ClassVar[bool] = False
     concurrent: bool = False
     deletes: ClassVar[bool] = False
+    as_of: str | None = None
 
     @abstractmethod
     def write(self, batch: VectorBatch) -> IdArray | None:

@@ -396,17 +396,21 @@ class Move:
         if sink is not None:
             with progress.suspending(sink), self._ending(sink):
                 caught_up = self._caught_up(sink)
+                sink.as_of = self._as_of
                 progress.publishing(sink)
                 left_out = len(set(self.skipped.ids)) + len(self._letters.ids)
                 seen = progress.written.count + left_out
                 if caught_up is None:
                     self._notes += _check_complete(self.description, sink, seen)
-                    if progress.ledger is not None and not left_out:
-                        note_stamp(progress.ledger, self.source.stamp())
+                    ledger = progress.ledger
+                    # What a restart found there, a sync has yet to compare.
+                    if ledger is not None and not left_out and not ledger.fact("restarted"):
+                        note_stamp(ledger, self.source.stamp())
                 self._notes += sink.finish().notes
                 self._steps.ended("publish")
             if caught_up is not None:
-                caught_up.delete_later(self.target, self.provenance)
+                made = self.provenance.model_copy(update={"updated_at": self._as_of})
+                caught_up.delete_later(self.target, made)
                 progress.caught_up()
         seconds = time.perf_counter() - self._begun
         found, changed = verify_ids(

@@ -203,6 +203,7 @@ class SavedProgress:
         self.job: MigrationRecord | None = job
         self.ledger: Ledger | None = None
         self._begin_ledger = begin_ledger
+        self._knows_ours = False
         self.written = IdFingerprint(job.written, job.id_total)
         self.kept_anchors = job.kept_anchors
         self._kept = job
@@ -229,18 +230,18 @@ class SavedProgress:
             sink = resume_sink(target, spec, self._kept.token)
             form = IN_PLACE_FORM if sink.in_place else form
             self.ledger = self._begin_ledger() if self._kept.ledger else None
+            self._knows_ours = self.ledger is not None and bool(self.ledger.fact("restarted"))
             if self.ledger is not None and self.ledger.fact("form") != form:
                 self.ledger.note(form=None)
             return sink
         # Before anything is made, so that what a kill leaves there is known to be this job's.
         before = self._table.find(self._kept.source, self._kept.target)
         self._save(token=None)
-        knows_ours = False
         if spec.shared and form is not None:
             # What an earlier run left among the points of others, only its ledger tells.
             self.ledger = self._begin_ledger()
-            knows_ours = bool(self.ledger.fact("shared"))
-            restart = restart and knows_ours
+            self._knows_ours = bool(self.ledger.fact("shared"))
+            restart = restart and self._knows_ours
         try:
             sink = open_sink(target, spec, restart=restart)
         except (UsageError, MismatchError, TargetExistsError, LockedError):
@@ -255,8 +256,9 @@ class SavedProgress:
                 form = IN_PLACE_FORM if sink.in_place else form
                 if self.ledger is None:
                     self.ledger = self._begin_ledger()
-                self.ledger.begin(keep_points=knows_ours)
+                self.ledger.begin(keep_points=self._knows_ours)
                 self._note_inputs(self.ledger, form, shared=sink.shared)
+                self.ledger.note(restarted=self._knows_ours)
             self.checkpoint(sink)
         return sink
 
@@ -278,7 +280,7 @@ class SavedProgress:
     def wrote_again(self, sink: Sink, done: Written, skipped: Skipped) -> None:
         self._skipped = skipped
         if self.ledger is not None and done.moved is not None:
-            self.ledger.take_down(done.moved)
+            self.ledger.take_down(done.moved, keep_known=self._knows_ours)
         if time.monotonic() - self._last >= self._every:
             self.checkpoint(sink)
 
@@ -353,7 +355,8 @@ class SavedProgress:
 
     def publishing(self, sink: Sink) -> None:
         self.checkpoint(sink)
-        self._save(status=MigrationStatus.PUBLISHING)
+        made = self._kept.provenance.model_copy(update={"updated_at": sink.as_of})
+        self._save(status=MigrationStatus.PUBLISHING, provenance=made)
 
     def done(self) -> None:
         self._save(status=MigrationStatus.DONE)

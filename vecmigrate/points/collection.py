@@ -242,6 +242,13 @@ class TargetSpec(BaseModel, frozen=True):
     work: str | None = None
     shared: bool = False
 
+    def provenance_as_of(self, time: str | None) -> Provenance | None:
+        """Return the provenance of a target that has what its source had at ``time``, if known."""
+        made = self.provenance
+        if made is None or time is None:
+            return made
+        return made.model_copy(update={"updated_at": time})
+
     @classmethod
     def like(cls, source: CollectionDescription, **changes: Any) -> Self:
         """A spec for a collection like ``source``, with ``changes`` (as ``dimension=768``)."""

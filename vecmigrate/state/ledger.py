@@ -419,10 +419,13 @@ class Ledger:
             for table in known:
                 connection.execute(f"DELETE FROM {table}")
 
-    def take_down(self, moved: MovedPoints) -> None:
+    def take_down(self, moved: MovedPoints, *, keep_known: bool = False) -> None:
         """Note points that a migration has written; on the disk after :meth:`commit`.
 
-        Of others' points that it has met, those that an earlier run had written stay known as its.
+        Parameters
+        ----------
+        keep_known
+            Leave what is known already: an earlier run wrote it, and this one wrote nothing over.
         """
         ids = moved.ids.tolist()
         keys = ids if moved.ids.dtype == np.int64 else map(stored, ids)
@@ -432,11 +435,8 @@ class Ledger:
         )
         with failing(self.connection) as connection:
             connection.executemany(
-                "INSERT INTO points (id, vector, payload, origin, sketch) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (id) DO UPDATE SET vector = excluded.vector, "
-                "payload = excluded.payload, origin = excluded.origin, sketch = excluded.sketch, "
-                "target = NULL, variance = NULL, has_text = NULL "
-                f"WHERE excluded.origin != {Origin.FOREIGN:d} OR origin = {Origin.FOREIGN:d}",
+                f"INSERT OR {'IGNORE' if keep_known else 'REPLACE'} INTO points "
+                "(id, vector, payload, origin, sketch) VALUES (?, ?, ?, ?, ?)",
                 rows,
             )
 

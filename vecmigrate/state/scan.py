@@ -277,9 +277,10 @@ def _scan_by_field(scanner: _Scanner, ledger: Ledger, asked: ChangedBy, field: s
 def begin_by_field(source: Source, ledger: Ledger, asked: ChangedBy) -> None:
     """Note, before a source is read for the first time, from which value on it may change then.
 
-    If its store tells no latest value, the next scan compares all points.
+    If its store tells no latest value, the next scan compares all points; so it does if points are
+    known already, which may have changed before.
     """
-    if asked.field is None:
+    if asked.field is None or ledger.count("points"):
         return
     reading = FieldReading(asked.field)
     value = source.latest_value(asked.field)

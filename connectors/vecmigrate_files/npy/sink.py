@@ -238,7 +238,7 @@ class NpySink(StagedSink):
         mark = NpyMark(
             metric=self._spec.metric,
             text=self._spec.text_field,
-            provenance=self._spec.provenance,
+            provenance=self._spec.provenance_as_of(self.as_of),
             ids=place.ids.name if has_ids else None,
             payload=place.payload.name if has_payload else None,
         )

@@ -121,6 +121,7 @@ class ParquetSink(StagedSink):
             if spool.rows or not self._parts:
                 self._complete_part(spool)
             self._delete_superseded()
+            self._note_as_of()
             sync_path(self._folder)
         made = self._folder / self._part(0) if self._one_file else self._folder
         self.close()
@@ -160,6 +161,17 @@ class ParquetSink(StagedSink):
         self._parts += 1
         # The old one stays until no checkpoint needs it.
         self._spool = Spool.make(self._spool_file(self._parts), spool.schema)
+
+    def _note_as_of(self) -> None:
+        """Say in the first file, which tells what the collection is, as of when it is."""
+        made = self._spec.provenance_as_of(self.as_of)
+        if made == self._mark.provenance:
+            return
+        mark = self._mark.model_copy(update={"provenance": made})
+        path = self._folder / self._part(0)
+        kept = np.ones(pq.read_metadata(path).num_rows, np.bool_)
+        schema = self._schema.with_metadata(mark.metadata())
+        keep_rows(path, schema, kept, self._group, mark.vector)
 
     def _delete_superseded(self) -> None:
         """Leave each id's last row alone; all ids are in memory at once."""

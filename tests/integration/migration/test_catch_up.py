@@ -166,6 +166,10 @@ def test_what_changes_meanwhile_arrives(store: str, place: Place, tmp_path: Path
     assert done.as_of is not None
     with open_records(live.state) as records:
         assert status_of(live.target, live.state, records).as_of == done.as_of
+    with open_source(live.target) as target:
+        made = target.describe().provenance
+    assert made is not None
+    assert made.updated_at == done.as_of
     assert (done.written, done.in_step) == (len(contents(live.source)), True)
     assert contents(live.target).keys() == contents(live.source).keys()
     first = live.sync()

@@ -76,8 +76,11 @@ def test_what_a_sync_wrote_is_re_embedded_as_it_wrote_it(shared: Surroundings) -
         pair.follow(stop=None, meanwhile=[], size=5, rest=False, texts=3)
 
 
-def test_a_restart_tells_what_it_left_from_the_points_of_others(shared: Surroundings) -> None:
-    with history(shared, "parquet", "grpc", moved=False, shares=True) as pair:
+@pytest.mark.parametrize("field", [None, "times"])
+def test_a_restart_tells_what_it_left_from_the_points_of_others(
+    shared: Surroundings, field: str | None
+) -> None:
+    with history(shared, "parquet", "grpc", moved=False, shares=True, field=field) as pair:
         pair.move(stop=2, meanwhile=[], size=3, few=100)
         assert not pair.published
         pair.share_unfinished(new=[8], gone=[])
