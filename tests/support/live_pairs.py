@@ -79,7 +79,6 @@ from vecmigrate.errors import (
     TargetExistsError,
     TerminatedError,
     UnsettledError,
-    VerificationError,
 )
 from vecmigrate.forget import forget
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD
@@ -145,8 +144,8 @@ class LivePair(RuleBasedStateMachine):
         Others share the target; readers have it; what was known of it was lost.
     encoded
         Ids whose points at the target have the new encoder's own vector, and keep it.
-    _began_anew, _forgot
-        The state file was lost; or the ledger, while the migration was unfinished.
+    _began_anew
+        The state file was lost.
     _returned
         Ids that may come back at the target although others deleted them there: the application
         has deleted them since, or the migration had yet to bring them.
@@ -167,7 +166,7 @@ class LivePair(RuleBasedStateMachine):
         self.retold: dict[Any, dict[str, Any]] = {}
         self.touched: set[Any] = set()
         self._shares = self._lost = self.published = self._led = self._began_anew = False
-        self._forgot = self._unsettled = False
+        self._unsettled = False
         self._returned: set[Any] = set()
         self.encoded: set[Any] = set()
         self._stamp = 0
@@ -327,11 +326,6 @@ class LivePair(RuleBasedStateMachine):
         pair = self._source.uri, self._target, self.shared.translator
         try:
             migrate(*pair, **given)
-        except VerificationError:
-            # What vanished at the source meanwhile, a lost ledger would have told.
-            assert self._forgot
-            self._count("migrations of lost ledgers")
-            migrate(*pair, **given)
         except (MismatchError, TargetExistsError) as error:
             if isinstance(error, MismatchError):
                 # Cursors of a file count its rows, which are others after a stop.
@@ -448,7 +442,6 @@ class LivePair(RuleBasedStateMachine):
         shutil.rmtree(lost, ignore_errors=True)
         self._lost = self.published
         self._began_anew |= whole
-        self._forgot = not self.published
         self._count("states lost" if whole else "ledgers lost")
 
     @precondition(lambda self: self.published)

@@ -23,6 +23,7 @@ from vecmigrate.state.ledger import Ledger
 from vecmigrate.state.scan import ARRIVING, BARE, CHANGED, ChangedBy, FoundBy, scan_source
 
 _GONE = "SELECT id FROM points WHERE id NOT IN (SELECT id FROM seen)"
+_STRAYS = "SELECT id FROM there WHERE id NOT IN (SELECT id FROM points)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,8 @@ class CatchUp:
 
     def delete_later(self, target: str, provenance: Provenance) -> None:
         """Delete at a published target what vanished, if its sink could not."""
+        if self.ledger.fact("was_lost"):
+            self._list_strays(target)
         if not self._gone:
             return
         with open_updater(target, provenance) as updater:
@@ -187,3 +190,12 @@ class CatchUp:
             updater.finish()
         for ids in self.ledger.listed("gone", self.work.batch_size):
             self.ledger.forget(ids.tolist())
+
+    def _list_strays(self, target: str) -> None:
+        """List as vanished what the target has and the ledger, which was lost, does not know."""
+        with open_source(target) as reader:
+            self.ledger.collect_ids("there", reader.ids(self.work.batch_size))
+        self.ledger.list_ids("gone", f"{_GONE} UNION {_STRAYS}")
+        self._gone = self.ledger.count("gone")
+        self._check_can_delete(self._gone)
+        self.ledger.note(was_lost=None)

@@ -231,8 +231,8 @@ class SavedProgress:
             form = IN_PLACE_FORM if sink.in_place else form
             self.ledger = self._begin_ledger() if self._kept.ledger else None
             self._knows_ours = self.ledger is not None and bool(self.ledger.fact("restarted"))
-            if self.ledger is not None and self.ledger.fact("form") != form:
-                self.ledger.note(form=None)
+            if self.ledger is not None:
+                self._note_continued(self.ledger, form, sink)
             return sink
         # Before anything is made, so that what a kill leaves there is known to be this job's.
         before = self._table.find(self._kept.source, self._kept.target)
@@ -261,6 +261,15 @@ class SavedProgress:
                 self.ledger.note(restarted=self._knows_ours)
             self.checkpoint(sink)
         return sink
+
+    def _note_continued(self, ledger: Ledger, form: str | None, sink: Sink) -> None:
+        ours = not (sink.in_place or sink.shared)
+        if ledger.fact("source") is None and form is not None and ours:
+            # It was lost: what it knew of points that vanish from now on, nothing tells.
+            self._note_inputs(ledger, form, shared=sink.shared)
+            ledger.note(was_lost=True)
+        if ledger.fact("form") != form:
+            ledger.note(form=None)
 
     def _note_inputs(self, ledger: Ledger, form: str, *, shared: bool) -> None:
         inputs = self._kept.belongings

@@ -105,3 +105,12 @@ def test_what_others_wrote_over_points_of_a_killed_sync_is_theirs(shared: Surrou
         pair.killed_sync(changes=changed, size=7, step=8)
         assert pair.tally["sync killed"] == 1
         pair.share(new=[], over=[0, 8, 9], gone=[], retold=[])
+
+
+@pytest.mark.parametrize("store", ["faiss", "parquet", "lancedb", "edge", "rest"])
+def test_what_vanishes_after_a_ledger_was_lost_is_gone(shared: Surroundings, store: str) -> None:
+    with history(shared, "grpc", store, moved=False) as pair:
+        pair.move(stop=3, meanwhile=[], size=2, few=100)
+        assert not pair.published
+        pair.lose(whole=False)
+        pair.write([Change("delete", 0, 0, 0), Change("delete", 1, 0, 0)])
