@@ -30,11 +30,16 @@ _DIFFERS = """
 OR points.vector IS NULL
 OR seen.id IN (SELECT id FROM writing)
 """
+IS_BARE = f"(bare OR (seen.vector IS NULL AND points.origin IS {Origin.BARE:d}))"
+"""Of a point whose contents were not read, the ledger tells."""
 CHANGED = f"""
-SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id WHERE NOT bare AND ({_DIFFERS})
+SELECT seen.id AS id FROM seen JOIN points ON points.id = seen.id
+WHERE NOT {IS_BARE} AND ({_DIFFERS})
 """
 """Points with a vector that are not as the ledger knows them."""
-BARE = f"SELECT seen.id AS id FROM seen LEFT JOIN points USING (id) WHERE bare AND ({_DIFFERS})"
+BARE = f"""
+SELECT seen.id AS id FROM seen LEFT JOIN points USING (id) WHERE {IS_BARE} AND ({_DIFFERS})
+"""
 """Points without a vector that are not as the ledger knows them."""
 
 

@@ -17,6 +17,7 @@ from vecmigrate.state.scan import (
     ARRIVING,
     BARE,
     CHANGED,
+    IS_BARE,
     ChangedBy,
     Scan,
     by_stamp,
@@ -26,7 +27,8 @@ from vecmigrate.state.scan import (
 
 _THERE = "(id PRIMARY KEY, mark TEXT) WITHOUT ROWID"
 
-_LACKING = "   OR (NOT bare AND seen.id NOT IN (SELECT id FROM there))"
+_LACKING = f"   OR (NOT {IS_BARE} AND seen.id NOT IN (SELECT id FROM there))"
+_BARE_LACKING = f"   OR ({IS_BARE} AND seen.id NOT IN (SELECT id FROM there))"
 _NOT_DELETED = (
     "AND (seen.id IN (SELECT id FROM there) OR seen.id NOT IN (SELECT id FROM points)"
     f"     OR seen.id IN (SELECT id FROM writing WHERE origin = {Origin.DELETED:d}))"
@@ -134,7 +136,7 @@ def find_changes(
         _note_rewritten(target, ledger, batch_size)
     changed = CHANGED + (_LACKING if lacking else _NOT_DELETED) + _ANOTHERS * overwrite
     gone = f"{_VANISHED} UNION {_NOT_SEEN}" if overwrite else _VANISHED
-    without = BARE if lacking else f"{BARE} {_NOT_DELETED}"
+    without = f"{BARE} {_BARE_LACKING}" if lacking else f"{BARE} {_NOT_DELETED}"
     queries = {"arriving": ARRIVING, "changed": changed, "bare": without, "gone": gone}
     for name, query in {**queries, "unknown": _UNKNOWN, "strangers": _STRANGERS}.items():
         ledger.list_ids(name, query)

@@ -114,3 +114,12 @@ def test_what_vanishes_after_a_ledger_was_lost_is_gone(shared: Surroundings, sto
         assert not pair.published
         pair.lose(whole=False)
         pair.write([Change("delete", 0, 0, 0), Change("delete", 1, 0, 0)])
+
+
+@pytest.mark.parametrize("field", [None, "times"])
+def test_a_point_without_a_vector_that_others_deleted_is_back(
+    shared: Surroundings, field: str | None
+) -> None:
+    with history(shared, "grpc", "embedded", field=field) as pair:
+        pair.write([Change("bare", 4, 0, 0)])
+        pair.intrude(new=[], over=[], gone=[4], shares=False, changes=[])
