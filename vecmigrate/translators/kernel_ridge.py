@@ -206,7 +206,8 @@ class KernelRidge(Translator):
 
     def cross_predict(self, folds: Folds) -> Vectors:
         """See :meth:`Translator.cross_predict`; what is left out is measured on the fold itself."""
-        matrix = np.exp(np.float32(self.gamma) * folds.once(_minus_squared_distances))
+        matrix = np.float32(self.gamma) * folds.once(_minus_squared_distances)
+        np.exp(matrix, out=matrix)
         if self.text_dim:
             matrix += np.float32(self.text_weight) * folds.once(_feature_products)
         share = np.float32(self.prior)

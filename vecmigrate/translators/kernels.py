@@ -136,8 +136,8 @@ def left_out_by_folds(
     inverse = _lower_inverse(matrix.T, alpha)
     left = np.empty_like(residuals[0])
     for rows, residual in zip(folds, residuals, strict=True):
-        own = np.tril(inverse[rows, rows])
-        own += np.tril(own, -1).T
+        own = inverse[rows, rows].copy()
+        np.copyto(own, own.T, where=~np.tri(len(own), dtype=np.bool_))
         weighed = own @ residual[rows]
         weighed += inverse[rows, : rows.start] @ residual[: rows.start]
         weighed += inverse[rows.stop :, rows].T @ residual[rows.stop :]
