@@ -152,25 +152,29 @@ class Reembedding:
     def _embed(
         self, batch: VectorBatch, texts: list[str | None], rows: NDArray[np.intp]
     ) -> Vectors:
-        """Return ``(len(rows), d)`` vectors, made of texts in the order of their length."""
-        lengths = np.array([len(texts[row] or "") for row in rows], np.int64)
-        order = np.argsort(-lengths, kind="stable")
-        longest_first = rows[order]
+        """Return ``(len(rows), d)`` vectors, made of each text once, the longest first."""
+        needs_texts = self.encoder.needs_texts
+        each = [texts[row] if needs_texts else row for row in rows.tolist()]
+        first: dict[str | int | None, int] = {}
+        for key, row in zip(each, rows.tolist(), strict=True):
+            first.setdefault(key, row)
+        distinct = sorted(first, key=lambda key: -len(texts[first[key]] or ""))
+        chosen = np.array([first[key] for key in distinct], np.intp)
         made = self.encoder.encode(
-            [texts[row] for row in longest_first],
-            ids=batch.ids[longest_first],
+            [texts[row] for row in chosen.tolist()],
+            ids=batch.ids[chosen],
             partly=True,
             progress=self._tell,
         )
-        if len(made) < len(rows):
+        if len(made) < len(chosen):
             raise BudgetSpentError(
                 f"the budget of {self.encoder.meter.budget} is spent",
                 remedy="What was embedded is kept: the same command with a larger --budget "
                 "continues.",
             )
-        vectors = np.empty_like(made)
-        vectors[order] = made
-        return vectors
+        self._tell(len(rows) - len(chosen))
+        places = {key: place for place, key in enumerate(distinct)}
+        return made[[places[key] for key in each]]
 
     def _tell(self, count: int) -> None:
         with self._lock:

@@ -31,10 +31,10 @@ from support.qdrant import in_place
 from support.qdrant.places import open_place
 from typer.testing import CliRunner
 
-from vecmigrate import migrate, open_source
+from vecmigrate import migrate, open_sink, open_source
 from vecmigrate.anchors import draw_anchors
 from vecmigrate.cli import app
-from vecmigrate.connector import ORIGIN_FIELD
+from vecmigrate.connector import ORIGIN_FIELD, Metric, TargetSpec, VectorBatch
 from vecmigrate.encoders import BudgetSpentError, EmbeddingStore, MeteredEncoder, open_encoder
 from vecmigrate.errors import (
     ExitCode,
@@ -474,3 +474,17 @@ def test_a_vector_in_place_is_continued(server: EmbeddingServer, tmp_path: Path)
         with pytest.raises(MismatchError, match="ledger"):
             sync(source, target, None, state, encoder=encoder)
     assert server.asked().total() == len(server.asked()) == in_place.FEW
+
+
+def test_equal_texts_are_embedded_once_a_batch(server: EmbeddingServer, tmp_path: Path) -> None:
+    texts = ["one", "another text", "one", "two", "another text", "one"]
+    source, target = f"faiss:{tmp_path}/old.faiss", f"faiss:{tmp_path}/new.faiss"
+    with open_sink(source, TargetSpec(dimension=6, metric=Metric.COSINE, text_field="text")) as old:
+        payloads = [{"text": text} for text in texts]
+        old.write(VectorBatch(np.arange(6), np.eye(6, dtype=np.float32), payloads))
+        old.finish()
+    done: list[int] = []
+    embed(source, target, server, progress=done.append)
+    assert dict(server.asked()) == dict.fromkeys(texts, 1)
+    assert sum(done) == 6
+    check_native(source, target)
