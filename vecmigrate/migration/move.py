@@ -120,7 +120,7 @@ class MigrationResult(BaseModel):
         False if others write to the target, or wrote to the points that got the vector in place: a
         sync is to follow.
     embedded
-        What embedding texts took; None if none were to be.
+        What embedding texts took; None if none were to be, as of ready-made vectors.
     """
 
     source: CollectionDescription
@@ -526,6 +526,11 @@ class Move:
             return 0
         return ledger.origins()[Origin.FOREIGN]
 
+    def _embedded(self) -> Embedded | None:
+        """Return what embedding took; None for ready-made vectors, too."""
+        encoder = None if self.purchases is None else self.purchases.encoder
+        return Embedded.of(encoder) if encoder is not None and encoder.needs_texts else None
+
     def _result(
         self, found: CollectionDescription, seconds: float, *, in_step: bool
     ) -> MigrationResult:
@@ -552,7 +557,7 @@ class Move:
             found_by=self._found_by,
             native=self._native(),
             in_step=in_step,
-            embedded=None if self.purchases is None else Embedded.of(self.purchases.encoder),
+            embedded=self._embedded(),
         )
 
 

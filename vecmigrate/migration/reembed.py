@@ -161,7 +161,7 @@ class Reembedding:
         distinct = sorted(first, key=lambda key: -len(texts[first[key]] or ""))
         chosen = np.array([first[key] for key in distinct], np.intp)
         made = self.encoder.encode(
-            [texts[row] for row in chosen.tolist()],
+            [texts[row] for row in chosen.tolist()] if needs_texts else None,
             ids=batch.ids[chosen],
             partly=True,
             progress=self._tell,

@@ -291,6 +291,7 @@ def test_ready_made_vectors_need_no_texts(tmp_path: Path) -> None:
     target = f"faiss:{tmp_path}/new.faiss"
     result = migrate(source, target, encoder=f"vectors:{tmp_path}/made.npz")
     assert result.kept_anchors == 100
+    assert result.embedded is None
     with open_source(target) as opened:
         [found] = opened.batches(1000)
     np.testing.assert_allclose(found.vectors, made, atol=1e-6)
