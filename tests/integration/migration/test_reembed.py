@@ -28,7 +28,7 @@ from support.embedding_server import (
     vectors_of,
 )
 from support.qdrant import in_place
-from support.qdrant.places import open_place
+from support.qdrant.places import PLACES, SERVED, open_place
 from typer.testing import CliRunner
 
 from vecmigrate import migrate, open_sink, open_source
@@ -349,10 +349,11 @@ def test_verify_compares_translated_and_native_vectors_each_with_its_own(
         verify(source, target, encoder=encoder)
 
 
-def test_a_vector_is_made_in_place(server: EmbeddingServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_vector_is_made_in_place(kind: str, server: EmbeddingServer, tmp_path: Path) -> None:
     encoder = server.name(f"{OPTIONS}&dimensions={in_place.NEW}")
     state, translator = tmp_path / "s.sqlite", in_place.saved(tmp_path)
-    with open_place("embedded", tmp_path) as here:
+    with open_place(kind, tmp_path) as here:
         name = in_place.fill(here, lacking=(7,))
         source, target = in_place.uris(here, name)
         result = migrate(source, target, encoder=encoder, state=state)
@@ -402,11 +403,12 @@ def test_a_vector_is_made_in_place(server: EmbeddingServer, tmp_path: Path) -> N
         assert "new" not in in_place.records(here, other)[8].vector
 
 
+@pytest.mark.parametrize("kind", SERVED)
 def test_what_changes_meanwhile_is_embedded_too_and_no_text_twice(
-    server: EmbeddingServer, tmp_path: Path
+    kind: str, server: EmbeddingServer, tmp_path: Path
 ) -> None:
     encoder = server.name(f"{OPTIONS}&dimensions={in_place.NEW}")
-    with open_place("rest", tmp_path) as here:
+    with open_place(kind, tmp_path) as here:
         name = in_place.fill(here)
 
         def edit(count: int) -> None:
@@ -459,10 +461,11 @@ def test_what_was_bought_of_a_point_is_forgotten(server: EmbeddingServer, tmp_pa
     assert not [path for path in state.parent.rglob("*") if path.parent.name == "bought"]
 
 
-def test_a_vector_in_place_is_continued(server: EmbeddingServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_vector_in_place_is_continued(kind: str, server: EmbeddingServer, tmp_path: Path) -> None:
     encoder, state = server.name(f"{OPTIONS}&dimensions={in_place.NEW}"), tmp_path / "s.sqlite"
     given: dict[str, Any] = {"encoder": encoder, "batch_size": 20, "checkpoint_seconds": 0}
-    with open_place("embedded", tmp_path) as here:
+    with open_place(kind, tmp_path) as here:
         source, target = in_place.uris(here, in_place.fill(here))
         with pytest.raises(BudgetSpentError):
             migrate(source, target, state=state, budget=95, **given)
