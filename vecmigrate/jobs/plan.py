@@ -146,7 +146,13 @@ def _takes(
         budget = Budget(texts=0) if asked is None else Budget.parse(asked)
         return _embedding(budget, measured, measured.count / measured.read_rate)
     if step.name == "verify":
-        return Takes(seconds=measured.count / measured.read_rate + both)
+        reading = measured.count / measured.read_rate + both
+        sampled = min(spec.verify.encoded, measured.count) if route.embeds else 0
+        return (
+            _embedding(Budget(texts=sampled), measured, reading)
+            if sampled
+            else Takes(seconds=reading)
+        )
     return Takes()
 
 

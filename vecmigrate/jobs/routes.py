@@ -64,12 +64,15 @@ class PlannedRoute(BaseModel, frozen=True):
 
     Attributes
     ----------
+    embeds
+        True if it embeds texts of points; if that is not known, False.
     cost
         What is still to be embedded for it, and how long it takes; None if that is not known.
     """
 
     route: str
     why: str
+    embeds: bool = False
     cost: Cost | None = None
 
 
@@ -86,11 +89,12 @@ def planned_route(
         Of the dry run, if its result holds.
     """
     if made is not None:
-        return PlannedRoute(route=str(made), why="the target was made so")
+        return PlannedRoute(route=str(made), why="the target was made so", embeds=made.embeds)
     routes = None if report is None else report.routes
     if routes is None:
         why = "the dry run chooses" if asked is RouteName.AUTO else "the job says so"
-        return PlannedRoute(route=asked.value, why=why)
+        embeds = asked in (RouteName.MIXED, RouteName.REEMBED)
+        return PlannedRoute(route=asked.value, why=why, embeds=embeds)
     choice = routes.choice
     if choice is None:
         return PlannedRoute(route=asked.value, why="no route that it allows meets the gates")
@@ -102,7 +106,8 @@ def planned_route(
         why = "the cheapest route that meets the gates"
     if not choice.gates:
         why = why.replace(" that meets the gates", "") + ", no gates given"
-    return PlannedRoute(route=str(JobRoute.of(choice)), why=why, cost=choice.cost)
+    taken = JobRoute.of(choice)
+    return PlannedRoute(route=str(taken), why=why, embeds=taken.embeds, cost=choice.cost)
 
 
 def chosen_route(folder: Path) -> Route | None:

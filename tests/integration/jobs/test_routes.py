@@ -63,11 +63,13 @@ def arrive(corpus: DryRunCorpus, count: int = 10) -> None:
 
 
 def test_everything_is_re_embedded_kept_in_step_and_cut_over_to(corpus: DryRunCorpus) -> None:
-    job = job_of(corpus, "re-embed", more=CUTOVER)
+    job = job_of(corpus, "re-embed", more=f"{CUTOVER}\n[sync]\nreembed_budget = 5")
     plan = planned(job)
     assert plan["route"]["route"] == "re-embed"
     [migrate] = [step for step in plan["steps"] if step["step"] == "migrate"]
     assert migrate["takes"]["texts"] == N
+    [verify] = [step for step in plan["steps"] if step["step"] == "verify"]
+    assert verify["takes"]["texts"] == 1000
     assert done_now(job) == ["dry-run", "migrate", "verify"]
     assert native(corpus).all()
     assert planned(job)["route"]["route"] == "re-embed all"

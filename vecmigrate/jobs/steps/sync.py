@@ -51,12 +51,14 @@ def _recorded(
 
 def job_options(moving: JobContext) -> SyncOptions:
     """Return the options of a job's syncs."""
-    asked = moving.spec.sync
-    encoder = moving.route_encoder
-    if asked.budget is not None:
+    asked, encoder = dict(moving.spec.sync), moving.route_encoder
+    if not moving.route.translates:
+        # Nothing is left to re-embed.
+        asked["reembed_budget"] = None
+    elif moving.spec.sync.budget is not None:
         encoder = moving.spec.target.encoder
     return SyncOptions(
-        **dict(asked),
+        **asked,
         keep_anchors=moving.route_anchors,
         on_bad_vector=moving.spec.on_bad_vector,
         batch_size=moving.spec.migrate.batch_size,
@@ -79,7 +81,7 @@ class SyncStep:
         if job is None:
             return StepStatus.NOTHING.because("migrate writes all of the source")
         self._moving.check_made_by(job)
-        if self._asked.reembed_budget is not None:
+        if self._asked.reembed_budget is not None and self._moving.route.translates:
             return StepStatus.DUE.because(
                 f"re-embeds up to {self._asked.budget}, and what the source changed"
             )
