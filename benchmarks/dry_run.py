@@ -25,6 +25,7 @@ import numpy as np
 from wordnet import DATA, Task
 
 from vecmigrate import load_anchors, load_translator
+from vecmigrate.anchors.keeper import used_scale
 from vecmigrate.dry_run import DryRunOptions, dry_run
 from vecmigrate.dry_run.options import CUTOFFS
 from vecmigrate.evaluation import read_queries
@@ -33,6 +34,7 @@ from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import VectorBatch
 from vecmigrate.points.collection import Metric
 from vecmigrate.report.schema import Estimate
+from vecmigrate.translators import read_card
 
 RESULTS = Path(__file__).parent / "results"
 MEASURING = 4500
@@ -64,21 +66,13 @@ def document_recall(task: Task, translated: np.ndarray, anchors: np.ndarray) -> 
 
 
 def curve_truth(
-    task: Task, translated: np.ndarray, anchors: np.ndarray, share: float, seed: int
+    task: Task, translated: np.ndarray, anchors: np.ndarray, share: float, scale: float, seed: int
 ) -> float:
-    """recall@10 with a random share re-embedded, anchors first, translated ones as they are."""
+    """recall@10 with a random share re-embedded, anchors first, on a migration's scale."""
     rng = np.random.default_rng(seed)
     others = np.setdiff1d(np.arange(len(task.new)), anchors)
     more = rng.permutation(others)[: round(share * len(task.new)) - len(anchors)]
     fresh = np.concatenate([anchors, more])
-    k = round(10 * share)
-    scale = 1.0
-    if k >= 2:
-        tenth = [
-            np.partition(task.queries @ v.T, -10, axis=1)[:, -10].mean()
-            for v in (task.new, translated)
-        ]
-        scale = min(tenth[0] / tenth[1], 1)
     mixed = translated * np.float32(scale)
     mixed[fresh] = task.new[fresh]
     return task.score(mixed)[0]
@@ -101,7 +95,9 @@ def one_seed(task: Task, source: str, anchors: int, seed: int) -> dict[str, Any]
             ),
         )
         drawn = load_anchors(Path(out) / "anchors.parquet").ids
-        translated = load_translator(Path(out) / "translator.safetensors").transform(task.old)
+        file = Path(out) / "translator.safetensors"
+        translated = load_translator(file).transform(task.old)
+        scale = used_scale(read_card(file).mixing_scale)
     found, full = (search(v, task.queries, max(CUTOFFS)) for v in (translated, task.new))
     rows = {
         f"recall@{k}": (report.recall.at[k], float(recall_against(found, full, k).mean()))
@@ -121,7 +117,7 @@ def one_seed(task: Task, source: str, anchors: int, seed: int) -> dict[str, Any]
     curve = next(line for line in report.curve.lines if line.order == "random")
     for point in curve.points:
         if point.share in (0.2, 0.4, 0.6):
-            true = curve_truth(task, translated, drawn, point.share, seed)
+            true = curve_truth(task, translated, drawn, point.share, scale, seed)
             rows[f"recall@10, {point.share:.0%} re-embedded at random"] = (point.recall_at_10, true)
     inside = report.recall.in_sample_at_10
     rows["inside the anchors (naive)"] = (
