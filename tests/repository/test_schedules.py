@@ -217,7 +217,8 @@ def test_the_cluster_s_ray_is_the_one_that_is_locked() -> None:
 def test_a_job_s_file_names_the_engine(tmp_path: Path) -> None:
     text = (EXAMPLES / "vecmigrate.toml").read_text()
     path = tmp_path / "vecmigrate.toml"
-    path.write_text(text + '\n[migrate]\nengine = "ray"\nworkers = 3\nray_address = "auto"\n')
+    of_ray = '[migrate]\nengine = "ray"\nworkers = 3\nray_address = "auto"\n'
+    path.write_text(text.replace("[migrate]\n", of_ray))
     migrating = load_job(path).migrate
     assert migrating.engine is EngineName.RAY
     assert (migrating.workers, migrating.ray_address) == (3, "auto")
