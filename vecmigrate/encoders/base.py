@@ -155,9 +155,15 @@ class BaseEncoder(ABC):
         Where vectors come from, for errors: a model, a file or a URL.
     normalize
         Scale vectors to unit length.
+
+    Attributes
+    ----------
+    in_flight
+        Calls that are of use at once.
     """
 
     needs_texts = True
+    in_flight = 1
 
     def __init__(self, identity: EncoderIdentity, origin: str, *, normalize: bool = False) -> None:
         self.identity = identity

@@ -7,10 +7,10 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -423,6 +423,10 @@ class MeteredEncoder:
         self.needs_texts = encoder.needs_texts
         self.meter = meter or Meter()
         self._store = store if encoder.needs_texts else None
+        # Of one call at a time, the vectors are stored while the next one is made.
+        self._turns: AbstractContextManager[object] = nullcontext()
+        if hasattr(encoder, "in_flight"):
+            self._turns = BoundedSemaphore(max(2, in_flight(encoder)))
 
     @classmethod
     def of(cls, encoder: Encoder) -> MeteredEncoder:
@@ -511,11 +515,14 @@ class MeteredEncoder:
 
         def one(rows: NDArray[np.intp]) -> int:
             some = None if asked.points is None else asked.points[rows]
-            asked.vectors[rows] = self._ask([asked.texts[row] for row in rows], some, asked.role)
-            left.difference_update(rows.tolist())
-            if store is not None:
-                tokens = [asked.tokens[row] for row in rows]
-                store.keep([asked.keys[row] for row in rows], asked.vectors[rows], some, tokens)
+            # Until they are stored, a kill loses them: no more than this is under way.
+            with self._turns:
+                made = self._ask([asked.texts[row] for row in rows], some, asked.role)
+                left.difference_update(rows.tolist())
+                if store is not None:
+                    tokens = [asked.tokens[row] for row in rows]
+                    store.keep([asked.keys[row] for row in rows], made, some, tokens)
+            asked.vectors[rows] = made
             progress(len(rows))
             return len(rows)
 
