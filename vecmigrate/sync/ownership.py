@@ -56,6 +56,13 @@ def check_belongs(
         )
     kept = job.belongings.kept_anchors if mine and job else ledger.fact("anchors")
     if translator_sha256 is None:
+        if target.in_place and ledger.fact("source") is None:
+            raise MismatchError(
+                f"the ledger of {target.uri} is not beside the state file: nothing tells from "
+                "which text an encoder made a vector there",
+                remedy="Give the --state file that the migration had; if it is lost, delete the "
+                "vector and migrate again.",
+            )
         return mine
     given = None if anchors is None else anchors.sha256()
     if kept is not None and given != kept:

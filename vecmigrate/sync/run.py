@@ -178,13 +178,6 @@ class _Run:
             source, before, made_by.sha256 if made_by else None, self._anchors, ledger, records,
             source_moved=asked.source_moved,
         )  # fmt: skip
-        if self._in_place and self._translator is None and ledger.fact("source") is None:
-            raise MismatchError(
-                f"the ledger of {target} is not beside {state}: nothing tells from which text an "
-                "encoder made a vector there",
-                remedy="Give the --state file that the migration had; if it is lost, delete the "
-                "vector and migrate again.",
-            )
         assert before.provenance is not None
         self._written_by = before.provenance.run()
         self._translator_path = made_by.file if made_by else None
