@@ -279,7 +279,7 @@ class LivePair(RuleBasedStateMachine):
     def _edit(self, how: str, point_id: Any, point: Point | None) -> Edit:
         self.touched.add(point_id)
         before = self.points.get(point_id)
-        if point is None or point.vector is None or before is None or before.text != point.text:
+        if point is None or before is None or not _has_same_text(before, point):
             self.encoded.discard(point_id)
         if point is None:
             del self.points[point_id]
@@ -839,6 +839,13 @@ def run_histories(
         suppress_health_check=list(HealthCheck), print_blob=False, phases=phases,
     )  # fmt: skip
     run_state_machine_as_test(seed(number)(machine), settings=chosen)
+
+
+def _has_same_text(before: Point, now: Point) -> bool:
+    """Tell whether an encoder's vector still is that of a point: without a text, by its old one."""
+    if now.vector is None or before.text != now.text:
+        return False
+    return now.text is not None or before.vector == now.vector
 
 
 def _theirs(at: int) -> Point:

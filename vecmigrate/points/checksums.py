@@ -103,6 +103,14 @@ class Tally:
         rows = vector_hashes(hashes[batch.owners()], batch.vectors)
         self._vectors = (self._vectors + int(rows.sum(dtype=np.uint64))) & _MASK
 
+    def joined(self, other: Tally) -> Tally:
+        """Return the tally of both's points."""
+        both = Tally()
+        both.count = self.count + other.count
+        both.ids, both.contents = self.ids + other.ids, self.contents + other.contents
+        both._vectors = (self._vectors + other._vectors) & _MASK
+        return both
+
     def digest(self) -> str:
         """Return a text that two collections share only if all their points are equal."""
         sums = (int(part.sum(dtype=np.uint64)) for part in (self.ids, self.contents))

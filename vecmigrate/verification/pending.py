@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray, VectorBatch
-from vecmigrate.points.checksums import source_hashes
+from vecmigrate.points.checksums import Tally, source_hashes
+from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import (
     HASH_RULE,
@@ -43,6 +44,8 @@ class Pending:
         True if others write to the target too: :meth:`note_native` then comes first.
     arrived, changed, vanished
         Points that the next sync is to bring; they are left out of every other check.
+    passed_by
+        Points of the source that others wrote or deleted at the target: none of these is compared.
     native, deleted
         Points that others wrote at the target, and those that they deleted there; of
         neither is more compared than that they are there, or not.
@@ -53,6 +56,7 @@ class Pending:
         ledger.make("met")
         ledger.make("pending")
         self.shared = bool(ledger.fact("shared") or ledger.fact("led"))
+        self.passed_by = Tally()
         self.arrived = self.changed = self.vanished = self.native = self.deleted = 0
 
     def note_native(self, source: Source, target: Source, batch_size: int) -> None:
@@ -72,12 +76,15 @@ class Pending:
         for ids in ledger.listed("deleted", batch_size):
             self._note(ids)
 
-    def as_read(self, batches: Iterable[VectorBatch]) -> Iterator[VectorBatch]:
+    def as_read(self, batches: Iterable[VectorBatch], source: str) -> Iterator[VectorBatch]:
         """Yield points of the source that are as they were read; note all others."""
         for batch in batches:
             self._ledger.add_ids("met", batch.ids, keep=True)
             if self.native or self.deleted:
-                batch = batch.take(~self._ledger.among("pending", batch.ids))
+                theirs = self._ledger.among("pending", batch.ids)
+                for good in screen([batch.take(theirs)], source, OnBadVector.SKIP, Skipped()):
+                    self.passed_by.add(good)
+                batch = batch.take(~theirs)
             same, known = self._compared(batch)
             self.arrived += int((~known).sum())
             self.changed += int((known & ~same).sum())

@@ -33,11 +33,14 @@ class SourcePass:
         Tells which points the source changed since; None if nobody knows.
     tally, skipped
         What was read, and what was left out for a bad vector, as the migration did.
+    everything
+        Of all that was read and is not pending, also what others wrote or deleted at the target.
     probes
         Some points of the sample, with the vectors that the new collection has for them.
     """
 
     tally: Tally = field(default_factory=Tally)
+    everything: Tally = field(init=False)
     skipped: Skipped = field(default_factory=Skipped)
     letters: DeadLetters | None = None
     pending: Pending | None = None
@@ -70,7 +73,7 @@ class SourcePass:
         batches: Iterator[VectorBatch] = prefetch(without(self.letters, read))
         batches = with_texts(batches, source, asked, self.skipped)
         if self.pending is not None:
-            batches = self.pending.as_read(batches)
+            batches = self.pending.as_read(batches, description.uri)
         for batch in screened(batches, source, asked.on_bad_vector, self.skipped):
             self.tally.add(batch)
             rows = None if sample is None else _within(sample, start, len(batch))
@@ -84,8 +87,10 @@ class SourcePass:
                 own += found.ids[mine].tolist()
             start += len(batch)
             progress(len(batch))
+        self.everything = self.tally
         if self.pending is not None:
             self.pending.all_read()
+            self.everything = self.tally.joined(self.pending.passed_by)
         if own:
             self.probes = _usable(np.concatenate(vectors), own)
 

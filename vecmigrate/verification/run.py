@@ -122,7 +122,7 @@ def verify(
         target=followed_uri(target),
         source_fingerprint=prints[0],
         target_fingerprint=prints[1],
-        source_contents=compared.ours.tally.digest(),
+        source_contents=compared.ours.everything.digest(),
         target_contents=compared.theirs.digest(),
         translator_sha256=None if translator is None else translator_sha256(translator),
         source_encoder=card.source_encoder if card else None,

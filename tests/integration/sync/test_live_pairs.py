@@ -123,3 +123,11 @@ def test_a_point_without_a_vector_that_others_deleted_is_back(
     with history(shared, "grpc", "embedded", field=field) as pair:
         pair.write([Change("bare", 4, 0, 0)])
         pair.intrude(new=[], over=[], gone=[4], shares=False, changes=[])
+
+
+def test_a_source_is_dropped_though_others_wrote_at_the_target(shared: Surroundings) -> None:
+    with history(shared, "faiss", "faiss", drops=True) as pair:
+        pair.go_over(changes=[], late=[], catching_up=False)
+        pair.share(new=[14], over=[2], gone=[3], retold=[4])
+        pair.write([Change("payload", 5, 0, 2)])
+    assert pair.tally["sources dropped"] == 1
