@@ -611,7 +611,7 @@ class LivePair(RuleBasedStateMachine):
     @precondition(lambda self: self._led)
     @rule(shares=st.booleans(), changes=CHANGES)
     def go_back(self, shares: bool, changes: list[Change]) -> None:
-        """Readers are led back; what applications wrote at the target stays there."""
+        """Readers are led back; what applications wrote at the target stays there, and is told."""
         assert self._name is not None
         assert self._source is not None
         self.settle()
@@ -619,6 +619,8 @@ class LivePair(RuleBasedStateMachine):
             assert roll_back(self._name, records).done
         self._led = False
         assert held(self._name) == held(self._source.uri)
+        if not self._shares and any(i not in self.points for i, p in self.theirs.items() if p):
+            assert not self._verify(max_pending=1).passed
         self.write(changes)
         self._count("rollbacks")
         native = [i for i, point in self.theirs.items() if point is not None]

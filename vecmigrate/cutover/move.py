@@ -34,6 +34,8 @@ from vecmigrate.errors import (
     WriteError,
 )
 from vecmigrate.points.collection import EncoderIdentity, Metric
+from vecmigrate.state.file import file_of
+from vecmigrate.state.ledger import ledger_path, open_ledger
 from vecmigrate.verification.gate import fingerprint_of, require_verified
 from vecmigrate.verification.records import StoredVerification, Verification, VerificationLog
 
@@ -246,11 +248,20 @@ def roll_back(
                 switcher.switch(uri, parse_uri(goal))
             _check_arrived(switcher, name, collection_of(goal))
         log.undo(entry.id)
+        _note_left(state, entry.target)
     return Move(
         name=name, before=before, after=after, kept=entry.target, done=not dry_run,
         verification=record, notes=_notes(before, after),
         writers=_writers(switcher, before, after),
     )  # fmt: skip
+
+
+def _note_left(state: sqlite3.Connection, target: str) -> None:
+    """Have verifications know that applications' points there are nobody's any more."""
+    path = ledger_path(file_of(state), target, canonical_place)
+    if path.exists():
+        with open_ledger(path) as ledger:
+            ledger.note(led=False)
 
 
 def _switcher(name: str, target: str) -> Switcher:

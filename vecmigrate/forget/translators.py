@@ -41,7 +41,8 @@ def built_on(vectors: Sequence[Vectors], places: Iterable[Path]) -> list[Left]:
 def _translators(place: Path) -> list[Path]:
     if place.is_dir():
         return sorted(place.rglob(f"*{_SUFFIX}"))
-    return [place] if place.suffix == _SUFFIX else []
+    # A file that is named may have any name.
+    return [place] if place.is_file() else []
 
 
 def _holds(path: Path, vectors: Vectors) -> bool:

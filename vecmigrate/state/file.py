@@ -104,13 +104,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def file_of(connection: sqlite3.Connection) -> Path:
+    """Return the file of a database."""
+    (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+    return Path(path)
+
+
 @contextmanager
 def failing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Turn an error of SQLite's into one of ours; see :func:`transaction`."""
     try:
         yield connection
     except sqlite3.Error as error:
-        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        path = file_of(connection)
         raise WriteError(
             f"the state file {path} cannot be written ({error})",
             remedy="Check its folder's permissions and free space, then run the same command.",

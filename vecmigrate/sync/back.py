@@ -32,6 +32,7 @@ from vecmigrate.points.batch import Payload, PointId, VectorBatch, Vectors
 from vecmigrate.points.checksums import (
     plain_hashes,
     same_payload,
+    source_hashes,
     without_mark,
 )
 from vecmigrate.points.collection import CollectionDescription
@@ -334,7 +335,27 @@ class _Run:
             self._writing.finish()
         finally:
             self._writing.let_go()
+        if not asked.dry_run:
+            self._note_theirs()
         return self._result()
+
+    def _note_theirs(self) -> None:
+        """Have syncs the other way know what was brought for what others own at the new one.
+
+        They would take these points of the old collection for arrivals, and bring what others have
+        deleted since.
+        """
+        mine, known = self._mine, self._known
+        mine.list_ids("theirs", "SELECT id FROM points WHERE id NOT IN (SELECT id FROM known)")
+        with open_source(self._target) as old:
+            comparable = known.fact("form") == old.hash_form
+            for ids in mine.listed("theirs", self._asked.batch_size):
+                for found in fetch_there(old, ids):
+                    hashes = source_hashes(found).tolist()
+                    known.settle(
+                        LedgerRow(i, vector if comparable else None, payload, Origin.FOREIGN)
+                        for i, (vector, payload) in zip(found.ids.tolist(), hashes, strict=True)
+                    )
 
     def _scan(self) -> None:
         """List the points of the new collection that are not as they are known, and those gone."""

@@ -131,3 +131,20 @@ def test_a_source_is_dropped_though_others_wrote_at_the_target(shared: Surroundi
         pair.share(new=[14], over=[2], gone=[3], retold=[4])
         pair.write([Change("payload", 5, 0, 2)])
     assert pair.tally["sources dropped"] == 1
+
+
+def test_what_was_brought_back_and_then_deleted_stays_deleted(shared: Surroundings) -> None:
+    with history(shared, "rest", "rest", drops=True) as pair:
+        pair.go_over(changes=[], late=[], catching_up=False)
+        pair.share(new=[14, 15], over=[2], gone=[3], retold=[])
+        pair.bring_back()
+        pair.share(new=[], over=[], gone=[14], retold=[])
+    assert pair.tally["sources dropped"] == 1
+
+
+def test_after_a_rollback_what_others_wrote_is_told_by_verify(shared: Surroundings) -> None:
+    with history(shared, "faiss", "faiss") as pair:
+        pair.go_over(changes=[], late=[], catching_up=False)
+        pair.share(new=[14], over=[2], gone=[3], retold=[])
+        pair.settle()
+        pair.go_back(changes=[], shares=False)
