@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field
 
 from vecmigrate.anchors.file import AnchorCard, AnchorSet, save_anchors
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
-from vecmigrate.connector.source import Source
+from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.encoders import Encoder
 from vecmigrate.encoders.metered import BATCH, EmbeddingStore, MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.io.atomic import Rewriting, made_folder, require_absent
 from vecmigrate.io.vector_table import read_table, write_table
-from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.ids import lookup_of, name_some
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
@@ -251,11 +251,26 @@ def _stored_sample(partial: Path, request: _Request) -> tuple[VectorBatch, int]:
 def _with_texts(
     source: Source, encoder: Encoder, sample: VectorBatch, on_missing: OnMissingText
 ) -> tuple[VectorBatch, list[str | None] | None]:
-    """Return the points that can be embedded, and their texts; None if there are none to read."""
+    """Return the points that can be embedded, and their texts; None if there are none to read.
+
+    Raises
+    ------
+    InputError
+        If it is not known which field holds the text, or texts are missing.
+    """
     described = source.describe()
     if not encoder.needs_texts and described.text_field is None:
         return sample, None
-    texts = source.texts(sample.ids)
+    if described.text_field is None:
+        source.texts(sample.ids[:0])  # Says so.
+    found: dict[PointId, str | None] = {}
+    for batch in fetch_existing(source, sample.ids):
+        some = batch.texts(described.text_field) or [None] * len(batch)
+        found.update(zip(batch.ids.tolist(), some, strict=True))
+    # Others may have deleted points since these were drawn.
+    left = np.array([i in found for i in sample.ids.tolist()], np.bool_)
+    sample = sample.take(left)
+    texts = [found[i] for i in sample.ids.tolist()]
     if not encoder.needs_texts:
         return sample, texts
     there = np.array([text is not None for text in texts], np.bool_)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.corpus import NEW_DIM, OLD_DIM, Corpus, N
+from support.live import editing, make
 from support.qdrant.edge_places import STORES, copied
 
 from vecmigrate import draw_anchors, load_anchors, open_encoder, open_source
@@ -98,6 +99,20 @@ def test_a_draw_that_stopped_continues_and_ends_the_same(corpus: Corpus, tmp_pat
     whole = draw(corpus, 100, CountingEncoder(), batch_size=20)
     assert resumed.ids.tolist() == whole.ids.tolist()
     np.testing.assert_array_equal(resumed.target_vectors, whole.target_vectors)
+
+
+def test_points_that_vanish_meanwhile_are_left_out(corpus: Corpus) -> None:
+    (folder := corpus.folder / "live").mkdir()
+    live = replace(corpus, source=make(folder).source)
+    with pytest.raises(UnreachableError):
+        draw(live, 100, CountingEncoder(fail_after=40), batch_size=20)
+    gone = np.arange(150)
+    with editing(live.source) as updater:
+        updater.delete(gone)
+    anchors = draw(live, 100, CountingEncoder(), batch_size=20)
+    assert 0 < len(anchors.ids) < 100
+    assert not set(anchors.ids.tolist()) & set(gone.tolist())
+    np.testing.assert_array_equal(anchors.target_vectors[:, 0], anchors.ids + 1)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"size": 90}, {"batch_size": 10}])

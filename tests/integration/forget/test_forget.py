@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.forgetting import GONE, Moved, N, files_with, ids_of, letter, make, text
 
-from vecmigrate import open_source
+from vecmigrate import migrate, open_source
 from vecmigrate.anchors import load_anchors
 from vecmigrate.errors import LockedError, MismatchError, UsageError
 from vecmigrate.forget import Receipt, forget
@@ -67,6 +67,14 @@ def test_nothing_is_left_but_what_is_named(store: str, tmp_path: Path) -> None:
     assert any(str(moved.translator) in place for place in kept(receipt, tmp_path))
     [anchor] = files_with(tmp_path, moved.old[GONE[0]].tobytes())
     assert anchor == moved.translator.name
+
+
+def test_a_translator_of_any_name_is_looked_into(tmp_path: Path) -> None:
+    moved = make(tmp_path, f"faiss:{tmp_path}/new.faiss")
+    named = moved.translator.rename(tmp_path / "k.st")
+    migrate(moved.source, moved.target, named, keep_anchors=moved.anchors, state=moved.state)
+    moved.delete()
+    assert any("k.st" in place for place in kept(moved.forget(), tmp_path))
 
 
 @pytest.mark.parametrize("store", STORES)
