@@ -277,6 +277,9 @@ class _Run:
         marks = marks and not self._in_place
         if plan.arrived or plan.changed or plan.unknown or self._budget is not None:
             self._open_encoder(marks=marks)
+        if ledger.fact("form") != self._source.hash_form:
+            # If this run is stopped, the ledger has hashes of both forms.
+            ledger.note(form=None)
         ledger.note(
             run=ledger.run, shared=self._said_shared, led=self._readers_led, marked=marks,
             source=followed_place(self._source_uri),

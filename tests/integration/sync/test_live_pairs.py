@@ -148,3 +148,11 @@ def test_after_a_rollback_what_others_wrote_is_told_by_verify(shared: Surroundin
         pair.share(new=[14], over=[2], gone=[3], retold=[])
         pair.settle()
         pair.go_back(changes=[], shares=False)
+
+
+def test_a_run_by_another_protocol_that_was_stopped_is_followed_by_a_full_one(
+    shared: Surroundings,
+) -> None:
+    with history(shared, "grpc", "parquet", field="versions") as pair:
+        pair.intrude(new=[14], over=[], gone=[], shares=True, changes=[])
+        pair.follow(stop=1, meanwhile=[Change("payload", 4, 0, 1)], size=9, rest=True, texts=0)
