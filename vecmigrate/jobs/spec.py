@@ -60,9 +60,9 @@ class MigrateSection(WriteOptions):
     """How the target is written."""
 
     route: RouteName = Field(
-        default=RouteName.AUTO,
+        default=RouteName.TRANSLATE,
         description="How the target comes to its vectors: `translate`, `re-embed` everything, "
-        "`mixed` (a share is re-embedded), or the cheapest of these that meets the gates. "
+        "`mixed` (a share is re-embedded), or `auto`: the cheapest of these that meets the gates. "
         "`two-stage` cannot be run yet.",
     )
     budget: int | str | None = Field(
