@@ -9,7 +9,6 @@ import numpy as np
 from vecmigrate.encoders.base import Encoder, encode_queries
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation import read_queries
-from vecmigrate.io.vector_files import open_vectors
 from vecmigrate.points.batch import Vectors
 
 
@@ -28,6 +27,9 @@ def ready_made_queries(path: Path, dimension: int, where: str) -> Vectors:
     MismatchError
         If its dimension is not the collection's.
     """
+    # Loads Arrow, which the core import does without.
+    from vecmigrate.io.vector_files import open_vectors
+
     vectors = open_vectors(path)
     if not len(vectors):
         raise InputError(f"{path} holds no query", remedy="Give one row a query.")
