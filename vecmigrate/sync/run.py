@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from vecmigrate.errors import (
 )
 from vecmigrate.migration.bought import bought_path, buying, remove_bought, reusable
 from vecmigrate.migration.route import Map
-from vecmigrate.points.batch import IdArray, PointId
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.options import Callbacks
@@ -192,6 +192,8 @@ class _Run:
         provenance = before.provenance.model_copy(update={"updated_at": now})
         self._writing = TargetChanges(target, ledger, provenance, in_place=self._in_place)
         self._skipped = Skipped()
+        # Points vanished at the source between being looked at and being fetched.
+        self._missed = False
         self._counts = dict.fromkeys(
             ("arrived", "changed", "vanished", "adopted", "left_alone", "reembedded", "native"), 0
         )
@@ -352,7 +354,8 @@ class _Run:
         # What was written since is not what was looked at.
         ledger.note(target_as=None if result.wrote else plan.target_as)
         form: str | None = self._source.hash_form
-        if plan.scan.found_by.not_compared and ledger.fact("form") != form:
+        partly = plan.scan.found_by.not_compared or self._missed
+        if partly and ledger.fact("form") != form:
             form = None
         last = result.model_dump(mode="json", exclude={"skipped_ids"})
         ledger.note(last=last, rule=HASH_RULE, form=form)
@@ -423,7 +426,7 @@ class _Run:
         others: list[PointId] = []
         for ids in ledger.listed("unknown", size):
             for batch in screen(
-                fetch_existing(self._source, ids), self._source_uri,
+                self._fetched(ids), self._source_uri,
                 self._asked.on_bad_vector, self._skipped,
             ):  # fmt: skip
                 judged = self._judge.judge(batch)
@@ -441,9 +444,17 @@ class _Run:
         if others:
             raise others_wrote(self._target_uri, len(others), others)
 
+    def _fetched(self, ids: IdArray) -> Iterator[VectorBatch]:
+        """Yield points of the source; take note if some have vanished since it was looked at."""
+        found = 0
+        for batch in fetch_existing(self._source, ids):
+            found += len(batch)
+            yield batch
+        self._missed |= found < len(ids)
+
     def _bring(self, ids: IdArray) -> None:
         """Bring points of the source in step."""
-        batches = fetch_existing(self._source, ids)
+        batches = self._fetched(ids)
         policy = self._asked.on_bad_vector
         for batch in screen(batches, self._source_uri, policy, self._skipped):
             judged = self._judge.judge(batch)

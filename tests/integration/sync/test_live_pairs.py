@@ -156,3 +156,12 @@ def test_a_run_by_another_protocol_that_was_stopped_is_followed_by_a_full_one(
     with history(shared, "grpc", "parquet", field="versions") as pair:
         pair.intrude(new=[14], over=[], gone=[], shares=True, changes=[])
         pair.follow(stop=1, meanwhile=[Change("payload", 4, 0, 1)], size=9, rest=True, texts=0)
+
+
+def test_what_vanishes_during_a_run_by_another_protocol_goes_with_the_next(
+    shared: Surroundings,
+) -> None:
+    with history(shared, "grpc", "rest", field="times") as pair:
+        pair.intrude(new=[14], over=[], gone=[], shares=True, changes=[])
+        pair.write([Change("payload", 4, 0, 6)])
+        pair.follow(stop=None, meanwhile=[Change("delete", 3, 0, 0)], size=9, rest=True, texts=0)
