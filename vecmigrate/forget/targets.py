@@ -136,7 +136,7 @@ class TargetPoints:
                 return True
             if not self._look:
                 now = datetime.now(UTC).isoformat(timespec="microseconds")
-                made = described.provenance.model_copy(update={"updated_at": now})
+                made = described.provenance.as_of(now)
                 self._change(TargetChanges(self._place, ledger, made), ledger, there)
         except InputError as error:
             self.left.append(

@@ -409,8 +409,7 @@ class Move:
                 self._notes += sink.finish().notes
                 self._steps.ended("publish")
             if caught_up is not None:
-                made = self.provenance.model_copy(update={"updated_at": self._as_of})
-                caught_up.delete_later(self.target, made)
+                caught_up.delete_later(self.target, self.provenance.as_of(self._as_of))
                 progress.caught_up()
         seconds = time.perf_counter() - self._begun
         found, changed = verify_ids(

@@ -364,7 +364,7 @@ class SavedProgress:
 
     def publishing(self, sink: Sink) -> None:
         self.checkpoint(sink)
-        made = self._kept.provenance.model_copy(update={"updated_at": sink.as_of})
+        made = self._kept.provenance.as_of(sink.as_of)
         self._save(status=MigrationStatus.PUBLISHING, provenance=made)
 
     def done(self) -> None:

@@ -103,6 +103,10 @@ class Provenance(BaseModel, frozen=True):
     created_at: str
     updated_at: str | None = None
 
+    def as_of(self, time: str | None) -> Provenance:
+        """Return the same of a collection that was brought in step at ``time``."""
+        return self.model_copy(update={"updated_at": time})
+
     def run(self) -> str:
         """Name the run that this is of; two have the same if all is, the date included."""
         return hashlib.blake2b(
@@ -245,9 +249,7 @@ class TargetSpec(BaseModel, frozen=True):
     def provenance_as_of(self, time: str | None) -> Provenance | None:
         """Return the provenance of a target that has what its source had at ``time``, if known."""
         made = self.provenance
-        if made is None or time is None:
-            return made
-        return made.model_copy(update={"updated_at": time})
+        return made if made is None or time is None else made.as_of(time)
 
     @classmethod
     def like(cls, source: CollectionDescription, **changes: Any) -> Self:

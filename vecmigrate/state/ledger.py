@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -153,12 +153,21 @@ class HeldVectors:
             return False
         return self._payloads[at] != known.payload and not self._drifted(at)
 
-    def is_as_written(self, wrote: int | None, at: int) -> bool:
-        """Tell whether point ``at`` has the payload of :attr:`LedgerRow.wrote`.
+    def is_as_written(self, interrupted: Mapping[PointId, int | None], at: int) -> bool:
+        """Tell whether point ``at`` is as a run that was interrupted was writing it.
 
-        False if the point was being deleted.
+        Parameters
+        ----------
+        interrupted
+            See :meth:`Ledger.interrupted`. A point that was being deleted was not being written.
         """
-        return self._written[at] == wrote or (wrote is not None and self._drifted(at))
+        wrote = interrupted.get(self._ids[at])
+        return wrote is not None and (self._written[at] == wrote or self._drifted(at))
+
+    @cached_property
+    def _ids(self) -> list[PointId]:
+        ids: list[PointId] = self._found.ids.tolist()
+        return ids
 
     @cached_property
     def _written(self) -> list[int]:

@@ -299,7 +299,7 @@ class _Run:
         provenance = old.describe().provenance
         if provenance is not None:
             now = datetime.now(UTC).isoformat(timespec="microseconds")
-            provenance = provenance.model_copy(update={"updated_at": now})
+            provenance = provenance.as_of(now)
         self._writing = TargetChanges(target, mine, provenance)
         self._vectors: _OldVectors | None = None
         self._ulps = max(new.payload_ulps(), old.payload_ulps())
@@ -385,13 +385,11 @@ class _Run:
         # A sync that was killed wrote these, and could not note it.
         unsettled = self._known.interrupted(whole.ids)
         found = np.ones(len(whole), np.bool_)
-        for at, (point, (vector, payload)) in enumerate(
-            zip(whole.ids.tolist(), hashes, strict=True)
-        ):
+        for at, (vector, payload) in enumerate(hashes):
             entry, before = written[at], brought[at]
             if before is not None and before.id not in interrupted:
                 found[at] = (before.vector, before.payload) != (vector, payload)
-            elif point in unsettled and held.is_as_written(unsettled[point], at):
+            elif held.is_as_written(unsettled, at):
                 found[at] = False
             elif entry is not None and comparable:
                 found[at] = entry.payload != payload or not held.are_ours(entry, at)

@@ -39,12 +39,11 @@ def judge_bare(
         held = HeldVectors(found, target.rounding(), ulps=ulps)
         draft.there[rows] = True
         for at, row in enumerate(rows):
-            entry, before = entries[row], draft.known[row]
+            before = draft.known[row]
             if not counts[at] and _same_rest(batch, row, found, at, ulps):
                 draft.settle(row, held, at)
                 continue
-            written = entry.id in interrupted and held.is_as_written(interrupted[entry.id], at)
-            if not (overwrite or written):
+            if not (overwrite or held.is_as_written(interrupted, at)):
                 marked = before is None and mark_of(theirs[at]) is not None
                 if not (marked or held.are_ours(before, at)):
                     draft.leave(row, held, at)

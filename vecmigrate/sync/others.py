@@ -40,7 +40,7 @@ def rewritten(
         suspects += [
             point
             for at, point in enumerate(found.ids.tolist())
-            if not (point in interrupted and held.is_as_written(interrupted[point], at))
+            if not held.is_as_written(interrupted, at)
             and _tells_vector(known[point])
             and not held.are_as(known[point], at)
         ]

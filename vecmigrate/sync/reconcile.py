@@ -217,7 +217,7 @@ class Judge:
             held = HeldVectors(found, self._target.rounding(), ulps=self._ulps)
             rows = rows_by_id(draft.batch, found.ids).tolist()
             for at, (point, row) in enumerate(zip(found.ids.tolist(), rows, strict=True)):
-                written = point in interrupted and held.is_as_written(interrupted[point], at)
+                written = held.is_as_written(interrupted, at)
                 if not held.hashes[at] and (written or held.are_ours(draft.known[row], at)):
                     ours.add(point)
                     draft.there[row] = True
@@ -258,8 +258,8 @@ class Judge:
         for at, row in enumerate(rows.tolist()):
             entry, before, payload = draft.entries[row], draft.known[row], payloads[at]
             draft.stays_translated[row] = bool(same[at]) and texts[row] == texts_there[at]
-            written = entry.id in interrupted and (
-                self._in_place or held.is_as_written(interrupted[entry.id], at)
+            written = (self._in_place and entry.id in interrupted) or held.is_as_written(
+                interrupted, at
             )
             as_known = held.are_as(before, at)
             ours = self._ours(before, as_known, bool(same[at]) or written, mark_of(payload))

@@ -189,7 +189,7 @@ class _Run:
         self._encoder: MeteredEncoder | None = None
         self._embedding: Embedding | None = None
         now = datetime.now(UTC).isoformat(timespec="microseconds")
-        provenance = before.provenance.model_copy(update={"updated_at": now})
+        provenance = before.provenance.as_of(now)
         self._writing = TargetChanges(target, ledger, provenance, in_place=self._in_place)
         self._skipped = Skipped()
         # Points vanished at the source between being looked at and being fetched.
@@ -519,8 +519,8 @@ class _Run:
             payloads = found.each_payload()
             for at, (point, payload) in enumerate(zip(found.ids.tolist(), payloads, strict=True)):
                 entry = known[point]
-                written = point in interrupted and (
-                    self._in_place or held.is_as_written(interrupted[point], at)
+                written = (self._in_place and point in interrupted) or held.is_as_written(
+                    interrupted, at
                 )
                 if (
                     self._asked.overwrite
