@@ -15,7 +15,7 @@ from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.report.schema import RouteName
 from vecmigrate.runtime.durations import Duration, parse_duration
-from vecmigrate.runtime.options import OnLine, Options, Seed, Share
+from vecmigrate.runtime.options import OnLine, Options, Seed, Share, check_parsed
 from vecmigrate.translators.fit import AUTO, Method
 
 CUTOFFS = (1, 5, 10, 50, 100)
@@ -143,12 +143,7 @@ class MeasureOptions(Options):
     @field_validator("budget")
     @classmethod
     def _is_a_budget(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            try:
-                Budget.parse(str(value))
-            except UsageError as error:
-                raise ValueError(str(error)) from error
-        return value
+        return check_parsed(value, Budget.parse)
 
 
 class DryRunOptions(MeasureOptions):

@@ -12,7 +12,6 @@ from vecmigrate.anchors import AnchorSet
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
 from vecmigrate.encoders.base import BaseEncoder
 from vecmigrate.encoders.options import ENCODER_HELP
-from vecmigrate.errors import UsageError
 from vecmigrate.migration.choice import NativeShare, Order
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import Engine, EngineName, LocalEngine, open_engine
@@ -20,7 +19,7 @@ from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.runtime.durations import Duration, parse_duration
-from vecmigrate.runtime.options import OnLine, Options, Share
+from vecmigrate.runtime.options import OnLine, Options, Share, check_parsed
 from vecmigrate.runtime.settling import SETTLE
 from vecmigrate.state.scan import BY_IDS, ChangedBy
 
@@ -206,22 +205,12 @@ class MigrateOptions(WriteOptions):
     @field_validator("budget")
     @classmethod
     def _is_a_budget(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            try:
-                Budget.parse(str(value))
-            except UsageError as error:
-                raise ValueError(str(error)) from error
-        return value
+        return check_parsed(value, Budget.parse)
 
     @field_validator("reembed")
     @classmethod
     def _is_a_share(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            try:
-                NativeShare.parse(str(value))
-            except UsageError as error:
-                raise ValueError(str(error)) from error
-        return value
+        return check_parsed(value, NativeShare.parse)
 
     @property
     def native_share(self) -> NativeShare | None:

@@ -15,6 +15,16 @@ Seed: TypeAlias = Annotated[int, Field(ge=0, description="Seed of every random d
 PointsHeld: TypeAlias = Annotated[int, Field(ge=1, description="Points held at a time.")]
 
 
+def check_parsed(value: int | str | None, parse: Callable[[str], object]) -> int | str | None:
+    """Return a field's value; raises :class:`ValueError` if it is given and cannot be parsed."""
+    if value is not None:
+        try:
+            parse(str(value))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class OnLine:
     """How a command line shows a field, beside its help: an annotation of the field.

@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -19,7 +19,6 @@ from support.embedding_server import (
     DIMENSION,
     EmbeddingServer,
     Reply,
-    embedding_server,
     embeddings,
     vectors_of,
 )
@@ -33,14 +32,6 @@ from vecmigrate.errors import (
     UsageError,
 )
 from vecmigrate.migration.bought import UnkeptVectors
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with embedding_server() as running:
-        yield running
 
 
 def test_texts_become_vectors_in_batches(server: EmbeddingServer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from support.crash import contents as raw_contents
 from support.crash import migrate_with_kills
-from support.embedding_server import EmbeddingServer, embedding_server
+from support.embedding_server import EmbeddingServer
 from support.live import NEW, PAIRS, Job, N, contents, editing, make, place, points
 
 from vecmigrate import load_translator, migrate
@@ -24,14 +23,6 @@ from vecmigrate.verification import verify
 
 ANCHORS = 60
 REQUEST, IN_FLIGHT = 5, 2
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with embedding_server() as running:
-        yield running
 
 
 def name_of(server: EmbeddingServer) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from support.crash import (
 from support.embedding_server import (
     EmbeddingServer,
     Reply,
-    embedding_server,
     embeddings,
     vectors_of,
 )
@@ -53,14 +51,6 @@ from vecmigrate.verification import verify
 POINTS = {"faiss": 1200, "qdrant": 250}
 REQUEST, IN_FLIGHT = 10, 2
 OPTIONS = f"&batch_size={REQUEST}&in_flight={IN_FLIGHT}&max_retries=0&normalize=true"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with embedding_server() as running:
-        yield running
 
 
 def embed(source: str, target: str, server: EmbeddingServer, **more: Any) -> MigrationResult:

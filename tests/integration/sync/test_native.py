@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.crash import stepper
-from support.embedding_server import EmbeddingServer, embedding_server, vectors_of
+from support.embedding_server import EmbeddingServer, vectors_of
 from support.live import NEW, PAIRS, Job, N, contents, editing, make, place, points
 from typer.testing import CliRunner
 
@@ -23,14 +22,6 @@ from vecmigrate.encoders import BudgetSpentError
 from vecmigrate.errors import ExitCode, InputError, MismatchError, UsageError
 from vecmigrate.sync import SyncResult, sync
 from vecmigrate.verification import verify
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with embedding_server() as running:
-        yield running
 
 
 def encoder(server: EmbeddingServer) -> str:
