@@ -57,10 +57,13 @@ def run(
         for check in found.failures:
             typer.echo(f"error: {target}: {check.name}: {check.summary}", err=True)
         if not found.passed:
-            out.say("Next: do not let readers have it; fix what failed, or migrate again")
+            failed = [check.name for check in found.failures]
+            mend = "do not let readers have it; fix what failed, or migrate again"
+            if failed == ["pending"]:
+                mend = f"vecmigrate sync '{source}' '{target}', and verify again"
+            out.say(f"Next: {mend}")
             raise typer.Exit(int(ExitCode.VERIFICATION)) from VerificationError(
-                f"{target} failed: {', '.join(check.name for check in found.failures)}",
-                remedy="Do not let readers have it; fix what failed, or migrate again.",
+                f"{target} failed: {', '.join(failed)}", remedy=f"Next: {mend}."
             )
         if any(check.outcome is CheckResult.WARNING for check in found.checks):
             out.say("Verified, with a warning above")

@@ -11,11 +11,12 @@ from pydantic import Field, field_validator
 
 from vecmigrate.anchors import Strategy
 from vecmigrate.encoders import Budget
+from vecmigrate.encoders.options import BudgetText
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
 from vecmigrate.report.schema import RouteName
 from vecmigrate.runtime.durations import Duration, parse_duration
-from vecmigrate.runtime.options import OnLine, Options, Seed, Share, check_parsed
+from vecmigrate.runtime.options import OnLine, Options, Seed, Share
 from vecmigrate.translators.fit import AUTO, Method
 
 CUTOFFS = (1, 5, 10, 50, 100)
@@ -86,7 +87,7 @@ class MeasureOptions(Options):
         description="How many to draw (default: 4,000, at most a fifth of the corpus), or a file "
         "that `anchors` wrote.",
     )
-    budget: Annotated[int | str | None, OnLine(metavar="N [texts|tokens]", panel=COST)] = Field(
+    budget: Annotated[BudgetText, OnLine(metavar="N [texts|tokens]", panel=COST)] = Field(
         default=None,
         description="Bound on all that is re-embedded, drawn anchors included, as `8500` or "
         "`200000 tokens`; default: the anchors and 4,500 texts, at most half of the corpus.",
@@ -139,11 +140,6 @@ class MeasureOptions(Options):
     @classmethod
     def _a_number_is_no_file(cls, value: Any) -> Any:
         return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-    @field_validator("budget")
-    @classmethod
-    def _is_a_budget(cls, value: int | str | None) -> int | str | None:
-        return check_parsed(value, Budget.parse)
 
 
 class DryRunOptions(MeasureOptions):

@@ -245,7 +245,7 @@ def _with_texts(
     ids = list(dict.fromkeys(i for _, first, second in rows for i in [*first, *second]))
     texts: list[str | None] = [None] * len(ids)
     if session.description.text_field is not None and ids:
-        texts = session.source.texts(id_array(ids))
+        texts = session.texts(id_array(ids))
     shown = {i: DocumentText(id=i, text=_cut(text)) for i, text in zip(ids, texts, strict=True)}
     for p, *documents in rows:
         asked = {"id": analysis.asked[p].id, "text": _cut(analysis.asked[p].text)}

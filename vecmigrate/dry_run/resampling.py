@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors import AnchorSet
+from vecmigrate.connector.source import fetch_existing
 from vecmigrate.dry_run.purchases import Purchases
 from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.truth import DEEPEST_CUTOFF, Imputed
@@ -205,20 +206,21 @@ def refit_orders(
     wanted = id_array(sorted({i for row in ids.tolist() for i in row}, key=str))
     rows = lookup_of(wanted).rows(id_array(ids.ravel())).reshape(ids.shape)
     maps = _refits(session, translator, anchors)
-    scores = np.full((GROUPS, *ids.shape), -np.inf, np.float32)
+    # A point that is gone since the survey keeps the score that it had there.
+    scores = np.repeat(candidates.scores[None, :, :DEPTH], GROUPS, axis=0)
     for start in range(0, len(wanted), _FETCH):
-        part = session.source.fetch(wanted[start : start + _FETCH])
-        old = translator.inputs(part.vectors, part.texts(session.description.text_field))
-        here = (rows >= start) & (rows < start + _FETCH)
-        for refit, found in zip(maps, scores, strict=True):
-            new = refit.transform(old)
-            for probe in np.flatnonzero(here.any(axis=1)):
-                of_part = here[probe]
-                found[probe, of_part] = score_matrix(
-                    queries[probe][None],
-                    new[rows[probe, of_part] - start],
-                    session.description.metric,
-                )
+        for part in fetch_existing(session.source, wanted[start : start + _FETCH]):
+            old = translator.inputs(part.vectors, part.texts(session.description.text_field))
+            places = lookup_of(part.ids).rows(wanted)[rows]
+            for refit, found in zip(maps, scores, strict=True):
+                new = refit.transform(old)
+                for probe in np.flatnonzero((places >= 0).any(axis=1)):
+                    here = places[probe] >= 0
+                    found[probe, here] = score_matrix(
+                        queries[probe][None],
+                        new[places[probe, here]],
+                        session.description.metric,
+                    )
     scores[:, np.isneginf(candidates.scores[:, :DEPTH])] = -np.inf
     return np.argsort(-scores, axis=2, kind="stable")
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate.connector.source import Source
+from vecmigrate.connector.source import Source, fetch_there
 from vecmigrate.dry_run.options import DryRunOptions, Stage
 from vecmigrate.encoders import Encoder, MeteredEncoder
-from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
+from vecmigrate.errors import MissingIdsError
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
 from vecmigrate.runtime.threads import prefetch
@@ -69,10 +70,21 @@ class Session:
             yield counted()
 
     def texts(self, ids: IdArray) -> list[str | None]:
-        """Texts of documents; all None if the encoder looks vectors up and there are none."""
-        if not self.encoder.needs_texts and self.description.text_field is None:
+        """Texts of documents; None for one that has none, or that is gone since it was drawn.
+
+        All None if the encoder looks vectors up and there are none.
+        """
+        field = self.description.text_field
+        if not self.encoder.needs_texts and field is None:
             return [None] * len(ids)
-        return self.source.texts(ids)
+        try:
+            return self.source.texts(ids)
+        except MissingIdsError:
+            found: dict[PointId, str | None] = {}
+            for batch in fetch_there(self.source, ids):
+                some = batch.texts(field) or [None] * len(batch)
+                found.update(zip(batch.ids.tolist(), some, strict=True))
+            return [found.get(i) for i in ids.tolist()]
 
     def embed(self, ids: IdArray, texts: Sequence[str | None]) -> Vectors:
         """Embed documents with the new encoder."""

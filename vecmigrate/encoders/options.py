@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vecmigrate.connector.uri import check_options
 from vecmigrate.encoders.base import EncoderRole, EncoderSpec
+from vecmigrate.encoders.metered import Budget
 from vecmigrate.errors import UsageError
+from vecmigrate.runtime.options import check_parsed
 
 ENCODER_HELP = (
     "sentence-transformers model (hub name or path), openai:MODEL?base_url=URL, or vectors:FILE "
@@ -17,6 +19,11 @@ ENCODER_HELP = (
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+BudgetText: TypeAlias = Annotated[
+    int | str | None, AfterValidator(lambda value: check_parsed(value, Budget.parse))
+]
+"""A budget as an option's value, ``8500`` or ``200000 tokens``; None for no bound."""
 
 
 class EncoderOptions(BaseModel):

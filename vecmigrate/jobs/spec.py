@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from vecmigrate.dry_run.options import GATES, GateName, MeasureOptions
+from vecmigrate.encoders.options import BudgetText
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.migration.options import MigrateOptions, WriteOptions
 from vecmigrate.migration.reembed import OnMissingText
@@ -65,7 +66,7 @@ class MigrateSection(WriteOptions):
         "`mixed` (a share is re-embedded), or `auto`: the cheapest of these that meets the gates. "
         "`two-stage` cannot be run yet.",
     )
-    budget: int | str | None = Field(
+    budget: BudgetText = Field(
         default=None,
         description="Most that a route may embed, as `8500` or `200000 tokens`: a run stops there, "
         "and goes on once the bound is raised. Default: no bound.",

@@ -11,7 +11,7 @@ from pydantic import Field, InstanceOf, field_validator, model_validator
 from vecmigrate.anchors import AnchorSet
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
 from vecmigrate.encoders.base import BaseEncoder
-from vecmigrate.encoders.options import ENCODER_HELP
+from vecmigrate.encoders.options import ENCODER_HELP, BudgetText
 from vecmigrate.migration.choice import NativeShare, Order
 from vecmigrate.migration.dead_letters import MAX_DEAD_LETTERS, OnBadPoint
 from vecmigrate.migration.engines import Engine, EngineName, LocalEngine, open_engine
@@ -116,6 +116,12 @@ class WriteOptions(Options):
             raise ValueError("ids alone would miss what was changed while the source was read")
         return by
 
+    @model_validator(mode="after")
+    def _still_has_no_pass(self) -> Self:
+        if self.still and (self.changed_by != "hash" or self.settle != SETTLE):
+            raise ValueError("--still excludes --changed-by and --settle: it looks for no changes")
+        return self
+
     @property
     def finding(self) -> ChangedBy:
         """How a pass finds changes; one run's passes are not counted."""
@@ -158,7 +164,7 @@ class MigrateOptions(WriteOptions):
         description="With --encoder, points without a text: refuse, leave out, or translate (with "
         "--translator).",
     )
-    budget: Annotated[int | str | None, OnLine(metavar="N [texts|tokens]", panel=EMBED)] = Field(
+    budget: Annotated[BudgetText, OnLine(metavar="N [texts|tokens]", panel=EMBED)] = Field(
         default=None,
         description="With --encoder: stop once so much was embedded, as `8500` or `200000 tokens`; "
         "a larger one continues.",
@@ -201,11 +207,6 @@ class MigrateOptions(WriteOptions):
     restart: bool = Field(
         default=False, description="Throw away an earlier, unfinished run's target."
     )
-
-    @field_validator("budget")
-    @classmethod
-    def _is_a_budget(cls, value: int | str | None) -> int | str | None:
-        return check_parsed(value, Budget.parse)
 
     @field_validator("reembed")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vecmigrate.cutover.options import CutoverOptions
-from vecmigrate.encoders.options import ENCODER_HELP
+from vecmigrate.encoders.options import ENCODER_HELP, BudgetText
 from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.batch import PointId
 from vecmigrate.points.screening import BadVectorPolicy, OnBadVector
@@ -50,7 +50,7 @@ class ChangeOptions(Options):
     max_vanished: Share = Field(
         default=0.5, description="Refuse if a larger share of the points vanished."
     )
-    reembed_budget: Annotated[str | int | None, OnLine(metavar="N|'N tokens'")] = Field(
+    reembed_budget: Annotated[BudgetText, OnLine(metavar="N|'N tokens'")] = Field(
         default=None,
         description="On each run, re-embed the most valuable translated points, up to so many "
         "texts, or as `20000 tokens`.",

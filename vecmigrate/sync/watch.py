@@ -51,6 +51,8 @@ class WatchOptions(Options):
     def _health_is_of_a_watch(self) -> Self:
         if self.health is not None and self.watch is None:
             raise ValueError("--health belongs to --watch")
+        if self.every == 0:
+            raise ValueError("--watch 0 leaves no pause between passes; write it as 30s")
         return self
 
     @property

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import models
 from support.dry_run_corpus import QUERIES, DryRunCorpus, N, TextEncoder, make_dry_run_corpus
 from support.qdrant.edge_places import STORES, copied
+from support.qdrant.places import open_place
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -194,6 +198,34 @@ def test_two_stages_are_reckoned_over_the_horizon(corpus: DryRunCorpus, tmp_path
     assert [cost["texts"] for cost in few] == sorted(cost["texts"] for cost in few)
     assert 20 < few[0]["texts"] <= 80
     assert [cost["texts"] for cost in many] == [left] * 4
+
+
+@pytest.mark.parametrize("queries", [True, False], ids=["log", "documents"])
+def test_points_that_others_delete_meanwhile_are_passed_over(
+    corpus: DryRunCorpus, report: DryRunReport, queries: bool, tmp_path: Path
+) -> None:
+    rng, deleted = np.random.default_rng(3), set[int]()
+    with open_place("rest", tmp_path) as place:
+        name = place.name()
+        with open_source(corpus.source) as source:
+            written = source.batches(1000)
+            place.write(name, *written, dimension=corpus.old.shape[1], text_field="text")
+
+        @contextmanager
+        def stage(what: str, total: int, unit: str = "point") -> Iterator[Callable[[int], None]]:
+            gone = rng.integers(0, N, 60).tolist()
+            with place.client() as client:
+                client.delete(name, models.PointIdsList(points=gone), wait=True)
+            deleted.update(gone)
+            yield lambda count: None
+
+        log = {} if queries else {"queries": None, "old_encoder": None}
+        asked = {"encoder": TextEncoder(corpus), "query_encoder": None, "stage": stage}
+        asked["source"] = place.uri(name)
+        found = run(corpus, tmp_path / "out", **asked, **log)
+    assert len(deleted) > 200
+    if queries:
+        assert found.recall.at[10].value == pytest.approx(report.recall.at[10].value, abs=0.1)
 
 
 @pytest.mark.parametrize("store", STORES[1:])

@@ -307,6 +307,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("[cutover]\n", "cutover.name is missing"),
     ("[verify]\nfull = true\nsample = 5", "verify: --full and --sample exclude one another"),
     ("[migrate]\nbatch_size = 'x'", "migrate.batch_size: input should be a valid integer"),
+    ("[migrate]\nbudget = 'lots'", "migrate.budget: 'lots' is not a budget"),
+    ("[sync]\nreembed_budget = 'lots'", "sync.reembed_budget: 'lots' is not a budget"),
     ("[source\n", "is not TOML"),
     ("target = 3", "target: input should be a valid dictionary"),
 ]

@@ -208,7 +208,7 @@ def test_the_command_goes_on_until_it_is_asked_to_end(
 
 @pytest.mark.parametrize(
     "more",
-    [["--health", "h.json"], ["--watch", "1s", "--dry-run"], ["--watch", "soon"]],
+    [["--health", "h.json"], ["--watch", "1s", "--dry-run"], ["--watch", "soon"], ["--watch", "0"]],
 )
 def test_what_does_not_go_together_is_refused(more: list[str], tmp_path: Path) -> None:
     job = Job(tmp_path, "parquet", time.time())

@@ -376,6 +376,21 @@ def command(*arguments: object, code: int = 0) -> tuple[str, str]:
     return result.stdout, result.stderr
 
 
+def test_what_is_pending_alone_is_next_brought_by_sync(
+    corpus: Corpus, translator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VECMIGRATE_STATE", raising=False)
+    monkeypatch.chdir(corpus.folder)
+    rewrite(corpus.source, "faiss:mine.faiss", lambda batch: batch)
+    pair = ["faiss:mine.faiss", "faiss:new.faiss", "--translator", translator]
+    command("migrate", *pair, "-q")
+    for path in corpus.folder.glob("mine.faiss*"):
+        path.unlink()
+    rewrite(corpus.source, "faiss:mine.faiss", lambda batch: batch.take(np.arange(40, len(batch))))
+    out, _ = command("verify", *pair, code=6)
+    assert out.splitlines()[-1].startswith("Next: vecmigrate sync '")
+
+
 def test_the_command_says_what_failed_and_what_is_next(
     corpus: Corpus, translator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

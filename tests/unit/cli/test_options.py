@@ -55,6 +55,8 @@ def test_the_command_line_has_every_field_with_its_help_and_default(command: str
     [
         (MigrateOptions, {"batchsize": 3}),
         (MigrateOptions, {"batch_size": 0}),
+        (MigrateOptions, {"still": True, "settle": 0.1}),
+        (MigrateOptions, {"still": True, "changed_by": "at"}),
         (VerifyOptions, {"full": True, "sample": 3}),
         (SyncOptions, {"reembed_budget": 5}),
         (DryRunOptions, {"budget": "lots"}),
