@@ -19,6 +19,7 @@ from vecmigrate.evaluation.search import score_matrix
 from vecmigrate.points.batch import id_array
 from vecmigrate.points.ids import lookup_of
 from vecmigrate.report.schema import Estimate, PairedDifference
+from vecmigrate.runtime.threads import blas_threads, map_in_parallel, one_thread_a_product
 from vecmigrate.translators import Translator
 from vecmigrate.translators.procrustes import FewAnchorsWarning
 
@@ -189,6 +190,9 @@ GROUPS = 5
 DEPTH = 400
 """Candidates ranked again: twice the greatest k that is asked for, and the deepest rescoring."""
 
+FITTED_AT_ONCE = 2
+"""A refit of the most anchors that are compared takes half a gigabyte."""
+
 _FETCH = 2048
 
 
@@ -229,11 +233,19 @@ def _refits(session: Session, translator: Translator, anchors: AnchorSet) -> lis
     """Fit ``GROUPS`` maps like the translator, each without a fifth of the anchors."""
     X = translator.inputs(anchors.source_vectors, anchors.texts)
     group = np.random.default_rng(session.options.seed).permutation(len(anchors)) % GROUPS
-    maps = []
-    with session.stage("refitting", GROUPS, unit="fit") as advance:
-        for g in range(GROUPS):
-            kept = group != g
-            with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
-                maps.append(copy.copy(translator).fit(X[kept], anchors.target_vectors[kept]))
+
+    def fit_without(g: int) -> Translator:
+        kept = group != g
+        return copy.copy(translator).fit(X[kept], anchors.target_vectors[kept])
+
+    maps, workers = [], min(blas_threads(), FITTED_AT_ONCE)
+    unwarned = warnings.catch_warnings(action="ignore", category=FewAnchorsWarning)
+    with (
+        session.stage("refitting", GROUPS, unit="fit") as advance,
+        unwarned,
+        one_thread_a_product(),
+    ):
+        for fitted in map_in_parallel(fit_without, range(GROUPS), workers, name="refit"):
+            maps.append(fitted)
             advance(1)
     return maps

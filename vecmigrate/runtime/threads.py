@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import repeat
-from threading import Event
+from threading import Event, Lock
 from typing import Final, TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -115,8 +115,34 @@ def blas_threads() -> int:
     return min(max(counts, default=1), int(cpu_count()))
 
 
-@contextmanager
-def one_thread_a_product() -> Iterator[None]:
-    """Have products take a thread each, in all of the process, until the context ends."""
-    with threadpool_limits(1, user_api="blas"):
-        yield
+class _Limit:
+    """The bound on BLAS's threads, which is the process's, as long as anybody wants it."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted_by = Lock(), 0
+        self._set: threadpool_limits | None = None
+
+    @contextmanager
+    def wanted(self) -> Iterator[None]:
+        with self._lock:
+            self._wanted_by += 1
+            self._set = self._set or threadpool_limits(1, user_api="blas")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wanted_by -= 1
+                if self._set is not None and not self._wanted_by:
+                    self._set.restore_original_limits()
+                    self._set = None
+
+
+_LIMIT = _Limit()
+
+
+def one_thread_a_product() -> AbstractContextManager[None]:
+    """Have products take a thread each, in all of the process, until the context ends.
+
+    Threads may share it, and it may be nested.
+    """
+    return _LIMIT.wanted()

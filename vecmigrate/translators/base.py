@@ -97,6 +97,8 @@ class Translator(ABC):
     def candidates(cls, text_dim: int) -> dict[str, Self]:
         """Return what ``auto`` compares of this method, each under a name for a person.
 
+        Each is compared in a thread of its own.
+
         Parameters
         ----------
         text_dim

@@ -17,6 +17,7 @@ from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import Metric
 from vecmigrate.runtime.options import OnLine, Options, Seed
+from vecmigrate.runtime.threads import blas_threads, map_in_parallel, one_thread_a_product
 from vecmigrate.translators.base import Translator, check_anchors, registered
 from vecmigrate.translators.file import Direction
 from vecmigrate.translators.folds import Folds
@@ -161,6 +162,9 @@ FEW_ANCHORS = 50
 COMPARED_ANCHORS = 4000
 """Candidates are compared on at most so many anchors, which bounds the minutes that it takes."""
 
+COMPARED_AT_ONCE = 4
+"""A candidate takes some 150 MB at that many anchors."""
+
 
 def candidates(text_dim: int) -> dict[str, Translator]:
     """Return what is compared if the last ``text_dim`` columns are features of texts.
@@ -225,16 +229,25 @@ def choose_translator(
     folds = Folds(x, y, rng.permutation(len(x)) % FOLDS, text_dim)
     queries = rng.permutation(len(x))[:MAX_QUERIES]
     truth = _nearest_others(y, y, queries, metric)
-    table = []
     compared_with = candidates(text_dim)
-    for name, candidate in compared_with.items():
-        with warnings.catch_warnings(action="ignore", category=FewAnchorsWarning):
-            held_out = folds.as_given(candidate.cross_predict(folds))
+
+    def compare(candidate: Translator) -> float:
+        held_out = folds.as_given(candidate.cross_predict(folds))
         found = _nearest_others(y, held_out, queries, metric)
-        recall = float(recall_against(found, truth, CUTOFF).mean())
-        table.append(CandidateScore(name=name, held_out_recall=recall))
-        if progress is not None:
-            progress(1)
+        return float(recall_against(found, truth, CUTOFF).mean())
+
+    table = []
+    # Their decompositions gain little from several threads each, which would wait by spinning.
+    workers = min(blas_threads(), COMPARED_AT_ONCE)
+    with (
+        warnings.catch_warnings(action="ignore", category=FewAnchorsWarning),
+        one_thread_a_product(),
+    ):
+        recalls = map_in_parallel(compare, compared_with.values(), workers, name="compare")
+        for name, recall in zip(compared_with, recalls, strict=True):
+            table.append(CandidateScore(name=name, held_out_recall=recall))
+            if progress is not None:
+                progress(1)
     # A stable sort: of equals, the candidate listed first, which is the simpler one, wins.
     table.sort(key=lambda score: -score.held_out_recall)
     best = compared_with[table[0].name].arranged(asked.seed, asked.landmarks)

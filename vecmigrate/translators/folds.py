@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import RLock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -56,6 +57,7 @@ class Folds:
         everything = np.arange(len(X))
         self.others = [np.delete(everything, rows) for rows in self.rows]
         self._made: dict[Callable[[Folds], Any], Any] = {}
+        self._making = RLock()
 
     def inputs(self, text_dim: int) -> Vectors:
         """Return what a translator with ``text_dim`` features of texts, all or none, is fitted on.
@@ -81,10 +83,14 @@ class Folds:
         return are_unit_length(self.targets) if asked is None else asked
 
     def once(self, make: Callable[[Folds], Made]) -> Made:
-        """Return ``make(self)``, made at the first call with this function and kept."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        made: Made = self._made[make]
+        """Return ``make(self)``, made at the first call with this function and kept.
+
+        Threads may share it.
+        """
+        with self._making:
+            if make not in self._made:
+                self._made[make] = make(self)
+            made: Made = self._made[make]
         return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.errors import InputError
 from vecmigrate.points.batch import Vectors
+from vecmigrate.runtime.threads import one_thread_a_product
 from vecmigrate.translators.moments import FITTING_ROWS
 
 
@@ -99,6 +100,9 @@ class Kernel:
 LEAST_FREEDOM = 0.05
 """An anchor's leverage is kept this far below 1, where rounding would divide by nothing."""
 
+WORTH_THREADS = 2000
+"""Below so many rows, a decomposition's threads mostly wait for one another, spinning."""
+
 Matrix = NDArray[np.float64]
 
 
@@ -154,9 +158,10 @@ def _lower_inverse(matrix: NDArray[Any], alpha: float) -> NDArray[Any]:
 
     matrix[np.diag_indices_from(matrix)] += alpha
     factorize, invert = sl.get_lapack_funcs(("potrf", "potri"), (matrix,))
-    factor, failed = factorize(matrix, lower=True, clean=False, overwrite_a=True)
-    if not failed:
-        factor, failed = invert(factor, lower=True, overwrite_c=True)
+    with one_thread_a_product() if len(matrix) < WORTH_THREADS else nullcontext():
+        factor, failed = factorize(matrix, lower=True, clean=False, overwrite_a=True)
+        if not failed:
+            factor, failed = invert(factor, lower=True, overwrite_c=True)
     if failed:
         raise _no_map()
     inverse: NDArray[Any] = factor

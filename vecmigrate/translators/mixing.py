@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.points.batch import Vectors
+from vecmigrate.runtime.threads import one_thread_a_product
 
 NEIGHBOURS = 10
 """Scores are matched where a corpus's ten nearest end."""
@@ -83,7 +84,8 @@ class Spread:
         centre = vectors.mean(axis=0)
         deviations = vectors - centre
         covariance = deviations.T @ deviations / len(vectors)
-        return cls(centre, *sl.eigh(covariance, driver="evd", check_finite=False))
+        with one_thread_a_product():
+            return cls(centre, *sl.eigh(covariance, driver="evd", check_finite=False))
 
     def along(self, vectors: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return ``(n, d)``: how far vectors lie from the centre along each axis."""

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from vecmigrate.errors import InputError
 from vecmigrate.points.batch import Vectors, are_unit_length
+from vecmigrate.runtime.threads import one_thread_a_product
 from vecmigrate.translators.base import AffineTranslator, check_anchors
 from vecmigrate.translators.folds import Folds, moments_without
 from vecmigrate.translators.moments import FITTING_ROWS, PairMoments
@@ -128,7 +129,8 @@ class Procrustes(AffineTranslator):
             xx = xx + moments.count * np.outer(mean_x, mean_x)
             xy = xy + moments.count * np.outer(mean_x, mean_y)
             mean_x, mean_y = np.zeros(d_x), np.zeros(d_y)
-        u, singular, vt = np.linalg.svd(xy, full_matrices=False)
+        with one_thread_a_product():
+            u, singular, vt = np.linalg.svd(xy, full_matrices=False)
         self.rotation_ = u @ vt
         self.scale_ = 1.0
         if self.scale:

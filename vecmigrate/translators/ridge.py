@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecmigrate.points.batch import Vectors, are_unit_length
+from vecmigrate.runtime.threads import one_thread_a_product
 from vecmigrate.translators.base import AffineTranslator, check_anchors
 from vecmigrate.translators.folds import Folds, moments_without, spreads_without
 from vecmigrate.translators.mixing import spectral_match
@@ -87,7 +88,8 @@ class Ridge(AffineTranslator):
 
     def _solve(self, moments: PairMoments) -> tuple[Matrix, Matrix, Matrix, Matrix]:
         """Return weights, offset, the axes of the sources, and their damped variances."""
-        eigenvalues, axes = np.linalg.eigh(moments.xx)
+        with one_thread_a_product():
+            eigenvalues, axes = np.linalg.eigh(moments.xx)
         eigenvalues = np.maximum(eigenvalues, 0)
         projected = axes.T @ moments.xy
         # Anchors that are all alike leave nothing but rounding, which is not to be blown up.
