@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from support.crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, place
 from support.dry_run_corpus import make_dry_run_corpus
-from support.embedding_server import EmbeddingServer, embedding_server
+from support.embedding_server import EmbeddingServer
 from support.job_files import done_now, write_job
 from support.live import NEW, make
 from support.qdrant.places import open_place
@@ -69,7 +69,7 @@ from vecmigrate.migration.engines.partitions import (
 )
 from vecmigrate.migration.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
 from vecmigrate.migration.engines.ray import RayEngine
-from vecmigrate.migration.translate import Translation
+from vecmigrate.migration.translate import Spent, Translation
 from vecmigrate.points.screening import OnBadVector, Skipped
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.migrations import MigrationTable
@@ -370,10 +370,13 @@ def test_a_part_holds_its_batches_whole(ids: list[int | str], tmp_path: Path) ->
             yield batch
         skipped.ids.append("at the end")
 
-    write_part(tmp_path / "p.part", reading(), NEW_DIM, skipped)
+    bought = Spent("p.part", 3, 12)
+    write_part(tmp_path / "p.part", reading(), NEW_DIM, skipped, lambda: bought)
     assert [path.name for path in tmp_path.iterdir()] == ["p.part"]
     read = list(read_part(tmp_path / "p.part"))
     assert [r.skipped for r in read] == [["before one"], ["before two"], ["at the end"]]
+    # Told with the first: a run that stops at the last cursor does not read the part again.
+    assert [r.spent.texts for r in read] == [3, 0, 0]
     for wrote, found in zip(batches, read, strict=False):
         assert found.batch.ids.tolist() == wrote.ids.tolist()
         assert found.batch.ids.dtype == wrote.ids.dtype
@@ -573,13 +576,6 @@ def test_options_of_another_engine_are_refused(folder: Path, given: list[str], u
 
 
 OPTIONS = f"&dimensions={NEW_DIM}&normalize=true&batch_size=10&in_flight=1&max_retries=0"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with embedding_server() as running:
-        yield running
 
 
 def test_workers_embed_as_one_process_does(

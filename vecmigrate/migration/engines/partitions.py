@@ -164,12 +164,21 @@ def write_part(
 
 
 def read_part(path: Path) -> Iterator[PartBatch]:
-    """Yield a part's batches; vectors are views of the mapped file."""
+    """Yield a part's batches; vectors are views of the mapped file.
+
+    The first tells what was bought for all of them: a run that stops at the last one's cursor does
+    not read this part again.
+    """
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-        for number in range(reader.num_record_batches):
+        count = reader.num_record_batches
+        spent = _NOTHING
+        if count:
+            _, last = reader.get_batch_with_custom_metadata(count - 1)
+            spent = Spent(*json.loads(last[_SPENT]))
+        for number in range(count):
             rows, metadata = reader.get_batch_with_custom_metadata(number)
-            spent = Spent(*json.loads(metadata[_SPENT]))
-            yield PartBatch(_batch(rows, metadata), json.loads(metadata[_SKIPPED]), spent)
+            skipped = json.loads(metadata[_SKIPPED])
+            yield PartBatch(_batch(rows, metadata), skipped, _NOTHING if number else spent)
 
 
 def _schema(dimension: int) -> pa.Schema:
