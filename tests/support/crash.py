@@ -32,12 +32,20 @@ STEP_POINTS = 30
 STEPS_FILE = "state.sqlite.steps"
 
 
+_PLACES = {
+    "faiss": "faiss:{folder}/{name}.faiss",
+    "parquet": "parquet:{folder}/{name}.parquet",
+    "lancedb": "lancedb:{folder}/{name}-l/{name}",
+    "qdrant": "qdrant:{folder}/{name}-q/{name}",
+    "qdrant-edge": "qdrant-edge:{folder}/{name}-e",
+}
+STORES = tuple(_PLACES)
+OTHER_PAIRS = [("parquet", "lancedb"), ("lancedb", "qdrant-edge"), ("qdrant-edge", "parquet")]
+"""With :data:`PAIRS`, each store is once a source and once a target."""
+
+
 def place(store: str, folder: Path, name: str) -> str:
-    if store == "qdrant-edge":
-        return f"qdrant-edge:{folder}/{name}-e"
-    return (
-        f"faiss:{folder}/{name}.faiss" if store == "faiss" else f"qdrant:{folder}/{name}-q/{name}"
-    )
+    return _PLACES[store].format(folder=folder, name=name)
 
 
 def make_source(store: str, folder: Path, points: int) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import faiss
+import numpy as np
 from click.testing import Result
 from typer.testing import CliRunner
 
+from support.dry_run_corpus import DryRunCorpus, N
 from vecmigrate.cli import app
 
 JOB = """
@@ -49,3 +52,18 @@ def done_now(job: Path, *arguments: str) -> list[str]:
     result = call("run", job, "--json", *arguments)
     assert result.exit_code == 0, result.output
     return [step["step"] for step in json.loads(result.stdout)["steps"] if step["done_now"]]
+
+
+def arrive(corpus: DryRunCorpus, count: int = 10, *, encoded: bool = False) -> None:
+    """Let the source get points of its own again, under new ids.
+
+    With ``encoded``, the new encoder's vectors of them are there too.
+    """
+    index = faiss.read_index(str(corpus.folder / "old.faiss"))
+    index.add(corpus.old[:count])
+    faiss.write_index(index, str(corpus.folder / "old.faiss"))
+    with (corpus.folder / "old.jsonl").open("a") as file:
+        for i in range(N, N + count):
+            file.write(json.dumps({"id": i, "text": f"document {i - N}"}) + "\n")
+    if encoded:
+        np.save(corpus.folder / "new.npy", np.concatenate([corpus.new, corpus.new[:count]]))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from support.corpus import unit
+from support.crash import place
 from vecmigrate import (
     KernelRidge,
     Procrustes,
@@ -34,7 +35,6 @@ from vecmigrate.state.file import open_records
 from vecmigrate.sync import Status, SyncResult, status_of, sync
 
 N, OLD, NEW = 300, 12, 16
-PAIRS = [("faiss", "faiss"), ("qdrant", "qdrant"), ("faiss", "qdrant"), ("qdrant", "faiss")]
 MADE = Provenance(vecmigrate_version="0", source="faiss:none", created_at="2026-01-01")
 IDENTITY = EncoderIdentity(name="new-model", dimension=NEW, normalized=True)
 
@@ -70,12 +70,6 @@ class Job:
 
     def forget(self) -> None:
         shutil.rmtree(self.state.parent / "ledgers")
-
-
-def place(store: str, folder: Path, name: str) -> str:
-    if store == "qdrant-edge":
-        return f"qdrant-edge:{folder}/{name}-e"
-    return f"faiss:{folder}/{name}.faiss" if store == "faiss" else f"qdrant:{folder}/{name}-q/c"
 
 
 def payload(i: int, **more: Any) -> dict[str, Any]:

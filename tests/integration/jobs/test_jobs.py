@@ -15,27 +15,16 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 from support.crash import contents
-from support.dry_run_corpus import DryRunCorpus, N, make_dry_run_corpus
+from support.dry_run_corpus import DryRunCorpus, N
 from support.forked import Forked
-from support.job_files import call, done_now, write_job
+from support.job_files import arrive, call, done_now, write_job
 
 from vecmigrate import open_sink, open_source
 from vecmigrate.connector import TargetSpec
 from vecmigrate.errors import InputError, UsageError
 from vecmigrate.jobs import JobSpec, load_job
-from vecmigrate.state import STATE_VARIABLE
 
 TRANSLATE = '[migrate]\nroute = "translate"'
-
-
-@pytest.fixture(autouse=True)
-def _state_beside_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(STATE_VARIABLE, raising=False)
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> DryRunCorpus:
-    return make_dry_run_corpus(tmp_path)
 
 
 def standings(job: Path, *arguments: str) -> dict[str, str]:
@@ -43,16 +32,6 @@ def standings(job: Path, *arguments: str) -> dict[str, str]:
     assert result.exit_code == 0, result.output
     steps = json.loads(result.stdout)["steps"]
     return {step["step"]: step["look"]["standing"] for step in steps}
-
-
-def arrive(corpus: DryRunCorpus, count: int = 10) -> None:
-    """Let the source get points of its own again, under new ids."""
-    index = faiss.read_index(str(corpus.folder / "old.faiss"))
-    index.add(corpus.old[:count])
-    faiss.write_index(index, str(corpus.folder / "old.faiss"))
-    with (corpus.folder / "old.jsonl").open("a") as file:
-        for i in range(N, N + count):
-            file.write(json.dumps({"id": i, "text": f"document {i - N}"}) + "\n")
 
 
 def test_a_job_is_run_once_and_passed_over_after(corpus: DryRunCorpus) -> None:

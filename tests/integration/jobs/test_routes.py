@@ -6,29 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
-from support.dry_run_corpus import DryRunCorpus, N, make_dry_run_corpus
-from support.job_files import call, done_now, write_job
+from support.dry_run_corpus import DryRunCorpus, N
+from support.job_files import arrive, call, done_now, write_job
 
 from vecmigrate import open_source
 from vecmigrate.errors import ExitCode
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import RouteKind
-from vecmigrate.state import STATE_VARIABLE
 
 CUTOVER = '[cutover]\nname = "faiss:current.faiss"'
-
-
-@pytest.fixture(autouse=True)
-def _state_beside_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(STATE_VARIABLE, raising=False)
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> DryRunCorpus:
-    return make_dry_run_corpus(tmp_path)
 
 
 def job_of(corpus: DryRunCorpus, route: str, *, gate: float = 0.1, more: str = "") -> Path:
@@ -51,17 +39,6 @@ def native(corpus: DryRunCorpus, target: str = "new.faiss") -> np.ndarray:
     return same[np.argsort(batch.ids)]
 
 
-def arrive(corpus: DryRunCorpus, count: int = 10) -> None:
-    """New points, whose vectors under the new encoder are there too."""
-    index = faiss.read_index(str(corpus.folder / "old.faiss"))
-    index.add(corpus.old[:count])
-    faiss.write_index(index, str(corpus.folder / "old.faiss"))
-    with (corpus.folder / "old.jsonl").open("a") as file:
-        for i in range(N, N + count):
-            file.write(json.dumps({"id": i, "text": f"document {i}"}) + "\n")
-    np.save(corpus.folder / "new.npy", np.concatenate([corpus.new, corpus.new[:count]]))
-
-
 def test_everything_is_re_embedded_kept_in_step_and_cut_over_to(corpus: DryRunCorpus) -> None:
     job = job_of(corpus, "re-embed", more=f"{CUTOVER}\n[sync]\nreembed_budget = 5")
     plan = planned(job)
@@ -73,7 +50,7 @@ def test_everything_is_re_embedded_kept_in_step_and_cut_over_to(corpus: DryRunCo
     assert done_now(job) == ["dry-run", "migrate", "verify"]
     assert native(corpus).all()
     assert planned(job)["route"]["route"] == "re-embed all"
-    arrive(corpus)
+    arrive(corpus, encoded=True)
     assert done_now(job) == ["sync", "verify"]
     assert len(native(corpus)) == N + 10
     assert native(corpus).all()
@@ -93,7 +70,7 @@ def test_the_cheapest_route_that_meets_the_gates_is_taken(corpus: DryRunCorpus) 
     assert routes.choice.kind is RouteKind.MIXED
     assert routes.choice.share is not None
     assert native(corpus).mean() == pytest.approx(routes.choice.share, abs=1e-3)
-    arrive(corpus)
+    arrive(corpus, encoded=True)
     assert done_now(job) == ["sync", "verify"]
     assert native(corpus)[N:].all(), "new points are embedded"
     assert done_now(job, "--cutover") == ["cutover"]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.crash import OTHER_PAIRS, PAIRS, migrate_with_kills, place
 from support.crash import contents as raw_contents
-from support.crash import migrate_with_kills
 from support.embedding_server import EmbeddingServer
-from support.live import NEW, PAIRS, Job, N, contents, editing, make, place, points
+from support.live import NEW, Job, N, contents, editing, make, points
 
 from vecmigrate import load_translator, migrate
 from vecmigrate.connector import ORIGIN_FIELD
@@ -128,7 +128,7 @@ def test_sync_goes_on_until_it_is_native(tmp_path: Path) -> None:
     check_vectors(job, there, set(range(N + 2)))
 
 
-@pytest.mark.parametrize(("old", "new"), PAIRS)
+@pytest.mark.parametrize(("old", "new"), [*PAIRS, *OTHER_PAIRS])
 def test_killed_at_random_it_ends_like_one_that_was_not(
     old: str, new: str, server: EmbeddingServer, tmp_path: Path
 ) -> None:

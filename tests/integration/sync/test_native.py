@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.crash import stepper
+from support.crash import PAIRS, place, stepper
 from support.embedding_server import EmbeddingServer, vectors_of
-from support.live import NEW, PAIRS, Job, N, contents, editing, make, place, points
+from support.live import NEW, Job, N, contents, editing, make, points
 from typer.testing import CliRunner
 
 from vecmigrate import migrate

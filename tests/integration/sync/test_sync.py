@@ -17,20 +17,18 @@ import faiss
 import numpy as np
 import pytest
 from support.corpus import unit
-from support.crash import stepper
+from support.crash import PAIRS, place, stepper
 from support.forked import Forked
 from support.live import (
     MADE,
     NEW,
     OLD,
-    PAIRS,
     Job,
     N,
     change_the_source,
     contents,
     editing,
     make,
-    place,
     points,
     same,
 )
