@@ -21,6 +21,7 @@ from support.forked import Forked
 from vecmigrate import Procrustes, migrate, open_sink, open_source, save_translator
 from vecmigrate.connector import Metric, TargetSpec, VectorBatch
 from vecmigrate.state import open_state
+from vecmigrate.state.ledger import ledger_path, open_ledger
 from vecmigrate.state.migrations import MigrationTable
 
 OLD_DIM, NEW_DIM = 8, 12
@@ -307,7 +308,8 @@ class Ended:
     codes
         Its runs' exit codes.
     same
-        True where all ended as it should: the target as an uninterrupted one's, nothing beside it.
+        True where all ended as it should: the target as an uninterrupted one's, with all its points
+        in the ledger, and nothing beside it.
     """
 
     step: int
@@ -337,9 +339,13 @@ def step_through(
     for step in range(rng.randint(1, every), steps + 1, every):
         here = Path(shutil.copytree(pristine, folder / f"step{step}"))
         codes = [killer.run(n, argv(here)) for n in (step, rng.randint(1, steps), 0)]
+        target = place(new, here, "new")
+        with open_ledger(ledger_path(here / "state.sqlite", target)) as ledger:
+            known = sum(ledger.origins().values())
         same = (
             codes[-1] == 0
-            and contents(place(new, here, "new")) == expected
+            and contents(target) == expected
+            and known == len(expected)
             and {path.name for path in here.iterdir()} == names
         )
         yield Ended(step, codes, same)

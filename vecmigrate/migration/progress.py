@@ -308,16 +308,15 @@ class SavedProgress:
         )
 
     def checkpoint(self, sink: Sink) -> None:
-        # First the data, then the record of it: a kill between the two writes the data again.
-        # What a kill keeps from the ledger is brought by the next pass, or compared by a sync.
+        # First the data, then the ledger, which may know more than the record but not less: points
+        # before the record's cursor are not read again. A kill in between writes the data again.
         token = sink.checkpoint()
         self._last = time.monotonic()
-        if token is not None:
-            self._save(token=token)
         if self.ledger is not None:
             self.ledger.commit()
         if token is None:
             return
+        self._save(token=token)
         points, seconds = self.written.count, self._last - self._begun
         rate = round((points - self._before) / seconds, 1) if seconds else None
         log_event(

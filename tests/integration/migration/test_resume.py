@@ -21,6 +21,7 @@ from support.crash import (
     NEW_DIM,
     OLD_DIM,
     PAIRS,
+    arguments,
     contents,
     is_unfinished,
     make_source,
@@ -31,6 +32,7 @@ from support.crash import (
     step_through,
     stepper,
 )
+from support.forked import Forked
 from support.qdrant.loopback.server import Engine, RestServer
 from support.small_disk import enlarge, small_disk
 
@@ -50,6 +52,7 @@ from vecmigrate.errors import (
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
 from vecmigrate.state.migrations import MigrationTable
+from vecmigrate.verification import verify
 
 POINTS = {"faiss": 2000, "qdrant": 300}
 BATCH = {"faiss": 20, "qdrant": 5}
@@ -118,6 +121,39 @@ def test_a_migration_is_killed_before_some_of_its_steps(tmp_path: Path) -> None:
             for ended in step_through(old, new, folder, killer, rng, every=200):
                 assert ended.codes[0] == -signal.SIGKILL
                 assert ended.same, ended
+
+
+_DYING = """
+import os, signal
+from vecmigrate.cli import main
+from vecmigrate.state.ledger import Ledger
+from vecmigrate.state.migrations import MigrationTable
+calls, done = 0, {kind}.{call}
+def dying(*given):
+    global calls
+    calls += 1
+    if calls == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done(*given)
+{kind}.{call} = dying
+main()
+"""
+
+
+@pytest.mark.parametrize(("kind", "call"), [("Ledger", "commit"), ("MigrationTable", "save")])
+@pytest.mark.parametrize(("old", "new"), PAIRS[:2])
+def test_a_kill_between_two_records_leaves_nothing_unknown(
+    old: str, new: str, kind: str, call: str, folder: Path
+) -> None:
+    source, target = make_source(old, folder, 60), place(new, folder, "new")
+    state = folder / "state.sqlite"
+    argv = arguments(source, target, folder / "translator", state, 10)
+    with Forked("-c", _DYING.format(kind=kind, call=call), *argv) as process:
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert finish(source, target, folder).continued_after
+    found = verify(source, target, folder / "translator", state=state, full=True)
+    assert found.passed, found.failures
 
 
 @pytest.mark.parametrize(("old", "new"), PAIRS)
