@@ -6,7 +6,12 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import OptionalTranslator, SourceArgument, StateOption
+from vecmigrate.cli.options import (
+    OptionalTranslator,
+    SourceArgument,
+    StateOption,
+    made_by_again,
+)
 from vecmigrate.cli.output import Output, give_to_readers
 from vecmigrate.errors import ExitCode, VerificationError
 from vecmigrate.verification.options import VerifyOptions
@@ -60,7 +65,8 @@ def run(
             failed = [check.name for check in found.failures]
             mend = "do not let readers have it; fix what failed, or migrate again"
             if failed == ["pending"]:
-                mend = f"vecmigrate sync '{source}' '{target}', and verify again"
+                made_by = made_by_again(translator, options.encoder)
+                mend = f"vecmigrate sync '{source}' '{target}'{made_by}, and verify again"
             out.say(f"Next: {mend}")
             raise typer.Exit(int(ExitCode.VERIFICATION)) from VerificationError(
                 f"{target} failed: {', '.join(failed)}", remedy=f"Next: {mend}."
