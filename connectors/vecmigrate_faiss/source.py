@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -29,14 +29,15 @@ from vecmigrate.connector import (
 )
 from vecmigrate_faiss.companion import Companion, read_companion
 from vecmigrate_faiss.exchange import edition
-from vecmigrate_faiss.index.base import scaled_for
-from vecmigrate_faiss.index.read import open_layout, read_index, reading
+from vecmigrate_faiss.index.base import FaissIndex, scaled_for
+from vecmigrate_faiss.index.read import LoadedIndex, load_index, open_layout, read_index, reading
 from vecmigrate_faiss.location import Location
 from vecmigrate_faiss.lookup import IdTable, Int64s
 from vecmigrate_faiss.sidecars import open_sidecar
 from vecmigrate_faiss.sidecars.base import Record, Sidecar
 
 _SAMPLE = 200
+_MOST_QUERIES = 1024
 _BATCHES_AHEAD = 4
 """What a disk is asked for beyond the batch in hand."""
 
@@ -45,10 +46,11 @@ class FaissSource(RowSource):
     """A FAISS index file, memory-mapped, its rows in storage order.
 
     Ids that an index has more than once are yielded as they are by :meth:`batches`, which does not
-    look for them; :meth:`fetch` refuses such an index.
+    look for them; :meth:`fetch` and :meth:`nearest` refuse such an index.
     """
 
     fingerprint_tells_all = True
+    thread_safe = True
 
     def __init__(self, uri: StoreURI, location: Location) -> None:
         self._uri = uri
@@ -70,6 +72,9 @@ class FaissSource(RowSource):
                 break
             self.close()
         self._table: IdTable | None = None
+        self._loaded: LoadedIndex | None = None
+        # Of the sidecar, and of what is made when it is first needed.
+        self._lock = Lock()
         self._description = self._describe()
 
     def _open(self, uri: StoreURI, location: Location) -> None:
@@ -126,7 +131,8 @@ class FaissSource(RowSource):
             If the index has an id more than once.
         """
         wanted = id_array(ids)
-        rows, records = self._find(wanted)
+        with self._lock:
+            rows, records = self._find(wanted)
         vectors = self._rows.take(rows)
         return VectorBatch(wanted, vectors, None if records is None else _payloads(records))
 
@@ -139,8 +145,56 @@ class FaissSource(RowSource):
         return [v if isinstance(v, str) and v.strip() else None for v in values]
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
-        found = search_index(self._path, queries, k, self._description.metric)
-        return [self._named(faiss_ids) for faiss_ids in found]
+        # Mapped, since an index may be larger than memory.
+        index = self._loaded.index if self._loaded else read_index(self._path)
+        return [self._named(faiss_ids) for faiss_ids in self._search(index, queries, k)]
+
+    def nearest(
+        self, queries: Vectors, k: int, *, where: str | None = None
+    ) -> list[VectorBatch] | None:
+        """As of any source; the first call reads the index into memory."""
+        if where is not None:
+            return super().nearest(queries, k, where=where)
+        with self._lock:
+            if self._loaded is None:
+                assert self._rows.file is not None
+                self._loaded = load_index(self._path, self._rows.file)
+            loaded, table = self._loaded, self._id_table()
+        found = self._search(loaded.index, queries, k)
+        faiss_ids = np.concatenate([np.empty(0, np.int64), *found])
+        records = None
+        with self._lock:
+            if self._sidecar:
+                records = self._sidecar.lookup(faiss_ids)
+            ids = self._named(faiss_ids, records)
+        vectors = loaded.rows.take(table.find(faiss_ids))
+        points = VectorBatch(ids, vectors, None if records is None else _payloads(records))
+        ends = np.cumsum([len(each) for each in found])
+        return [
+            points.take(np.arange(end - len(each), end))
+            for each, end in zip(found, ends, strict=True)
+        ]
+
+    def _search(self, index: FaissIndex, queries: Vectors, k: int) -> list[Int64s]:
+        """Return the FAISS ids of each query's ``k`` nearest, fewer if the index finds no more.
+
+        Raises
+        ------
+        InputError
+            If the queries are not of the index's dimension.
+        """
+        if not index.ntotal:
+            return [np.empty(0, np.int64) for _ in queries]
+        queries = scaled_for(self._description.metric, queries)
+        found: list[Int64s] = []
+        with reading(self._path):
+            if queries.shape[1] != index.d:
+                raise RuntimeError(f"queries of {queries.shape[1]} dimensions, it has {index.d}")
+            for start in range(0, len(queries), _MOST_QUERIES):
+                part = np.ascontiguousarray(queries[start : start + _MOST_QUERIES])
+                _, ids = index.search(part, min(k, index.ntotal))
+                found += [row[row >= 0] for row in ids]
+        return found
 
     def search_parameter(self) -> str | None:
         return self._layout.settings.index.search_parameter
@@ -251,27 +305,3 @@ def _companion_of(location: Location, dimension: int) -> Companion | None:
             remedy="Move the file away if the index is not the one that vecmigrate wrote.",
         )
     return companion
-
-
-_MOST_QUERIES = 1024
-
-
-def search_index(path: Path, queries: Vectors, k: int, metric: Metric) -> list[Int64s]:
-    """Return the FAISS ids of each query's ``k`` nearest, fewer if the index finds no more.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or the queries are not of its dimension.
-    """
-    queries = scaled_for(metric, queries)
-    index = read_index(path)
-    found: list[Int64s] = []
-    with reading(path):
-        if queries.shape[1] != index.d:
-            raise RuntimeError(f"queries of {queries.shape[1]} dimensions, it has {index.d}")
-        for start in range(0, len(queries), _MOST_QUERIES):
-            part = np.ascontiguousarray(queries[start : start + _MOST_QUERIES])
-            _, ids = index.search(part, min(k, index.ntotal))
-            found += [row[row >= 0] for row in ids]
-    return found

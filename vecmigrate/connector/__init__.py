@@ -25,6 +25,7 @@ from vecmigrate.connector.source import (
     RowRange,
     RowSource,
     Source,
+    filtering,
     refuse_missing,
     steps,
 )
@@ -147,6 +148,7 @@ __all__ = [
     "detect_id_kind",
     "detect_text_field",
     "files_stamp",
+    "filtering",
     "float32_setting",
     "held_beside",
     "id_array",

@@ -30,6 +30,7 @@ from vecmigrate.connector import (
     MismatchError,
     MissingIdsError,
     PartitionedSource,
+    Source,
     TargetExistsError,
     UpdatableConnector,
     UsageError,
@@ -46,7 +47,7 @@ from vecmigrate.connector.registry import (
     resume_sink,
 )
 from vecmigrate.connector.uri import parse_uri
-from vecmigrate.points.batch import PointId, VectorBatch, id_array
+from vecmigrate.points.batch import PointId, VectorBatch, Vectors, id_array
 from vecmigrate.points.canonical import canonical_text, same_within
 from vecmigrate.points.collection import EncoderIdentity, IdKind, Metric, Provenance, TargetSpec
 
@@ -103,6 +104,9 @@ class ConnectorConformance:
 
     metrics: tuple[Metric, ...] = (Metric.COSINE, Metric.DOT, Metric.EUCLID)
     """Metrics that the store offers."""
+
+    where: str | None = None
+    """A filter in the store's language that points pass whose field ``count`` is less than 5."""
 
     leased: bool = True
     """False if two runs may be at work on a target at once, since the store holds no lease."""
@@ -350,6 +354,56 @@ class ConnectorConformance:
                 pytest.skip("this connector searches no index")
             assert [ids.tolist()[0] for ids in found] == batch.ids.tolist()
             assert all(len(set(ids.tolist())) == 3 for ids in found)
+
+    def test_the_nearest_points_come_whole(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri, batch)
+        with open_source(uri) as source:
+            for k in (3, len(batch) + 1):
+                found = _nearest(source, batch.vectors, k)
+                searched = source.search(batch.vectors, k)
+                assert searched is not None
+                assert [b.ids.tolist() for b in found] == [ids.tolist() for ids in searched]
+            for points in found:
+                fetched = source.fetch(points.ids)
+                np.testing.assert_array_equal(points.vectors, fetched.vectors)
+                assert _payloads(points) == _payloads(fetched)
+            assert _nearest(source, batch.vectors[:0], 3) == []
+
+    def test_of_an_empty_collection_nothing_is_nearest(self, uri: str, batch: VectorBatch) -> None:
+        self._write(uri)
+        with open_source(uri) as source:
+            assert [len(points) for points in _nearest(source, batch.vectors[:2], 3)] == [0, 0]
+
+    def test_only_points_that_pass_a_filter_are_nearest(self, uri: str, batch: VectorBatch) -> None:
+        """Where the store filters; what is no filter of the store is refused by all."""
+        self._write(uri, batch)
+        with open_source(uri) as source:
+            _nearest(source, batch.vectors, 3)
+            for wrong in ("no filter (of any store", "", "[]"):
+                with pytest.raises(UsageError):
+                    source.nearest(batch.vectors, 3, where=wrong)
+            if self.where is None:
+                return
+            found = _nearest(source, batch.vectors, len(batch), self.where)
+        passing = sorted(map(str, batch.ids.tolist()[:5]))
+        assert [sorted(map(str, points.ids.tolist())) for points in found] == [passing] * len(batch)
+        assert all(payload["count"] < 5 for points in found for payload in _payloads(points))
+
+    def test_several_threads_search_where_the_source_allows_it(
+        self, uri: str, batch: VectorBatch
+    ) -> None:
+        self._write(uri, batch)
+        with open_source(uri) as source:
+            if not source.thread_safe:
+                pytest.skip("one thread at a time may use this store's sources")
+
+            def ask(row: int) -> tuple[Any, ...]:
+                [points] = _nearest(source, batch.vectors[row : row + 1], 5)
+                return _plain(points), _plain(source.fetch(points.ids[::-1].copy()))
+
+            with ThreadPoolExecutor(8) as threads:
+                found = list(threads.map(ask, list(range(len(batch))) * 10))
+            assert found == [ask(row) for row in range(len(batch))] * 10
 
     def test_ids_are_all_ids(self, uri: str, batch: VectorBatch) -> None:
         self._write(uri, batch)
@@ -659,6 +713,19 @@ def _copies(batches: Iterable[VectorBatch]) -> list[VectorBatch]:
 
 def _plain(batch: VectorBatch) -> tuple[Any, ...]:
     return batch.ids.tolist(), batch.vectors.tolist(), batch.payloads, batch.cursor
+
+
+def _payloads(batch: VectorBatch) -> list[dict[str, Any]]:
+    return [dict(payload) for payload in batch.each_payload()]
+
+
+def _nearest(
+    source: Source, queries: Vectors, k: int, where: str | None = None
+) -> list[VectorBatch]:
+    found = source.nearest(queries, k, where=where)
+    if found is None:
+        pytest.skip("this connector searches no index")
+    return found
 
 
 def _ids(batches: list[VectorBatch]) -> list[PointId]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.errors import InputError, MissingIdsError, UsageError
-from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
+from vecmigrate.points.batch import (
+    IdArray,
+    PointId,
+    VectorBatch,
+    Vectors,
+    id_array,
+    join_batches,
+)
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.ids import name_some
 
@@ -19,7 +27,8 @@ from vecmigrate.points.ids import name_some
 class Source(ABC):
     """A collection open for reading; a context manager. It is never modified.
 
-    A source may be read from a thread other than the one that opened it, one thread at a time.
+    A source may be read from a thread other than the one that opened it, one thread at a time
+    unless :attr:`thread_safe` says otherwise.
 
     Attributes
     ----------
@@ -36,10 +45,14 @@ class Source(ABC):
         True if a point without a vector is a point all the same, which :meth:`whole_batches` gives.
     changes_told_by
         What of the store :meth:`changed_since` asks: its index, its statistics.
+    thread_safe
+        True if several threads may call :meth:`nearest` and :meth:`fetch` of one open source at
+        once.
     """
 
     fingerprint_tells_all: ClassVar[bool] = False
     holds_bare_points: ClassVar[bool] = False
+    thread_safe: ClassVar[bool] = False
     live: bool = False
     hash_form: str = ""
     changes_told_by: str = "index"
@@ -174,6 +187,50 @@ class Source(ABC):
             How many; an approximate index may find fewer.
         """
         return None
+
+    def nearest(
+        self, queries: Vectors, k: int, *, where: str | None = None
+    ) -> list[VectorBatch] | None:
+        """Return what :meth:`search` finds with vectors and payloads, best first.
+
+        Override if one request gives points whole, or if the store filters. By default the ids
+        found are fetched, and points that are gone since are passed over.
+
+        Parameters
+        ----------
+        queries, k
+            As in :meth:`search`.
+        where
+            A filter in the store's own language; only points that pass are found.
+
+        Returns
+        -------
+        list of VectorBatch or None
+            For each query up to ``k`` points, their vectors and payloads as :meth:`fetch` gives
+            them, without extras. None if the store does not search.
+
+        Raises
+        ------
+        UsageError
+            If the store does not understand the filter, or has no filters.
+        """
+        if where is not None:
+            raise UsageError(
+                f"{self.describe().uri} is of a store that filters nothing: {where!r}",
+                remedy="Search without a filter.",
+            )
+        found = self.search(queries, k)
+        if found is None:
+            return None
+        distinct = id_array(dict.fromkeys(i for ids in found for i in ids.tolist()))
+        parts = fetch_there(self, distinct)
+        if not parts:
+            nothing = np.empty((0, queries.shape[1]), np.float32)
+            return [VectorBatch(ids[:0], nothing, []) for ids in found]
+        points = join_batches(parts).with_extras(None)
+        rows = {point_id: row for row, point_id in enumerate(points.ids.tolist())}
+        there = ([rows[i] for i in ids.tolist() if i in rows] for ids in found)
+        return [points.take(np.array(mine, np.intp)) for mine in there]
 
     def search_exactly(self, queries: Vectors, k: int) -> list[IdArray] | None:
         """As :meth:`search`, comparing with all points by the store's own arithmetic.
@@ -391,6 +448,29 @@ class RowSource(PartitionedSource):
     ) -> Iterator[VectorBatch]:
         first, last = read_token(token, self.row_count(), self.where)
         return self.rows(first, last, batch_size, payloads=payloads)
+
+
+@contextmanager
+def filtering(
+    where: str | None, collection: object, unfiltered: Callable[[], object]
+) -> Iterator[None]:
+    """Raise as :class:`UsageError` what a store refuses for the filter ``where`` of a search.
+
+    Parameters
+    ----------
+    unfiltered
+        Searches without the filter: if that is refused too, the filter is not at fault.
+    """
+    try:
+        yield
+    except InputError as refused:
+        if where is None:
+            raise
+        unfiltered()
+        raise UsageError(
+            f"{collection} refuses the filter {where!r}: {refused.message}",
+            remedy="Give a filter in the store's own language, of fields that points have.",
+        ) from refused
 
 
 def refuse_missing(missing: Sequence[PointId], where: object) -> None:

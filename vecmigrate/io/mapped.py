@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,12 @@ class MappedFile:
                 self.check()
                 return made
         return part
+
+    def reader(self) -> BinaryIO:
+        """Return a reader of the file from its beginning, whatever has its name by now."""
+        reader = os.fdopen(os.dup(self._file), "rb")
+        reader.seek(0)
+        return reader
 
     def check(self) -> None:
         """Raise :class:`InputError` if the file was written over since it was opened."""

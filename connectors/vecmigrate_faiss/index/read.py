@@ -100,6 +100,32 @@ def read_index(path: Path) -> FaissIndex:
         return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedIndex:
+    """An index in memory, which several threads may search."""
+
+    index: FaissIndex
+    rows: Rows
+
+
+def load_index(path: Path, file: MappedFile) -> LoadedIndex:
+    """Read the index that was opened at a path into memory.
+
+    Raises
+    ------
+    InputError
+        If it was written over meanwhile.
+    """
+    with reading(path):
+        with file.reader() as opened:
+            try:
+                reader = faiss.PyCallbackIOReader(opened.read)
+                index = faiss.read_index(reader, faiss.IO_FLAG_READ_ONLY)
+            finally:
+                file.check()
+        return LoadedIndex(index, rows_of(index))
+
+
 def _check_end(path: Path, rows: Rows) -> None:
     """Refuse a file that ends within its last id, which FAISS would complete with zeros."""
     last_id = rows.last_stored_id()

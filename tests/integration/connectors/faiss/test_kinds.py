@@ -88,6 +88,12 @@ def test_a_kind_is_read_and_made_anew(tmp_path: Path, case: Case, metric: int) -
         np.testing.assert_array_equal(np.sort(seen), numbers)
         np.testing.assert_allclose(read, reconstructed(index, old), atol=2e-5)
         np.testing.assert_array_equal(source.fetch(numbers[::7]).vectors, read[::7])
+        searched, nearest = source.search(old[:20], K), source.nearest(old[:20], K)
+        assert searched is not None
+        assert nearest is not None
+        for ids, points in zip(searched, nearest, strict=True):
+            np.testing.assert_array_equal(points.ids, ids)
+            np.testing.assert_array_equal(points.vectors, source.fetch(ids).vectors)
         expected = source.as_stored(old)
         off = distances(old, read, cosine=False)
         assert (off <= distances(old, expected, cosine=False) + 1e-4).mean() > 0.99

@@ -9,6 +9,7 @@ import math
 import sqlite3
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.faiss.indexes import COUNT, make_index, save, sparse_ids, write_jsonl
+from support.faiss.indexes import COUNT, make_index, save, sparse_ids, vectors, write_jsonl
 
 from vecmigrate import open_sink, open_source
 from vecmigrate.connector import InputError, Metric, TargetSpec, UsageError, VectorBatch
@@ -100,6 +101,27 @@ def test_payloads_come_with_their_points(
             wanted = rng.choice(IDS, 20).tolist()
             assert source.fetch(wanted).payloads == [payload(i) for i in wanted]
             assert source.texts(wanted) == [payload(i)["text"] for i in wanted]
+
+
+def test_several_threads_find_points_with_their_payloads(
+    tmp_path: Path, uri: str, write: Write
+) -> None:
+    write(tmp_path / "old", [record(i) for i in np.random.default_rng(5).permutation(IDS).tolist()])
+    given = vectors()
+    with open_source(uri) as source:
+
+        def ask(row: int) -> None:
+            found = source.nearest(given[[row, -row]], 9)
+            assert found is not None
+            assert [points.ids[0] for points in found] == [IDS[row], IDS[-row]]
+            for points in found:
+                assert points.payloads == [payload(i) for i in points.ids.tolist()]
+                rows = [int(np.flatnonzero(i == IDS)[0]) for i in points.ids]
+                np.testing.assert_array_equal(points.vectors, given[rows])
+            assert source.fetch(found[0].ids).payloads == found[0].payloads
+
+        with ThreadPoolExecutor(8) as threads:
+            assert len(list(threads.map(ask, range(COUNT)))) == COUNT
 
 
 def test_lists_have_their_payloads(tmp_path: Path, write: Write) -> None:

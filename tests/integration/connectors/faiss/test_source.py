@@ -202,6 +202,8 @@ def test_lists_on_disk_are_read_and_left_alone(tmp_path: Path) -> None:
         path.chmod(0o444)
     before = (tmp_path / "a.ivfdata").read_bytes()
     assert by_id(read(uri)) == {n: row.tobytes() for n, row in enumerate(vectors())}
+    with open_source(uri) as source:
+        assert source.nearest(vectors()[:1], 1) is not None
     assert (tmp_path / "a.ivfdata").read_bytes() == before
 
 
@@ -227,8 +229,41 @@ def test_an_id_that_is_there_twice_is_refused_at_fetch(tmp_path: Path) -> None:
     ids[17] = ids[200]
     uri = save(make_index("IDMap,Flat", ids=ids), tmp_path / "a.faiss")
     assert sum(map(len, read(uri))) == COUNT
-    with open_source(uri) as source, pytest.raises(InputError, match=str(ids[17])):
-        source.fetch([int(ids[0])])
+    with open_source(uri) as source:
+        with pytest.raises(InputError, match=str(ids[17])):
+            source.fetch([int(ids[0])])
+        with pytest.raises(InputError, match=str(ids[17])):
+            source.nearest(vectors()[:1], 1)
+
+
+@pytest.mark.parametrize("words", ["Flat", "IDMap,HNSW12,Flat", "IVF9,Flat"])
+def test_a_search_finds_the_points_of_the_index_that_was_opened(tmp_path: Path, words: str) -> None:
+    ids = sparse_ids() if words != "Flat" else np.arange(COUNT)
+    path, own = tmp_path / "a.faiss", ids if words != "Flat" else None
+    uri = save(make_index(words, ids=own), path)
+    with open_source(uri) as source:
+        save(make_index(words, ids=own, data=vectors(seed=2)), tmp_path / "b.faiss")
+        (tmp_path / "b.faiss").replace(path)
+        for _ in range(2):
+            [points] = source.nearest(vectors()[7:8], 1) or []
+            assert points.ids.tolist() == [ids[7]]
+            np.testing.assert_array_equal(points.vectors, vectors()[7:8])
+
+
+def test_an_index_that_is_written_over_in_place_is_not_searched_by_its_new_half(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.faiss"
+    uri = save(make_index("Flat"), path)
+    with open_source(uri) as before, open_source(uri) as late:
+        assert before.nearest(vectors()[:1], 1) is not None
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+        # What was in memory by then is as it was.
+        [points] = before.nearest(vectors()[-1:], 1) or []
+        assert points.ids.tolist() == [COUNT - 1]
+        with pytest.raises(InputError):
+            late.nearest(vectors()[:1], 1)
 
 
 def test_a_kind_is_refused_inside_an_id_map_too(tmp_path: Path) -> None:
