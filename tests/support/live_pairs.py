@@ -84,6 +84,7 @@ from vecmigrate.forget import forget
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD
 from vecmigrate.runtime import settling
 from vecmigrate.state.file import open_records
+from vecmigrate.state.ledger import ledger_path, open_ledger
 from vecmigrate.sync import SyncResult, cut_over_in_step, sync
 from vecmigrate.sync.back import count_lost, sync_back
 from vecmigrate.translators import read_card
@@ -486,8 +487,7 @@ class LivePair(RuleBasedStateMachine):
     @rule(new=SOME, over=SOME, gone=SOME, retold=SOME)
     def share(self, new: list[int], over: list[int], gone: list[int], retold: list[int]) -> None:
         """Others write at the target that they share, or that readers have."""
-        there, (old, store) = held(self._target), self.pair
-        # Another store may give a payload back in another way.
+        there = held(self._target)
         known = [
             i
             for i in self._of(retold)
@@ -495,8 +495,18 @@ class LivePair(RuleBasedStateMachine):
             and i not in self._of([*over, *gone])
             and there.get(i, Point(None)).vector is not None
         ]
-        self._intrude(new, over, gone, known if old == store else [])
+        self._intrude(new, over, gone, known if self._tells_payloads() else [])
         self._count("native writes")
+
+    def _tells_payloads(self) -> bool:
+        """True if a sync tells payloads that others change: stores and protocols have their own."""
+        assert self._source is not None
+        with (
+            open_source(self._source.uri) as source,
+            open_source(self._target) as target,
+            open_ledger(ledger_path(self._state, self._target), keep=False) as ledger,
+        ):
+            return ledger.tells_payloads(source, target)
 
     @precondition(lambda self: self._shares and not self.published)
     @rule(new=SOME, gone=SOME)
