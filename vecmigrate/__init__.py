@@ -6,6 +6,7 @@ from vecmigrate.encoders import open_encoder
 from vecmigrate.evaluation import evaluate
 from vecmigrate.migration.run import migrate
 from vecmigrate.runtime.waiting import patience
+from vecmigrate.search import open_searcher
 from vecmigrate.translators import (
     KernelRidge,
     Procrustes,
@@ -28,6 +29,7 @@ __all__ = [
     "load_translator",
     "migrate",
     "open_encoder",
+    "open_searcher",
     "open_sink",
     "open_source",
     "open_updater",

@@ -29,7 +29,7 @@ from vecmigrate.io.vector_table import read_header
 from vecmigrate.points.batch import IdArray, PointId, Vectors
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.state.file import open_state, overwrite_freed, transaction
-from vecmigrate.state.ledger import restored, stored
+from vecmigrate.state.ledger import ledger_key, restored, stored
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS bought (key TEXT PRIMARY KEY, id, tokens INTEGER NOT NULL, "
@@ -54,12 +54,19 @@ class BoughtVectors:
         Texts encoded, and made durable, at a time.
     others
         Where vectors may be found beside, as those of anchors.
+    shared
+        True if other processes write to the file too.
     """
 
     role: EncoderRole = "document"
 
     def __init__(
-        self, connection: sqlite3.Connection, batch: int, others: Sequence[FoundVectors] = ()
+        self,
+        connection: sqlite3.Connection,
+        batch: int,
+        others: Sequence[FoundVectors] = (),
+        *,
+        shared: bool = False,
     ) -> None:
         self.batch = batch
         self._connection, self._others, self._lock = connection, others, Lock()
@@ -67,7 +74,7 @@ class BoughtVectors:
             for table in _TABLES:
                 begun.execute(table)
         [(count,)] = connection.execute("SELECT count(*) FROM (SELECT 1 FROM bought LIMIT 1)")
-        self._empty = count == 0
+        self._empty = count == 0 and not shared
 
     def paid(self) -> tuple[int, int]:
         """Return how many texts were bought, and their tokens."""
@@ -309,6 +316,11 @@ def bought_path(state: Path, job_key: str, encoder: EncoderIdentity) -> Path:
     """Return where the vectors are kept that a job has bought of an encoder."""
     told = hashlib.blake2b(encoder.model_dump_json().encode(), digest_size=8).hexdigest()
     return state.parent / BOUGHT / f"{job_key}-{told}.sqlite"
+
+
+def query_vectors_path(state: Path, target: str, encoder: EncoderIdentity) -> Path:
+    """Return where the vectors are kept that queries of a target have bought of an encoder."""
+    return bought_path(state, f"queries-{ledger_key(target)}", encoder)
 
 
 def remove_bought(state: Path, job_key: str) -> None:

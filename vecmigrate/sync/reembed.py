@@ -9,7 +9,7 @@ import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.encoders import Encoder, MeteredEncoder
-from vecmigrate.encoders.metered import BATCH
+from vecmigrate.encoders.metered import BATCH, FoundVectors, text_keys
 from vecmigrate.errors import MismatchError
 from vecmigrate.evaluation.search import exact_search
 from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
@@ -84,11 +84,41 @@ def reembedded(
                 entries, texts = [entries[row] for row in there], [texts[row] for row in there]
             vectors = encoder.encode(texts, ids=batch.ids, partly=True)
             if len(vectors):
-                batch = batch.take(np.arange(len(vectors))).with_vectors(vectors)
-                payloads = [{**payload, ORIGIN_FIELD: ENCODED} for payload in batch.each_payload()]
-                yield batch.with_payloads(payloads), entries[: len(vectors)]
+                made = batch.take(np.arange(len(vectors))).with_vectors(vectors)
+                yield _marked(made), entries[: len(vectors)]
             if len(vectors) < len(texts):
                 return
+
+
+def write_back(
+    ledger: Ledger, target: Source, bought: FoundVectors, ids: IdArray, text_field: str | None
+) -> Iterator[tuple[VectorBatch, list[LedgerRow]]]:
+    """Yield translated points with the vectors that were bought of their texts, and their rows.
+
+    A point whose text is another one by now, or that somebody else has written, is passed over.
+    """
+    interrupted = ledger.interrupted(ids)
+    known = [
+        entry is not None and entry.origin is Origin.TRANSLATED and entry.id not in interrupted
+        for entry in ledger.entries(ids)
+    ]
+    wanted = ids[np.array(known, np.bool_)]
+    for start in range(0, len(wanted), BATCH):
+        for found in fetch_existing(target, wanted[start : start + BATCH]):
+            batch, entries = _ours(ledger, found, target.rounding())
+            texts = batch.texts(text_field) or [None] * len(batch)
+            vectors = np.empty((len(batch), batch.vectors.shape[1]), np.float32)
+            rows = np.flatnonzero(bought.read(text_keys(batch.ids, texts), vectors))
+            if len(rows):
+                made = batch.take(rows).with_vectors(vectors[rows])
+                yield _marked(made), [entries[row] for row in rows.tolist()]
+
+
+def _marked(batch: VectorBatch) -> VectorBatch:
+    """Return points that say that their vectors are the encoder's own."""
+    return batch.with_payloads(
+        [{**payload, ORIGIN_FIELD: ENCODED} for payload in batch.each_payload()]
+    )
 
 
 def _ours(

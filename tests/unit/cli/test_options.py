@@ -15,6 +15,7 @@ from vecmigrate.errors import UsageError
 from vecmigrate.evaluation import EvaluateOptions
 from vecmigrate.migration import MigrateOptions
 from vecmigrate.runtime.options import Options
+from vecmigrate.search import SearchOptions
 from vecmigrate.sync import SyncOptions
 from vecmigrate.translators.fit import FitOptions
 from vecmigrate.verification import VerifyOptions
@@ -28,6 +29,7 @@ MODELS = {
     "fit": FitOptions,
     "migrate": MigrateOptions,
     "rollback": RollbackOptions,
+    "search": SearchOptions,
     "sync": SyncOptions,
     "verify": VerifyOptions,
 }

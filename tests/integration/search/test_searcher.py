@@ -1,0 +1,292 @@
+"""A search in two stages returns what full re-embedding would, and pays for each text once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.crash import STORES, place
+from support.live import IDENTITY, NEW, Job, N, contents, make
+from support.qdrant.places import open_place
+
+from vecmigrate import migrate, open_searcher
+from vecmigrate.connector import ORIGIN_FIELD, EncoderIdentity, IdArray, PointId
+from vecmigrate.cutover import cut_over
+from vecmigrate.encoders import EncoderRole
+from vecmigrate.errors import MismatchError, UnreachableError, UsageError
+from vecmigrate.search import Ranking, Unranked
+from vecmigrate.state.file import open_records
+from vecmigrate.verification import verify
+
+
+class TextEncoder:
+    """Encodes the texts of :func:`support.live.make`, and queries for them; counts its texts."""
+
+    needs_texts = True
+    identity = IDENTITY
+    in_flight = 2
+    texts_at_once = 16
+
+    def __init__(self, job: Job) -> None:
+        self._vectors = job.new
+        self.asked: Counter[str] = Counter()
+        self.before: Callable[[EncoderRole], None] = lambda role: None
+
+    def encode(
+        self,
+        texts: Sequence[str] | None,
+        *,
+        ids: Sequence[PointId] | IdArray | None = None,
+        role: EncoderRole = "document",
+    ) -> np.ndarray:
+        assert texts is not None
+        self.before(role)
+        self.asked.update(text for text in texts if role == "document")
+        rows = [int(text.split()[-1]) for text in texts]
+        vectors = self._vectors[rows]
+        return vectors if role == "document" else vectors + 0.3 * np.roll(vectors, 1, axis=1)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return make(tmp_path, anchors=True)
+
+
+def truth(job: Job, about: int, k: int = 10) -> list[int]:
+    """The points that a native collection would return."""
+    query = job.new[about] + 0.3 * np.roll(job.new[about], 1)
+    scores = job.new[:N] @ query
+    return np.argsort(-scores)[:k].tolist()
+
+
+def searching(job: Job, encoder: TextEncoder, **options: Any) -> Any:
+    return open_searcher(job.target, encoder, state=job.state, **{"write_back": "0", **options})
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_all_candidates_ranked_anew_are_what_re_embedding_returns(
+    store: str, tmp_path: Path
+) -> None:
+    job = make(tmp_path, "faiss", store, anchors=True)
+    encoder = TextEncoder(job)
+    with searching(job, encoder, candidates=N) as searcher:
+        for about in (3, 77, 290):
+            found = searcher.search(f"query {about}")
+            assert [hit.id for hit in found.hits] == truth(job, about)
+            assert (found.ranking, found.why) == (Ranking.TRUE, frozenset())
+            assert found.hits[0].payload["text"].startswith("text number")
+            assert all(hit.is_true for hit in found.hits)
+            query = job.new[about] + 0.3 * np.roll(job.new[about], 1)
+            best = job.new[found.hits[0].id] @ query / np.linalg.norm(query)
+            assert found.hits[0].score == pytest.approx(best, abs=1e-5)
+    # The anchors, and each text once.
+    assert len(encoder.asked) == N - 60
+    assert set(encoder.asked.values()) == {1}
+
+
+def test_fewer_candidates_cost_less_and_find_most(job: Job) -> None:
+    encoder = TextEncoder(job)
+    kept: dict[int, float] = {}
+    for depth in (10, 40):
+        with searching(job, encoder, candidates=depth) as searcher:
+            found = [searcher.search(f"query {about}", 5) for about in range(0, N, 10)]
+        hits = [
+            len({hit.id for hit in each.hits} & set(truth(job, about, 5))) / 5
+            for each, about in zip(found, range(0, N, 10), strict=True)
+        ]
+        assert all(each.texts <= depth for each in found)
+        kept[depth] = float(np.mean(hits))
+    assert 0.3 < kept[10] < kept[40]
+
+
+def test_what_was_bought_is_not_bought_again(job: Job) -> None:
+    encoder = TextEncoder(job)
+    with searching(job, encoder, candidates=50) as searcher:
+        first, second = (searcher.search("query 5") for _ in range(2))
+    with searching(job, encoder, candidates=50) as searcher:
+        third = searcher.search("query 5")
+    assert 0 < first.texts == sum(encoder.asked.values()) <= 50
+    assert first.tokens > 0
+    assert (second.texts, third.texts) == (0, 0)
+    assert first.hits == second.hits == third.hits
+
+
+@pytest.mark.parametrize("store", [*STORES, "rest", "grpc"])
+def test_what_queries_bought_becomes_the_collection_s_own(store: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        job = make(tmp_path, "faiss", "faiss", anchors=True)
+        kept = tmp_path / "a.parquet"
+        if store in ("rest", "grpc"):
+            there = stack.enter_context(open_place(store, tmp_path))
+            job = replace(job, target=there.uri(there.name()))
+        else:
+            job = replace(job, target=place(store, tmp_path, "other"))
+        migrate(job.source, job.target, job.translator, keep_anchors=kept, state=job.state)
+        encoder = TextEncoder(job)
+        with searching(job, encoder, candidates=80, write_back="1h") as searcher:
+            searcher.search("query 9")
+        native = {
+            point for point, (_, payload) in contents(job.target).items()
+            if payload[ORIGIN_FIELD] == "encoded"
+        }  # fmt: skip
+        bought = {int(text.split()[-1]) for text in encoder.asked}
+        assert bought
+        assert native == bought | set(range(60))
+        status = job.status()
+        assert (status.encoded, status.count) == (len(native), N)
+        found = verify(
+            job.source, job.target, job.translator, keep_anchors=kept, full=True, state=job.state
+        )
+        assert found.passed, found.failures
+        assert job.run(keep_anchors=kept).wrote == 0
+        with searching(job, encoder, candidates=10) as searcher:
+            assert searcher.search("query 9", 5).texts == 0
+
+
+def test_queries_of_one_moment_share_what_they_buy(job: Job) -> None:
+    encoder, begun = TextEncoder(job), threading.Barrier(8)
+    with searching(job, encoder, candidates=60) as searcher:
+
+        def ask(_: int) -> Any:
+            begun.wait(60)
+            return searcher.search("query 9")
+
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(ask, range(8)))
+    assert all(each.hits == found[0].hits for each in found)
+    assert set(encoder.asked.values()) == {1}
+    assert sum(each.texts for each in found) == len(encoder.asked)
+
+
+def test_a_query_embeds_as_many_texts_as_it_may(job: Job) -> None:
+    encoder = TextEncoder(job)
+    with searching(job, encoder, candidates=60, max_texts=7) as searcher:
+        found = searcher.search("query 9")
+    assert found.texts == len(encoder.asked) == 7
+    assert (found.ranking, found.why) == (Ranking.PARTLY, {Unranked.MAX_TEXTS})
+
+
+@pytest.mark.parametrize("budget", [30, "90 tokens"])
+def test_a_day_has_its_budget_over_all_searchers(job: Job, budget: int | str) -> None:
+    encoder = TextEncoder(job)
+    for about in (1, 100, 200):
+        with searching(job, encoder, candidates=40, budget=budget) as searcher:
+            found = searcher.search(f"query {about}")
+            assert len(found.hits) == 10
+    assert Unranked.BUDGET in found.why
+    # "text number 12" is four tokens by its characters.
+    assert 20 <= sum(encoder.asked.values()) <= 30
+
+
+def test_a_late_encoder_leaves_the_collection_s_own_ranking(job: Job) -> None:
+    encoder, go = TextEncoder(job), threading.Event()
+    with searching(job, encoder, candidates=40, max_texts=0) as searcher:
+        own = searcher.search("query 9")
+    assert own.ranking is not Ranking.TRUE
+    encoder.before = lambda role: None if role == "query" else (go.wait(60), None)[1]
+    with searching(job, encoder, candidates=40, deadline="0.2s") as searcher:
+        late = searcher.search("query 9")
+        assert [hit.id for hit in late.hits] == [hit.id for hit in own.hits]
+        assert late.why == {Unranked.DEADLINE}
+        go.set()
+    with searching(job, encoder, candidates=40) as searcher:
+        found = searcher.search("query 9")
+    assert (found.texts, found.ranking) == (0, Ranking.TRUE)
+
+
+def test_a_failing_encoder_is_left_alone_and_fails_no_search(job: Job) -> None:
+    encoder, calls = TextEncoder(job), 0
+
+    def fail(role: EncoderRole) -> None:
+        nonlocal calls
+        calls += role == "document"
+        if role == "document":
+            raise UnreachableError("it is away", remedy="Wait.")
+
+    encoder.before = fail
+    vectors = [job.new[about] for about in range(40)]
+    with searching(job, encoder, candidates=10, budget=1000) as searcher:
+        found = [searcher.search(vector) for vector in vectors]
+    assert {each.why for each in found} <= {frozenset({Unranked.ENCODER}), frozenset()}
+    assert all(len(each.hits) == 10 and each.ranking is not Ranking.TRUE for each in found[:3])
+    assert 3 <= calls <= 6
+    # Nothing of the day's budget is gone.
+    encoder.before = lambda role: None
+    with searching(job, encoder, candidates=N, budget=N) as searcher:
+        assert searcher.search(vectors[0]).ranking is Ranking.TRUE
+
+
+def test_an_encoder_that_cannot_encode_the_query_fails_the_search(job: Job) -> None:
+    encoder = TextEncoder(job)
+
+    def fail(role: EncoderRole) -> None:
+        raise UnreachableError("it is away", remedy="Wait.")
+
+    encoder.before = fail
+    with searching(job, encoder) as searcher, pytest.raises(UnreachableError):
+        searcher.search("query 4")
+
+
+def test_a_native_collection_costs_nothing(job: Job) -> None:
+    native = replace(job, target=f"faiss:{job.folder}/native.faiss")
+    migrate(job.source, native.target, encoder=job.encoder, state=job.state)
+    encoder = TextEncoder(job)
+    with searching(native, encoder, candidates=N) as searcher:
+        found = searcher.search("query 9")
+    assert [hit.id for hit in found.hits] == truth(job, 9)
+    assert (found.texts, found.ranking) == (0, Ranking.TRUE)
+    assert not encoder.asked
+
+
+def test_readers_led_elsewhere_are_followed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vecmigrate.search.searcher.FOLLOW_SECONDS", 0.0)
+    native = f"faiss:{job.folder}/native.faiss"
+    migrate(job.source, native, encoder=job.encoder, state=job.state)
+    name, encoder = f"faiss:{job.folder}/name.faiss", TextEncoder(job)
+    with open_records(job.state) as records:
+        cut_over(name, job.target, records, unverified=True)
+    with searching(replace(job, target=name), encoder, max_texts=0) as searcher:
+        assert searcher.search("query 9").ranking is not Ranking.TRUE
+        with open_records(job.state) as records:
+            cut_over(name, native, records, unverified=True)
+        assert searcher.search("query 9").ranking is Ranking.TRUE
+
+
+def test_it_may_be_awaited(job: Job) -> None:
+    async def both(searcher: Any) -> list[Any]:
+        return await asyncio.gather(
+            searcher.search_async("query 9", 3), searcher.search_async("query 200", 3)
+        )
+
+    with searching(job, TextEncoder(job), candidates=N) as searcher:
+        found = asyncio.run(both(searcher))
+    assert [[hit.id for hit in each.hits] for each in found] == [
+        truth(job, 9, 3), truth(job, 200, 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", [np.zeros(NEW + 1), np.full(NEW, np.nan), [[1.0] * NEW]])
+def test_a_query_of_another_shape_is_refused(job: Job, query: Any) -> None:
+    with searching(job, TextEncoder(job)) as searcher, pytest.raises(UsageError):
+        searcher.search(query)
+
+
+def test_another_encoder_is_refused(job: Job) -> None:
+    encoder = TextEncoder(job)
+    encoder.identity = EncoderIdentity(name="other", dimension=NEW)
+    with pytest.raises(MismatchError), searching(job, encoder):
+        pass
+
+
+def test_a_store_without_filters_says_so(job: Job) -> None:
+    with searching(job, TextEncoder(job)) as searcher, pytest.raises(UsageError):
+        searcher.search("query 9", where="n > 3")
