@@ -14,7 +14,7 @@ from vecmigrate.connector.sink import Sink
 from vecmigrate.migration.dead_letters import PointWriter
 from vecmigrate.migration.translate import StageSeconds
 from vecmigrate.points.batch import PointId, VectorBatch
-from vecmigrate.points.checksums import IdFingerprint, sketches
+from vecmigrate.points.checksums import IdFingerprint, sketches, unmarked
 from vecmigrate.points.collection import TargetSpec
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import MovedPoints, Origin
@@ -116,8 +116,8 @@ class Writing:
 
 
 def _told(batch: VectorBatch) -> VectorBatch:
-    """Return points whose payloads tell the origin of their vectors, if that is known."""
-    return batch if batch.native is None else marked(batch, batch.native)
+    """Return points whose payloads tell the origin of their vectors, if that is known here."""
+    return unmarked(batch) if batch.native is None else marked(batch, batch.native)
 
 
 def _among(batch: VectorBatch, ids: list[PointId]) -> NDArray[np.bool_]:

@@ -171,6 +171,14 @@ def without_mark(payload: Payload) -> Payload:
     return {name: value for name, value in payload.items() if name != ORIGIN_FIELD}
 
 
+def unmarked(batch: VectorBatch) -> VectorBatch:
+    """Return points without the field that tells a vector's origin at one target."""
+    payloads = batch.payloads
+    if payloads is None or not any(ORIGIN_FIELD in payload for payload in payloads):
+        return batch
+    return batch.with_payloads([without_mark(payload) for payload in payloads])
+
+
 IN_PLACE_FORM = "in place"
 """The form of hashes of points that a vector was added to: of the old vector and some fields."""
 
@@ -179,8 +187,10 @@ def source_hashes(batch: VectorBatch) -> NDArray[np.int64]:
     """Return ``(n, 2)`` hashes of points as a source holds them: of vectors, and of payloads.
 
     What the store keeps beside a vector counts as part of the vector, and the id as part of both.
-    A point without a vector has the hash of its id and of what is beside.
+    A point without a vector has the hash of its id and of what is beside. A mark of its vector's
+    origin is left out: the source may be what an earlier migration wrote.
     """
+    batch = unmarked(batch)
     ids = id_hashes(batch.ids)
     vectors = ids.copy()
     owners = batch.owners()
@@ -191,13 +201,6 @@ def source_hashes(batch: VectorBatch) -> NDArray[np.int64]:
     if batch.payloads is not None:
         payloads = _part_hashes(batch.payloads)
     return np.stack([vectors, _mix(ids ^ payloads)], axis=1).view(np.int64)
-
-
-def plain_hashes(batch: VectorBatch) -> NDArray[np.int64]:
-    """Return :func:`source_hashes` of a target's points without the marks of their origin."""
-    if batch.payloads is None:
-        return source_hashes(batch)
-    return source_hashes(batch.with_payloads([without_mark(each) for each in batch.payloads]))
 
 
 def payload_hashes(batch: VectorBatch) -> list[int]:

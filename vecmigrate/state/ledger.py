@@ -24,9 +24,9 @@ from vecmigrate.points.checksums import (
     BITS,
     IdFingerprint,
     payload_hashes,
-    plain_hashes,
     sketch_tolerance,
     sketches,
+    source_hashes,
     target_hashes,
 )
 from vecmigrate.state.file import failing, open_state, transaction
@@ -138,7 +138,7 @@ class HeldVectors:
         self._found = found
         self._exact, self._tolerance = not rounding, sketch_tolerance(rounding)
         self._sketches: list[int] | None = None
-        self._payloads = plain_hashes(found)[:, 1].tolist() if payloads else None
+        self._payloads = source_hashes(found)[:, 1].tolist() if payloads else None
         self._ulps = ulps
 
     def are_ours(self, known: LedgerRow | None, at: int) -> bool:

@@ -30,7 +30,6 @@ from vecmigrate.errors import (
 )
 from vecmigrate.points.batch import Payload, PointId, VectorBatch, Vectors
 from vecmigrate.points.checksums import (
-    plain_hashes,
     same_payload,
     source_hashes,
     without_mark,
@@ -378,7 +377,7 @@ class _Run:
         held = HeldVectors(
             whole, self._new.rounding(), payloads=True, ulps=self._new.payload_ulps()
         )
-        hashes = plain_hashes(whole).tolist()
+        hashes = source_hashes(whole).tolist()
         comparable = self._known.fact("form") == self._new.hash_form
         written, brought = self._known.entries(whole.ids), self._mine.entries(whole.ids)
         interrupted = self._mine.interrupted(whole.ids)
@@ -420,7 +419,7 @@ class _Run:
     ) -> None:
         """Write native points, and payloads that changed; the rest is as the old one has it."""
         payloads = [without_mark(payload) for payload in batch.each_payload()]
-        hashes = plain_hashes(batch).tolist()
+        hashes = source_hashes(batch).tolist()
         ids = batch.ids.tolist()
         payload_alone: list[int] = []
         for row in np.flatnonzero(ours).tolist():

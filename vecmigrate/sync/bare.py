@@ -9,7 +9,7 @@ import numpy as np
 
 from vecmigrate.connector.source import Source, fetch_there, rows_by_id
 from vecmigrate.points.batch import VectorBatch
-from vecmigrate.points.checksums import same_payload, source_hashes
+from vecmigrate.points.checksums import same_payload, source_hashes, unmarked
 from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin
 from vecmigrate.sync.changes import mark_of
 from vecmigrate.sync.reconcile import Draft, Judged, same_extras
@@ -30,7 +30,7 @@ def judge_bare(
         for i, (v, p) in zip(batch.ids.tolist(), source_hashes(batch).tolist(), strict=True)
     ]
     none = np.empty((0, target.describe().dimension), np.float32)
-    fields = list(batch.each_payload())
+    fields = list(unmarked(batch).each_payload())
     draft = Draft(batch, none, fields, entries, ledger.entries(batch.ids))
     interrupted, ulps = ledger.interrupted(batch.ids), target.payload_ulps()
     for found in fetch_there(target, batch.ids[ledger.there(batch.ids)]):

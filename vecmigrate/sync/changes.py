@@ -9,7 +9,7 @@ from pydantic import BaseModel, InstanceOf
 
 from vecmigrate.connector.source import Source
 from vecmigrate.points.batch import IdArray
-from vecmigrate.points.checksums import IdFingerprint, plain_hashes
+from vecmigrate.points.checksums import IdFingerprint, source_hashes
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED
 from vecmigrate.runtime.threads import prefetch
 from vecmigrate.state.ledger import HeldVectors, Ledger, Origin, stored
@@ -211,7 +211,7 @@ def _note_rewritten(target: Source, ledger: Ledger, batch_size: int) -> None:
     comparable = ledger.fact("form") == target.hash_form
     for whole in prefetch(target.whole_batches(batch_size)):
         held = HeldVectors(whole, target.rounding())
-        payloads = plain_hashes(whole)[:, 1].tolist()
+        payloads = source_hashes(whole)[:, 1].tolist()
         rows = zip(whole.ids.tolist(), ledger.entries(whole.ids), payloads, strict=True)
         ledger.fill(
             "rewritten",

@@ -15,6 +15,7 @@ from vecmigrate.points.checksums import (
     payload_hashes,
     same_payload,
     source_hashes,
+    unmarked,
 )
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, TRANSLATED, Metric
 from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin
@@ -309,7 +310,7 @@ class Judge:
         """Return the points as they should be at the target, and their variances if told."""
         if self._translator is None:
             none = np.zeros((len(batch), self._target.describe().dimension), np.float32)
-            return batch.with_vectors(none), [None] * len(batch)
+            return unmarked(batch).with_vectors(none), [None] * len(batch)
         inputs = self._translator.inputs(batch.vectors, batch.texts(self._text_field))
         variances: list[float | None] = [None] * len(batch)
         if self._translator.tells_variance:
@@ -326,8 +327,8 @@ class Judge:
             done = done.with_vectors(self._keeper.mixed(vectors))
         if self._marks:
             marked = [{**payload, ORIGIN_FIELD: TRANSLATED} for payload in batch.each_payload()]
-            done = done.with_payloads(marked)
-        return done, variances
+            return done.with_payloads(marked), variances
+        return unmarked(done), variances
 
     def _ours(
         self, before: LedgerRow | None, as_known: bool, sure: bool, mark: str | None
