@@ -15,6 +15,7 @@ from vecmigrate.anchors.file import AnchorCard, AnchorSet, save_anchors
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
 from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.encoders import Encoder
+from vecmigrate.encoders.base import texts_at_once
 from vecmigrate.encoders.metered import BATCH, EmbeddingStore, MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.io.atomic import Rewriting, made_folder, require_absent
@@ -75,7 +76,9 @@ class AnchorOptions(Options):
         default=OnMissingText.FAIL, description="Drawn points without text: refuse, or leave out."
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(
-        default=BATCH, description="Texts encoded, and made durable, at a time."
+        default=BATCH,
+        description="Texts encoded, and made durable, at a time; an endpoint gets no more than a "
+        "request holds.",
     )
     source_encoder: str | EncoderIdentity | None = Field(
         default=None,
@@ -148,8 +151,9 @@ def draw_anchors(
         write_table(made_folder(partial, parents=False) / SAMPLE, columns, header)
     rows, texts = _with_texts(source, encoder, sample, asked.on_missing_text)
     # Texts that a call which did not end has paid for are not paid for again.
-    store = EmbeddingStore(partial, encoder.identity, "document", asked.batch_size)
-    metered = MeteredEncoder.of(encoder).storing(store)
+    metered = MeteredEncoder.of(encoder)
+    batch = min(asked.batch_size, texts_at_once(metered.encoder))
+    metered = metered.storing(EmbeddingStore(partial, encoder.identity, "document", batch))
     vectors = metered.encode(texts, ids=rows.ids, progress=encoding)
     card = AnchorCard(
         source=description.uri,

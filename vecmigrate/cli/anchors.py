@@ -9,12 +9,14 @@ import numpy as np
 import typer
 
 from vecmigrate.anchors import AnchorOptions, draw_anchors
-from vecmigrate.cli.options import SourceArgument
+from vecmigrate.cli.options import SourceArgument, StateOption
 from vecmigrate.cli.output import Output
 from vecmigrate.connector.registry import open_source
 from vecmigrate.encoders import open_encoder
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.io.vector_files import open_vectors
+from vecmigrate.state import state_path
+from vecmigrate.state.files import note_files
 
 EXAMPLES = """
 **Examples**
@@ -42,8 +44,11 @@ def run(
     query_log: Annotated[
         Path | None, typer.Option(help="(n, d) .npy of logged queries under the old encoder.")
     ] = None,
+    state: StateOption = None,
 ) -> None:
     """Choose a sample in one pass and re-embed its texts with the new encoder."""
+    # What is bought is found again where these points are embedded, or forgotten.
+    note_files(state_path(state), source, out_path)
     with open_source(source) as opened:
         description = opened.describe()
         model = open_encoder(encoder)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import SourceArgument
+from vecmigrate.cli.options import SourceArgument, StateOption
 from vecmigrate.cli.output import Output
 from vecmigrate.dry_run.options import DryRunOptions
 from vecmigrate.dry_run.sample import ANCHORS_FILE
@@ -65,6 +65,7 @@ def run(
         str | None,
         typer.Option(help="Encodes queries where --encoder is a file of documents' vectors."),
     ] = None,
+    state: StateOption = None,
 ) -> None:
     """Measure what a move would cost over the whole corpus, before anything is written."""
     from vecmigrate.cli.recording import recorded
@@ -72,8 +73,12 @@ def run(
     from vecmigrate.dry_run.verdict import EXIT_CODES
     from vecmigrate.report.file import save_report
     from vecmigrate.report.html import write_html
+    from vecmigrate.state import state_path
+    from vecmigrate.state.files import note_files
 
     with recorded(None, "dry-run", source, str(out_path), history=False):
+        # What is bought is found again where these points are embedded, or forgotten.
+        note_files(state_path(state), source, out_path)
         report = dry_run(
             source,
             encoder,

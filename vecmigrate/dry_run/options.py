@@ -126,6 +126,13 @@ class MeasureOptions(Options):
         default=None, description="Relevant documents by query: JSONL, or TREC's qrels."
     )
 
+    @field_validator("horizon")
+    @classmethod
+    def _is_no_moment(cls, value: str) -> str:
+        if parse_duration(value) < 3600:
+            raise ValueError(f"{value!r} is less than an hour; write it as 30d")
+        return value
+
     @property
     def horizon_days(self) -> float:
         """``horizon`` in days."""

@@ -24,6 +24,7 @@ from vecmigrate.dry_run.survey import TRAFFIC, VARIANCE, survey
 from vecmigrate.dry_run.truth import Known
 from vecmigrate.dry_run.verdict import check_gates
 from vecmigrate.encoders import EmbeddingStore, Encoder, Meter, MeteredEncoder, open_encoder
+from vecmigrate.encoders.base import texts_at_once
 from vecmigrate.encoders.metered import EMBEDDINGS_FOLDER
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.evaluation import Query, read_log
@@ -119,14 +120,14 @@ def dry_run(
         drawn, budget = bounds(options, description.count)
         meter = Meter(budget, options.price_per_million_tokens)
         bought = folder / EMBEDDINGS_FOLDER
-        documents, asking = EmbeddingStore(bought, new.identity, "document"), asking or new
+        asking = asking or new
+        documents = EmbeddingStore(bought, new.identity, "document", texts_at_once(new))
+        asked = EmbeddingStore(bought, asking.identity, "query", texts_at_once(asking))
         session = Session(
             source=opened,
             description=description,
             encoder=MeteredEncoder(new, meter, documents),
-            query_encoder=MeteredEncoder(
-                asking, meter, EmbeddingStore(bought, asking.identity, "query")
-            ),
+            query_encoder=MeteredEncoder(asking, meter, asked),
             old_encoder=old,
             folder=folder,
             options=options,

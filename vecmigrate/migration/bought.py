@@ -242,17 +242,38 @@ def read_all(
     return here
 
 
+def named_for_reuse(places: Iterable[Path], encoder: EncoderIdentity) -> Iterator[FoundVectors]:
+    """As :func:`reusable`, of places that a user has named.
+
+    Raises
+    ------
+    InputError
+        If there is nothing of the encoder in one of them.
+    """
+    for place in places:
+        found = list(reusable([place], encoder))
+        if not found:
+            raise InputError(
+                f"{place} holds no vectors that {encoder} has made of texts",
+                remedy="Name the folder of a dry run, or an anchor file, of that encoder with "
+                "--reuse, or leave it out.",
+            )
+        yield from found
+
+
 def reusable(places: Iterable[Path], encoder: EncoderIdentity) -> Iterator[FoundVectors]:
     """Yield what anchors and dry runs have bought of an encoder in files or folders.
 
-    What cannot be read, or is of another encoder, is passed over.
+    What cannot be read, or is of another encoder, is passed over. A file of a dry run that is no
+    anchor file stands for its folder.
     """
     folders: dict[Path, None] = {}
     files: dict[Path, None] = {}
     for place in places:
         if bought_files(place):
             folders[(place if place.is_dir() else place.parent) / EMBEDDINGS_FOLDER] = None
-        tables = sorted(place.glob("*.parquet")) if place.is_dir() else [place]
+        of_dry_run = place if place.is_dir() else place.parent
+        tables = [place] if place.suffix == ".parquet" else sorted(of_dry_run.glob("*.parquet"))
         files.update((table, None) for table in tables if table.suffix == ".parquet")
     for file in files:
         anchors = _anchors_of(file, encoder)

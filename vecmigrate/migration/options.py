@@ -223,6 +223,10 @@ class MigrateOptions(WriteOptions):
         given = self.on_missing_text is not OnMissingText.FAIL or self.budget is not None
         if self.encoder is None and (given or self.reuse or self.reembed is not None):
             raise ValueError("--on-missing-text, --budget, --reuse and --reembed need --encoder")
+        if self.reembed is not None and self.on_missing_text is OnMissingText.SKIP:
+            raise ValueError(
+                "--reembed translates points without a text: it excludes --on-missing-text skip"
+            )
         if self.reembed is None and self.order is not Order.UNCERTAINTY:
             raise ValueError("--order belongs to --reembed")
         if (self.order is Order.TRAFFIC) != (self.queries is not None):

@@ -14,7 +14,14 @@ from vecmigrate.encoders import Meter, MeteredEncoder
 from vecmigrate.encoders.base import keeps_limits
 from vecmigrate.encoders.queries import query_vectors
 from vecmigrate.errors import InputError, UsageError
-from vecmigrate.migration.bought import KnownVectors, Purchases, bought_path, buying, reusable
+from vecmigrate.migration.bought import (
+    KnownVectors,
+    Purchases,
+    bought_path,
+    buying,
+    named_for_reuse,
+    reusable,
+)
 from vecmigrate.migration.choice import Choice, Worth, choose
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.migration.reembed import (
@@ -177,7 +184,8 @@ class Route:
         """Return a context with the encoder, which buys nothing that was bought before."""
         if self.encoder is None:
             return nullcontext()
-        places, path, identity = [*options.reuse], None, self.encoder.identity
+        places: list[Path] = []
+        path, identity = None, self.encoder.identity
         if state is not None:
             path = bought_path(state, job.key, identity)
             with closing(open_state(state)) as records:
@@ -185,7 +193,10 @@ class Route:
                 FileLog(records).note(job.source, path)
         if self.made_by is not None and self.made_by.file is not None:
             places.append(self.made_by.file)
-        found = list(reusable(dict.fromkeys(places), identity))
+        found = [
+            *named_for_reuse(options.reuse, identity),
+            *reusable(dict.fromkeys(places), identity),
+        ]
         if anchors is not None and anchors.card.target_encoder.same_as(identity):
             found.append(KnownVectors.of_anchors(anchors))
         return buying(self.encoder, path, found)

@@ -302,7 +302,8 @@ class Judge:
         """Tell which vectors at the target are the translations."""
         if self._translator is None:
             return np.zeros(len(found), np.bool_)
-        allowed = allowed_of(self._target, expected, cosine=self._cosine)
+        least = self._translator.tolerance
+        allowed = allowed_of(self._target, expected, cosine=self._cosine, least=least)
         same: NDArray[np.bool_] = distances(expected, found, cosine=self._cosine) <= allowed
         return same
 

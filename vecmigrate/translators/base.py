@@ -27,6 +27,10 @@ class TranslatorPluginWarning(UserWarning):
     """A third party's translator that is installed and cannot be loaded."""
 
 
+TOLERANCE = 1e-5
+"""A matrix product's rounding depends on how many rows it is given: some 1e-6, no more."""
+
+
 class Translator(ABC):
     """A map from a source encoder's space to a target encoder's.
 
@@ -156,6 +160,11 @@ class Translator(ABC):
             fitted = copy.copy(self).fit(X[others], Y[others])
             predicted[rows] = fitted.transform(X[rows])
         return predicted
+
+    @property
+    def tolerance(self) -> float:
+        """How far two translations of one vector may lie apart, relative to their length."""
+        return TOLERANCE
 
     def inputs(self, vectors: Vectors, texts: Sequence[str | None] | None) -> Vectors:
         """Return what :meth:`fit` and :meth:`transform` take for points.

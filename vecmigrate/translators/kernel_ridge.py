@@ -302,6 +302,11 @@ class KernelRidge(Translator):
             normalize_rows(predicted)
 
     @property
+    def tolerance(self) -> float:
+        """See :meth:`Translator.tolerance`; restoring a short length restores its rounding, too."""
+        return 10 * super().tolerance if self.restores_ else super().tolerance
+
+    @property
     def file_format(self) -> int:
         """See :meth:`Translator.file_format`."""
         return 2 if self.restores_ else 1

@@ -57,6 +57,7 @@ class Pending:
         ledger.make("pending")
         self.shared = bool(ledger.fact("shared") or ledger.fact("led"))
         self.passed_by = Tally()
+        self._compares = False
         self.arrived = self.changed = self.vanished = self.native = self.deleted = 0
 
     def note_native(self, source: Source, target: Source, batch_size: int) -> None:
@@ -90,6 +91,7 @@ class Pending:
             self.changed += int((known & ~same).sum())
             self._note(batch.ids[~same])
             if same.any():
+                self._compares = True
                 yield batch if same.all() else batch.take(same)
 
     def all_read(self) -> None:
@@ -138,7 +140,14 @@ class Pending:
                 f"{self.native:,} points are others' own and {self.deleted:,} were deleted by "
                 "others: nothing more of these is compared"
             )
-        return Check.of("native", True, summary, native=self.native, deleted=self.deleted)
+            if not self._compares:
+                summary += ". None is left that is ours: nothing was verified"
+        return Check(
+            name="native",
+            outcome=CheckResult.PASSED if self._compares else CheckResult.WARNING,
+            summary=summary,
+            figures={"native": self.native, "deleted": self.deleted},
+        )
 
     def _compared(self, batch: VectorBatch) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which points are as they were read, and which are known at all."""

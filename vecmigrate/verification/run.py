@@ -31,6 +31,7 @@ from vecmigrate.translators import (
     read_card,
     translator_sha256,
 )
+from vecmigrate.translators.base import TOLERANCE
 from vecmigrate.translators.file import check_translator
 from vecmigrate.verification.gate import fingerprint_of
 from vecmigrate.verification.index import check_index, exact_answers, read_query_vectors
@@ -102,6 +103,7 @@ def verify(
         new.describe().require_finished()
         if fitted is not None:
             check_translator(old.describe(), fitted, card)
+            _check_is_translated(new.describe())
             _check_dimension(new.describe(), fitted)
         if encoder is not None:
             check_made_by(new.describe(), encoder, alone=fitted is None)
@@ -181,6 +183,7 @@ class _Comparison:
             self.reencoding = Reencoding(new, encoder, described[0].text_field, asked.encoded)
         self.vectors = Retranslation(
             new, expect if self.translated else None, keeps_anchors=keeper is not None,
+            least=TOLERANCE if fitted is None else fitted.tolerance,
             native=self.reencoding.take if self.reencoding else lambda ours, theirs: None,
         )  # fmt: skip
         self.others = OtherVectors(*described)
@@ -234,6 +237,15 @@ class _Comparison:
             yield self.vectors.check(full=self._asked.full)
         if self.reencoding is not None and (self.vectors.native or not self.translated):
             yield self.reencoding.check("native vectors" if self.translated else "vectors")
+
+
+def _check_is_translated(target: CollectionDescription) -> None:
+    made = target.provenance
+    if made is not None and made.translator_sha256 is None:
+        raise MismatchError(
+            f"no translator made vectors of {target.uri}, but an encoder all of them",
+            remedy="Give --encoder, and no --translator.",
+        )
 
 
 def _check_dimension(target: CollectionDescription, fitted: Translator) -> None:

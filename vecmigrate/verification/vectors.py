@@ -14,13 +14,8 @@ from vecmigrate.evaluation.search import distances
 from vecmigrate.points.batch import Extra, IdArray, PointId, VectorBatch, Vectors, join_batches
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription, Metric
 from vecmigrate.points.ids import name_some
+from vecmigrate.translators.base import TOLERANCE
 from vecmigrate.verification.records import Check, CheckResult
-
-TOLERANCE = 1e-5
-"""How far a float32 vector may lie from its re-translation, relative to its length.
-
-A matrix product's rounding depends on how many rows it is given: some 1e-6, no more.
-"""
 
 _ROUNDINGS = 4.0
 _NAMED = 10
@@ -40,6 +35,8 @@ class Retranslation:
         Translates, and puts kept anchors in; None if all vectors are the new encoder's own.
     keeps_anchors
         True if it does the latter.
+    least
+        The translator's :attr:`Translator.tolerance`.
     native
         Called with points whose vectors are the new encoder's own, as the old collection has them
         and as the new one does.
@@ -59,6 +56,7 @@ class Retranslation:
         expect: Expect | None,
         *,
         keeps_anchors: bool = False,
+        least: float = TOLERANCE,
         native: Callable[[VectorBatch, VectorBatch], None] = lambda ours, theirs: None,
     ) -> None:
         self._target = target
@@ -68,7 +66,7 @@ class Retranslation:
         described = target.describe()
         self._cosine = described.metric is Metric.COSINE
         self._several = described.multivector
-        self.tolerance = tolerance_of(target)
+        self._least, self.tolerance = least, tolerance_of(target, least)
         self.compared = self.native = self.missing = self.wrong = 0
         self.worst = self._allowed = 0.0
         self._wrong_ids: list[PointId] = []
@@ -158,7 +156,7 @@ class Retranslation:
                 return
         off = distances(expected.vectors, found.vectors, cosine=self._cosine)
         # A NaN compares false: written so that it counts as wrong.
-        allowed = allowed_of(self._target, expected.vectors, cosine=self._cosine)
+        allowed = allowed_of(self._target, expected.vectors, cosine=self._cosine, least=self._least)
         wrong = ~(off <= allowed)
         self._allowed = max(self._allowed, float(allowed.max()))
         self.compared += len(off)
@@ -171,21 +169,23 @@ class Retranslation:
             self._wrong_ids += ids.tolist()[: _NAMED - len(self._wrong_ids)]
 
 
-def tolerance_of(target: Source) -> float:
+def tolerance_of(target: Source, least: float = TOLERANCE) -> float:
     """Return how far a vector of ``target`` may lie from what was written there."""
-    return max(TOLERANCE, _ROUNDINGS * target.rounding())
+    return max(least, _ROUNDINGS * target.rounding())
 
 
-def allowed_of(target: Source, vectors: Vectors, *, cosine: bool) -> NDArray[np.floating]:
+def allowed_of(
+    target: Source, vectors: Vectors, *, cosine: bool, least: float = TOLERANCE
+) -> NDArray[np.floating]:
     """Return how far ``target`` may hold each of ``(n, d)`` vectors from itself, relatively.
 
     If its store encodes vectors, as far as it would do so now: of codes that are equally near
     it may have chosen another one before.
     """
-    allowed = np.full(len(vectors), tolerance_of(target))
+    allowed = np.full(len(vectors), tolerance_of(target, least))
     if target.describe().lossy:
         coded = distances(vectors, target.as_stored(vectors), cosine=cosine)
-        allowed = np.maximum(allowed, coded + TOLERANCE)
+        allowed = np.maximum(allowed, coded + least)
     return allowed
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.corpus import NEW_DIM, OLD_DIM, Corpus, N
+from support.embedding_server import EmbeddingServer, Reply
 from support.live import editing, make
 from support.qdrant.edge_places import STORES, copied
 
@@ -113,6 +114,27 @@ def test_points_that_vanish_meanwhile_are_left_out(corpus: Corpus) -> None:
     assert 0 < len(anchors.ids) < 100
     assert not set(anchors.ids.tolist()) & set(gone.tolist())
     np.testing.assert_array_equal(anchors.target_vectors[:, 0], anchors.ids + 1)
+
+
+def test_of_an_endpoint_a_stopped_draw_keeps_each_request(
+    corpus: Corpus, server: EmbeddingServer
+) -> None:
+    name = server.name("&batch_size=8&in_flight=2&max_retries=0")
+    answered = 0
+
+    def rule(body: dict[str, Any]) -> Reply | None:
+        nonlocal answered
+        answered += 1
+        return Reply(500) if answered > 6 else None
+
+    server.rule = rule
+    with pytest.raises(UnreachableError):
+        draw(corpus, 100, open_encoder(name))
+    paid = server.asked().total()
+    assert paid >= 16
+    server.rule = lambda body: None
+    assert len(draw(corpus, 100, open_encoder(name))) == 100
+    assert server.asked().total() == len(server.asked()) == 100
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"size": 90}, {"batch_size": 10}])

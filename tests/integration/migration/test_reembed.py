@@ -482,3 +482,42 @@ def test_equal_texts_are_embedded_once_a_batch(server: EmbeddingServer, tmp_path
     assert dict(server.asked()) == dict.fromkeys(texts, 1)
     assert sum(done) == 6
     check_native(source, target)
+
+
+def test_what_anchors_bought_is_found_without_being_named(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, encoder = make_source("faiss", tmp_path, 200), server.name(OPTIONS)
+    state, anchors = ["--state", str(tmp_path / "s.sqlite")], str(tmp_path / "a.parquet")
+    bought = ["--size", "60", "--on-missing-text", "skip", "--out", anchors]
+    done = CliRunner().invoke(app, ["anchors", source, "--encoder", encoder, *bought, *state])
+    assert done.exit_code == ExitCode.OK, done.output
+    embedding = ["--encoder", encoder, "--on-missing-text", "skip", *state]
+    done = CliRunner().invoke(
+        app, ["migrate", source, f"faiss:{tmp_path}/new.faiss", *embedding, "--json"]
+    )
+    assert done.exit_code == ExitCode.OK, done.output
+    assert json.loads(done.stdout)["embedded"]["reused"] > 40
+    assert server.asked().total() == len(server.asked()) == 160
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty", "old.faiss"])
+def test_a_place_with_nothing_to_reuse_is_refused(
+    place: str, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 50), f"faiss:{tmp_path}/new.faiss"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError):
+        embed(source, target, server, state=tmp_path / "s.sqlite", reuse=[tmp_path / place])
+    assert not server.asked()
+    assert not list(tmp_path.glob("new.faiss*"))
+
+
+def test_a_translator_is_no_measure_of_an_encoder_s_vectors(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 50), f"faiss:{tmp_path}/new.faiss"
+    embed(source, target, server)
+    make_translator(tmp_path)
+    with pytest.raises(MismatchError):
+        verify(source, target, tmp_path / "translator")

@@ -59,6 +59,11 @@ def test_the_command_line_has_every_field_with_its_help_and_default(command: str
         (MigrateOptions, {"batch_size": 0}),
         (MigrateOptions, {"still": True, "settle": 0.1}),
         (MigrateOptions, {"still": True, "changed_by": "at"}),
+        (
+            MigrateOptions,
+            {"reembed": "5%", "encoder": "m", "keep_anchors": "a", "on_missing_text": "skip"},
+        ),
+        (DryRunOptions, {"horizon": "30"}),
         (VerifyOptions, {"full": True, "sample": 3}),
         (SyncOptions, {"reembed_budget": 5}),
         (DryRunOptions, {"budget": "lots"}),
