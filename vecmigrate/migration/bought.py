@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -26,7 +26,7 @@ from vecmigrate.encoders.metered import (
 )
 from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.io.vector_table import read_header
-from vecmigrate.points.batch import IdArray, PointId, Vectors
+from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.state.file import open_state, overwrite_freed, transaction
 from vecmigrate.state.ledger import ledger_key, restored, stored
@@ -128,6 +128,24 @@ class BoughtVectors:
         with self._lock, transaction(self._connection) as begun:
             begun.executemany("INSERT OR REPLACE INTO bought VALUES (?, ?, ?, ?)", rows)
             self._empty = False
+
+    def points(self) -> tuple[IdArray, int]:
+        """Return the points whose vectors are here, and the number of the last one."""
+        with self._lock, transaction(self._connection) as begun:
+            rows = begun.execute("SELECT id, max(rowid) FROM bought GROUP BY id").fetchall()
+        last = max((number for _, number in rows), default=0)
+        return id_array(restored(point) for point, _ in rows if point is not None), last
+
+    def drop(self, last: int) -> None:
+        """Keep no longer what was bought up to a number; see :meth:`points`."""
+        with self._lock, transaction(self._connection) as begun:
+            begun.execute("DELETE FROM bought WHERE rowid <= ?", (last,))
+
+    def count(self) -> int:
+        """Return how many vectors are here."""
+        with self._lock, transaction(self._connection) as begun:
+            [(count,)] = begun.execute("SELECT count(*) FROM bought")
+        return int(count)
 
 
 class UnkeptVectors:
@@ -341,7 +359,39 @@ def bought_path(state: Path, job_key: str, encoder: EncoderIdentity) -> Path:
 
 def query_vectors_path(state: Path, target: str, encoder: EncoderIdentity) -> Path:
     """Return where the vectors are kept that queries of a target have bought of an encoder."""
-    return bought_path(state, f"queries-{ledger_key(target)}", encoder)
+    return bought_path(state, f"{_QUERIES}-{ledger_key(target)}", encoder)
+
+
+_QUERIES = "queries"
+
+
+@contextmanager
+def bought_by_queries(
+    state: Path, target: str, encoder: EncoderIdentity | None
+) -> Iterator[list[BoughtVectors]]:
+    """Yield what queries of a target have bought, of any encoder if None is given.
+
+    Raises
+    ------
+    InputError, MismatchError, WriteError
+        As :func:`open_state`.
+    """
+    found = []
+    with ExitStack() as stack:
+        pattern = f"{_QUERIES}-{ledger_key(target)}-*.sqlite"
+        for path in sorted((state.parent / BOUGHT).glob(pattern)):
+            connection = stack.enter_context(closing(open_state(path, threads=True)))
+            vectors = BoughtVectors(connection, 1, shared=True)
+            told = vectors.get(ENCODER)
+            if told is not None and (
+                encoder is None or EncoderIdentity.model_validate_json(told).same_as(encoder)
+            ):
+                found.append(vectors)
+        yield found
+
+
+ENCODER = "encoder"
+"""The fact that names the encoder of vectors that queries bought."""
 
 
 def remove_bought(state: Path, job_key: str) -> None:

@@ -23,7 +23,6 @@ from vecmigrate.migration.bought import BoughtVectors
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.search.options import Unranked
 from vecmigrate.state.file import transaction
-from vecmigrate.state.ledger import restored
 
 _log = logging.getLogger(__name__)
 
@@ -58,23 +57,6 @@ class QueryVectors(BoughtVectors):
                     "(SELECT rowid FROM bought ORDER BY rowid LIMIT ?)",
                     (count - self._most,),
                 )
-
-    def points(self) -> tuple[IdArray, int]:
-        """Return the points whose vectors are here, and the number of the last one."""
-        with self._lock, transaction(self._connection) as begun:
-            rows = begun.execute("SELECT id, max(rowid) FROM bought GROUP BY id").fetchall()
-        last = max((number for _, number in rows), default=0)
-        return id_array(restored(point) for point, _ in rows if point is not None), last
-
-    def drop(self, last: int) -> None:
-        """Keep no longer what was bought up to a number; see :meth:`points`."""
-        with self._lock, transaction(self._connection) as begun:
-            begun.execute("DELETE FROM bought WHERE rowid <= ?", (last,))
-
-    def __len__(self) -> int:
-        with self._lock, transaction(self._connection) as begun:
-            [(count,)] = begun.execute("SELECT count(*) FROM bought")
-        return int(count)
 
     def reserve(self, tokens: Sequence[int], budget: Budget) -> int:
         """Put the first texts on today's account that a budget allows; return how many."""

@@ -21,7 +21,7 @@ from vecmigrate.encoders import Budget, Encoder, Meter, MeteredEncoder, open_enc
 from vecmigrate.encoders.base import texts_at_once
 from vecmigrate.errors import UsageError, VecmigrateError
 from vecmigrate.evaluation.search import exact_search, score_matrix
-from vecmigrate.migration.bought import query_vectors_path
+from vecmigrate.migration.bought import ENCODER, query_vectors_path
 from vecmigrate.points.batch import Payload, VectorBatch, Vectors, join_batches
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription, Metric
 from vecmigrate.runtime.durations import parse_duration
@@ -359,6 +359,7 @@ def open_searcher(
         connection = stack.enter_context(closing(open_state(path, threads=True)))
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         vectors = QueryVectors(connection, texts_at_once(opened), asked.kept_vectors)
+        vectors.put(ENCODER, opened.identity.model_dump_json())
         purchases = Purchases(metered, vectors, budget)
         stack.callback(purchases.close)
         searcher = stack.enter_context(Searcher(target, metered, purchases, asked))

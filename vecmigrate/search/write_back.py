@@ -61,7 +61,7 @@ def write_back_bought(place: str, state: Path, bought: QueryVectors) -> int:
                 made = write_back(ledger, target, bought, some, described.text_field)
                 for batch, entries in made:
                     if not written:
-                        ledger.note(run=ledger.run)
+                        ledger.note(run=ledger.run, marked=True)
                     writing.write(batch, entries)
                     written += len(batch)
             writing.finish()
@@ -104,7 +104,7 @@ class WritingBack:
 
     def _write(self, least: int) -> None:
         try:
-            if len(self._bought) >= least:
+            if self._bought.count() >= least:
                 write_back_bought(self._place, self._state, self._bought)
         except LockedError:
             # A sync is at work, and takes along what is here; or the next time does.

@@ -178,7 +178,7 @@ class SyncResult(BaseModel):
         Points that others deleted, or took the vector from, while it was written in place; the
         next sync looks at them.
     reembedded
-        Points that got the new encoder's own vector by the budget.
+        Points that got the new encoder's own vector by the budget, or as queries had bought it.
     native
         Points among those that arrived or changed that got it.
     compared

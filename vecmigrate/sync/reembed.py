@@ -97,10 +97,9 @@ def write_back(
 
     A point whose text is another one by now, or that somebody else has written, is passed over.
     """
-    interrupted = ledger.interrupted(ids)
+    ids = ids[~ledger.among("writing", ids)]
     known = [
-        entry is not None and entry.origin is Origin.TRANSLATED and entry.id not in interrupted
-        for entry in ledger.entries(ids)
+        entry is not None and entry.origin is Origin.TRANSLATED for entry in ledger.entries(ids)
     ]
     wanted = ids[np.array(known, np.bool_)]
     for start in range(0, len(wanted), BATCH):

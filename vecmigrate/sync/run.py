@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,14 @@ from vecmigrate.errors import (
     UsageError,
     VectorNotFoundError,
 )
-from vecmigrate.migration.bought import bought_path, buying, remove_bought, reusable
+from vecmigrate.migration.bought import (
+    BoughtVectors,
+    bought_by_queries,
+    bought_path,
+    buying,
+    remove_bought,
+    reusable,
+)
 from vecmigrate.migration.route import Map
 from vecmigrate.points.batch import IdArray, PointId, VectorBatch
 from vecmigrate.points.collection import CollectionDescription
@@ -54,7 +61,7 @@ from vecmigrate.sync.options import SyncOptions, SyncResult
 from vecmigrate.sync.others import SHOWN, others_wrote, rewritten
 from vecmigrate.sync.ownership import check_belongs
 from vecmigrate.sync.reconcile import Judge, Judged
-from vecmigrate.sync.reembed import check_encoder, choose, reembedded
+from vecmigrate.sync.reembed import check_encoder, choose, reembedded, write_back
 from vecmigrate.sync.views import KnownVectors, OwnPoints
 from vecmigrate.sync.write import TargetChanges
 from vecmigrate.translators.file import check_translator
@@ -340,8 +347,9 @@ class _Run:
             for ids in ledger.listed("gone", asked.batch_size):
                 self._remove(ids)
                 self._stop_if_asked()
-            self._reembed()
-            self._writing.finish()
+            with self._written_back():
+                self._reembed()
+                self._writing.finish()
         finally:
             self._writing.let_go()
 
@@ -560,6 +568,37 @@ class _Run:
                 self._counts["reembedded"] += len(batch)
                 self._callbacks.progress(len(batch))
                 self._stop_if_asked()
+
+    @contextmanager
+    def _written_back(self) -> Iterator[None]:
+        """Write what queries of the target have bought; at the end it is kept no longer."""
+        made_by = self._card.target_encoder if self._card else None
+        with ExitStack() as stack:
+            found = []
+            if self._translator is not None and not self._in_place:
+                found = stack.enter_context(
+                    bought_by_queries(self._state, self._target_uri, made_by)
+                )
+            upto = [(bought, self._write_back(bought)) for bought in found]
+            yield
+            for bought, last in upto:
+                bought.drop(last)
+
+    def _write_back(self, bought: BoughtVectors) -> int:
+        """Write what queries bought; return up to which one."""
+        ids, last = bought.points()
+        size = SHARED_AT_ONCE if self._shared else self._asked.batch_size
+        # Opened anew: some stores show points as they were when the target was opened.
+        with open_source(self._target_uri) as target:
+            field = self._text_field or target.describe().text_field
+            for start in range(0, len(ids), size):
+                some = ids[start : start + size]
+                for batch, entries in write_back(self._ledger, target, bought, some, field):
+                    self._ledger.note(marked=True)
+                    self._writing.write(batch, entries)
+                    self._counts["reembedded"] += len(batch)
+                self._stop_if_asked()
+        return last
 
     def _tell_variances(self) -> None:
         """Note the variances of points that a migration wrote, which notes none."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.crash import STORES, place
-from support.live import IDENTITY, NEW, Job, N, contents, make
+from support.live import IDENTITY, NEW, Job, N, contents, editing, make, points
 from support.qdrant.places import open_place
 
 from vecmigrate import migrate, open_searcher
@@ -120,11 +120,14 @@ def test_what_was_bought_is_not_bought_again(job: Job) -> None:
     assert first.hits == second.hits == third.hits
 
 
+@pytest.mark.parametrize("keeps", [True, False], ids=["with anchors", "translated alone"])
 @pytest.mark.parametrize("store", [*STORES, "rest", "grpc"])
-def test_what_queries_bought_becomes_the_collection_s_own(store: str, tmp_path: Path) -> None:
+def test_what_queries_bought_becomes_the_collection_s_own(
+    store: str, keeps: bool, tmp_path: Path
+) -> None:
     with ExitStack() as stack:
         job = make(tmp_path, "faiss", "faiss", anchors=True)
-        kept = tmp_path / "a.parquet"
+        kept = tmp_path / "a.parquet" if keeps else None
         if store in ("rest", "grpc"):
             there = stack.enter_context(open_place(store, tmp_path))
             job = replace(job, target=there.uri(there.name()))
@@ -136,11 +139,11 @@ def test_what_queries_bought_becomes_the_collection_s_own(store: str, tmp_path: 
             searcher.search("query 9")
         native = {
             point for point, (_, payload) in contents(job.target).items()
-            if payload[ORIGIN_FIELD] == "encoded"
+            if payload.get(ORIGIN_FIELD) == "encoded"
         }  # fmt: skip
         bought = {int(text.split()[-1]) for text in encoder.asked}
         assert bought
-        assert native == bought | set(range(60))
+        assert native == bought | (set(range(60)) if keeps else set())
         status = job.status()
         assert (status.encoded, status.count) == (len(native), N)
         found = verify(
@@ -150,6 +153,23 @@ def test_what_queries_bought_becomes_the_collection_s_own(store: str, tmp_path: 
         assert job.run(keep_anchors=kept).wrote == 0
         with searching(job, encoder, candidates=10) as searcher:
             assert searcher.search("query 9", 5).texts == 0
+
+
+@pytest.mark.parametrize("store", ["faiss", "qdrant"])
+def test_a_sync_takes_along_what_queries_bought(store: str, tmp_path: Path) -> None:
+    job = make(tmp_path, "faiss", store, anchors=True)
+    encoder, kept = TextEncoder(job), {"keep_anchors": tmp_path / "a.parquet"}
+    with searching(job, encoder, candidates=80) as searcher:
+        searcher.search("query 9")
+    bought = len(encoder.asked)
+    with editing(job.source) as source:
+        changed = int(next(iter(encoder.asked)).split()[-1])
+        source.upsert(points(job.old, [changed], text="text number 0"))
+    done = job.run(**kept)
+    assert (done.changed, done.reembedded) == (1, bought - 1)
+    assert job.run(**kept).wrote == 0
+    found = verify(job.source, job.target, job.translator, **kept, full=True, state=job.state)
+    assert found.passed, found.failures
 
 
 def test_queries_of_one_moment_share_what_they_buy(job: Job) -> None:
