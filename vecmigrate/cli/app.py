@@ -25,7 +25,7 @@ app = ObservedTyper(
 COMMANDS = [
     *("inspect", "dry-run", "anchors", "fit", "translate", "migrate", "verify", "evaluate"),
     *("compare", "cutover", "rollback", "drop-source", "sync", "forget", "status", "search"),
-    *("plan", "run", "history"),
+    *("prewarm", "plan", "run", "history"),
 ]
 """In the order of the help; each is ``run`` of the module of its name."""
 

@@ -24,7 +24,7 @@ EXAMPLES = """
 _SHOWN = 60
 """Characters of a hit's text."""
 
-_WHY = {
+WHY = {
     Unranked.DEADLINE: "the encoder was late",
     Unranked.BUDGET: "the day's budget is spent",
     Unranked.MAX_TEXTS: "a query may embed no more texts",
@@ -88,6 +88,6 @@ def _line(found: SearchResult, price: float | None) -> str:
         f"tokens{money}); {found.seconds:.2f} s, with {found.encoder_seconds:.2f} s of the encoder"
     )
     if found.why:
-        reasons = " and ".join(sorted(_WHY[why] for why in found.why))
+        reasons = " and ".join(sorted(WHY[why] for why in found.why))
         line += f"; ranked {found.ranking.value}: {reasons}"
     return line

@@ -96,6 +96,11 @@ class Searcher:
         return self._opened.described.text_field
 
     @property
+    def encoder(self) -> MeteredEncoder:
+        """The new encoder, on this searcher's account."""
+        return self._encoder
+
+    @property
     def meter(self) -> Meter:
         """The account of all that was embedded, queries included."""
         return self._encoder.meter

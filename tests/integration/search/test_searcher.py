@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,15 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 from support.crash import STORES, place
+from support.embedding_server import EmbeddingServer
 from support.live import IDENTITY, NEW, Job, N, contents, editing, make, points
 from support.qdrant.places import open_place
+from typer.testing import CliRunner
 
 from vecmigrate import migrate, open_searcher
+from vecmigrate.cli import app
 from vecmigrate.connector import ORIGIN_FIELD, EncoderIdentity, IdArray, PointId
 from vecmigrate.cutover import cut_over
 from vecmigrate.encoders import EncoderRole
-from vecmigrate.errors import MismatchError, UnreachableError, UsageError
-from vecmigrate.search import Ranking, Unranked
+from vecmigrate.errors import ExitCode, MismatchError, UnreachableError, UsageError
+from vecmigrate.search import Ranking, Unranked, prewarm
 from vecmigrate.state.file import open_records
 from vecmigrate.verification import verify
 
@@ -310,3 +314,40 @@ def test_another_encoder_is_refused(job: Job) -> None:
 def test_a_store_without_filters_says_so(job: Job) -> None:
     with searching(job, TextEncoder(job)) as searcher, pytest.raises(UsageError):
         searcher.search("query 9", where="n > 3")
+
+
+def test_queries_cost_less_after_prewarming(job: Job) -> None:
+    encoder = TextEncoder(job)
+    about = np.arange(0, N, 3)
+    queries = (job.new + 0.3 * np.roll(job.new, 1, axis=1))[about]
+    with searching(job, encoder, candidates=30) as searcher:
+        done = prewarm(searcher, queries)
+        assert (done.queries, done.ranked, done.why) == (100, 100, {})
+        assert done.texts == len(encoder.asked) == sum(encoder.asked.values())
+        assert searcher.search("query 6").texts == 0
+    with searching(job, encoder, candidates=30, budget=5) as searcher:
+        again = prewarm(searcher, queries)
+    assert (again.texts, again.ranked) == (0, 100)
+
+
+def test_the_commands_say_what_was_found_and_what_it_cost(
+    job: Job, server: EmbeddingServer
+) -> None:
+    name = server.name(f"&dimensions={NEW}&normalize=true").replace("model-a", "new-model")
+    log = job.folder / "log.jsonl"
+    log.write_text("".join(f'{{"id": {i}, "text": "query {i}"}}\n' for i in range(5)))
+    given = ["--encoder", name, "--state", str(job.state), "--json"]
+    asked = ["--queries", str(log), "--candidates", "20", "--budget", "60"]
+    done = CliRunner().invoke(app, ["prewarm", job.target, *asked, *given])
+    assert done.exit_code == ExitCode.OK, done.output
+    told = json.loads(done.stdout)
+    assert told["queries"] == 5
+    assert (
+        20 < told["texts"] == sum(n for text, n in server.asked().items() if "text" in text) <= 60
+    )
+    done = CliRunner().invoke(app, ["search", job.target, "query 3", "-k", "4", *given])
+    assert done.exit_code == ExitCode.OK, done.output
+    assert len(json.loads(done.stdout)["hits"]) == 4
+    for wrong in (["--where", "n > 3"], ["--candidates", "0"], ["--deadline", "soon"]):
+        done = CliRunner().invoke(app, ["search", job.target, "query 3", *wrong, *given])
+        assert done.exit_code == ExitCode.USAGE, done.output

@@ -28,6 +28,7 @@ MODELS = {
     "evaluate": EvaluateOptions,
     "fit": FitOptions,
     "migrate": MigrateOptions,
+    "prewarm": SearchOptions,
     "rollback": RollbackOptions,
     "search": SearchOptions,
     "sync": SyncOptions,
