@@ -15,7 +15,6 @@ from vecmigrate.dry_run.sample import ANCHORS_FILE
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.report.formatting import (
     LEFT_ROUTE_COLUMNS,
-    NOT_RUNNABLE,
     OUTCOME_NAMES,
     counted,
     estimate,
@@ -45,7 +44,7 @@ EXAMPLES = """
         --min-recall@10 0.9 --route translate --out report
 
 Exit codes: 0 go (or no gate given), 10 no-go, 11 the sample is too small to tell: of the route
-asked for, by default of any that can be run. The same command again pays for nothing twice:
+asked for, by default of any. The same command again pays for nothing twice:
 anchors and embeddings stay in the folder.
 """
 
@@ -120,6 +119,11 @@ def _command(
     if route.kind is RouteKind.MIXED:
         share = f"{100 * (route.share or 0.0):g}%"
         step += f" --keep-anchors {quote(str(anchors))} --reembed {share} --order {route.order}"
+    if route.kind is RouteKind.TWO_STAGE:
+        step += (
+            f"; then vecmigrate prewarm TARGET --encoder {quote(encoder)} --queries LOG "
+            f"--candidates {route.candidates}, and search it by vecmigrate.open_searcher"
+        )
     if route.kind in (RouteKind.MIXED, RouteKind.REEMBED):
         step += f" --encoder {quote(encoder)} --reuse {quote(str(page.parent))}"
     return step
@@ -150,8 +154,6 @@ def _routes(routes: RouteComparison, out: Output) -> None:
         named = [columns[at] for at in part]
         texts = [place for place, name in enumerate(named) if name in LEFT_ROUTE_COLUMNS]
         out.table(named, [[row[at] for at in part] for row in rows], texts=texts)
-    if not all(route.runnable for route in routes.rows):
-        out.say(NOT_RUNNABLE)
 
 
 def _gates(gates: list[Gate], out: Output) -> None:

@@ -155,7 +155,7 @@ class DryRunOptions(MeasureOptions):
     route: Annotated[RouteName, OnLine(panel=ROUTES)] = Field(
         default=RouteName.AUTO,
         description="The route that gates judge: re-embed everything, mixed (a share re-embedded), "
-        "two-stage (best candidates ranked anew), or the cheapest that can be run.",
+        "two-stage (best candidates ranked anew), or the cheapest that meets the gates.",
     )
 
     gates: Annotated[dict[GateName, Share], OnLine(panel="Gates", each=GATES)] = Field(

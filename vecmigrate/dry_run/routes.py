@@ -37,9 +37,6 @@ from vecmigrate.report.schema import (
     Verdict,
 )
 
-RUNNABLE = frozenset({RouteKind.TRANSLATE, RouteKind.MIXED, RouteKind.REEMBED})
-"""What this version can run."""
-
 RESCORED = (20, 50, 100, 200)
 """Candidates of two stages that are tried."""
 
@@ -170,7 +167,6 @@ class RouteMeasures:
             labelled=labelled,
             cost=cost,
             over_horizon=cost,
-            runnable=kind in RUNNABLE,
             outcome=verdict.outcome,
             gates=verdict.gates,
         )
@@ -354,12 +350,10 @@ def choose_route(rows: list[Route], options: DryRunOptions) -> tuple[RouteCompar
 def _is_asked(row: Route, everything: Route, route: RouteName) -> bool:
     if route is not RouteName.AUTO:
         return row.kind.value == route.value
-    if row.kind is RouteKind.TWO_STAGE and (
-        # Texts are embedded for as long as the collection is not native, then as many as all.
-        row.over_horizon is None or _price(row)[0] >= _price(everything)[0]
-    ):
-        return False
-    return row.runnable
+    # Texts are embedded for as long as the collection is not native, then as many as all.
+    return row.kind is not RouteKind.TWO_STAGE or (
+        row.over_horizon is not None and _price(row)[0] < _price(everything)[0]
+    )
 
 
 def _recall(row: Route) -> float:
@@ -373,5 +367,8 @@ def _price(row: Route) -> tuple[float, float]:
 
 def _is_trifling(everything: Route) -> bool:
     cost = everything.cost
-    # Ready-made vectors, whose speed nobody measures, take no time.
-    return (cost.hours or 0.0) <= TRIFLING_HOURS and (cost.money or 0.0) <= TRIFLING_MONEY
+    return (
+        cost.hours is not None
+        and cost.hours <= TRIFLING_HOURS
+        and (cost.money or 0.0) <= TRIFLING_MONEY
+    )

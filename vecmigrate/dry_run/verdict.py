@@ -232,7 +232,7 @@ def _verdict(verdict: Verdict, routes: RouteComparison) -> list[str]:
         )
     deciding = [gate for gate in verdict.gates if gate.outcome is verdict.outcome]
     names = ", ".join(gate.name for gate in deciding)
-    asked = "any route that can be run"
+    asked = "any route"
     if routes.asked is not RouteName.AUTO:
         asked = f"the {routes.asked} route"
     if verdict.outcome is Outcome.NO_GO:
@@ -243,24 +243,12 @@ def _verdict(verdict: Verdict, routes: RouteComparison) -> list[str]:
             f"The sample is too small to tell {names} of {asked}: about {more:,} more probes "
             "needed."
         )
-    lines += _not_runnable(routes)
     if routes.trifling:
         lines.append(
             f"To re-embed what is left takes {_takes(everything)}: less than thinking about it "
             "costs."
         )
     return lines
-
-
-def _not_runnable(routes: RouteComparison) -> list[str]:
-    """Name the first route that meets the gates, and cannot be run yet."""
-    choice = routes.choice
-    if choice is not None and choice.runnable:
-        return []
-    for route in [choice] if choice is not None else routes.rows:
-        if not route.runnable and route.outcome is Outcome.GO:
-            return [f"This version of vecmigrate cannot run this yet: {_route(route)}."]
-    return []
 
 
 def _route(route: Route) -> str:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from vecmigrate.dry_run.routes import RUNNABLE
 from vecmigrate.encoders.metered import Cost
-from vecmigrate.errors import InputError, UsageError
+from vecmigrate.errors import InputError
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import DryRunReport, Route, RouteKind, RouteName
 from vecmigrate.state.migrations import JobInputs
@@ -22,11 +21,14 @@ class JobRoute(BaseModel, frozen=True):
     share, order
         Of a mixture: how much is re-embedded, as ``migrate --reembed`` takes it, and in which
         order.
+    candidates
+        Of two stages: how many a search ranks by their true vectors.
     """
 
     kind: RouteKind
     share: str | None = None
     order: str | None = None
+    candidates: int | None = None
 
     @property
     def translates(self) -> bool:
@@ -41,17 +43,19 @@ class JobRoute(BaseModel, frozen=True):
     def __str__(self) -> str:
         if self.kind is RouteKind.MIXED:
             return f"re-embed {self.share} in order of {self.order}"
+        if self.kind is RouteKind.TWO_STAGE:
+            return f"translate, and search in two stages of {self.candidates} candidates"
         return "re-embed all" if self.kind is RouteKind.REEMBED else "translate"
 
     @classmethod
     def of(cls, route: Route) -> JobRoute:
         """Return a route of a dry run's report."""
         share = None if route.share is None else f"{100 * route.share:g}%"
-        return cls(kind=route.kind, share=share, order=route.order)
+        return cls(kind=route.kind, share=share, order=route.order, candidates=route.candidates)
 
     @classmethod
     def made(cls, inputs: JobInputs) -> JobRoute:
-        """Return the route by which a target was made."""
+        """Return the route by which a target was made; of two stages, that it was translated."""
         if inputs.encoding is None:
             return cls(kind=RouteKind.TRANSLATE)
         if inputs.encoding.share is None:
@@ -122,12 +126,3 @@ def report_in(folder: Path) -> DryRunReport | None:
         return load_report(folder)
     except InputError:
         return None
-
-
-def require_runnable(route: RouteName) -> None:
-    """Raise :class:`UsageError` for a route that this version cannot run."""
-    if route is not RouteName.AUTO and RouteKind(route.value) not in RUNNABLE:
-        raise UsageError(
-            f'migrate.route = "{route}" cannot be run by this version of vecmigrate',
-            remedy="The dry run tells what it would serve; take another route, or auto.",
-        )

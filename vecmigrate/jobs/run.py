@@ -13,8 +13,10 @@ from vecmigrate.jobs.steps.base import JobContext, RunHooks, Step, StepState, St
 from vecmigrate.jobs.steps.cutover import CutoverStep
 from vecmigrate.jobs.steps.dry_run import DryRunStep
 from vecmigrate.jobs.steps.migrate import MigrateStep
+from vecmigrate.jobs.steps.prewarm import PrewarmStep
 from vecmigrate.jobs.steps.sync import SyncStep
 from vecmigrate.jobs.steps.verify import VerifyStep
+from vecmigrate.report.schema import RouteName
 from vecmigrate.runtime.waiting import patience
 from vecmigrate.state import open_state
 from vecmigrate.state.file import job_lock
@@ -53,8 +55,10 @@ class JobResult(BaseModel, frozen=True):
 
 def steps_of(moving: JobContext, *, cutover: bool) -> list[Step]:
     """Return a job's steps in their order."""
-    kinds = (DryRunStep, MigrateStep, SyncStep, VerifyStep)
-    steps: list[Step] = [kind(moving) for kind in kinds]
+    steps: list[Step] = [kind(moving) for kind in (DryRunStep, MigrateStep, SyncStep)]
+    if moving.spec.migrate.route in (RouteName.AUTO, RouteName.TWO_STAGE):
+        steps.append(PrewarmStep(moving))
+    steps.append(VerifyStep(moving))
     if moving.spec.cutover is not None:
         steps.append(CutoverStep(moving, moving.spec.cutover, asked=cutover))
         if moving.spec.cutover.keep_back is not None:

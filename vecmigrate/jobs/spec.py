@@ -63,8 +63,9 @@ class MigrateSection(WriteOptions):
     route: RouteName = Field(
         default=RouteName.TRANSLATE,
         description="How the target comes to its vectors: `translate`, `re-embed` everything, "
-        "`mixed` (a share is re-embedded), or `auto`: the cheapest of these that meets the gates. "
-        "`two-stage` cannot be run yet.",
+        "`mixed` (a share is re-embedded), `two-stage` (translated, and searched by the searcher, "
+        "for which the dry run's queries are run once), or `auto`: the cheapest that meets the "
+        "gates.",
     )
     budget: BudgetText = Field(
         default=None,

@@ -101,8 +101,6 @@ def route_name(route: Route) -> str:
 LEFT_ROUTE_COLUMNS = ("route", "gates")
 """Columns of :func:`route_table` that hold no numbers."""
 
-NOT_RUNNABLE = "* cannot be run by this version"
-
 
 def route_table(
     routes: RouteComparison, *, whole: bool = False
@@ -135,7 +133,7 @@ def _route_cells(route: Route, routes: RouteComparison, *, whole: bool) -> dict[
             zip(("texts a query", "tokens a query", "time a query"), takes, strict=True)
         )
     return {
-        "route": f"{mark}{route_name(route)}{'' if route.runnable else ' *'}",
+        "route": f"{mark}{route_name(route)}",
         "recall@10": estimate(route.figures.get("recall@10")),
         **{
             f"labelled {m.name}": estimate(m.value)

@@ -56,7 +56,6 @@ def _facts(report: DryRunReport) -> dict[str, Any]:
         "routes": None
         if report.routes is None
         else formatting.route_table(report.routes, whole=True),
-        "route_note": formatting.NOT_RUNNABLE,
         "route_texts": formatting.LEFT_ROUTE_COLUMNS,
         "cheapest": cheapest_finding(report.curve),
         "chosen": chosen,

@@ -324,7 +324,7 @@ class RouteName(StrEnum):
     """Which route is asked for."""
 
     AUTO = "auto"
-    """The cheapest that can be run."""
+    """The cheapest that meets the gates."""
     TRANSLATE = RouteKind.TRANSLATE
     TWO_STAGE = RouteKind.TWO_STAGE
     MIXED = RouteKind.MIXED
@@ -377,7 +377,7 @@ class Route(_Facts):
     query
         None if a query embeds nothing but itself.
     runnable
-        False if this version cannot run it.
+        False in reports of versions that could not run it.
     outcome, gates
         As of a verdict.
     """
@@ -391,7 +391,7 @@ class Route(_Facts):
     cost: Cost
     over_horizon: Cost | None
     query: QueryWork | None = None
-    runnable: bool
+    runnable: bool = True
     outcome: Outcome
     gates: list[Gate]
 

@@ -201,7 +201,9 @@ class Searcher:
         vectors, ranked = points.vectors, _Ranked(true)
         texts = points.texts(opened.described.text_field) or [None] * len(points)
         rows = np.flatnonzero(~true)
-        with_text = rows[[texts[row] is not None for row in rows.tolist()]]
+        with_text = rows
+        if self._encoder.needs_texts:
+            with_text = rows[[texts[row] is not None for row in rows.tolist()]]
         if len(with_text) < len(rows):
             ranked.why.add(Unranked.NO_TEXT)
         most = self._options.max_texts

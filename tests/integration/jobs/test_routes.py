@@ -11,7 +11,7 @@ import pytest
 from support.dry_run_corpus import DryRunCorpus, N
 from support.job_files import arrive, call, done_now, write_job
 
-from vecmigrate import open_source
+from vecmigrate import open_searcher, open_source
 from vecmigrate.errors import ExitCode
 from vecmigrate.report.file import load_report
 from vecmigrate.report.schema import RouteKind
@@ -98,13 +98,22 @@ def test_translation_alone_is_judged_alone(corpus: DryRunCorpus) -> None:
     assert native(corpus).mean() == pytest.approx(share, abs=1e-3), "anchors are kept"
 
 
-def test_two_stages_cannot_be_run_yet(corpus: DryRunCorpus) -> None:
-    job = job_of(corpus, "two-stage")
-    for command in ("plan", "run"):
-        result = call(command, job)
-        assert result.exit_code == ExitCode.USAGE
-        assert "two-stage" in result.output
-    assert not (corpus.folder / "dry-run").exists()
+def test_what_is_searched_in_two_stages_is_translated_and_prewarmed(corpus: DryRunCorpus) -> None:
+    job = job_of(corpus, "two-stage", gate=0.5)
+    assert planned(job)["route"]["route"] == "two-stage"
+    assert done_now(job) == ["dry-run", "migrate", "prewarm", "verify"]
+    assert done_now(job) == []
+    assert native(corpus).mean() > 0.2, "what the log's queries find has true vectors"
+    kind = load_report(corpus.folder / "dry-run").routes.choice.kind
+    assert kind is RouteKind.TWO_STAGE
+    queries = np.load(corpus.folder / "new-queries.npy")
+    truth = np.argsort(-(queries[:50] @ corpus.new.T), axis=1)[:, :10]
+    state = corpus.folder / ".vecmigrate" / "state.sqlite"
+    target, encoder = f"faiss:{corpus.folder}/new.faiss", corpus.encoder
+    with open_searcher(target, encoder, state=state, candidates=200) as searcher:
+        found = [[hit.id for hit in searcher.search(query).hits] for query in queries[:50]]
+    kept = [len({*a} & {*b.tolist()}) / 10 for a, b in zip(found, truth, strict=True)]
+    assert np.mean(kept) > 0.9
 
 
 def test_another_route_needs_another_target(corpus: DryRunCorpus) -> None:

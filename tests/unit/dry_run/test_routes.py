@@ -23,7 +23,7 @@ from vecmigrate.dry_run.two_stage import TwoStages
 from vecmigrate.encoders.metered import Cost
 from vecmigrate.errors import UsageError
 from vecmigrate.evaluation import labelled_recall, ndcg, recall_against, reciprocal_rank
-from vecmigrate.report.schema import Estimate, Outcome, Route, RouteKind, RouteName
+from vecmigrate.report.schema import Estimate, Outcome, Route, RouteKind
 
 PROBES, POINTS, ANCHORS = 20, 300, 30
 
@@ -222,13 +222,6 @@ def test_two_stages_are_taken_for_what_queries_cost() -> None:
     # Once all is embedded, a collection of the new encoder's own vectors serves more for as much.
     dear = rows(two_stage=9000, mixed=Outcome.NO_GO)
     assert chosen(dear) == (RouteKind.REEMBED, Outcome.GO)
-
-
-def test_a_route_that_cannot_be_run_is_not_taken_unless_it_is_asked_for() -> None:
-    given = rows(two_stage=100)
-    given[1] = given[1].model_copy(update={"runnable": False})
-    assert chosen(given) == (RouteKind.MIXED, Outcome.GO)
-    assert chosen(given, route=RouteName.TWO_STAGE) == (RouteKind.TWO_STAGE, Outcome.GO)
 
 
 def test_the_route_asked_for_is_judged_alone() -> None:

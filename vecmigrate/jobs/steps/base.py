@@ -20,7 +20,7 @@ from vecmigrate.dry_run.options import Stage, silent
 from vecmigrate.dry_run.report import TRANSLATOR_FILE
 from vecmigrate.dry_run.sample import ANCHORS_FILE
 from vecmigrate.errors import InputError, MismatchError, TargetExistsError
-from vecmigrate.jobs.routes import JobRoute, chosen_route, require_runnable
+from vecmigrate.jobs.routes import JobRoute, chosen_route
 from vecmigrate.jobs.spec import JobSpec
 from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.report.schema import RouteKind
@@ -139,7 +139,6 @@ class JobContext:
         self.records = records
         self.source, self.target = spec.source.uri, spec.target.uri
         self.key = job_key(self.source, self.target)
-        require_runnable(spec.migrate.route)
         self.just_migrated = False
         self._steps = StepTable(records)
         if canonical_uri(followed_uri(self.source)) == canonical_uri(self.target):
@@ -162,6 +161,12 @@ class JobContext:
             return JobRoute.made(job.belongings)
         chosen = chosen_route(self.spec.dry_run.out)
         return JobRoute(kind=RouteKind.TRANSLATE) if chosen is None else JobRoute.of(chosen)
+
+    @property
+    def candidates(self) -> int | None:
+        """How many a search in two stages ranks anew; None if the dry run chose another route."""
+        chosen = chosen_route(self.spec.dry_run.out)
+        return None if chosen is None else chosen.candidates
 
     @property
     def route_translator(self) -> Path | None:

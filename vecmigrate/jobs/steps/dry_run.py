@@ -83,7 +83,9 @@ class DryRunStep:
 
     def _check_route(self) -> None:
         asked, made = self._spec.migrate.route, self._moving.route
-        if asked is not RouteName.AUTO and asked.value != made.kind.value:
+        # What is searched in two stages was translated.
+        kind = RouteName.TRANSLATE if asked is RouteName.TWO_STAGE else asked
+        if asked is not RouteName.AUTO and kind.value != made.kind.value:
             raise MismatchError(
                 f"{self._moving.target} was made by another route ({made}) than the job says "
                 f"({asked})",
