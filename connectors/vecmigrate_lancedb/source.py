@@ -23,6 +23,7 @@ from vecmigrate.connector import (
     Vectors,
     arrow,
     detect_id_kind,
+    filtering,
     id_array,
     is_before,
     name_some,
@@ -52,6 +53,7 @@ class LanceSource(RowSource):
     """A table as it was when opened: what is written to it meanwhile is not seen."""
 
     fingerprint_tells_all: ClassVar[bool] = True
+    thread_safe: ClassVar[bool] = True
     changes_told_by = "column of the field"
 
     def __init__(self, uri: StoreURI) -> None:
@@ -162,21 +164,35 @@ class LanceSource(RowSource):
         return self._batch(table.take(order), payloads=True, cursor=None)
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
-        distance = DISTANCES[self.describe().metric]
+        found = self._found(queries, k, [self._columns.id])
+        return [ids_in(table[self._columns.id], self._place.uri) for table in found]
+
+    def nearest(self, queries: Vectors, k: int, *, where: str | None = None) -> list[VectorBatch]:
+        if where is not None and not where.strip():
+            raise UsageError(
+                f"an empty filter of {self._place.uri}", remedy="Write an SQL condition, or none."
+            )
+        name, vector = self._columns.id, self._columns.vector
+        with filtering(where, self._place.uri, lambda: self._found(queries[:1], k, [name])):
+            found = self._found(queries, k, [name, vector, *self._payloads.columns], where)
+        return [self._batch(table, payloads=True, cursor=None) for table in found]
+
+    def _found(
+        self, queries: Vectors, k: int, columns: list[str], where: str | None = None
+    ) -> list[Any]:
+        """Return the columns of each query's nearest rows, best first, as Arrow tables."""
         if not self.describe().count:
-            return [id_array([]) for _ in queries]
+            return [self._table.schema.empty_table() for _ in queries]
+        distance = DISTANCES[self.describe().metric]
+        found = []
         with reading(self._place.uri):
-            return [
-                ids_in(
-                    self._table.search(query, vector_column_name=self._columns.vector)
-                    .distance_type(distance)
-                    .limit(k)
-                    .select([self._columns.id, "_distance"])
-                    .to_arrow()[self._columns.id],
-                    self._place.uri,
-                )
-                for query in queries
-            ]
+            for query in queries:
+                search = self._table.search(query, vector_column_name=self._columns.vector)
+                search = search.distance_type(distance).limit(k).select([*columns, "_distance"])
+                if where is not None:
+                    search = search.where(where, prefilter=True)
+                found.append(search.to_arrow())
+        return found
 
     def search_parameter(self) -> str | None:
         if self.describe().index_type == "no index":

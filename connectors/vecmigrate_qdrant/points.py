@@ -15,7 +15,6 @@ from qdrant_client import models
 
 from vecmigrate.connector import (
     Extra,
-    IdArray,
     PointId,
     UsageError,
     VectorBatch,
@@ -123,6 +122,10 @@ class Page:
     following: PointId | None
 
 
+Found: TypeAlias = tuple[VectorBatch, list[ShardKey | None]]
+"""The points that a query finds, without a cursor, and the shard key of each."""
+
+
 class Points(ABC):
     """Reads and writes points; each call is one request.
 
@@ -199,14 +202,23 @@ class Points(ABC):
 
     @abstractmethod
     def search(
-        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
-    ) -> list[tuple[IdArray, list[ShardKey | None]]]:
-        """Return the ids and shard keys of the ``k`` nearest points of each query, best first.
+        self,
+        queries: Vectors,
+        k: int,
+        wanted: Wanted,
+        *,
+        matching: models.Filter | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> list[Found]:
+        """Return the ``k`` nearest points of each query, best first.
 
         Parameters
         ----------
         queries
             ``(n, d)`` float32.
+        matching
+            A filter that points are to pass.
         exact
             Compare with every point instead of asking the index.
         ef
@@ -284,7 +296,9 @@ VECTORS = "vectors"
 """The key of an extra under which a point's other vectors are."""
 
 
-def read_extras(records: Sequence[models.Record], others: Collection[str]) -> list[Extra]:
+def read_extras(
+    records: Sequence[models.Record | models.ScoredPoint], others: Collection[str]
+) -> list[Extra]:
     """Return the extras of points that were read with all their vectors: the ``others``."""
     named = (record.vector if isinstance(record.vector, dict) else {} for record in records)
     return [extra_of({n: v for n, v in vectors.items() if n in others}) for vectors in named]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,7 @@ from vecmigrate.connector import (
     UsageError,
     VectorBatch,
     Vectors,
+    filtering,
     id_array,
     join_batches,
     refuse_missing,
@@ -26,6 +28,7 @@ from vecmigrate_qdrant.access.places import parse_place
 from vecmigrate_qdrant.changed import Changed, changed_since
 from vecmigrate_qdrant.connect import open_access
 from vecmigrate_qdrant.describe import describe, existing_collection
+from vecmigrate_qdrant.filters import count_conditions, read_filter
 from vecmigrate_qdrant.ids import canonical_ids
 from vecmigrate_qdrant.limits import Limits
 from vecmigrate_qdrant.location import ServerLocation, is_in_place
@@ -35,6 +38,7 @@ from vecmigrate_qdrant.points import (
     UNNAMED,
     Only,
     Shape,
+    ShardKey,
     Wanted,
     choose_vector,
     count_numbers,
@@ -78,6 +82,7 @@ class QdrantSource(PartitionedSource):
     """
 
     holds_bare_points = True
+    thread_safe = True
 
     def __init__(self, uri: StoreURI) -> None:
         location = parse_place(uri)
@@ -267,12 +272,17 @@ class QdrantSource(PartitionedSource):
         return join_batches(parts).take(found)
 
     def search(self, queries: Vectors, k: int) -> list[IdArray]:
-        return self._search(queries, k)
+        return _ids(self._search(queries, k))
+
+    def nearest(self, queries: Vectors, k: int, *, where: str | None = None) -> list[VectorBatch]:
+        matching = None if where is None else read_filter(where, self._where)
+        with filtering(where, self._where, lambda: self._search(queries[:1], k)):
+            return self._search(queries, k, Wanted(), matching=matching)
 
     def search_exactly(self, queries: Vectors, k: int) -> list[IdArray] | None:
         if not self._limits.search_allow_exact:
             return None
-        return self._search(queries, k, exact=True)
+        return _ids(self._search(queries, k, exact=True))
 
     def unmeasurable(self, queries: Vectors, k: int) -> str | None:
         allowed = self._limits.page_size(k)
@@ -302,25 +312,41 @@ class QdrantSource(PartitionedSource):
 
     def _shows_an_index(self, queries: Vectors, k: int) -> bool:
         """True if searches find other points with few candidates, which only an index counts."""
-        usual = self._search(queries, k)
-        few = self._search(queries, k, ef=1)
+        usual = self.search(queries, k)
+        few = _ids(self._search(queries, k, ef=1))
         return any(a.tolist() != b.tolist() for a, b in zip(usual, few, strict=True))
 
     def _search(
-        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
-    ) -> list[IdArray]:
+        self,
+        queries: Vectors,
+        k: int,
+        wanted: Wanted = IDS_ALONE,
+        *,
+        matching: models.Filter | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> list[VectorBatch]:
         limit = self._limits.page_size(k)
-        size = self._limits.search_size(SEARCHED_AT_ONCE)
-        found: list[IdArray] = []
+        at_once = SEARCHED_AT_ONCE
+        if wanted.vectors:
+            at_once = min(at_once, max(1, PAGE_BYTES // (4 * self._shape.dimension * limit)))
+        size = self._limits.search_size(at_once, count_conditions(matching))
+        found: list[VectorBatch] = []
         for start in range(0, len(queries), size):
             some = queries[start : start + size]
-            answers = self._points.search(some, limit, exact=exact, ef=ef)
-            for ids, keys in answers:
-                if self._reader.keys is not None:
-                    spelled = zip(ids.tolist(), keys, strict=True)
-                    ids = id_array([i if key is None else spell_id(key, i) for i, key in spelled])
-                found.append(ids)
+            answers = self._points.search(
+                some, limit, wanted, matching=matching, exact=exact, ef=ef
+            )
+            found += [self._keyed(points, keys) for points, keys in answers]
         return found
+
+    def _keyed(self, points: VectorBatch, keys: Sequence[ShardKey | None]) -> VectorBatch:
+        """Return points with their shard keys in their ids, if the collection has such keys."""
+        if self._reader.keys is None:
+            return points
+        spelled = zip(points.ids.tolist(), keys, strict=True)
+        ids = id_array([i if key is None else spell_id(key, i) for i, key in spelled])
+        return replace(points, ids=ids)
 
     def search_parameter(self) -> str | None:
         return None if not self._access.indexed else "hnsw_ef, a search parameter of each query"
@@ -339,3 +365,7 @@ class QdrantSource(PartitionedSource):
         if batch_size < 1:
             raise UsageError(f"a batch size of {batch_size}", remedy="Give one of at least 1.")
         return batch_size
+
+
+def _ids(found: Sequence[VectorBatch]) -> list[IdArray]:
+    return [points.ids for points in found]

@@ -6,28 +6,30 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 
-from vecmigrate.connector import IdArray, PointId, VectorBatch, Vectors, id_array
+from vecmigrate.connector import PointId, VectorBatch, Vectors, id_array
 from vecmigrate_qdrant.access.base import Access
 from vecmigrate_qdrant.points import (
     UNNAMED,
+    Found,
     Only,
     Page,
     Points,
     Shape,
-    ShardKey,
     Wanted,
     check_json,
     plain_id,
     read_extras,
     vectors_of,
 )
+
+Record: TypeAlias = models.Record | models.ScoredPoint
 
 BYTES_PER_COMPONENT = 24
 """Of a vector in JSON."""
@@ -132,14 +134,24 @@ class ClientPoints(Points):
         return size + len(json.dumps(list(map(dict, parts)), default=str))
 
     def search(
-        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
-    ) -> list[tuple[IdArray, list[ShardKey | None]]]:
+        self,
+        queries: Vectors,
+        k: int,
+        wanted: Wanted,
+        *,
+        matching: models.Filter | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> list[Found]:
         requests = [
             models.QueryRequest(
                 query=row,
                 using=None if self._shape.vector == UNNAMED else self._shape.vector,
                 limit=k,
+                filter=matching,
                 params=models.SearchParams(exact=exact, hnsw_ef=ef) if exact or ef else None,
+                with_payload=wanted.payloads,
+                with_vector=self._shape.selector(wanted),
             )
             for row in queries.tolist()
         ]
@@ -147,10 +159,7 @@ class ClientPoints(Points):
             lambda client: client.query_batch_points(self._collection, requests)
         )
         return [
-            (
-                id_array([plain_id(p.id) for p in answer.points]),
-                [p.shard_key for p in answer.points],
-            )
+            (self._batch(answer.points, wanted), [p.shard_key for p in answer.points])
             for answer in answers
         ]
 
@@ -162,7 +171,7 @@ class ClientPoints(Points):
         )
         return found.count
 
-    def _batch(self, records: Sequence[models.Record], wanted: Wanted) -> VectorBatch:
+    def _batch(self, records: Sequence[Record], wanted: Wanted) -> VectorBatch:
         shape = self._shape
         vectors = np.empty((0, shape.dimension), np.float32)
         counts: NDArray[np.intp] | None = np.zeros(len(records), np.intp)
@@ -208,9 +217,7 @@ class ClientPoints(Points):
         return points
 
 
-def matrix(
-    records: Sequence[models.Record], shape: Shape
-) -> tuple[Vectors, NDArray[np.intp] | None]:
+def matrix(records: Sequence[Record], shape: Shape) -> tuple[Vectors, NDArray[np.intp] | None]:
     """Return the records' vectors, and how many of them each record has.
 
     Returns

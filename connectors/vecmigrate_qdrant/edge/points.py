@@ -15,7 +15,6 @@ from qdrant_client import models
 
 from vecmigrate.connector import (
     Extra,
-    IdArray,
     InputError,
     PointId,
     RefusedError,
@@ -24,10 +23,13 @@ from vecmigrate.connector import (
     id_array,
 )
 from vecmigrate_qdrant.access.base import Refusal
+from vecmigrate_qdrant.client.points import filter_of
 from vecmigrate_qdrant.edge.engine import Shard, failures
+from vecmigrate_qdrant.edge.filters import engine_filter
 from vecmigrate_qdrant.points import (
     IDS_ALONE,
     VECTORS,
+    Found,
     Only,
     Page,
     Points,
@@ -41,6 +43,8 @@ from vecmigrate_qdrant.points import (
 
 Shards: TypeAlias = Mapping[ShardKey | None, Sequence[Shard]]
 """The shards of a collection by their shard key, None without custom sharding."""
+
+_Record: TypeAlias = qdrant_edge.Record | qdrant_edge.ScoredPoint
 
 _ASCENDING = (models.Distance.EUCLID, models.Distance.MANHATTAN)
 # The engine copies its points twice; of so few the copies stay in the processor's cache.
@@ -140,27 +144,43 @@ class EdgePoints(Points):
             self._update(qdrant_edge.UpdateOperation.delete_points(list(ids)))
 
     def search(
-        self, queries: Vectors, k: int, *, exact: bool = False, ef: int | None = None
-    ) -> list[tuple[IdArray, list[ShardKey | None]]]:
-        params = qdrant_edge.SearchParams(hnsw_ef=ef, exact=exact)
-        requests = [
-            qdrant_edge.QueryRequest(
-                limit=k, query=qdrant_edge.Query.Nearest(row, self._shape.vector), params=params
-            )
-            for row in queries.tolist()
-        ]
-        asked = qdrant_edge.QueryBatchRequest(requests)
-        found: list[list[tuple[float, PointId, ShardKey | None]]] = [[] for _ in requests]
+        self,
+        queries: Vectors,
+        k: int,
+        wanted: Wanted,
+        *,
+        matching: models.Filter | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> list[Found]:
+        found: list[list[tuple[qdrant_edge.ScoredPoint, ShardKey | None]]] = [[] for _ in queries]
         with self._failures():
+            passing = engine_filter(matching)
+            params = qdrant_edge.SearchParams(hnsw_ef=ef, exact=exact)
+            requests = [
+                qdrant_edge.QueryRequest(
+                    limit=k,
+                    query=qdrant_edge.Query.Nearest(row, self._shape.vector),
+                    filter=passing,
+                    params=params,
+                    with_payload=wanted.payloads,
+                    with_vector=self._shape.selector(wanted),
+                )
+                for row in queries.tolist()
+            ]
+            asked = qdrant_edge.QueryBatchRequest(requests)
             for key, shards in self._place.shards().items():
                 for shard in shards:
                     answers = shard.ask(lambda engine: engine.query_batch(asked))
                     for mine, answer in zip(found, answers, strict=True):
-                        mine += [(point.score, plain_id(point.id), key) for point in answer]
-        sign = 1 if self._place.ascending else -1
-        # Sorting keeps the engine's own order among equal scores.
-        best = [sorted(mine, key=lambda point: sign * point[0])[:k] for mine in found]
-        return [(id_array([i for _, i, _ in mine]), [key for _, _, key in mine]) for mine in best]
+                        mine += [(point, key) for point in answer]
+            sign = 1 if self._place.ascending else -1
+            # Sorting keeps the engine's own order among equal scores.
+            best = [sorted(mine, key=lambda each: sign * each[0].score)[:k] for mine in found]
+            return [
+                (self._batch([point for point, _ in mine], wanted), [key for _, key in mine])
+                for mine in best
+            ]
 
     def count(self, only: Only | None = None) -> int:
         asked = qdrant_edge.CountRequest(filter=_filter_of(only), exact=True)
@@ -239,7 +259,7 @@ class EdgePoints(Points):
         ]
         return [next(read[number]) for _, number in order]
 
-    def _batch(self, records: Sequence[qdrant_edge.Record], wanted: Wanted) -> VectorBatch:
+    def _batch(self, records: Sequence[_Record], wanted: Wanted) -> VectorBatch:
         payloads: list[Any] | None = None
         if wanted.payloads:
             payloads = [record.payload or {} for record in records]
@@ -312,17 +332,7 @@ def is_ascending(params: models.CollectionParams, vector: str) -> bool:
 
 
 def _filter_of(only: Only | None) -> qdrant_edge.Filter | None:
-    if only is None:
-        return None
-    must: list[Any] = []
-    must_not: list[Any] = []
-    if only.ids is not None:
-        must.append(qdrant_edge.HasIdCondition(set(only.ids)))
-    if only.having is not None:
-        must.append(qdrant_edge.HasVectorCondition(only.having))
-    if only.lacking is not None:
-        must_not.append(qdrant_edge.HasVectorCondition(only.lacking))
-    return qdrant_edge.Filter(must=must, must_not=must_not)
+    return engine_filter(filter_of(only))
 
 
 def _json(vector: Any) -> Any:

@@ -23,7 +23,12 @@ _NUMBERS = {
     "SparseVector": ("values", "indices"),
     "Vector": ("data",),
 }
-_MAPS = {"PointStruct": "payload", "RetrievedPoint": "payload", "Struct": "fields"}
+_MAPS = {
+    "PointStruct": "payload",
+    "RetrievedPoint": "payload",
+    "ScoredPoint": "payload",
+    "Struct": "fields",
+}
 # A vector that is read has the fields of one that is written, so that it can be copied there.
 _READ, _WRITTEN = ".qdrant.VectorOutput", ".qdrant.Vector"
 
@@ -67,6 +72,7 @@ def _class(name: str) -> Any:
 
 ScrollResponse = _class("ScrollResponse")
 GetResponse = _class("GetResponse")
+QueryBatchResponse = _class("QueryBatchResponse")
 UpsertPoints = _class("UpsertPoints")
 UpdatePointVectors = _class("UpdatePointVectors")
 Struct = _class("Struct")

@@ -11,11 +11,12 @@ import grpc  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import grpc as messages
+from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from vecmigrate.connector import InputError, PointId, VectorBatch, Vectors, id_array
 from vecmigrate_qdrant.client.points import ClientPoints, filter_of
-from vecmigrate_qdrant.points import UNNAMED, Only, Page, Shape, Wanted
+from vecmigrate_qdrant.points import UNNAMED, Found, Only, Page, Shape, ShardKey, Wanted
 from vecmigrate_qdrant.wire import messages as wire
 from vecmigrate_qdrant.wire.values import (
     WireExtra,
@@ -34,7 +35,7 @@ class WirePoints(ClientPoints):
     """Points of a server that is reached over gRPC.
 
     Vectors go from the wire into an array and back in one piece each, and payloads and other
-    vectors that nobody looks into are copied as they are. Search and counts are qdrant-client's.
+    vectors that nobody looks into are copied as they are. Counts are qdrant-client's.
     """
 
     hash_form = "grpc"
@@ -87,6 +88,42 @@ class WirePoints(ClientPoints):
         self._set_key(message)
         self._fill(message.points, [ids[row] for row in there.tolist()], having)
         self._access.run(lambda client: _call(client, "UpdateVectors", message))
+
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        wanted: Wanted,
+        *,
+        matching: models.Filter | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> list[Found]:
+        name = self._shape.vector
+
+        def asked(query: list[float]) -> Any:
+            return messages.QueryPoints(
+                collection_name=self._collection,
+                query=messages.Query(
+                    nearest=messages.VectorInput(dense=messages.DenseVector(data=query))
+                ),
+                using=None if name == UNNAMED else name,
+                limit=k,
+                filter=None if matching is None else RestToGrpc.convert_filter(matching),
+                params=messages.SearchParams(exact=exact, hnsw_ef=ef) if exact or ef else None,
+                **self._selectors(wanted),
+            )
+
+        def ask(client: Any) -> Any:
+            request = messages.QueryBatchPoints(
+                collection_name=self._collection, query_points=map(asked, queries.tolist())
+            )
+            return _call(client, "QueryBatch", request)
+
+        return [
+            (self._read(each.result, wanted), list(map(_key_of, each.result)))
+            for each in self._access.run(ask).result
+        ]
 
     def size(self, batch: VectorBatch) -> int:
         parts = chain(batch.payloads or (), batch.extras or ())
@@ -156,6 +193,7 @@ def can_use_wire(client: Any) -> bool:
 _ANSWERS = {
     "Scroll": wire.ScrollResponse,
     "Get": wire.GetResponse,
+    "QueryBatch": wire.QueryBatchResponse,
     "Upsert": messages.PointsOperationResponse,
     "UpdateVectors": messages.PointsOperationResponse,
 }
@@ -177,6 +215,13 @@ def _call(client: Any, method: str, request: Any) -> Any:
 def _plain_id(point_id: Any) -> PointId:
     found: PointId = point_id.uuid or point_id.num
     return found
+
+
+def _key_of(point: Any) -> ShardKey | None:
+    if not point.HasField("shard_key"):
+        return None
+    key: ShardKey = getattr(point.shard_key, point.shard_key.WhichOneof("key"))
+    return key
 
 
 def _pieces(vectors: Vectors) -> list[bytes]:

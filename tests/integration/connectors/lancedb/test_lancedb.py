@@ -106,6 +106,15 @@ def read_arrow(folder: Path, name: str) -> pa.Table:
     return connect(folder / "db").open_table(name).to_arrow()
 
 
+def read_by_key(of: str) -> dict[str, Any]:
+    with open_source(of) as source:
+        return {
+            str(point_id): payload
+            for batch in source.batches(COUNT)
+            for point_id, payload in zip(batch.ids.tolist(), batch.each_payload(), strict=True)
+        }
+
+
 def test_a_table_comes_back_exactly_with_its_columns(tmp_path: Path) -> None:
     make_table(tmp_path)
     result = migrate(uri(tmp_path), uri(tmp_path, "new", ""), identity())
@@ -193,6 +202,49 @@ def test_the_index_is_made_again(
         found = new.search(query.vectors, 30)
         assert found is not None
         assert all(i in ids.tolist() for i, ids in zip(query.ids.tolist(), found, strict=True))
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_the_nearest_rows_that_pass_a_condition_come_whole(tmp_path: Path, indexed: bool) -> None:
+    table = make_table(tmp_path)
+    if indexed:
+        table.create_index("vector", config=index("IvfFlat", "cosine", num_partitions=2)())
+    given, cases = unit_vectors(), {
+        None: range(COUNT),
+        "n >= 2480": range(2480, COUNT),
+        "kind = 'odd' AND `where`.page < 30": range(1, 30, 2),
+        "key IN ('doc''7', 'doc''9')": (7, 9),
+        "tags IS NULL": range(0, COUNT, 2),
+        "at < timestamp '2026-01-01 05:00:00'": range(5),
+        "n > 10000": (),
+    }  # fmt: skip
+    payloads = read_by_key(uri(tmp_path))
+    with open_source(uri(tmp_path)) as source:
+        for where, passing in cases.items():
+            found = source.nearest(given[:3], 8, where=where)
+            assert found is not None
+            for query, points in zip(given, found, strict=False):
+                rows = np.array(passing, np.intp)
+                if not indexed or where is not None:
+                    best = rows[np.argsort(-(given[rows] @ query), kind="stable")][:8]
+                    assert points.ids.tolist() == [f"doc'{n}" for n in best]
+                    np.testing.assert_array_equal(points.vectors, given[best])
+                told = [payloads[i] for i in points.ids.tolist()]
+                assert list(points.each_payload()) == told
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["", "  ", "missing = 3", "n <", "n", "n = 'seven'", '{"must": []}', "n +"],
+)
+def test_a_condition_that_is_none_is_the_user_s_mistake(tmp_path: Path, where: str) -> None:
+    make_table(tmp_path)
+    with open_source(uri(tmp_path)) as source:
+        with pytest.raises(UsageError):
+            source.nearest(unit_vectors()[:2], 3, where=where)
+        wrong = unit_vectors(2, DIM + 1)
+        with pytest.raises(InputError):
+            source.nearest(wrong, 3, where="n = 1")
 
 
 def test_many_partitions_are_counted_to_three_digits(tmp_path: Path) -> None:

@@ -12,18 +12,19 @@ from vecmigrate.connector import Metric
 from vecmigrate.connector.conformance import ConnectorConformance
 
 METRICS = (Metric.COSINE, Metric.DOT, Metric.EUCLID, Metric.MANHATTAN)
+WHERE = '{"must": [{"key": "count", "range": {"lt": 5}}]}'
 SERVER = os.environ.get("VECMIGRATE_TEST_QDRANT_URL", "")
 
 
 class TestEmbedded(ConnectorConformance):
-    metrics = METRICS
+    metrics, where = METRICS, WHERE
 
     def target_uri(self, tmp_path: Path, name: str) -> str:
         return f"qdrant:{tmp_path}/storage/{name}"
 
 
 class TestEdge(ConnectorConformance):
-    metrics = METRICS
+    metrics, where = METRICS, WHERE
 
     def target_uri(self, tmp_path: Path, name: str) -> str:
         return f"qdrant-edge:{tmp_path}/storage/{name}"
@@ -31,7 +32,7 @@ class TestEdge(ConnectorConformance):
 
 @pytest.mark.skipif(not SERVER, reason="VECMIGRATE_TEST_QDRANT_URL names no server")
 class TestServer(ConnectorConformance):
-    metrics = METRICS
+    metrics, where = METRICS, WHERE
 
     @pytest.fixture(autouse=True)
     def _clean_up(self) -> Iterator[None]:

@@ -170,9 +170,14 @@ def test_reading_goes_on_after_any_cursor(name: str, folder: Path) -> None:
 def test_the_nearest_are_found_across_shards(folder: Path) -> None:
     with open_source(uri(folder, "whole")) as source:
         whole = next(iter(source.batches(100)))
-        found = source.search(whole.vectors, 3)
+        found, points = source.search(whole.vectors, 3), source.nearest(whole.vectors, 3)
         assert found is not None
+        assert points is not None
         for n, ids in enumerate(found):
+            fetched = source.fetch(ids)
+            assert points[n].ids.tolist() == ids.tolist()
+            np.testing.assert_array_equal(points[n].vectors, fetched.vectors)
+            assert points[n].payloads == fetched.payloads
             far = np.linalg.norm(whole.vectors - whole.vectors[n], axis=1)
             rows = [whole.ids.tolist().index(i) for i in ids.tolist()]
             np.testing.assert_allclose(far[rows], np.sort(far)[:3], rtol=1e-6)

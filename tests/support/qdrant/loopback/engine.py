@@ -18,6 +18,7 @@ from typing import Any
 import qdrant_edge as edge
 from pydantic import BaseModel
 from qdrant_client import models
+from vecmigrate_qdrant.edge.filters import engine_filter
 
 from support.qdrant.loopback.errors import RefusedError
 
@@ -383,68 +384,5 @@ def _params_to(params: models.SearchParams | None) -> edge.SearchParams | None:
 
 def filter_to(wanted: models.Filter | None) -> edge.Filter | None:
     """A filter in the client's models, as the engine takes it."""
-    if wanted is None:
-        return None
-    least = wanted.min_should
-    return edge.Filter(
-        must=_conditions(wanted.must),
-        should=_conditions(wanted.should),
-        must_not=_conditions(wanted.must_not),
-        min_should=least and edge.MinShould(_conditions(least.conditions), least.min_count),
-    )
-
-
-def _conditions(conditions: Any) -> list[Any] | None:
-    if conditions is None:
-        return None
-    return [_condition(c) for c in (conditions if isinstance(conditions, list) else [conditions])]
-
-
-def _condition(condition: Any) -> Any:
-    match condition:
-        case models.Filter():
-            return filter_to(condition)
-        case models.FieldCondition():
-            return _field_condition(condition)
-        case models.IsEmptyCondition():
-            return edge.IsEmptyCondition(condition.is_empty.key)
-        case models.IsNullCondition():
-            return edge.IsNullCondition(condition.is_null.key)
-        case models.HasIdCondition():
-            return edge.HasIdCondition({_id_to(i) for i in condition.has_id})
-        case models.HasVectorCondition():
-            return edge.HasVectorCondition(condition.has_vector)
-        case models.NestedCondition():
-            nested = condition.nested
-            return edge.NestedCondition(nested.key, filter_to(nested.filter))
-    raise ValueError(f"Wrong input: the loopback server has no {type(condition).__name__}")
-
-
-_MATCHES: dict[type, Callable[[Any], Any]] = {
-    models.MatchValue: lambda m: edge.MatchValue(m.value),
-    models.MatchText: lambda m: edge.MatchText(m.text),
-    models.MatchTextAny: lambda m: edge.MatchTextAny(m.text_any),
-    models.MatchPhrase: lambda m: edge.MatchPhrase(m.phrase),
-    models.MatchAny: lambda m: edge.MatchAny(m.any),
-    models.MatchExcept: lambda m: edge.MatchExcept(m.except_),
-}
-
-
-def _field_condition(condition: models.FieldCondition) -> edge.FieldCondition:
-    if condition.geo_bounding_box or condition.geo_radius or condition.geo_polygon:
-        raise ValueError("Wrong input: the loopback server knows no places")
-    bounds: Any = None
-    if isinstance(condition.range, models.DatetimeRange):
-        times = condition.range.model_dump(mode="json", exclude_none=True)
-        bounds = edge.RangeDateTime(**times)
-    elif condition.range is not None:
-        bounds = edge.RangeFloat(**condition.range.model_dump(exclude_none=True))
-    counts = condition.values_count
-    return edge.FieldCondition(
-        condition.key,
-        match=condition.match and _MATCHES[type(condition.match)](condition.match),
-        range=bounds,
-        values_count=counts and edge.ValuesCount(**counts.model_dump(exclude_none=True)),
-        is_empty=condition.is_empty,
-        is_null=condition.is_null,
-    )
+    found: edge.Filter | None = _asked(engine_filter, wanted)
+    return found
