@@ -39,8 +39,8 @@ class SearchOptions(Options):
     )
     kept_vectors: Annotated[int, Field(ge=0)] = Field(
         default=100_000,
-        description="Vectors that queries have bought and that are kept until they are written "
-        "back; the oldest go first.",
+        description="Vectors that queries have bought and that are kept, in memory too, until they "
+        "are written back; the oldest go first.",
     )
 
     write_back: Duration = Field(

@@ -21,13 +21,18 @@ from vecmigrate.encoders.metered import text_keys
 from vecmigrate.errors import VecmigrateError
 from vecmigrate.migration.bought import BoughtVectors
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
+from vecmigrate.search.kept import KeptVectors
 from vecmigrate.search.options import Unranked
 from vecmigrate.state.file import transaction
+from vecmigrate.state.ledger import restored
 
 _log = logging.getLogger(__name__)
 
 FAILURES, SHORTEST_PAUSE, LONGEST_PAUSE = 3, 5.0, 300.0
 """So many failures in a row, and the encoder is left alone for that many seconds."""
+
+_AT_ONCE = 500
+"""Keys in one question to the file."""
 
 
 class QueryVectors(BoughtVectors):
@@ -41,7 +46,7 @@ class QueryVectors(BoughtVectors):
 
     def __init__(self, connection: sqlite3.Connection, batch: int, most: int) -> None:
         super().__init__(connection, batch, shared=True)
-        self._most = most
+        self._most, self._dropped = most, 0
         with transaction(connection) as begun:
             begun.execute("CREATE TABLE IF NOT EXISTS days (day PRIMARY KEY, texts, tokens)")
 
@@ -57,6 +62,40 @@ class QueryVectors(BoughtVectors):
                     "(SELECT rowid FROM bought ORDER BY rowid LIMIT ?)",
                     (count - self._most,),
                 )
+                self._dropped += 1
+
+    def changes(self) -> tuple[int, int]:
+        """Return what differs once others have changed the file, or anybody has dropped vectors."""
+        with self._lock, transaction(self._connection) as begun:
+            [(version,)] = begun.execute("PRAGMA data_version")
+        return int(version), self._dropped
+
+    def keys(self) -> list[str]:
+        """Return the keys of all vectors that are of points."""
+        with self._lock, transaction(self._connection) as begun:
+            rows = begun.execute("SELECT key FROM bought WHERE id IS NOT NULL").fetchall()
+        return [str(key) for (key,) in rows]
+
+    def bought(
+        self, keys: Sequence[str], dimension: int
+    ) -> tuple[list[str], list[PointId], Vectors]:
+        """Return those of the keys that are here, their points and ``(n, dimension)`` vectors."""
+        found: list[tuple[str, object, bytes]] = []
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            with self._lock, transaction(self._connection) as begun:
+                found += begun.execute(
+                    f"SELECT key, id, vector FROM bought WHERE key IN ({marks})", some
+                )
+        vectors = np.empty((len(found), dimension), np.float32)
+        for row, (_, _, vector) in enumerate(found):
+            vectors[row] = np.frombuffer(vector, np.float32)
+        return [key for key, _, _ in found], [restored(point) for _, point, _ in found], vectors
+
+    def drop(self, last: int) -> None:
+        super().drop(last)
+        self._dropped += 1
 
     def reserve(self, tokens: Sequence[int], budget: Budget) -> int:
         """Put the first texts on today's account that a budget allows; return how many."""
@@ -170,10 +209,16 @@ class Purchases:
         Keeps what is bought.
     budget
         Of a day.
+
+    Attributes
+    ----------
+    kept
+        What was bought, to be searched.
     """
 
     def __init__(self, encoder: MeteredEncoder, vectors: QueryVectors, budget: Budget) -> None:
         self._encoder, self._vectors, self._budget = encoder, vectors, budget
+        self.kept = KeptVectors(vectors, encoder.identity.dimension)
         self._lock = Lock()
         self._waiting: deque[_Wanted] = deque()
         self._under_way: dict[str, _Wanted] = {}
@@ -320,11 +365,11 @@ class Purchases:
                 each.made.set_exception(error)
             return
         self._circuit.succeeded()
-        if role == "document":
+        if ids is not None:
+            keys = [each.key for each in batch]
             try:
-                self._vectors.keep(
-                    [each.key for each in batch], made, ids, [each.tokens for each in batch]
-                )
+                self._vectors.keep(keys, made, ids, [each.tokens for each in batch])
+                self.kept.add(keys, ids.tolist(), made)
             except VecmigrateError as error:
                 # The query has its answer all the same; the text may be paid for again.
                 _log.warning("%s", error)

@@ -19,10 +19,11 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.encoders import Budget, Encoder, Meter, MeteredEncoder, open_encoder
 from vecmigrate.encoders.base import texts_at_once
+from vecmigrate.encoders.metered import text_keys
 from vecmigrate.errors import UsageError, VecmigrateError
 from vecmigrate.evaluation.search import exact_search, score_matrix
 from vecmigrate.migration.bought import ENCODER, query_vectors_path
-from vecmigrate.points.batch import Payload, VectorBatch, Vectors, join_batches
+from vecmigrate.points.batch import Payload, VectorBatch, Vectors, id_array, join_batches
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription, Metric
 from vecmigrate.runtime.durations import parse_duration
 from vecmigrate.search.options import Hit, Ranking, SearchOptions, SearchResult, Unranked
@@ -133,7 +134,10 @@ class Searcher:
         with self._in_use() as opened:
             count = max(k, self._options.candidates)
             points = self._candidates(opened, vector, count, where)
+            candidates = len(points)
             ranked = self._rank(opened, points, vector, begun)
+            if where is None and self._options.max_texts != 0:
+                points = self._with_bought(opened, points, ranked, vector, k)
         order = np.argsort(-ranked.scores, kind="stable")[:k]
         ids, payloads = points.ids.tolist(), points.each_payload()
         hits = tuple(
@@ -149,7 +153,7 @@ class Searcher:
             hits=hits,
             ranking=_ranking(ranked.true),
             why=frozenset(ranked.why),
-            candidates=len(points),
+            candidates=candidates,
             texts=ranked.texts,
             tokens=ranked.tokens,
             seconds=time.perf_counter() - begun,
@@ -226,6 +230,32 @@ class Searcher:
                 true[got] = True
         ranked.scores = score_matrix(vector[None], vectors, opened.described.metric)[0]
         return ranked
+
+    def _with_bought(
+        self, opened: _Opened, points: VectorBatch, ranked: _Ranked, vector: Vectors, k: int
+    ) -> VectorBatch:
+        """Let points compete that queries have bought, and that the collection did not find.
+
+        Only those that are still there with the text that was bought.
+        """
+        there, scores = set(points.ids.tolist()), ranked.scores
+        least = float(np.partition(scores, -k)[-k]) if len(scores) >= k else -np.inf
+        metric = opened.described.metric
+        better = self._purchases.kept.better(vector, metric, least, there, k)
+        if not better:
+            return points
+        with opened.turns:
+            parts = fetch_existing(opened.source, id_array({each.id: None for each in better}))
+        if not parts:
+            return points
+        found = join_batches(parts)
+        texts = found.texts(opened.described.text_field) or [None] * len(found)
+        bought, keys = {each.key: each.score for each in better}, text_keys(found.ids, texts)
+        same = np.array([key in bought for key in keys], np.bool_)
+        fresh = np.array([bought[key] for key in keys if key in bought], np.float32)
+        ranked.scores = np.concatenate([scores, fresh])
+        ranked.true = np.concatenate([ranked.true, np.ones(len(fresh), np.bool_)])
+        return join_batches([points, found.take(same)])
 
     def _are_true(self, opened: _Opened, payloads: Sequence[Payload]) -> NDArray[np.bool_]:
         """Tell which points have the new encoder's own vector already."""

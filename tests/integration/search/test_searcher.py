@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -174,6 +175,68 @@ def test_a_sync_takes_along_what_queries_bought(store: str, tmp_path: Path) -> N
     assert job.run(**kept).wrote == 0
     found = verify(job.source, job.target, job.translator, **kept, full=True, state=job.state)
     assert found.passed, found.failures
+
+
+def test_what_queries_bought_is_found_wherever_its_translation_lies(job: Job) -> None:
+    encoder, abouts = TextEncoder(job), range(0, N, 10)
+
+    def missed(found: list[Any]) -> int:
+        """Of the true ones, without anchors, whose vectors the collection has."""
+        wanted = [set(truth(job, about)) - set(range(60)) for about in abouts]
+        pairs = zip(found, wanted, strict=True)
+        return sum(len(true - {hit.id for hit in each.hits}) for each, true in pairs)
+
+    with searching(job, encoder, candidates=10) as searcher:
+        assert missed([searcher.search(f"query {about}") for about in abouts]) > 0
+    with searching(job, encoder, candidates=N) as searcher:
+        searcher.search("query 9")
+    with searching(job, encoder, candidates=10) as searcher:
+        found = [searcher.search(f"query {about}") for about in abouts]
+    assert missed(found) == 0
+    assert {(each.texts, each.candidates, each.ranking) for each in found} == {(0, 10, "true")}
+    assert all(hit.is_true and hit.payload["n"] == hit.id for each in found for hit in each.hits)
+
+
+def test_what_another_searcher_bought_is_found(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vecmigrate.search.kept.LOOK_SECONDS", 0.0)
+    encoder = TextEncoder(job)
+    with searching(job, encoder, candidates=10) as one, searching(job, encoder) as other:
+        before = one.search("query 9", 5)
+        for about in range(0, N, 10):
+            other.search(f"query {about}")
+        after = one.search("query 9", 5)
+        assert [hit.id for hit in after.hits] == truth(job, 9, 5)
+        assert before.texts > 0
+        # What is kept no longer, as after it was written back, is forgotten here as well.
+        kept = place_of_queries(job)
+        assert kept.execute("DELETE FROM bought").rowcount > 0
+        kept.commit()
+        kept.close()
+        again = one.search("query 9", 5)
+        assert again.texts == before.texts
+
+
+def place_of_queries(job: Job) -> sqlite3.Connection:
+    """The file of what queries have bought."""
+    [path] = (job.state.parent / "bought").glob("*.sqlite")
+    return sqlite3.connect(path)
+
+
+def test_of_points_that_changed_or_went_what_was_bought_is_not_found(job: Job) -> None:
+    encoder = TextEncoder(job)
+    with searching(job, encoder, candidates=N) as searcher:
+        bought = searcher.search("query 200", 3)
+    changed, gone, stays = (hit.id for hit in bought.hits)
+    with editing(job.target) as target:
+        far = points(job.new, [changed]).with_vectors(np.ascontiguousarray(-job.new[[changed]]))
+        target.upsert(
+            far.with_payloads([{"text": f"text number {N + 1}", ORIGIN_FIELD: "encoded"}])
+        )
+        target.delete(np.array([gone]))
+    with searching(job, encoder, candidates=3) as searcher:
+        found = [hit.id for hit in searcher.search("query 200", 3).hits]
+    assert found[0] == stays
+    assert not {changed, gone} & set(found)
 
 
 def test_queries_of_one_moment_share_what_they_buy(job: Job) -> None:
