@@ -146,7 +146,8 @@ class EmbeddedAccess(Access):
                     f"the Qdrant storage {self.place} has no point with id {error.args[0]!r}",
                     remedy="Ask for points that are there.",
                 ) from error
-            except (OSError, ValueError, sqlite3.Error) as error:
+            except (OSError, ValueError, IndexError, sqlite3.Error) as error:
+                # The client looks into an empty polygon of a filter, too.
                 content = self._refusal is WriteError and isinstance(error, ValueError)
                 raise (RefusedError if content else self._refusal)(
                     f"the Qdrant storage {self.place} refused a request ({error})",

@@ -148,11 +148,13 @@ WRONG = [
     '{"must": [{"key": "n", "match": {"value": 1.5}}]}',
     '{"must": [{"key": "n", "range": {"gt": "three"}}]}',
     '{"must": [{"has_id": [1.5]}]}',
+    '{"must_not": [{"must": [{"slice": {"total": 3, "index": 0}}]}]}',
 ]
 REFUSED = [
     json.dumps(field("n", match={"value": 2**70})),
     json.dumps({"must": [{"has_id": [-1]}]}),
     json.dumps({"must": [{"has_id": ["no UUID"]}]}),
+    json.dumps(field("place", geo_polygon={"exterior": {"points": []}})),
 ]
 """Filters by their form, which no Qdrant can carry out."""
 
