@@ -56,6 +56,7 @@ class FaissSource(RowSource):
         self._uri = uri
         self.where = self._path = location.index
         self._sidecar: Sidecar | None = None
+        self._loaded: LoadedIndex | None = None
         while True:
             before = edition(location)
             try:
@@ -72,7 +73,6 @@ class FaissSource(RowSource):
                 break
             self.close()
         self._table: IdTable | None = None
-        self._loaded: LoadedIndex | None = None
         # Of the sidecar, and of what is made when it is first needed.
         self._lock = Lock()
         self._description = self._describe()
@@ -204,6 +204,7 @@ class FaissSource(RowSource):
 
     def close(self) -> None:
         """Close the sidecar; vectors already yielded stay valid."""
+        self._loaded = None
         if self._sidecar is not None:
             self._sidecar.close()
 

@@ -45,13 +45,15 @@ def reason(error: BaseException) -> str:
     return _WHERE_IN_RUST.sub("", lines[0].strip()).rstrip(".")
 
 
-def reading(what: object) -> AbstractContextManager[None]:
+def reading(
+    what: object, failures: tuple[type[Exception], ...] = FAILURES
+) -> AbstractContextManager[None]:
     """Raise what LanceDB cannot read as :class:`InputError`."""
     return told_as(
         InputError,
         f"{what} cannot be read",
         "Check that it is a LanceDB table and that nobody cleans up its versions now.",
-        FAILURES,
+        failures,
         reason,
     )
 

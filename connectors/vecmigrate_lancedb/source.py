@@ -42,7 +42,7 @@ from vecmigrate_lancedb.columns import (
     settings_of,
     vectors_in,
 )
-from vecmigrate_lancedb.engine import open_table, reading
+from vecmigrate_lancedb.engine import FAILURES, open_table, reading
 from vecmigrate_lancedb.index import read_index
 from vecmigrate_lancedb.place import Place
 
@@ -185,7 +185,8 @@ class LanceSource(RowSource):
             return [self._table.schema.empty_table() for _ in queries]
         distance = DISTANCES[self.describe().metric]
         found = []
-        with reading(self._place.uri):
+        # A condition can make LanceDB panic, which is no exception of Python's usual kinds.
+        with reading(self._place.uri, FAILURES if where is None else (Exception,)):
             for query in queries:
                 search = self._table.search(query, vector_column_name=self._columns.vector)
                 search = search.distance_type(distance).limit(k).select([*columns, "_distance"])

@@ -235,7 +235,7 @@ def test_the_nearest_rows_that_pass_a_condition_come_whole(tmp_path: Path, index
 
 @pytest.mark.parametrize(
     "where",
-    ["", "  ", "missing = 3", "n <", "n", "n = 'seven'", '{"must": []}', "n +"],
+    ["", "  ", "missing = 3", "n <", "n", "n = 'seven'", '{"must": []}', "n +", "n = ?"],
 )
 def test_a_condition_that_is_none_is_the_user_s_mistake(tmp_path: Path, where: str) -> None:
     make_table(tmp_path)

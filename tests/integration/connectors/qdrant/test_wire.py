@@ -144,6 +144,7 @@ def use_everything(place: Place, old: str, new: str) -> None:
     with open_source(target) as opened:
         found = opened.fetch([f"{ALL.shard_key_of(row)}/{row}" for row in (1, 7)])
         opened.search(found.vectors, 3)
+        opened.nearest(found.vectors, 3, where='{"must": [{"key": "n", "range": {"gte": 1}}]}')
         provenance = opened.describe().provenance
         list(opened.ids(10))
     assert provenance is not None
