@@ -85,6 +85,10 @@ class BadVectorError(InputError):
     """A vector with NaN or infinite components, or of zero length."""
 
 
+class TextRefusedError(InputError):
+    """A text that an encoder does not take, while it takes others."""
+
+
 class MissingIdsError(InputError):
     """Ids that a source was asked for and does not hold.
 

@@ -16,7 +16,7 @@ from vecmigrate.cli.options import (
 from vecmigrate.cli.output import Output
 from vecmigrate.migration import MigrateOptions, MigrationResult
 from vecmigrate.migration.move import Embedded
-from vecmigrate.migration.reembed import OnMissingText
+from vecmigrate.migration.reembed import LEFT_OUT, OnMissingText, refused_line
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector
 from vecmigrate.state import state_path
@@ -84,8 +84,10 @@ def run(
     )
     for note in notes:
         out.say(f"note: {note}")
+    if result.refused_ids:
+        out.say(refused_line(result.refused_ids, result.skipped_ids))
     if result.skipped_ids:
-        what = "bad vectors" if options.encoder is None else "points with a bad vector or no text"
+        what = "bad vectors" if options.encoder is None else LEFT_OUT
         out.say(
             f"{len(result.skipped_ids):,} {what} were left out, ids {name_some(result.skipped_ids)}"
         )

@@ -12,6 +12,7 @@ import typer
 from vecmigrate.cli.options import SourceArgument, StateOption, made_by_again
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import TerminatedError
+from vecmigrate.migration.reembed import LEFT_OUT, refused_line
 from vecmigrate.points.ids import name_some
 from vecmigrate.state import state_path
 from vecmigrate.sync.options import SyncOptions, SyncResult
@@ -80,9 +81,9 @@ def run(
 
     if watching.every is not None:
         watching.check(options)
-        _keep_in_step(one_pass, watching.every, watching.health, out, state)
+        _keep_in_step(one_pass, watching.every, watching.health, out, state, options)
     result = one_pass(run_hooks(out, state, rehearsal=options.dry_run))
-    _show(result, out)
+    _show(result, out, options)
     if options.dry_run:
         out.say("Nothing was changed. Next: the same command without --dry-run")
     elif options.back:
@@ -108,6 +109,7 @@ def _keep_in_step(
     health: Path | None,
     out: Output,
     state: Path | None,
+    options: SyncOptions,
 ) -> NoReturn:
     """Make passes until the process is asked to end; a person sees those that did something."""
     from vecmigrate.cli.recording import EndAsked, recorded
@@ -124,7 +126,7 @@ def _keep_in_step(
     def told(result: SyncResult) -> None:
         if result.wrote or sys.stdout.isatty():
             out.say(result.finished_at)
-            _show(result, out)
+            _show(result, out, options)
 
     hooks = RunHooks(
         announce=announce,
@@ -141,13 +143,13 @@ def _keep_in_step(
             raise
 
 
-def _show(result: SyncResult, out: Output) -> None:
-    for line in _told(result):
+def _show(result: SyncResult, out: Output, options: SyncOptions) -> None:
+    for line in _told(result, embeds=options.encoder is not None):
         out.say(line)
     out.result(result.model_dump(mode="json"))
 
 
-def _told(result: SyncResult) -> Iterator[str]:
+def _told(result: SyncResult, *, embeds: bool) -> Iterator[str]:
     """Yield what was done, a line for each kind of points."""
     yield f"{result.arrived:,} arrived, {result.changed:,} changed, {result.vanished:,} vanished"
     yield result.found_by.line()
@@ -163,9 +165,12 @@ def _told(result: SyncResult) -> Iterator[str]:
             f"{result.passed_over:,} were deleted or written anew meanwhile: the next sync looks "
             "at them"
         )
+    if result.refused_ids:
+        yield refused_line(result.refused_ids, result.skipped_ids)
     if result.skipped_ids:
         names = name_some(result.skipped_ids)
-        yield f"{len(result.skipped_ids):,} bad vectors were left out, ids {names}"
+        what = LEFT_OUT if embeds else "bad vectors"
+        yield f"{len(result.skipped_ids):,} {what} were left out, ids {names}"
     if result.native:
         yield f"{result.native:,} of those that arrived or changed got the new encoder's own vector"
     if result.reembedded:

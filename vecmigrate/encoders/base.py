@@ -146,6 +146,34 @@ def encode_queries(encoder: Encoder, queries: Sequence[Query]) -> Vectors:
     return encoder.encode(texts, ids=id_array(query.id for query in queries), role="query")
 
 
+PLAIN_TEXT = "dimension probe"
+"""One that any encoder takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of embedding some texts.
+
+    Attributes
+    ----------
+    vectors
+        ``(n, d)``; the rows of refused texts hold nothing of use.
+    refused
+        Why a text was not taken, by its row.
+    """
+
+    vectors: Vectors
+    refused: Mapping[int, InputError] = field(default_factory=dict)
+
+
+class SomeRefusedError(Exception):
+    """Some texts are not taken; the attempt has the vectors of the others."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__()
+        self.attempt = attempt
+
+
 class BaseEncoder(ABC):
     """What our encoders share: see :class:`Encoder`.
 
@@ -184,20 +212,75 @@ class BaseEncoder(ABC):
         Raises
         ------
         InputError
-            If texts or ids that are needed are not given, an id has no vector, or the model or
-            server does not take a text.
+            If texts or ids that are needed are not given, or an id has no vector.
+        TextRefusedError
+            If the model or server does not take a text; names the first.
         BadVectorError
             If a vector holds NaN or infinity, or is zero; up to ten ids are named.
         UnreachableError
             If a server does not answer after retries.
         """
+        made = self._attempt(texts, ids, role)
+        for error in made.refused.values():
+            raise error
+        return made.vectors
+
+    def attempt(
+        self,
+        texts: Sequence[str] | None,
+        *,
+        ids: Sequence[PointId] | IdArray | None = None,
+        role: EncoderRole = "document",
+    ) -> Attempt:
+        """As :meth:`encode`, with the vectors of the texts that are taken if others are not.
+
+        Raises
+        ------
+        TextRefusedError, BadVectorError
+            If no text is taken, not even one that any encoder takes: then the texts are not at
+            fault.
+        InputError, UnreachableError
+            As :meth:`encode`.
+        """
+        made = self._attempt(texts, ids, role)
+        if self.needs_texts and len(made.refused) == len(made.vectors) > 0:
+            refused = self._attempt([PLAIN_TEXT], None, role).refused
+            for error in made.refused.values() if refused else ():
+                raise error
+        return made
+
+    def _attempt(
+        self,
+        texts: Sequence[str] | None,
+        ids: Sequence[PointId] | IdArray | None,
+        role: EncoderRole,
+    ) -> Attempt:
         if self.needs_texts:
             require_texts(texts, self.identity.name)
-        vectors = np.ascontiguousarray(self._vectors(texts or (), ids, role), dtype=np.float32)
-        _require_usable(vectors, ids, self._origin)
+        refused: dict[int, InputError] = {}
+        try:
+            made = self._vectors(texts or (), ids, role)
+        except SomeRefusedError as error:
+            made, refused = error.attempt.vectors, dict(error.attempt.refused)
+        vectors = np.ascontiguousarray(made, dtype=np.float32)
+        norms = row_norms(vectors)
+        unusable = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+        bad = [row for row in unusable.tolist() if row not in refused]
+        if bad:
+            refused |= dict.fromkeys(bad, self._bad_vectors(bad, ids))
         if self._normalize:
+            vectors[list(refused)] = 1
             normalize_rows(vectors)
-        return vectors
+        return Attempt(vectors, refused)
+
+    def _bad_vectors(
+        self, rows: list[int], ids: Sequence[PointId] | IdArray | None
+    ) -> BadVectorError:
+        return BadVectorError(
+            f"{self._origin} gives zero, NaN or infinite vectors for "
+            f"{name_some(point_name(ids, row) for row in rows)}",
+            remedy="Leave these points out, or mend their texts or vectors.",
+        )
 
     @abstractmethod
     def _vectors(
@@ -220,14 +303,3 @@ def require_texts(texts: Sequence[_Text] | None, encoder: str) -> Sequence[_Text
             remedy="Name the field that holds the text, or use a vectors: encoder.",
         )
     return texts
-
-
-def _require_usable(vectors: Vectors, ids: Sequence[PointId] | IdArray | None, origin: str) -> None:
-    norms = row_norms(vectors)
-    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    if len(bad):
-        named = name_some(point_name(ids, int(row)) for row in bad)
-        raise BadVectorError(
-            f"{origin} gives zero, NaN or infinite vectors for {named}",
-            remedy="Leave these points out, or mend their texts or vectors.",
-        )

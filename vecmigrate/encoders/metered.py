@@ -19,12 +19,14 @@ from pydantic import BaseModel
 
 from vecmigrate.encoders.base import (
     CHARACTERS_PER_TOKEN,
+    Attempt,
+    BaseEncoder,
     Encoder,
     EncoderRole,
     in_flight,
     require_texts,
 )
-from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.errors import InputError, MismatchError, TextRefusedError, UsageError
 from vecmigrate.io.atomic import Rewriting, made_folder
 from vecmigrate.io.vector_table import read_table, write_table
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
@@ -446,6 +448,7 @@ class MeteredEncoder:
         keep: bool = True,
         partly: bool = False,
         progress: Callable[[int], None] = lambda count: None,
+        refused: dict[int, InputError] | None = None,
     ) -> Vectors:
         """Return ``(n, d)`` float32 vectors, row i for text (or id) i.
 
@@ -461,11 +464,17 @@ class MeteredEncoder:
         progress
             Called with the number of texts just embedded, or found in the store; in several
             threads, one at a time. What it raises ends the call.
+        refused
+            Gets the rows of texts that the encoder does not take, and why; their vectors hold
+            nothing of use. Default: the first one is an error, and the others' vectors stay in the
+            store.
 
         Raises
         ------
         BudgetSpentError
             If the budget does not reach for all, and not ``partly``; nothing was embedded.
+        TextRefusedError, BadVectorError
+            If a text is not taken and no ``refused`` is given, or the encoder takes none at all.
         InputError
             If the encoder's answer is not usable.
         UnreachableError, WriteError
@@ -488,7 +497,14 @@ class MeteredEncoder:
         count = self.meter.reserve(asked.tokens, free, partly=partly)
         todo = np.flatnonzero(~found[:count])
         self.meter.reuse(count - len(todo))
-        self._buy(asked, todo, store, count - len(todo), _one_at_a_time(progress))
+        not_taken = _Refusals(raised=refused is None)
+        self._buy(asked, todo, store, count - len(todo), _one_at_a_time(progress), not_taken)
+        self.meter.release([asked.tokens[row] for row in not_taken.unpaid()])
+        if len(not_taken.why) == count >= _ALL_REFUSED:
+            raise not_taken.of_all()
+        if refused is not None and not_taken.why:
+            vectors[list(not_taken.why)] = np.nan
+            refused.update(not_taken.why)
         return vectors[:count]
 
     def _tokens(self, texts: list[str | None], found: NDArray[np.bool_]) -> list[int]:
@@ -507,6 +523,7 @@ class MeteredEncoder:
         store: VectorStore | None,
         reused: int,
         progress: Callable[[int], None],
+        refused: _Refusals,
     ) -> None:
         """Embed the rows ``todo`` of what was asked for, as many calls at once as is of use."""
         size = max(1, len(todo) if store is None else store.batch)
@@ -519,10 +536,16 @@ class MeteredEncoder:
             with self._turns:
                 made = self._ask([asked.texts[row] for row in rows], some, asked.role)
                 left.difference_update(rows.tolist())
-                if store is not None:
+                if made.refused:
+                    taken = np.setdiff1d(np.arange(len(rows)), list(made.refused))
+                    refused.add({int(rows[at]): why for at, why in made.refused.items()})
+                    some = None if some is None else some[taken]
+                    rows, made = rows[taken], Attempt(made.vectors[taken])
+                if store is not None and len(rows):
                     tokens = [asked.tokens[row] for row in rows]
-                    store.keep([asked.keys[row] for row in rows], made, some, tokens)
-            asked.vectors[rows] = made
+                    store.keep([asked.keys[row] for row in rows], made.vectors, some, tokens)
+            refused.check()
+            asked.vectors[rows] = made.vectors
             progress(len(rows))
             return len(rows)
 
@@ -534,7 +557,7 @@ class MeteredEncoder:
             else:
                 deque(map_in_parallel(one, parts, at_once, name="encode"), maxlen=0)
         except BaseException:
-            self.meter.release([asked.tokens[row] for row in left])
+            self.meter.release([asked.tokens[row] for row in [*left, *refused.unpaid()]])
             raise
 
     def reuse(self, texts: Sequence[str | None]) -> None:
@@ -571,19 +594,67 @@ class MeteredEncoder:
             money=None if price is None else tokens * price / 1e6,
         )
 
-    def _ask(self, texts: list[str | None], ids: IdArray | None, role: EncoderRole) -> Vectors:
+    def _ask(self, texts: list[str | None], ids: IdArray | None, role: EncoderRole) -> Attempt:
         if self.needs_texts:
             with self.meter.encoding(len(texts)):
-                vectors = self.encoder.encode([text or "" for text in texts], ids=ids, role=role)
+                made = self._attempt([text or "" for text in texts], ids, role)
         else:
-            vectors = self.encoder.encode(None, ids=ids, role=role)
-        if vectors.shape != (len(texts), self.identity.dimension) or not np.isfinite(vectors).all():
+            made = self._attempt(None, ids, role)
+        usable = np.ones(len(made.vectors), np.bool_)
+        usable[list(made.refused)] = False
+        if (
+            made.vectors.shape != (len(texts), self.identity.dimension)
+            or not np.isfinite(made.vectors[usable]).all()
+        ):
             raise InputError(
-                f"{self.identity} gave vectors of shape {vectors.shape} for {len(texts)} texts, or "
-                "values that are not finite",
+                f"{self.identity} gave vectors of shape {made.vectors.shape} for {len(texts)} "
+                "texts, or values that are not finite",
                 remedy="Check the encoder; nothing of this batch was kept.",
             )
-        return vectors
+        return made
+
+    def _attempt(self, texts: list[str] | None, ids: IdArray | None, role: EncoderRole) -> Attempt:
+        if isinstance(self.encoder, BaseEncoder):
+            return self.encoder.attempt(texts, ids=ids, role=role)
+        return Attempt(self.encoder.encode(texts, ids=ids, role=role))
+
+
+_ALL_REFUSED = 10
+"""If so many texts are asked for and none is taken, it is not the texts that are at fault."""
+
+
+class _Refusals:
+    """Texts that an encoder did not take, by rows; threads share it.
+
+    Parameters
+    ----------
+    raised
+        The first one is an error.
+    """
+
+    def __init__(self, *, raised: bool) -> None:
+        self._raised = raised
+        self.why: dict[int, InputError] = {}
+
+    def add(self, why: dict[int, InputError]) -> None:
+        self.why.update(why)
+
+    def check(self) -> None:
+        """Raise the first one if it is an error."""
+        for error in list(self.why.values()) if self._raised else ():
+            raise error
+
+    def unpaid(self) -> list[int]:
+        """Return the rows that were refused before anything was made of them."""
+        return [row for row, why in self.why.items() if isinstance(why, TextRefusedError)]
+
+    def of_all(self) -> InputError:
+        """Return the error if no text is taken."""
+        first = next(iter(self.why.values()))
+        return InputError(
+            f"none of {len(self.why):,} texts is taken; the first: {first.message}",
+            remedy="Check the encoder and its options.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,22 @@ from tenacity import (
 
 from vecmigrate.encoders.base import (
     CHARACTERS_PER_TOKEN,
+    PLAIN_TEXT,
+    Attempt,
     BaseEncoder,
     EncoderRole,
     EncoderSpec,
+    SomeRefusedError,
 )
 from vecmigrate.encoders.options import Count, ModelOptions, Positive
-from vecmigrate.errors import InputError, MismatchError, UnreachableError, UsageError, reason_of
+from vecmigrate.errors import (
+    InputError,
+    MismatchError,
+    TextRefusedError,
+    UnreachableError,
+    UsageError,
+    reason_of,
+)
 from vecmigrate.points.batch import IdArray, PointId, Vectors, are_unit_length
 from vecmigrate.points.collection import EncoderIdentity
 from vecmigrate.points.ids import point_name
@@ -63,7 +73,7 @@ LONGEST_WAIT = 120.0
 """Seconds a server may ask us to wait before we give up at once."""
 
 _BACKOFF = wait_random_exponential(multiplier=1, max=30)
-_PROBE = ("dimension probe", "How long is a vector of this model, and is its length one?")
+_PROBE = (PLAIN_TEXT, "How long is a vector of this model, and is its length one?")
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _TEXTS_REFUSED = {
     HTTPStatus.BAD_REQUEST,
@@ -72,7 +82,7 @@ _TEXTS_REFUSED = {
 }
 
 
-class TextsRefusedError(InputError):
+class RequestRefusedError(InputError):
     """The server says that it cannot embed what it was sent: one of the texts, or so many."""
 
 
@@ -160,10 +170,13 @@ class EndpointEncoder(BaseEncoder):
         self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
     ) -> Vectors:
         prompted = [self._options.prompt_of(role) + text for text in texts]
-        vectors = np.empty((len(prompted), self.identity.dimension), np.float32)
+        vectors = np.full((len(prompted), self.identity.dimension), np.nan, np.float32)
+        refused: dict[int, InputError] = {}
         for start in range(0, len(prompted), self._options.batch_size):
             stop = min(start + self._options.batch_size, len(prompted))
-            self._fill(vectors, prompted, start, stop, ids)
+            self._fill(vectors, prompted, start, stop, ids, refused)
+        if refused:
+            raise SomeRefusedError(Attempt(vectors, refused))
         return vectors
 
     def _fill(
@@ -173,18 +186,22 @@ class EndpointEncoder(BaseEncoder):
         start: int,
         stop: int,
         ids: Sequence[PointId] | IdArray | None,
+        refused: dict[int, InputError],
     ) -> None:
         """Embed rows ``start`` to ``stop``, halving what the server refuses down to one text."""
         try:
             embedded = self._embed(texts[start:stop])
-        except TextsRefusedError as error:
+        except RequestRefusedError as error:
             if stop - start == 1:
-                raise InputError(
+                refused[start] = TextRefusedError(
                     f"{point_name(ids, start)}: {error.message}", remedy=error.remedy
-                ) from error
+                )
+                if len(refused) == 1 and start == 0:
+                    self._check_takes_any(refused[start])
+                return
             middle = (start + stop) // 2
-            self._fill(vectors, texts, start, middle, ids)
-            self._fill(vectors, texts, middle, stop, ids)
+            self._fill(vectors, texts, start, middle, ids, refused)
+            self._fill(vectors, texts, middle, stop, ids, refused)
             return
         if embedded.shape[1] != vectors.shape[1]:
             raise InputError(
@@ -194,12 +211,19 @@ class EndpointEncoder(BaseEncoder):
             )
         vectors[start:stop] = embedded
 
+    def _check_takes_any(self, error: InputError) -> None:
+        """Raise the error of a first text if it is not that text which the server refuses."""
+        try:
+            self._embed([self._options.prompt + PLAIN_TEXT])
+        except RequestRefusedError:
+            raise error from None
+
     def _embed(self, texts: Sequence[str]) -> Vectors:
         """Return ``(n, d)`` float32 C-contiguous vectors of at least one text.
 
         Raises
         ------
-        TextsRefusedError
+        RequestRefusedError
             If the server refuses the texts.
         InputError
             If it refuses the key or the model, or its answer is not one vector for each text.
@@ -290,7 +314,7 @@ class EndpointEncoder(BaseEncoder):
                 remedy="Give the new place as base_url; redirects are not followed.",
             )
         if status in _TEXTS_REFUSED:
-            return TextsRefusedError(
+            return RequestRefusedError(
                 f"{url} {answers}",
                 remedy="Check the model and its options, or shorten or leave out the text.",
             )

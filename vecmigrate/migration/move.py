@@ -93,7 +93,9 @@ class MigrationResult(BaseModel):
     kept_anchors
         Points whose vector is the new encoder's own.
     skipped_ids
-        Points left out for a bad vector.
+        Points left out for a bad vector, or without a text that the encoder takes.
+    refused_ids
+        Points whose text the encoder did not take, of this run: left out, or translated.
     quarantined_ids, dead_letters
         Points that the target's store refused, and the file that holds them.
     seconds
@@ -130,6 +132,7 @@ class MigrationResult(BaseModel):
     continued_after: int = 0
     kept_anchors: int
     skipped_ids: list[PointId]
+    refused_ids: list[PointId] = []
     quarantined_ids: list[PointId] = []
     dead_letters: str | None = None
     seconds: float
@@ -184,14 +187,14 @@ def prepare(
         catches_up = reader.live and not options.still
         progress = stack.enter_context(_saved(record, state, options, catches_up))
         job = progress.job or record
-        skipped = Skipped(ids=list(job.skipped_ids))
+        skipped, refused = Skipped(ids=list(job.skipped_ids)), list[PointId]()
         purchases = stack.enter_context(route.buying(job, anchors, options, state))
         move = Move(
             source=reader,
             description=description,
             target=target,
             converter=route.converter(
-                purchases, reader, keeper, kept, options, skipped, job, callbacks
+                purchases, reader, keeper, kept, options, skipped, refused, job, callbacks
             ),
             purchases=purchases,
             engine=engine,
@@ -202,6 +205,7 @@ def prepare(
             provenance=job.provenance,
             progress=progress,
             skipped=skipped,
+            refused=refused,
             opened=stack,
         )
         yield move
@@ -282,6 +286,8 @@ class Move:
         What the target says of itself; of an earlier run that is continued, that run's.
     skipped
         Gathers the points left out.
+    refused
+        Gathers the points whose texts the encoder did not take.
     opened
         Closes what is opened at the end.
     is_done
@@ -301,6 +307,7 @@ class Move:
     provenance: Provenance
     progress: Progress
     skipped: Skipped
+    refused: list[PointId]
     opened: ExitStack
     is_done: bool = False
 
@@ -487,6 +494,7 @@ class Move:
 
     def _note_spent(self, spent: Spent) -> None:
         """Put on the account what a worker has bought."""
+        self.refused.extend(spent.refused)
         if self.purchases is not None and spent.texts:
             self.purchases.note(spent.part, spent.texts, spent.tokens)
 
@@ -544,6 +552,7 @@ class Move:
             continued_after=written - self._here,
             kept_anchors=self.progress.kept_anchors,
             skipped_ids=left_out,
+            refused_ids=list(dict.fromkeys(self.refused)),
             quarantined_ids=letters.ids,
             dead_letters=str(letters.path) if letters.ids else None,
             seconds=seconds,

@@ -161,8 +161,8 @@ class MigrateOptions(WriteOptions):
     )
     on_missing_text: Annotated[OnMissingText, OnLine(panel=EMBED)] = Field(
         default=OnMissingText.FAIL,
-        description="With --encoder, points without a text: refuse, leave out, or translate (with "
-        "--translator).",
+        description="With --encoder, points without a text, or with one that the encoder does not "
+        "take: refuse, leave out, or translate (with --translator).",
     )
     budget: Annotated[BudgetText, OnLine(metavar="N [texts|tokens]", panel=EMBED)] = Field(
         default=None,

@@ -363,6 +363,8 @@ class SavedProgress:
 
     def publishing(self, sink: Sink) -> None:
         self.checkpoint(sink)
+        if self.ledger is not None:
+            self.ledger.leave_out(self._skipped.ids, self._skipped.as_read)
         made = self._kept.provenance.as_of(sink.as_of)
         self._save(status=MigrationStatus.PUBLISHING, provenance=made)
 

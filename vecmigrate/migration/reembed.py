@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 
 from vecmigrate.encoders import BudgetSpentError, Encoder, Meter, MeteredEncoder, open_encoder
 from vecmigrate.encoders.metered import FoundVectors
-from vecmigrate.errors import InputError, MismatchError, UsageError
+from vecmigrate.errors import (
+    BadVectorError,
+    InputError,
+    MismatchError,
+    TextRefusedError,
+    UsageError,
+)
 from vecmigrate.migration.bought import PartVectors
 from vecmigrate.migration.choice import Choice
 from vecmigrate.migration.translate import Spent, StopAskedError, Translation
-from vecmigrate.points.batch import VectorBatch, Vectors
+from vecmigrate.points.batch import PointId, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import Skipped
@@ -28,11 +34,34 @@ from vecmigrate.translators import TranslatorCard
 
 
 class OnMissingText(StrEnum):
-    """What to do with a point that has no text to embed."""
+    """What to do with a point that has no text to embed, or one that the encoder does not take."""
 
     FAIL = "fail"
     SKIP = "skip"
     TRANSLATE = "translate"
+
+
+LEFT_OUT = "points with a bad vector, or without a text that the encoder takes,"
+"""What a migration or sync that embeds texts leaves out."""
+
+_SKIP = "--on-missing-text skip"
+
+
+@contextmanager
+def telling_remedy(options: str) -> Iterator[None]:
+    """Have errors of texts that an encoder does not take name the options that pass them over.
+
+    Raises
+    ------
+    TextRefusedError, BadVectorError
+    """
+    try:
+        yield
+    except (TextRefusedError, BadVectorError) as error:
+        raise type(error)(
+            error.message,
+            remedy=f"Shorten or mend the text, or {options}; what else was embedded is kept.",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +76,8 @@ class Reembedding:
         Payload field that holds the texts.
     skipped
         Gathers the points left out.
+    refused
+        Gathers the points whose texts the encoder did not take: left out or translated.
     progress
         Called with the number of points just done, one call at a time.
     stop
@@ -68,6 +99,7 @@ class Reembedding:
     translation: Translation | None = None
     choice: Choice | None = None
     worker: EmbeddingWorker | None = None
+    refused: list[PointId] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     # While one batch's vectors are stored, another one's texts are embedded.
@@ -104,7 +136,8 @@ class Reembedding:
         BudgetSpentError
             If the budget does not reach for all; what it reached for is kept.
         InputError
-            If a text is missing and the policy is ``fail``, or the encoder's answer is not usable.
+            If a text is missing or is not taken and the policy is ``fail``, or the encoder's answer
+            is not usable.
         StopAskedError
             If ``stop`` said so.
         UnreachableError, WriteError
@@ -117,15 +150,34 @@ class Reembedding:
         native = has_vector & self.can_be_embedded(batch)
         if self.choice is not None:
             native &= self.choice.chosen(batch)
+        rows = np.flatnonzero(native)
+        made, taken = self._embed(batch, texts, rows)
+        native[rows[~taken]] = False
+        self._tell(points - len(rows))
+        if self.translation is None and not taken.all():
+            batch, has_vector, native = self._left_out(batch, rows[~taken], has_vector, native)
         of_row = native[has_vector]
         if self.translation is None or of_row.all():
             vectors = np.empty((len(of_row), self.dimension), np.float32)
         else:
             # All of them, since the rounding of a product depends on how many rows it has.
             vectors = self.translation.convert(batch).vectors
-        vectors[of_row] = self._embed(batch, texts, np.flatnonzero(native))
-        self._tell(points - int(native.sum()))
+        vectors[of_row] = made[taken]
         return batch.with_vectors(vectors).with_native(native)
+
+    def _left_out(
+        self,
+        batch: VectorBatch,
+        rows: NDArray[np.intp],
+        has_vector: NDArray[np.bool_],
+        native: NDArray[np.bool_],
+    ) -> tuple[VectorBatch, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return the batch without some points, and of the others what was known of all."""
+        stay = np.ones(len(batch), np.bool_)
+        stay[rows] = False
+        with self._lock:
+            self.skipped.add(batch.take(~stay))
+        return batch.take(stay), has_vector[stay], native[stay]
 
     def can_be_embedded(self, batch: VectorBatch) -> NDArray[np.bool_]:
         """Tell which points have what the encoder needs."""
@@ -138,21 +190,26 @@ class Reembedding:
         missing = (np.array(batch.each_count()) > 0) & ~self.can_be_embedded(batch)
         if not missing.any():
             return batch
-        ids = batch.ids[missing].tolist()
         if self.on_missing is OnMissingText.FAIL:
             raise InputError(
-                f"no text for ids {name_some(ids)}",
+                f"no text for ids {name_some(batch.ids[missing].tolist())}",
                 remedy="Give these points a text, name the field that holds it in the URI, as "
-                "?text=FIELD, or leave them out with --on-missing-text skip.",
+                f"?text=FIELD, or leave them out with {_SKIP}.",
             )
         with self._lock:
-            self.skipped.ids += ids
+            self.skipped.add(batch.take(missing))
         return batch.take(~missing)
 
     def _embed(
         self, batch: VectorBatch, texts: list[str | None], rows: NDArray[np.intp]
-    ) -> Vectors:
-        """Return ``(len(rows), d)`` vectors, made of each text once, the longest first."""
+    ) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Embed each text once, the longest first.
+
+        Returns
+        -------
+        tuple
+            ``(len(rows), d)`` vectors, and which of the texts were taken.
+        """
         needs_texts = self.encoder.needs_texts
         each = [texts[row] if needs_texts else row for row in rows.tolist()]
         first: dict[str | int | None, int] = {}
@@ -160,27 +217,52 @@ class Reembedding:
             first.setdefault(key, row)
         distinct = sorted(first, key=lambda key: -len(texts[first[key]] or ""))
         chosen = np.array([first[key] for key in distinct], np.intp)
-        made = self.encoder.encode(
-            [texts[row] for row in chosen.tolist()] if needs_texts else None,
-            ids=batch.ids[chosen],
-            partly=True,
-            progress=self._tell,
-        )
+        refused: dict[int, InputError] | None = None
+        if self.on_missing is not OnMissingText.FAIL:
+            refused = {}
+        with telling_remedy(f"leave such points out with {_SKIP}"):
+            made = self.encoder.encode(
+                [texts[row] for row in chosen.tolist()] if needs_texts else None,
+                ids=batch.ids[chosen],
+                partly=True,
+                progress=self._tell,
+                refused=refused,
+            )
         if len(made) < len(chosen):
             raise BudgetSpentError(
                 f"the budget of {self.encoder.meter.budget} is spent",
                 remedy="What was embedded is kept: the same command with a larger --budget "
                 "continues.",
             )
-        self._tell(len(rows) - len(chosen))
+        self._tell(len(rows) - len(chosen) + len(refused or ()))
         places = {key: place for place, key in enumerate(distinct)}
-        return made[[places[key] for key in each]]
+        of_each = np.array([places[key] for key in each], np.intp)
+        taken = ~np.isin(of_each, list(refused or ()))
+        with self._lock:
+            self.refused.extend(batch.ids[rows[~taken]].tolist())
+        return made[of_each], taken
 
     def _tell(self, count: int) -> None:
         with self._lock:
             self.progress(count)
         if self.stop():
             raise StopAskedError
+
+
+def refused_line(refused: Collection[PointId], skipped: Collection[PointId]) -> str:
+    """Tell a person of points whose texts an encoder did not take, at least one.
+
+    Parameters
+    ----------
+    skipped
+        All that were left out.
+    """
+    out = set(skipped)
+    done = "they were left out" if out.issuperset(refused) else "they were translated"
+    return (
+        f"the encoder does not take the texts of {len(refused):,} points, ids "
+        f"{name_some(refused)}: {done}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +303,10 @@ class EmbeddingWorker:
             MeteredEncoder(encoder, meter, store), self.text_field, self.on_missing, skipped,
             stop=stop, translation=self.translation, choice=self.choice,
         )  # fmt: skip
-        yield reembedding, lambda: Spent(part.name, meter.texts, meter.tokens)
+        yield (
+            reembedding,
+            lambda: Spent(part.name, meter.texts, meter.tokens, tuple(reembedding.refused)),
+        )
         # The part is on the disk, with what was bought.
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -33,6 +33,7 @@ from vecmigrate.migration.reembed import (
     embeddable,
 )
 from vecmigrate.migration.translate import Converter, Translation
+from vecmigrate.points.batch import PointId
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.screening import Absent, OnBadVector, Skipped, screen
 from vecmigrate.runtime.options import Callbacks
@@ -209,6 +210,7 @@ class Route:
         anchors: AnchorSet | None,
         options: MigrateOptions,
         skipped: Skipped,
+        refused: list[PointId],
         job: MigrationRecord,
         callbacks: Callbacks,
     ) -> Converter:
@@ -220,6 +222,8 @@ class Route:
             As :meth:`buying` yields them.
         skipped
             Gathers the points left out.
+        refused
+            Gathers the points whose texts the encoder did not take.
         """
         field, translation = source.describe().text_field, None
         if self.made_by is not None:
@@ -243,7 +247,7 @@ class Route:
             )  # fmt: skip
         return Reembedding(
             purchases.encoder, field, on_missing, skipped,
-            callbacks.progress, callbacks.stop, translation, choice, worker,
+            callbacks.progress, callbacks.stop, translation, choice, worker, refused,
         )  # fmt: skip
 
 

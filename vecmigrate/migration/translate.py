@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, PrivateAttr
 
-from vecmigrate.points.batch import VectorBatch, Vectors
+from vecmigrate.points.batch import PointId, VectorBatch, Vectors
 from vecmigrate.points.checksums import source_hashes
 from vecmigrate.points.screening import Skipped
 from vecmigrate.runtime.threads import map_in_parallel
@@ -132,11 +132,18 @@ class Converter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What was bought for a partition, which the name of its file tells from others."""
+    """What was bought for a partition, which the name of its file tells from others.
+
+    Attributes
+    ----------
+    refused
+        Points whose texts the encoder did not take.
+    """
 
     part: str = ""
     texts: int = 0
     tokens: int = 0
+    refused: tuple[PointId, ...] = ()
 
 
 class WorkerConverter(Protocol):

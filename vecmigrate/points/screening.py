@@ -42,15 +42,30 @@ BadVectorPolicy: TypeAlias = Annotated[
 
 @dataclass(slots=True)
 class Skipped:
-    """Ids left out so far, and how many of each kind."""
+    """Ids left out so far, and how many of each kind.
+
+    Attributes
+    ----------
+    as_read
+        Hashes of what was read of a point, see :func:`source_hashes`, where they are known.
+    """
 
     ids: list[PointId] = field(default_factory=list)
+    as_read: dict[PointId, tuple[int, int]] = field(default_factory=dict)
     not_finite: int = 0
     zero: int = 0
     absent: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def add(self, points: VectorBatch) -> None:
+        """Note points that are left out for want of a text."""
+        ids = points.ids.tolist()
+        self.ids += ids
+        if points.read_hashes is not None:
+            hashes = map(tuple, points.read_hashes.tolist())
+            self.as_read.update(zip(ids, hashes, strict=True))
 
 
 def screen(

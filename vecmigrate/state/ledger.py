@@ -38,6 +38,8 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS writing (id PRIMARY KEY, vector INTEGER, payload INTEGER, "
     "origin INTEGER, variance REAL, has_text INTEGER, wrote INTEGER, run INTEGER) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)",
+    "CREATE TABLE IF NOT EXISTS left_out (id PRIMARY KEY, vector INTEGER, payload INTEGER) "
+    "WITHOUT ROWID",
     "CREATE TEMP TABLE asked (position INTEGER PRIMARY KEY, id)",
 )
 
@@ -423,10 +425,27 @@ class Ledger:
         keep_points
             Know what was known of points: the target still has them, among those of others.
         """
-        known = ("writing", "facts") if keep_points else ("points", "writing", "facts")
+        known = ("writing", "left_out", "facts", *(() if keep_points else ("points",)))
         with transaction(self.connection) as connection:
             for table in known:
                 connection.execute(f"DELETE FROM {table}")
+
+    def leave_out(self, ids: Iterable[PointId], as_read: Mapping[PointId, tuple[int, int]]) -> None:
+        """Note points of the source that the target does not get, and what was read of them.
+
+        A point that is known is none of these, whatever was noted before.
+        """
+        rows = [(stored(i), *as_read.get(i, (None, None))) for i in ids]
+        with transaction(self.connection) as connection:
+            connection.executemany("INSERT OR REPLACE INTO left_out VALUES (?, ?, ?)", rows)
+
+    def left_out(self, ids: IdArray) -> dict[PointId, tuple[int | None, int | None]]:
+        """Return those among points that were left out, with the hashes of what was read."""
+        rows = self._asked(
+            ids,
+            "SELECT asked.id, vector, payload FROM asked JOIN left_out ON left_out.id = asked.id",
+        )
+        return {restored(point_id): (vector, payload) for point_id, vector, payload in rows}
 
     def take_down(self, moved: MovedPoints, *, keep_known: bool = False) -> None:
         """Note points that a migration has written; on the disk after :meth:`commit`.

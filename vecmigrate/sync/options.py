@@ -91,8 +91,8 @@ class SyncOptions(ChangeOptions):
     )
     on_missing_text: OnMissingText = Field(
         default=OnMissingText.FAIL,
-        description="With --encoder and no --translator, points without a text: refuse, or leave "
-        "out; with one they are translated.",
+        description="With --encoder and no --translator, points without a text, or with one that "
+        "the encoder does not take: refuse, or leave out; with one they are translated.",
     )
     back: bool = Field(
         default=False,
@@ -173,7 +173,9 @@ class SyncResult(BaseModel):
     left_alone
         Points of the source that somebody else has written at the target.
     skipped_ids
-        Points left out for a bad vector.
+        Points left out for a bad vector, or without a text that the encoder takes.
+    refused_ids
+        Points whose text the encoder did not take: left out, or translated.
     passed_over
         Points that others deleted, or took the vector from, while it was written in place; the
         next sync looks at them.
@@ -201,6 +203,7 @@ class SyncResult(BaseModel):
     adopted: int = 0
     left_alone: int = 0
     skipped_ids: tuple[PointId, ...] = ()
+    refused_ids: tuple[PointId, ...] = ()
     passed_over: int = 0
     reembedded: int = 0
     native: int = 0

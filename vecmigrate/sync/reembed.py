@@ -10,9 +10,9 @@ import numpy as np
 from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.encoders import Encoder, MeteredEncoder
 from vecmigrate.encoders.metered import BATCH, FoundVectors, text_keys
-from vecmigrate.errors import MismatchError
+from vecmigrate.errors import InputError, MismatchError
 from vecmigrate.evaluation.search import exact_search
-from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
+from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
 from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescription
 from vecmigrate.state.ledger import HeldVectors, Ledger, LedgerRow, Origin, stored
 from vecmigrate.sync.reconcile import note_payloads
@@ -65,12 +65,17 @@ def choose(ledger: Ledger, target: Source, queries: Vectors | None, *, needs_tex
 
 
 def reembedded(
-    ledger: Ledger, target: Source, encoder: MeteredEncoder, text_field: str | None
+    ledger: Ledger,
+    target: Source,
+    encoder: MeteredEncoder,
+    text_field: str | None,
+    refused: list[PointId],
 ) -> Iterator[tuple[VectorBatch, list[LedgerRow]]]:
     """Yield chosen points with their true vectors, up to the budget, and what is known of them.
 
     Texts and payloads are those at the target, so that what is embedded is what readers get. A
-    point that somebody else has written since is noted as theirs and passed over.
+    point that somebody else has written since is noted as theirs and passed over. So are those
+    whose texts the encoder does not take, which ``refused`` gathers.
     """
     for ids in ledger.listed("chosen", BATCH):
         if encoder.meter.exhausted:
@@ -82,10 +87,13 @@ def reembedded(
                 there = [row for row, text in enumerate(texts) if text is not None]
                 batch = batch.take(np.array(there, np.intp))
                 entries, texts = [entries[row] for row in there], [texts[row] for row in there]
-            vectors = encoder.encode(texts, ids=batch.ids, partly=True)
-            if len(vectors):
-                made = batch.take(np.arange(len(vectors))).with_vectors(vectors)
-                yield _marked(made), entries[: len(vectors)]
+            why: dict[int, InputError] = {}
+            vectors = encoder.encode(texts, ids=batch.ids, partly=True, refused=why)
+            refused += batch.ids[list(why)].tolist()
+            rows = np.setdiff1d(np.arange(len(vectors)), list(why))
+            if len(rows):
+                made = batch.take(rows).with_vectors(vectors[rows])
+                yield _marked(made), [entries[row] for row in rows.tolist()]
             if len(vectors) < len(texts):
                 return
 

@@ -198,7 +198,7 @@ class _Run:
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         provenance = before.provenance.as_of(now)
         self._writing = TargetChanges(target, ledger, provenance, in_place=self._in_place)
-        self._skipped = Skipped()
+        self._skipped, self._refused = Skipped(), list[PointId]()
         # Points vanished at the source between being looked at and being fetched.
         self._missed = False
         self._counts = dict.fromkeys(
@@ -327,7 +327,7 @@ class _Run:
         self._encoder = self._stack.enter_context(buying(opened, path, found)).encoder
         self._embedding = Embedding(
             self._encoder, self._text_field, self._asked.on_missing_text, self._skipped,
-            translated=self._translator is not None, marks=marks,
+            self._refused, translated=self._translator is not None, marks=marks,
         )  # fmt: skip
 
     def _carry_out_all(self, plan: Changes) -> None:
@@ -358,6 +358,7 @@ class _Run:
         ledger = self._ledger
         if not self._skipped:
             plan.scan.note(ledger)
+        ledger.leave_out(self._skipped.ids, self._skipped.as_read)
         result = self._result(plan.scan.found_by)
         # What was written since is not what was looked at.
         ledger.note(target_as=None if result.wrote else plan.target_as)
@@ -365,7 +366,7 @@ class _Run:
         partly = plan.scan.found_by.not_compared or self._missed
         if partly and ledger.fact("form") != form:
             form = None
-        last = result.model_dump(mode="json", exclude={"skipped_ids"})
+        last = result.model_dump(mode="json", exclude={"skipped_ids", "refused_ids"})
         ledger.note(last=last, rule=HASH_RULE, form=form)
         # What was bought is at the target.
         remove_bought(self._state, ledger_key(self._target_uri))
@@ -563,7 +564,9 @@ class _Run:
             if not choose(self._ledger, target, queries, needs_texts=needs_texts):
                 return
             field = self._text_field or target.describe().text_field
-            for batch, entries in reembedded(self._ledger, target, self._encoder, field):
+            for batch, entries in reembedded(
+                self._ledger, target, self._encoder, field, self._refused
+            ):
                 self._writing.write(batch, entries)
                 self._counts["reembedded"] += len(batch)
                 self._callbacks.progress(len(batch))
@@ -627,6 +630,7 @@ class _Run:
             **counts,
             found_by=found_by,
             skipped_ids=tuple(dict.fromkeys(self._skipped.ids)),
+            refused_ids=tuple(dict.fromkeys(self._refused)),
             compared=compared,
             translated=origins[Origin.TRANSLATED],
             encoded=origins[Origin.ENCODED],

@@ -26,12 +26,20 @@ from vecmigrate.verification.records import VerificationLog
 
 
 class Pending(BaseModel):
-    """What the source has that the target lacks, told by ids alone."""
+    """What the source has that the target lacks, told by ids alone.
+
+    Attributes
+    ----------
+    left_out
+        Points that a migration or sync left out, for want of a text or a usable vector; they are
+        not among those that arrived.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     arrived: int
     vanished: int
+    left_out: int = 0
 
 
 class Verified(BaseModel):
@@ -198,7 +206,15 @@ def _pending(source: Source, target: Source, ledger: Ledger, known: bool) -> Pen
     gone = f"{ours} WHERE id NOT IN (SELECT id FROM seen)"
     if known:
         gone += f" AND origin != {Origin.FOREIGN:d} AND id IN (SELECT id FROM there)"
-    return Pending(arrived=ledger.count(lacking), vanished=ledger.count(gone) if known else 0)
+    return Pending(
+        arrived=ledger.count(f"{lacking} {_NOT_LEFT_OUT}"),
+        vanished=ledger.count(gone) if known else 0,
+        left_out=ledger.count(f"{lacking} {_LEFT_OUT}"),
+    )
+
+
+_LEFT_OUT = "AND id IN (SELECT id FROM left_out)"
+_NOT_LEFT_OUT = "AND id NOT IN (SELECT id FROM left_out)"
 
 
 def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending:
@@ -206,8 +222,10 @@ def _pending_in_place(source: Source, target: Source, ledger: Ledger) -> Pending
     ledger.collect_ids("seen", OwnPoints(source, ()).ids(_BATCH))
     ledger.collect_ids("there", target.ids(_BATCH))
     ours = "SELECT id FROM points WHERE origin != ?"
+    lacking = "seen WHERE id NOT IN (SELECT id FROM there)"
     return Pending(
-        arrived=ledger.count("seen WHERE id NOT IN (SELECT id FROM there)"),
+        arrived=ledger.count(f"{lacking} {_NOT_LEFT_OUT}"),
+        left_out=ledger.count(f"{lacking} {_LEFT_OUT}"),
         vanished=ledger.count(
             f"there WHERE id NOT IN (SELECT id FROM seen) AND id IN ({ours})",
             Origin.FOREIGN,

@@ -77,7 +77,8 @@ class VerifyOptions(CompareOptions):
     )
     on_missing_text: OnMissingText = Field(
         default=OnMissingText.FAIL,
-        description="As the migration had it: skip expects points without a text to be left out.",
+        description="As the migration had it: skip expects points without a text, or with one "
+        "that the encoder did not take, to be left out.",
     )
     dead_letters: Path | None = Field(
         default=None,
@@ -86,3 +87,8 @@ class VerifyOptions(CompareOptions):
     )
     batch_size: PointsHeld = 4096
     seed: Seed = 0
+
+    @property
+    def skips(self) -> bool:
+        """True if the migration was allowed to leave points out."""
+        return self.on_missing_text == OnMissingText.SKIP or self.on_bad_vector == OnBadVector.SKIP

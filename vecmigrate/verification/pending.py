@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.source import Source
+from vecmigrate.migration.reembed import LEFT_OUT
 from vecmigrate.points.batch import IdArray, VectorBatch
 from vecmigrate.points.checksums import Tally, source_hashes
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
@@ -46,6 +47,8 @@ class Pending:
         Points that the next sync is to bring; they are left out of every other check.
     passed_by
         Points of the source that others wrote or deleted at the target: none of these is compared.
+    left_out
+        Points of the source that the target did not get, for want of a text or a usable vector.
     native, deleted
         Points that others wrote at the target, and those that they deleted there; of
         neither is more compared than that they are there, or not.
@@ -59,6 +62,7 @@ class Pending:
         self.passed_by = Tally()
         self._compares = False
         self.arrived = self.changed = self.vanished = self.native = self.deleted = 0
+        self.left_out = 0
 
     def note_native(self, source: Source, target: Source, batch_size: int) -> None:
         """Read the target, and note what others wrote and deleted there."""
@@ -87,7 +91,8 @@ class Pending:
                     self.passed_by.add(good)
                 batch = batch.take(~theirs)
             same, known = self._compared(batch)
-            self.arrived += int((~known).sum())
+            self.arrived += int((~known).sum()) - (left_out := self._left_out(batch.take(~known)))
+            self.left_out += left_out
             self.changed += int((known & ~same).sum())
             self._note(batch.ids[~same])
             if same.any():
@@ -108,10 +113,22 @@ class Pending:
             if kept.any():
                 yield batch if kept.all() else batch.take(kept)
 
-    def check(self, most: float) -> Check:
-        """Return how many points are pending; more than the share ``most`` fail it."""
+    def check(self, most: float, *, skips: bool) -> Check:
+        """Return how many points are pending; more than the share ``most`` fail it.
+
+        Parameters
+        ----------
+        skips
+            False if points that were left out fail it, too.
+        """
         count = self.arrived + self.changed + self.vanished
         total = self._ledger.count("met") + self.vanished
+        if self.left_out and not skips:
+            summary = (
+                f"{self.left_out:,} {LEFT_OUT} were left out, which --on-missing-text skip or "
+                "--on-bad-vector skip expects"
+            )
+            return Check.of("pending", False, summary, pending=count, left_out=self.left_out)
         if not count:
             return Check.of("pending", True, "the source is as it was read", pending=0)
         summary = (
@@ -159,6 +176,12 @@ class Pending:
         ]
         known = [entry is not None for entry in entries]
         return np.array(same, np.bool_), np.array(known, np.bool_)
+
+    def _left_out(self, batch: VectorBatch) -> int:
+        """Count those among points that are as they were when they were left out."""
+        noted = self._ledger.left_out(batch.ids) if len(batch) else {}
+        hashes = dict(zip(batch.ids.tolist(), source_hashes(batch).tolist(), strict=True))
+        return sum(None in then or list(then) == hashes[point] for point, then in noted.items())
 
     def _note(self, ids: IdArray) -> None:
         self._ledger.add_ids("pending", ids)

@@ -212,12 +212,12 @@ class _Comparison:
         )
         pending: list[Check] = []
         if self._pending is not None:
-            pending.append(self._pending.check(self._asked.max_pending))
+            pending.append(self._pending.check(self._asked.max_pending, skips=self._asked.skips))
             if self._pending.shared:
                 pending.append(self._pending.check_native())
         return [
             *pending,
-            check_counts(ours, theirs, len(self.ours.skipped), refused),
+            check_counts(ours, theirs, self._left_out(), refused),
             check_ids(ours, theirs, *again),
             check_payloads(
                 ours,
@@ -231,6 +231,9 @@ class _Comparison:
             *self.sound.checks(unit=self._unit),
             check_index(new, self._probes, self._truth, self._asked.min_index_recall),
         ]
+
+    def _left_out(self) -> int:
+        return len(self.ours.skipped) + (self._pending.left_out if self._pending else 0)
 
     def _vectors(self) -> Iterator[Check]:
         if self.translated:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.crash import OTHER_PAIRS, PAIRS, migrate_with_kills, place
 from support.crash import contents as raw_contents
-from support.embedding_server import EmbeddingServer
+from support.embedding_server import EmbeddingServer, Reply
 from support.live import NEW, Job, N, contents, editing, make, points
 
 from vecmigrate import load_translator, migrate
@@ -75,6 +75,24 @@ def test_the_least_certain_share_is_native(share: str | int, tmp_path: Path) -> 
     assert found.passed, found.failures
     compared = {c.name: c.figures["compared"] for c in found.checks if "vectors" in c.name}
     assert compared == {"vectors": 210, "native vectors": 90}
+
+
+def test_texts_that_the_encoder_does_not_take_are_translated(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = make(tmp_path, anchors=True, kernel=True)
+    texts = {i: payload["text"] for i, (_, payload) in contents(job.source).items()}
+    given: dict[str, Any] = {"reembed": "50%", "encoder": name_of(server)}
+    there, _ = mixed(job, "whole", **given)
+    taken = sorted(native_in(there.target) - set(range(ANCHORS)))
+    long = {texts[i] for i in taken[:3]}
+    server.rule = lambda body: (
+        Reply(400, {"error": {"message": "too long"}}) if long & set(body["input"]) else None
+    )
+    there, result = mixed(job, "mixed", **given)
+    assert set(result.refused_ids) == set(taken[:3])
+    assert result.skipped_ids == []
+    assert native_in(there.target) == set(range(ANCHORS)) | set(taken[3:])
 
 
 def test_a_map_that_tells_no_variance_goes_by_the_nearest_anchor(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from support.crash import NEW_DIM, OLD_DIM, contents, make_source, make_translator, place
 from support.dry_run_corpus import make_dry_run_corpus
-from support.embedding_server import EmbeddingServer
+from support.embedding_server import EmbeddingServer, Reply
 from support.job_files import done_now, write_job
 from support.live import NEW, make
 from support.qdrant.places import open_place
@@ -621,6 +621,23 @@ def test_workers_translate_and_embed(cluster: None, server: EmbeddingServer, fol
     assert contents(there) == contents(here)
     assert result.kept_anchors == 150
     assert server.asked().total() == len(server.asked()) == 90
+
+
+def test_workers_leave_out_texts_that_the_encoder_does_not_take(
+    cluster: None, server: EmbeddingServer, folder: Path
+) -> None:
+    source, state = make_source("faiss", folder, 200), folder / "s.sqlite"
+    server.rule = lambda body: (
+        Reply(400, {"error": {"message": "too long"}}) if "text 7" in body["input"] else None
+    )
+    given: dict[str, Any] = {
+        "encoder": server.name(OPTIONS), "batch_size": BATCH, "engine": RayEngine(workers=2),
+        "on_missing_text": "skip",
+    }  # fmt: skip
+    result = migrate(source, f"faiss:{folder}/new.faiss", state=state, **given)
+    assert (result.written, len(result.skipped_ids)) == (159, 41)
+    [point] = result.refused_ids
+    assert point in result.skipped_ids
 
 
 def test_workers_write_what_they_embed_to_a_server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,125 @@ def test_a_point_without_text(server: EmbeddingServer, tmp_path: Path) -> None:
         told = json.loads(payload)
         assert told[ORIGIN_FIELD] == ("encoded" if "text" in told else "translated")
         assert (vector == translated[point][0]) == ("text" not in told)
+
+
+REFUSED = ("text 7", "text 101")
+
+
+def refuse(body: dict[str, Any]) -> Reply | None:
+    """As an endpoint of which a context is too short."""
+    if set(REFUSED) & set(body["input"]):
+        return Reply(400, {"error": {"message": "maximum context length is 3 tokens"}})
+    return None
+
+
+def not_a_number(body: dict[str, Any]) -> Reply | None:
+    made = embeddings(body)
+    for text, item in zip(body["input"], made, strict=True):
+        if text in REFUSED:
+            item["embedding"] = [float("nan")] * len(item["embedding"])
+    return Reply(body={"data": made, "model": body["model"]})
+
+
+Rule = Callable[[dict[str, Any]], Reply | None]
+
+
+@pytest.mark.parametrize(("rule", "paid"), [(refuse, 0), (not_a_number, 2)])
+def test_texts_that_the_encoder_does_not_take_are_left_out(
+    rule: Rule, paid: int, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
+    state = tmp_path / "s.sqlite"
+    encoder = server.name(OPTIONS)
+    server.rule = rule
+    points = {point for point, text in texts_of(source).items() if text in REFUSED}
+    texts = {point: text for point, text in texts_of(source).items() if text}
+    command = ["migrate", source, target, "--encoder", encoder, "--state", str(state)]
+    # Only those texts stop it: those without one are no points of this run.
+    named = CliRunner().invoke(app, [*command, "--batch-size", "50", "--on-missing-text", "fail"])
+    assert named.exit_code == ExitCode.BAD_INPUT
+    server.seen.clear()
+    result = embed(source, target, server, state=state)
+    assert set(result.refused_ids) == points
+    assert len(points) == 2
+    assert result.written == len(texts) - 2
+    assert points <= set(result.skipped_ids)
+    asked = server.asked()
+    assert {text: times for text, times in asked.items() if times > 1} == {}
+    assert result.embedded is not None
+    assert result.embedded.texts == len(texts) - 2 + paid
+    assert set(contents(target)) == texts.keys() - points
+    server.rule = lambda body: None
+    given: dict[str, Any] = {"encoder": encoder, "state": state}
+    found = verify(source, target, on_missing_text="skip", **given)
+    assert found.passed, found.failures
+    assert [check.name for check in verify(source, target, **given).failures] == ["pending"]
+
+
+@pytest.mark.parametrize("rule", [refuse, not_a_number])
+def test_an_error_names_the_text_that_is_not_taken_and_the_option(
+    rule: Rule, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = f"faiss:{tmp_path}/old.faiss", f"faiss:{tmp_path}/new.faiss"
+    texts = [f"some text {number}" for number in range(40)]
+    texts[17] = REFUSED[0]
+    with open_sink(source, TargetSpec(dimension=6, metric=Metric.COSINE, text_field="text")) as old:
+        rows = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+        old.write(VectorBatch(np.arange(40), rows, [{"text": text} for text in texts]))
+        old.finish()
+    state = tmp_path / "s.sqlite"
+    encoder = server.name(OPTIONS)
+    server.rule = rule
+    with pytest.raises(InputError) as raised:
+        migrate(source, target, encoder=encoder, state=state)
+    assert "id 17" in raised.value.message
+    assert "--on-missing-text skip" in raised.value.remedy
+    result = migrate(source, target, encoder=encoder, state=state, on_missing_text="skip")
+    assert (result.written, result.refused_ids, result.skipped_ids) == (39, [17], [17])
+    asked = server.asked()
+    # What an answer holds beside a vector that is of no use is kept.
+    assert {text for text, times in asked.items() if times > 1} <= {REFUSED[0]}
+
+
+def test_an_encoder_that_takes_no_text_ends_the_run(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 100), f"faiss:{tmp_path}/new.faiss"
+    encoder = open_encoder(server.name(OPTIONS))
+    server.rule = lambda body: Reply(400, {"error": {"message": "no credit"}})
+    with pytest.raises(InputError, match="no credit"):
+        embed(source, target, server, encoder=encoder)
+    # Each text alone would be 150.
+    assert len(server.seen) < 60
+    # The endpoint works, and takes none of the points' texts.
+    server.rule = lambda body: (
+        Reply(400, {"error": {"message": "too long"}})
+        if any(text.startswith("text") for text in body["input"])
+        else None
+    )
+    with pytest.raises(InputError, match="too long"):
+        embed(source, target, server, encoder=encoder)
+    server.rule = lambda body: Reply(404, {"error": {"message": "no such model"}})
+    server.seen.clear()
+    with pytest.raises(InputError, match="no such model"):
+        embed(source, target, server, encoder=encoder)
+    assert len(server.seen) < 10
+
+
+def test_texts_that_the_encoder_does_not_take_are_translated(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 100), f"faiss:{tmp_path}/new.faiss"
+    translator = make_translator(tmp_path)
+    encoder = server.name(f"{OPTIONS}&dimensions={NEW_DIM}")
+    migrate(source, f"faiss:{tmp_path}/all.faiss", translator)
+    server.rule = refuse
+    result = migrate(source, target, translator, encoder=encoder, on_missing_text="translate")
+    [point] = result.refused_ids
+    assert (result.written, result.skipped_ids) == (100, [])
+    assert contents(target)[point][0] == contents(f"faiss:{tmp_path}/all.faiss")[point][0]
+    found = verify(source, target, translator, encoder=encoder)
+    assert found.passed, found.failures
 
 
 @pytest.mark.parametrize("kept", [True, False])

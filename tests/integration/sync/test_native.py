@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.crash import PAIRS, place, stepper
-from support.embedding_server import EmbeddingServer, vectors_of
+from support.embedding_server import EmbeddingServer, Reply, vectors_of
 from support.live import NEW, Job, N, contents, editing, make, points
 from typer.testing import CliRunner
 
@@ -164,6 +165,65 @@ def test_points_without_text_are_refused_or_left_out(
         job.source, job.target, encoder=encoder(server), on_missing_text="skip", state=job.state
     )
     assert found.passed, found.failures
+
+
+def refusing(*texts: str) -> Callable[[dict[str, Any]], Reply | None]:
+    too_long = Reply(400, {"error": {"message": "maximum context length is 3 tokens"}})
+    return lambda body: too_long if set(texts) & set(body["input"]) else None
+
+
+def test_a_text_that_the_encoder_does_not_take_is_left_out(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, "faiss", "faiss", server)
+    server.rule = refusing("much too long", f"text number {N + 3}")
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N, N + 1]))
+        source.upsert(points(job.old, [N + 2], text="much too long"))
+    with pytest.raises(InputError, match=f"{N + 2}") as raised:
+        bring(job, server)
+    assert "--on-missing-text skip" in raised.value.remedy
+    done = bring(job, server, on_missing_text="skip")
+    assert (done.arrived, done.skipped_ids, done.refused_ids) == (2, (N + 2,), (N + 2,))
+    assert dict(server.asked()) == {f"text number {N}": 1, f"text number {N + 1}": 1}
+    # One alone is no reason to think that the encoder takes none.
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N + 3]))
+    done = bring(job, server, on_missing_text="skip")
+    assert (done.arrived, set(done.refused_ids)) == (0, {N + 2, N + 3})
+    given: dict[str, Any] = {"encoder": encoder(server), "state": job.state}
+    found = verify(job.source, job.target, on_missing_text="skip", **given)
+    assert found.passed, found.failures
+    status = job.status(job.source).pending
+    assert status is not None
+    assert (status.arrived, status.left_out) == (0, 2)
+    # It is looked at again once it has another text.
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N + 2], text="shorter"))
+    found = verify(job.source, job.target, on_missing_text="skip", **given)
+    [pending] = [check for check in found.checks if check.name == "pending"]
+    assert pending.figures["arrived"] == 1
+    done = bring(job, server, on_missing_text="skip")
+    assert (done.arrived, done.refused_ids) == (1, (N + 3,))
+    server.rule = lambda body: Reply(401, {"error": {"message": "no"}})
+    with pytest.raises(InputError, match="401"):
+        bring(job, server, on_missing_text="skip")
+
+
+def test_a_text_that_the_encoder_does_not_take_stays_translated(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = make(tmp_path)
+    server.rule = refusing("much too long", "text number 7")
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N]))
+        source.upsert(points(job.old, [N + 1], text="much too long"))
+    done = job.run(encoder=encoder(server), reembed_budget=2 * N)
+    assert (done.arrived, done.native, done.reembedded) == (2, 1, N - 1)
+    assert set(done.refused_ids) == {7, N + 1}
+    assert done.skipped_ids == ()
+    marks = {i: payload.get(ORIGIN_FIELD) for i, (_, payload) in contents(job.target).items()}
+    assert {i for i, mark in marks.items() if mark != "encoded"} == {7, N + 1}
 
 
 def test_what_made_a_target_is_to_be_named(server: EmbeddingServer, tmp_path: Path) -> None:

@@ -704,7 +704,7 @@ def test_the_commands(tmp_path: Path) -> None:
     assert invoke("sync", job.source, job.target, *options)["changed"] == 0
     change_the_source(job)
     pending = invoke("status", job.target, "--source", job.source, *state)
-    assert pending["pending"] == {"arrived": 5, "vanished": 3}
+    assert pending["pending"] == {"arrived": 5, "vanished": 3, "left_out": 0}
     assert invoke("sync", job.source, job.target, *options, "--dry-run")["changed"] == 3
     done = invoke("sync", job.source, job.target, *options)
     assert (done["arrived"], done["changed"], done["vanished"]) == (5, 3, 3)

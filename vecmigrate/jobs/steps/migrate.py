@@ -9,6 +9,7 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.jobs.shares import with_measured_share
 from vecmigrate.jobs.steps.base import JobContext, RunHooks, StepState, StepStatus
 from vecmigrate.migration import MigrateOptions, MigrationResult, migrate
+from vecmigrate.migration.reembed import LEFT_OUT, refused_line
 from vecmigrate.points.ids import name_some
 
 
@@ -82,8 +83,11 @@ class MigrateStep:
             moving.source, moving.target, moving.route_translator, options, moving.state, around
         )
         moving.just_migrated = result.in_step
+        if result.refused_ids:
+            around.announce(refused_line(result.refused_ids, result.skipped_ids))
         if result.skipped_ids:
-            around.announce(f"left out for bad vectors: ids {name_some(result.skipped_ids)}")
+            what = LEFT_OUT if moving.route.embeds else "bad vectors,"
+            around.announce(f"left out were {what} ids {name_some(result.skipped_ids)}")
         if result.quarantined_ids:
             refused = name_some(result.quarantined_ids)
             around.announce(f"refused by the store: ids {refused}, see {result.dead_letters}")

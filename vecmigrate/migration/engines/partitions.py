@@ -53,7 +53,7 @@ class Receipt(BaseModel):
         The last batch's; None if there was none.
     skipped_ids
         Points left out for a bad vector, or without a text.
-    part, texts, tokens
+    part, texts, tokens, refused
         What was bought for them, see :class:`Spent`.
     """
 
@@ -66,6 +66,7 @@ class Receipt(BaseModel):
     part: str = ""
     texts: int = 0
     tokens: int = 0
+    refused: tuple[PointId, ...] = ()
 
 
 def write_receipt(path: Path, receipt: Receipt, moved: Iterable[MovedPoints]) -> None:
@@ -158,7 +159,7 @@ def write_part(
             writer.write_batch(_rows(batch), metadata)
             told = len(skipped.ids)
         bought = spent()
-        if told < len(skipped.ids) or bought.texts:
+        if told < len(skipped.ids) or bought.texts or bought.refused:
             none = pa.RecordBatch.from_pylist([], schema=_schema(dimension))
             writer.write_batch(none, _metadata(None, skipped.ids[told:], bought))
 
@@ -174,7 +175,8 @@ def read_part(path: Path) -> Iterator[PartBatch]:
         spent = _NOTHING
         if count:
             _, last = reader.get_batch_with_custom_metadata(count - 1)
-            spent = Spent(*json.loads(last[_SPENT]))
+            part, texts, tokens, refused = json.loads(last[_SPENT])
+            spent = Spent(part, texts, tokens, tuple(refused))
         for number in range(count):
             rows, metadata = reader.get_batch_with_custom_metadata(number)
             skipped = json.loads(metadata[_SKIPPED])
@@ -199,7 +201,7 @@ def _metadata(
     cursor: str | None, skipped: list[PointId], spent: Spent = _NOTHING, *, counted: bool = False
 ) -> dict[bytes, str]:
     return {
-        _SPENT: json.dumps([spent.part, spent.texts, spent.tokens]),
+        _SPENT: json.dumps([spent.part, spent.texts, spent.tokens, spent.refused]),
         _CURSOR: json.dumps(cursor),
         _SKIPPED: json.dumps(skipped),
         _COUNTED: json.dumps(counted),
@@ -404,6 +406,7 @@ def _receipt(parts: list[Written], skipped: Skipped, spent: Spent) -> Receipt:
         part=spent.part,
         texts=spent.texts,
         tokens=spent.tokens,
+        refused=spent.refused,
     )
 
 

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 PARTITION_BATCHES = 16
 """Batches in a partition; one if texts are embedded, which takes much longer."""
-PART_FORM = 3
+PART_FORM = 4
 """What is in the files of parts and receipts; those of another form are made anew."""
 RETRIES = 3
 """How often a partition is tried again whose worker died."""
@@ -219,7 +219,7 @@ def _told(
 ) -> Iterator[Written]:
     for receipt, moved in receipts:
         work.skipped.ids += receipt.skipped_ids
-        work.spent(Spent(receipt.part, receipt.texts, receipt.tokens))
+        work.spent(Spent(receipt.part, receipt.texts, receipt.tokens, receipt.refused))
         if receipt.cursor is not None:
             ids = IdFingerprint(receipt.written, receipt.id_total)
             yield Written(receipt.read, ids, receipt.kept_anchors, receipt.cursor, moved)
