@@ -78,6 +78,11 @@ def _show(found: Status, out: Output) -> None:
         facts["pending"] = (
             f"{found.pending.arrived:,} arrived, {found.pending.vanished:,} vanished, by ids"
         )
+        if found.pending.left_out:
+            facts["left out"] = (
+                f"{found.pending.left_out:,}, without a text that the encoder takes or with a bad "
+                "vector"
+            )
     facts["verified"] = _verified(found)
     facts["readers"] = ", ".join(found.readers) or "none led here"
     out.facts(facts)
@@ -88,6 +93,8 @@ def _next(found: Status) -> str:
     """Return the line that says what to do."""
     pending = found.pending is not None and (found.pending.arrived or found.pending.vanished)
     made_by = "--encoder NEW" if found.reembedded else "--translator FILE"
+    if found.reembedded and found.pending is not None and found.pending.left_out:
+        made_by += " --on-missing-text skip"
     again = f"SOURCE '{found.target}' {made_by}"
     if found.source_dropped:
         if found.in_place:

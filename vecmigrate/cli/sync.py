@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from vecmigrate.cli.options import SourceArgument, StateOption, made_by_again
+from vecmigrate.cli.options import SourceArgument, StateOption, made_by_again, state_again
 from vecmigrate.cli.output import Output
 from vecmigrate.errors import TerminatedError
-from vecmigrate.migration.reembed import LEFT_OUT, refused_line
+from vecmigrate.migration.reembed import LEFT_OUT, OnMissingText, refused_line
 from vecmigrate.points.ids import name_some
 from vecmigrate.state import state_path
 from vecmigrate.sync.options import SyncOptions, SyncResult
@@ -98,7 +98,12 @@ def run(
         )
         anchors = f" --keep-anchors {options.keep_anchors}" if options.keep_anchors else ""
         made_by = made_by_again(translator, options.encoder)
-        out.say(f"Next: vecmigrate verify '{source}' '{target}'{made_by}{anchors}")
+        skips = options.on_missing_text is OnMissingText.SKIP
+        skip = " --on-missing-text skip" if skips else ""
+        out.say(
+            f"Next: vecmigrate verify '{source}' '{target}'{made_by}{anchors}{skip}"
+            f"{state_again(state)}"
+        )
     else:
         out.say(f"Nothing was written. Next: vecmigrate status '{target}'")
 

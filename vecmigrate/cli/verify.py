@@ -11,10 +11,13 @@ from vecmigrate.cli.options import (
     SourceArgument,
     StateOption,
     made_by_again,
+    state_again,
 )
 from vecmigrate.cli.output import Output, give_to_readers
 from vecmigrate.errors import ExitCode, VerificationError
+from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.verification.options import VerifyOptions
+from vecmigrate.verification.records import Check
 
 EXAMPLES = """
 **Examples**
@@ -65,8 +68,8 @@ def run(
             failed = [check.name for check in found.failures]
             mend = "do not let readers have it; fix what failed, or migrate again"
             if failed == ["pending"]:
-                made_by = made_by_again(translator, options.encoder)
-                mend = f"vecmigrate sync '{source}' '{target}'{made_by}, and verify again"
+                made_by = f"{made_by_again(translator, options.encoder)}{state_again(state)}"
+                mend = _next(found.failures[0], f"'{source}' '{target}'{made_by}", options)
             out.say(f"Next: {mend}")
             raise typer.Exit(int(ExitCode.VERIFICATION)) from VerificationError(
                 f"{target} failed: {', '.join(failed)}", remedy=f"Next: {mend}."
@@ -78,3 +81,18 @@ def run(
             "--queries queries.jsonl --source-encoder OLD --target-encoder NEW"
         )
         out.say(give_to_readers(target, state))
+
+
+def _next(pending: Check, again: str, options: VerifyOptions) -> str:
+    """Say what to do if nothing is wrong but that points are pending, or were left out.
+
+    Parameters
+    ----------
+    again
+        The collections and what made them, as options.
+    """
+    skip = " --on-missing-text skip"
+    if pending.figures.get("left_out"):
+        return f"vecmigrate verify {again}{skip}"
+    skips = options.on_missing_text is OnMissingText.SKIP
+    return f"vecmigrate sync {again}{skip if skips else ''}, and verify again"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 from support.crash import PAIRS, place, stepper
 from support.embedding_server import EmbeddingServer, Reply, vectors_of
 from support.live import NEW, Job, N, contents, editing, make, points
+from click.testing import Result
 from typer.testing import CliRunner
 
 from vecmigrate import migrate
@@ -165,6 +168,46 @@ def test_points_without_text_are_refused_or_left_out(
         job.source, job.target, encoder=encoder(server), on_missing_text="skip", state=job.state
     )
     assert found.passed, found.failures
+
+
+def test_points_without_text_that_were_left_out_are_not_pending(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = make(tmp_path, "faiss", "faiss")
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N, N + 1], text=""))
+    job = replace(job, target=place("faiss", tmp_path, "native"))
+    given = ["--encoder", encoder(server), "--state", str(job.state)]
+
+    def run(*command: str, code: ExitCode = ExitCode.OK) -> Result:
+        result = CliRunner().invoke(app, list(command))
+        assert result.exit_code == code, result.output
+        return result
+
+    def told() -> dict[str, Any]:
+        printed = run(
+            "status", job.target, "--source", job.source, "--state", str(job.state), "--json"
+        )
+        found: dict[str, Any] = json.loads(printed.stdout)
+        return found
+
+    run("migrate", job.source, job.target, *given, "--on-missing-text", "skip")
+    assert told()["pending"] == {"arrived": 0, "vanished": 0, "left_out": 2}
+    failed = run("verify", job.source, job.target, *given, code=ExitCode.VERIFICATION)
+    [following] = [line for line in failed.stdout.splitlines() if line.startswith("Next: ")]
+    run(*shlex.split(following.removeprefix("Next: vecmigrate ")))
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N + 2], text=""))
+    assert told()["pending"]["arrived"] == 1
+    synced = run("sync", job.source, job.target, *given, "--on-missing-text", "skip")
+    assert "without a text" in synced.stdout
+    assert told()["pending"] == {"arrived": 0, "vanished": 0, "left_out": 3}
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N]))
+    synced = run("sync", job.source, job.target, *given, "--on-missing-text", "skip")
+    [following] = [line for line in synced.stdout.splitlines() if line.startswith("Next: ")]
+    run(*shlex.split(following.removeprefix("Next: vecmigrate ")))
+    assert told()["pending"] == {"arrived": 0, "vanished": 0, "left_out": 2}
 
 
 def refusing(*texts: str) -> Callable[[dict[str, Any]], Reply | None]:

@@ -709,7 +709,7 @@ def test_the_commands(tmp_path: Path) -> None:
     done = invoke("sync", job.source, job.target, *options)
     assert (done["arrived"], done["changed"], done["vanished"]) == (5, 3, 3)
     status = invoke("status", job.target, "--source", job.source, *state)
-    assert status["pending"] == {"arrived": 0, "vanished": 0}
+    assert status["pending"] == {"arrived": 0, "vanished": 0, "left_out": 0}
     assert status["last_sync"]["vanished"] == 3
     assert (status["translated"], status["native"]) == (N + 2, False)
     shown = CliRunner().invoke(app, ["status", job.target, *state]).stdout
