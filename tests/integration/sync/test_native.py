@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from support.crash import PAIRS, place, stepper
 from support.embedding_server import EmbeddingServer, Reply, vectors_of
 from support.live import NEW, Job, N, contents, editing, make, points
-from click.testing import Result
 from typer.testing import CliRunner
 
 from vecmigrate import migrate

@@ -225,7 +225,7 @@ def test_the_state_is_told(tmp_path: Path) -> None:
         }
         change(move)
         told = move.json("status", move.target, "--source", move.source)
-        assert told["pending"] == {"arrived": 2, "vanished": 1}
+        assert told["pending"] == {"arrived": 2, "vanished": 1, "left_out": 0}
         assert (told["translated"], told["other"], told["verified"]) == (FEW - 3, 0, None)
         planned = move.sync(dry_run=True)
         done = move.sync()
@@ -233,7 +233,7 @@ def test_the_state_is_told(tmp_path: Path) -> None:
             assert (found.arrived, found.changed, found.vanished) == (2, 1, 1)
         assert move.verify().exit_code == 0
         told = move.json("status", move.target, "--source", move.source)
-        assert told["pending"] == {"arrived": 0, "vanished": 0}
+        assert told["pending"] == {"arrived": 0, "vanished": 0, "left_out": 0}
         assert told["verified"]["passed"]
 
 
