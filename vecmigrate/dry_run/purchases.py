@@ -14,17 +14,15 @@ from vecmigrate.dry_run.session import Session
 from vecmigrate.dry_run.shares import CHECKED_TEXTS, DEEPER, FIRST, too_small
 from vecmigrate.dry_run.survey import Survey
 from vecmigrate.dry_run.truth import Known
+from vecmigrate.encoders.constancy import SAME, cosines_again
 from vecmigrate.errors import InputError
-from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array, row_norms
+from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.report.schema import EncoderCheck
 
 STEEPNESS = 1.5
 
 LABELS_EACH = 20
 """At most so many labelled documents of a probe are re-embedded."""
-
-SAME = 0.999
-"""An encoder's two answers for one text have at least this cosine."""
 
 
 def wanted_documents(
@@ -121,8 +119,7 @@ def check_encoder(session: Session, sample: Sample, first: Vectors) -> EncoderCh
     if not session.encoder.needs_texts or not len(ids):
         return None
     first = first[: len(ids)]
-    again = session.encoder.encode(texts, ids=ids, keep=False)
-    cosines = np.einsum("ij,ij->i", first, again) / (row_norms(first) * row_norms(again))
+    cosines = cosines_again(session.encoder, ids, texts, first)
     lowest = float(cosines.min())
     if lowest < SAME:
         raise InputError(

@@ -146,6 +146,13 @@ class Meter:
         self._lock = Lock()
         self._calls = 0
         self._since = 0.0
+        self._beside: Meter | None = None
+
+    def beside(self) -> Meter:
+        """Return the account of texts that no budget bounds: those that are only compared."""
+        if self._beside is None:
+            self._beside = Meter(None, self.price_per_million_tokens, counts_reused=False)
+        return self._beside
 
     @property
     def left(self) -> Budget:

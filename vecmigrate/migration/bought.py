@@ -105,6 +105,14 @@ class BoughtVectors:
         with self._lock, transaction(self._connection) as begun:
             begun.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
+    def some(self, count: int) -> list[tuple[str, PointId, Vectors]]:
+        """Return keys, points and ``(d,)`` vectors of some that were bought here."""
+        with self._lock, transaction(self._connection) as begun:
+            rows = begun.execute(
+                "SELECT key, id, vector FROM bought WHERE id IS NOT NULL LIMIT ?", (count,)
+            ).fetchall()
+        return [(key, restored(i), np.frombuffer(made, np.float32)) for key, i, made in rows]
+
     def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
         here = read_all(self._others, keys, into)
         rows = {keys[row]: row for row in np.flatnonzero(~here).tolist()}

@@ -23,6 +23,7 @@ from vecmigrate.encoders import BudgetSpentError, Meter, MeteredEncoder
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.migration.bought import Purchases, remove_bought
 from vecmigrate.migration.catch_up import CatchUp
+from vecmigrate.migration.constancy import check_as_bought
 from vecmigrate.migration.dead_letters import DeadLetters, PointWriter
 from vecmigrate.migration.engines import Conversion, Engine
 from vecmigrate.migration.options import MigrateOptions
@@ -189,6 +190,8 @@ def prepare(
         job = progress.job or record
         skipped, refused = Skipped(ids=list(job.skipped_ids)), list[PointId]()
         purchases = stack.enter_context(route.buying(job, anchors, options, state))
+        if purchases is not None and not progress.is_published():
+            check_as_bought(purchases, reader)
         move = Move(
             source=reader,
             description=description,

@@ -55,6 +55,7 @@ from vecmigrate.sync.changes import (
     find_changes,
     mark_of,
 )
+from vecmigrate.sync.constancy import check_as_written
 from vecmigrate.sync.erase import erase_vanished
 from vecmigrate.sync.native import Embedding
 from vecmigrate.sync.options import SyncOptions, SyncResult
@@ -311,7 +312,7 @@ class _Run:
         Raises
         ------
         MismatchError
-            If it makes no vectors of the target's space.
+            If it makes no vectors of the target's space, or others than before.
         InputError, MissingDependencyError, UnreachableError
             If it cannot be opened.
         """
@@ -328,6 +329,10 @@ class _Run:
         self._embedding = Embedding(
             self._encoder, self._text_field, self._asked.on_missing_text, self._skipped,
             self._refused, translated=self._translator is not None, marks=marks,
+        )  # fmt: skip
+        check_as_written(
+            self._ledger, self._source, self._target, self._encoder, self._text_field,
+            in_place=self._in_place,
         )  # fmt: skip
 
     def _carry_out_all(self, plan: Changes) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from click.testing import Result
 from support.crash import PAIRS, place, stepper
-from support.embedding_server import EmbeddingServer, Reply, vectors_of
+from support.crash import contents as raw_contents
+from support.embedding_server import EmbeddingServer, Reply, embeddings, vectors_of
 from support.live import NEW, Job, N, contents, editing, make, points
 from typer.testing import CliRunner
 
@@ -23,6 +24,7 @@ from vecmigrate import migrate
 from vecmigrate.cli import app
 from vecmigrate.connector import ORIGIN_FIELD
 from vecmigrate.encoders import BudgetSpentError
+from vecmigrate.encoders.constancy import COMPARED
 from vecmigrate.errors import ExitCode, InputError, MismatchError, UsageError
 from vecmigrate.sync import SyncResult, sync
 from vecmigrate.verification import verify
@@ -54,6 +56,11 @@ def change(job: Job) -> None:
         source.delete(np.array([30]))
 
 
+def is_compared(text: str) -> bool:
+    """True of the texts that are embedded again to see whether the model is the same."""
+    return text in {f"text number {i}" for i in range(COMPARED)}
+
+
 def check_native(job: Job) -> None:
     found, there = contents(job.target), contents(job.source)
     assert found.keys() == there.keys()
@@ -77,9 +84,9 @@ def test_a_native_target_follows_its_source(
     done = bring(job, server)
     # The old vector alone is no change.
     assert (done.arrived, done.changed, done.vanished, done.native) == (2, 3, 1, 3)
-    assert dict(server.asked()) == {
-        f"text number {N}": 1, f"text number {N + 1}": 1, "another text": 1
-    }  # fmt: skip
+    asked = server.asked()
+    assert asked.keys() >= {f"text number {N}", f"text number {N + 1}", "another text"}
+    assert asked.total() == len(asked) == 3 + COMPARED
     check_native(job)
     status = job.status(job.source)
     assert (status.translated, status.encoded, status.is_native) == (0, N + 1, True)
@@ -136,7 +143,7 @@ def test_new_points_come_before_old_ones_within_a_budget(
         source.upsert(points(job.old, list(range(N + 6, N + 26))))
     done = job.run(encoder=encoder(server), reembed_budget="10 texts")
     assert (done.arrived, done.native, done.reembedded) == (20, 10, 0)
-    assert server.asked().total() == 20
+    assert server.asked().total() == 20 + COMPARED
 
 
 def test_a_budget_that_does_not_reach_is_told_and_nothing_is_paid_twice(
@@ -149,7 +156,8 @@ def test_a_budget_that_does_not_reach_is_told_and_nothing_is_paid_twice(
         bring(job, server, reembed_budget="15 texts")
     done = bring(job, server)
     assert done.native == 20
-    assert server.asked().total() == len(server.asked()) == 20
+    assert server.asked().total() == 20 + 2 * COMPARED
+    assert len(server.asked()) == 20 + COMPARED
     check_native(job)
 
 
@@ -210,6 +218,46 @@ def test_points_without_text_that_were_left_out_are_not_pending(
     assert told()["pending"] == {"arrived": 0, "vanished": 0, "left_out": 2}
 
 
+def other_model(body: dict[str, Any]) -> Reply:
+    """As an endpoint that serves another model of the same name."""
+    texts = [f"otherwise {text}" for text in body["input"]]
+    return Reply(body={"data": embeddings({**body, "input": texts}), "model": body["model"]})
+
+
+@pytest.mark.parametrize("store", ["faiss", "qdrant"])
+def test_another_model_behind_the_same_name_writes_nothing(
+    store: str, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, store, store, server)
+    change(job)
+    before = raw_contents(job.target)
+    server.rule = other_model
+    with pytest.raises(MismatchError, match=r"cosine -?0\.\d+"):
+        bring(job, server)
+    assert len(server.asked()) == 2
+    assert raw_contents(job.target) == before
+    server.rule = lambda body: None
+    server.seen.clear()
+    assert bring(job, server).native == 3
+    # Two texts of points that are there already show that it is the same model.
+    assert server.asked().total() == 3 + COMPARED
+    check_native(job)
+
+
+def test_a_budget_is_not_spent_on_another_model(server: EmbeddingServer, tmp_path: Path) -> None:
+    job = make(tmp_path)
+    assert job.run(encoder=encoder(server), reembed_budget=5).reembedded == 5
+    before = raw_contents(job.target)
+    server.rule = other_model
+    with pytest.raises(MismatchError):
+        job.run(encoder=encoder(server), reembed_budget=5)
+    assert raw_contents(job.target) == before
+    server.rule = lambda body: None
+    server.seen.clear()
+    assert job.run(encoder=encoder(server), reembed_budget=5).reembedded == 5
+    assert server.asked().total() == 5 + COMPARED
+
+
 def refusing(*texts: str) -> Callable[[dict[str, Any]], Reply | None]:
     too_long = Reply(400, {"error": {"message": "maximum context length is 3 tokens"}})
     return lambda body: too_long if set(texts) & set(body["input"]) else None
@@ -228,7 +276,8 @@ def test_a_text_that_the_encoder_does_not_take_is_left_out(
     assert "--on-missing-text skip" in raised.value.remedy
     done = bring(job, server, on_missing_text="skip")
     assert (done.arrived, done.skipped_ids, done.refused_ids) == (2, (N + 2,), (N + 2,))
-    assert dict(server.asked()) == {f"text number {N}": 1, f"text number {N + 1}": 1}
+    paid = {text: n for text, n in server.asked().items() if not is_compared(text)}
+    assert paid == {f"text number {N}": 1, f"text number {N + 1}": 1}
     # One alone is no reason to think that the encoder takes none.
     with editing(job.source) as source:
         source.upsert(points(job.old, [N + 3]))
@@ -333,7 +382,9 @@ def test_killed_before_some_of_its_steps_it_pays_for_no_text_twice(
             landed += 1
             bring(job, server)
             # A kill comes when nothing is in flight.
-            assert server.asked().total() == len(server.asked()) == 3
+            paid = {text: n for text, n in server.asked().items() if not is_compared(text)}
+            assert paid == {f"text number {N}": 1, f"text number {N + 1}": 1, "another text": 1}
+            assert server.asked().total() <= 3 + 2 * COMPARED
             check_native(job)
             assert bring(job, server).wrote == 0
     assert landed > 2
