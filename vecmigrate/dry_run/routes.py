@@ -273,10 +273,9 @@ class RouteMeasures:
                 self._metrics(found, {name: (1 - share) * refits[name] for name in found})
             )
         prices = self.prices
-        # What the dry run bought beside the anchors is taken to lie anywhere in the order.
-        left = (prices.population - prices.bought) / prices.population / (1 - main.anchor_share)
-        to_embed = (share - main.anchor_share) * prices.population * left
-        cost = prices.switching(round(to_embed), translating=True)
+        # All that is bought has its own vectors; what is left of the share is chosen by the order.
+        to_embed = round(share * prices.population) - prices.bought
+        cost = prices.switching(to_embed, translating=True)
         row = self._row(RouteKind.MIXED, figures, labelled, cost)
         return row.model_copy(update={"share": share, "order": order})
 

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmigrate.anchors.keeper import AnchorKeeper
+from vecmigrate.encoders.metered import FoundVectors, text_keys
 from vecmigrate.errors import UsageError
 from vecmigrate.evaluation.search import exact_search
+from vecmigrate.migration.bought import read_all
 from vecmigrate.migration.translate import Translation
 from vecmigrate.points.batch import VectorBatch, Vectors, normalize_rows
 from vecmigrate.points.checksums import id_hashes
@@ -136,6 +138,31 @@ def _unit(vectors: Vectors) -> Vectors:
 
 
 @dataclass(frozen=True)
+class BoughtBefore:
+    """Points whose vectors anchors and dry runs have bought: these cost nothing, whatever they are
+    worth.
+
+    Attributes
+    ----------
+    dimension
+        Of the vectors.
+    """
+
+    found: tuple[FoundVectors, ...]
+    text_field: str | None
+    dimension: int
+
+    def of(self, batch: VectorBatch) -> NDArray[np.bool_]:
+        """Return ``(n,)``: True for those points of a batch."""
+        texts = batch.texts(self.text_field) if self.found else None
+        if texts is None:
+            return np.zeros(len(batch), np.bool_)
+        into = np.empty((len(batch), self.dimension), np.float32)
+        there = read_all(self.found, text_keys(batch.ids, texts), into)
+        return there & np.array([text is not None for text in texts], np.bool_)
+
+
+@dataclass(frozen=True)
 class Choice:
     """The points whose worth is no less than that of the last one that was chosen.
 
@@ -144,39 +171,39 @@ class Choice:
 
     Attributes
     ----------
-    keeper
-        Its anchors are native anyhow.
+    keeper, bought
+        Their points are native anyhow.
     least, hash
         Worth and hash of the last one; None if none is chosen.
     """
 
     worth: Worth
     keeper: AnchorKeeper
+    bought: BoughtBefore
     least: float | None
     hash: int
 
     def chosen(self, batch: VectorBatch) -> NDArray[np.bool_]:
         """Tell which points are to be embedded; those without a vector are not."""
-        mask = np.zeros(len(batch), np.bool_)
+        mask, known = self.bought.of(batch), self.keeper.knows(batch)
         if self.least is None:
-            return mask
+            return mask & ~known
         rows = np.flatnonzero(np.array(batch.each_count()) > 0)
         some = batch.take(rows).with_one_vector()
         worths, hashes = self.worth.of(some), id_hashes(some.ids)
-        mask[rows] = (worths > self.least) | ((worths == self.least) & (hashes >= self.hash))
-        return mask & ~self.keeper.knows(batch)
+        mask[rows] |= (worths > self.least) | ((worths == self.least) & (hashes >= self.hash))
+        return mask & ~known
 
     def told(self) -> str:
         """Return what :meth:`restored` takes."""
         return json.dumps([self.least, self.hash, list(self.worth.hits.items())])
 
     @classmethod
-    def restored(cls, told: str, worth: Worth, keeper: AnchorKeeper) -> Self:
+    def restored(cls, told: str, worth: Worth, keeper: AnchorKeeper, bought: BoughtBefore) -> Self:
         """Return the choice that was told of."""
         least, hashed, hits = json.loads(told)
-        return cls(
-            Worth(worth.order, worth.translation, worth.anchors, dict(hits)), keeper, least, hashed
-        )
+        counted = Worth(worth.order, worth.translation, worth.anchors, dict(hits))
+        return cls(counted, keeper, bought, least, hashed)
 
 
 def choose(
@@ -184,6 +211,7 @@ def choose(
     share: NativeShare,
     worth: Worth,
     keeper: AnchorKeeper,
+    bought: BoughtBefore,
     can_be_embedded: Callable[[VectorBatch], NDArray[np.bool_]],
     queries: Vectors | None,
     metric: Metric,
@@ -210,7 +238,7 @@ def choose(
         nonlocal seen, kept
         each = map_in_parallel(looked_at, batches, blas_threads(), name="choose")
         for batch, found in each:
-            known = keeper.knows(batch)
+            known = keeper.knows(batch) | bought.of(batch)
             wanted = can_be_embedded(batch) & ~known
             seen, kept = seen + len(batch), kept + int(known.sum())
             worths.append(found[wanted])
@@ -229,9 +257,9 @@ def choose(
     all_worths *= worth.weights(all_hashes)
     count = min(max(share.of(seen) - kept, 0), len(all_worths))
     if not count:
-        return Choice(worth, keeper, None, 0)
+        return Choice(worth, keeper, bought, None, 0)
     last = np.lexsort((all_hashes, all_worths))[-count]
-    return Choice(worth, keeper, float(all_worths[last]), int(all_hashes[last]))
+    return Choice(worth, keeper, bought, float(all_worths[last]), int(all_hashes[last]))
 
 
 _NONE = np.empty(0, np.uint64)

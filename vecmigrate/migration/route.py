@@ -22,7 +22,7 @@ from vecmigrate.migration.bought import (
     named_for_reuse,
     reusable,
 )
-from vecmigrate.migration.choice import Choice, Worth, choose
+from vecmigrate.migration.choice import BoughtBefore, Choice, Worth, choose
 from vecmigrate.migration.options import MigrateOptions
 from vecmigrate.migration.reembed import (
     EmbeddingWorker,
@@ -263,9 +263,10 @@ def _choice(
     """Return which points are embedded: as an earlier run has chosen, if there was one."""
     share, encoder, kept = options.native_share, purchases.encoder, purchases.store
     assert share is not None
-    if job.token is not None and (told := kept.get(_CHOICE)) is not None:
-        return Choice.restored(told, worth, keeper)
     described = source.describe()
+    bought = BoughtBefore(purchases.found, described.text_field, encoder.identity.dimension)
+    if job.token is not None and (told := kept.get(_CHOICE)) is not None:
+        return Choice.restored(told, worth, keeper, bought)
     queries = None
     if options.queries is not None:
         queries = query_vectors(options.queries, encoder, described.uri)
@@ -275,7 +276,7 @@ def _choice(
         absent=Absent.PASSED_OVER,
     )  # fmt: skip
     choice = choose(
-        prefetch(usable), share, worth, keeper,
+        prefetch(usable), share, worth, keeper, bought,
         lambda batch: embeddable(encoder, batch, described.text_field), queries, described.metric,
     )  # fmt: skip
     kept.put(_CHOICE, choice.told())

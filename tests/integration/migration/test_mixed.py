@@ -15,8 +15,9 @@ from support.live import NEW, Job, N, contents, editing, make, points
 
 from vecmigrate import load_translator, migrate
 from vecmigrate.connector import ORIGIN_FIELD
-from vecmigrate.encoders import BudgetSpentError
+from vecmigrate.encoders import BudgetSpentError, EmbeddingStore, open_encoder
 from vecmigrate.encoders.constancy import COMPARED
+from vecmigrate.encoders.metered import EMBEDDINGS_FOLDER, text_keys
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.migration import MigrationResult
 from vecmigrate.state.ledger import Origin, ledger_path, open_ledger
@@ -118,6 +119,26 @@ def test_what_queries_find_comes_first(tmp_path: Path) -> None:
     )
     assert native_in(there.target) == set(range(ANCHORS)) | set(best[:6])
     assert near & set(best[:6])
+
+
+@pytest.mark.parametrize(("share", "paid"), [("20%", 0), ("60%", 20)])
+def test_all_that_was_bought_is_native_and_the_rest_of_the_share_is_chosen(
+    share: str, paid: int, server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = make(tmp_path, anchors=True, kernel=True)
+    encoder = open_encoder(name_of(server))
+    store = EmbeddingStore(tmp_path / "report" / EMBEDDINGS_FOLDER, encoder.identity, "document")
+    ids = np.arange(100, 200)
+    texts = [f"text number {i}" for i in ids.tolist()]
+    store.keep(text_keys(ids, texts), encoder.encode(texts), ids)
+    server.seen.clear()
+    there, result = mixed(
+        job, "mixed", reembed=share, encoder=name_of(server), reuse=[tmp_path / "report"]
+    )
+    native = native_in(there.target)
+    assert native >= set(range(ANCHORS)) | set(ids.tolist())
+    assert len(native) == result.kept_anchors == ANCHORS + len(ids) + paid
+    assert server.asked().total() == paid
 
 
 def test_any_share_may_be_drawn(tmp_path: Path) -> None:
