@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmigrate.errors import VecmigrateError
 from vecmigrate.evaluation.search import score_matrix
@@ -50,17 +51,32 @@ class KeptVectors:
 
     def __init__(self, file: KeptFile, dimension: int) -> None:
         self._file, self._lock = file, Lock()
-        self._known: set[str] = set()
+        self._rows: dict[str, int] = {}
         self._keys: list[str] = []
         self._ids: list[PointId] = []
         self._vectors: Vectors = np.empty((64, dimension), np.float32)
         self._norms: Vectors = np.empty(64, np.float32)
         self._looked_at, self._changes = -np.inf, (-1, -1)
+        self._gone: set[str] = set()
 
     def add(self, keys: Sequence[str], ids: Sequence[PointId], vectors: Vectors) -> None:
         """Take along what was just bought."""
         with self._lock:
             self._append(keys, ids, vectors)
+
+    def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
+        """Fill in the vectors that are here; see :class:`vecmigrate.encoders.FoundVectors`."""
+        with self._lock:
+            rows = np.array([self._rows.get(key, -1) for key in keys], np.intp)
+            here = rows >= 0
+            into[here] = self._vectors[rows[here]]
+        return here
+
+    def get(self, key: str) -> Vectors | None:
+        """Return a ``(d,)`` vector if it is here."""
+        with self._lock:
+            row = self._rows.get(key)
+            return None if row is None else self._vectors[row].copy()
 
     def better(
         self, query: Vectors, metric: Metric, than: float, without: Set[PointId], most: int
@@ -90,7 +106,7 @@ class KeptVectors:
         return [each for each in found if each.id not in without][:most]
 
     def _append(self, keys: Sequence[str], ids: Sequence[PointId], vectors: Vectors) -> None:
-        fresh = [row for row, key in enumerate(keys) if key not in self._known]
+        fresh = [row for row, key in enumerate(keys) if key not in self._rows]
         count, more = len(self._keys), len(fresh)
         if count + more > len(self._vectors):
             room = max(2 * len(self._vectors), count + more)
@@ -103,7 +119,7 @@ class KeptVectors:
         self._norms[count : count + more] = np.maximum(row_norms(vectors[fresh]), _SHORTEST)
         self._ids.extend(ids[row] for row in fresh)
         self._keys.extend(keys[row] for row in fresh)
-        self._known.update(keys)
+        self._rows.update((keys[row], count + at) for at, row in enumerate(fresh))
 
     def _look(self) -> None:
         """Follow the file now and then: others add to it, and what is written back leaves it."""
@@ -112,7 +128,7 @@ class KeptVectors:
             return
         try:
             changes = self._file.changes()
-            if changes != self._changes:
+            if changes != self._changes or self._gone:
                 self._follow(self._file.keys())
                 self._changes = changes
         except VecmigrateError:
@@ -121,12 +137,18 @@ class KeptVectors:
         self._looked_at = time.monotonic()
 
     def _follow(self, keys: list[str]) -> None:
+        """Take along what is new in the file, and let go of what has left it for a while.
+
+        What has just left is in the collection, which readers may still see as it was before.
+        """
         there = set(keys)
-        rows = [row for row, key in enumerate(self._keys) if key in there]
-        if len(rows) < len(self._keys):
+        gone = self._rows.keys() - there
+        if let_go := gone & self._gone:
+            rows = [row for row, key in enumerate(self._keys) if key not in let_go]
             self._keys = [self._keys[row] for row in rows]
             self._ids = [self._ids[row] for row in rows]
             self._vectors, self._norms = self._vectors[rows], self._norms[rows]
-            self._known = set(self._keys)
-        fresh = [key for key in keys if key not in self._known]
+            self._rows = {key: row for row, key in enumerate(self._keys)}
+        self._gone = gone - let_go
+        fresh = [key for key in keys if key not in self._rows]
         self._append(*self._file.bought(fresh, self._vectors.shape[1]))

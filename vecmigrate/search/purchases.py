@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -19,7 +19,7 @@ from vecmigrate.encoders import Budget, EncoderRole, MeteredEncoder
 from vecmigrate.encoders.base import in_flight, texts_at_once
 from vecmigrate.encoders.metered import text_keys
 from vecmigrate.errors import VecmigrateError
-from vecmigrate.migration.bought import BoughtVectors
+from vecmigrate.migration.bought import BoughtVectors, read_all
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.search.kept import KeptVectors
 from vecmigrate.search.options import Unranked
@@ -55,7 +55,12 @@ class QueryVectors(BoughtVectors):
     ) -> None:
         super().keep(keys, vectors, points, tokens)
         with self._lock, transaction(self._connection) as begun:
-            [(count,)] = begun.execute("SELECT count(*) FROM bought")
+            # Counting takes time; there are no more than this.
+            [(count,)] = begun.execute(
+                "SELECT (SELECT max(rowid) FROM bought) - (SELECT min(rowid) FROM bought) + 1"
+            )
+            if count > self._most:
+                [(count,)] = begun.execute("SELECT count(*) FROM bought")
             if count > self._most:
                 begun.execute(
                     "DELETE FROM bought WHERE rowid IN "
@@ -254,9 +259,10 @@ class Purchases:
             np.zeros(len(keys), np.bool_),
         )
         try:
-            bought.there[:] = self._vectors.read(keys, bought.vectors)
+            bought.there[:] = read_all((self.kept, self._vectors), keys, bought.vectors)
         except VecmigrateError as error:
             _log.warning("%s", error)
+            bought.there[:] = self.kept.read(keys, bought.vectors)
         rows = np.flatnonzero(~bought.there).tolist()
         points, tokens = ids.tolist(), self._encoder.count_tokens([texts[row] for row in rows])
         wanted = [
@@ -304,8 +310,9 @@ class Purchases:
         awaited = []
         with self._lock:
             for each in wanted:
-                known = self._under_way.setdefault(each.key, each)
-                if known is each:
+                known = self._known(each)
+                if known is None:
+                    known = self._under_way[each.key] = each
                     self._waiting.append(each)
                 awaited.append(known)
             workers = min(len(self._waiting), self._calls - self._working)
@@ -313,6 +320,14 @@ class Purchases:
         for _ in range(workers):
             self._pool.submit(self._work)
         return awaited
+
+    def _known(self, wanted: _Wanted) -> _Wanted | None:
+        """Return what is to be waited for if a text was asked for, or made, in the meantime."""
+        known = self._under_way.get(wanted.key)
+        if known is None and (vector := self.kept.get(wanted.key)) is not None:
+            known = replace(wanted, made=Future())
+            known.made.set_result(vector)
+        return known
 
     def _reserve(self, fresh: list[_Wanted]) -> int:
         if self._budget == Budget():

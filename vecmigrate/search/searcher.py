@@ -291,13 +291,12 @@ class Searcher:
             return
         try:
             before, place = self._opened, followed_uri(self._target)
-            stamp = before.source.stamp()
-            if canonical_place(place) == canonical_place(before.place) and stamp is None:
+            stays = canonical_place(place) == canonical_place(before.place)
+            # Files that were just written have no stamp yet when they are opened.
+            if stays and type(before.source).stamp is Source.stamp:
                 return
             after = self._open(place)
-            if canonical_place(place) == canonical_place(before.place) and (
-                after.source.stamp() == stamp
-            ):
+            if stays and after.source.stamp() == before.source.stamp():
                 after.source.close()
                 return
             with self._lock:
