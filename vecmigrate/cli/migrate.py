@@ -15,7 +15,6 @@ from vecmigrate.cli.options import (
 )
 from vecmigrate.cli.output import Output
 from vecmigrate.migration import MigrateOptions, MigrationResult
-from vecmigrate.migration.move import Embedded
 from vecmigrate.migration.reembed import LEFT_OUT, OnMissingText, refused_line
 from vecmigrate.points.ids import name_some
 from vecmigrate.points.screening import OnBadVector
@@ -97,7 +96,7 @@ def run(
         f"{_agreement(result)} ({_rates(result)})"
     )
     if result.embedded is not None:
-        out.say(_bought(result.embedded))
+        out.say(result.embedded.line())
     if result.native:
         out.say(f"{result.native:,} of them are applications' own, and were left as they are")
     if result.kept_anchors:
@@ -112,16 +111,6 @@ def run(
     following = _next(result, collections, options)
     out.say(f"Next: vecmigrate {following}{state_again(state)}")
     out.result(result.model_dump(mode="json"))
-
-
-def _bought(embedded: Embedded) -> str:
-    """Say what embedding took."""
-    told = f"{embedded.texts:,} texts of {embedded.tokens:,} tokens were embedded"
-    if embedded.money is not None:
-        told += f", for {embedded.money:,.2f}"
-    if embedded.texts_per_second is not None:
-        told += f" ({embedded.texts_per_second:,.0f} texts/s)"
-    return told + (f"; {embedded.reused:,} had been before" if embedded.reused else "")
 
 
 def _next(result: MigrationResult, collections: str, options: MigrateOptions) -> str:

@@ -180,3 +180,5 @@ def _told(result: SyncResult, *, embeds: bool) -> Iterator[str]:
         yield f"{result.native:,} of those that arrived or changed got the new encoder's own vector"
     if result.reembedded:
         yield f"{result.reembedded:,} got the new encoder's own vector"
+    if result.embedded is not None:
+        yield result.embedded.line()

@@ -160,18 +160,13 @@ class Attempt:
         ``(n, d)``; the rows of refused texts hold nothing of use.
     refused
         Why a text was not taken, by its row.
+    tokens
+        That a server says it has counted in the texts that it took; None if it does not say.
     """
 
     vectors: Vectors
     refused: Mapping[int, InputError] = field(default_factory=dict)
-
-
-class SomeRefusedError(Exception):
-    """Some texts are not taken; the attempt has the vectors of the others."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        super().__init__()
-        self.attempt = attempt
+    tokens: int | None = None
 
 
 class BaseEncoder(ABC):
@@ -257,12 +252,9 @@ class BaseEncoder(ABC):
     ) -> Attempt:
         if self.needs_texts:
             require_texts(texts, self.identity.name)
-        refused: dict[int, InputError] = {}
-        try:
-            made = self._vectors(texts or (), ids, role)
-        except SomeRefusedError as error:
-            made, refused = error.attempt.vectors, dict(error.attempt.refused)
-        vectors = np.ascontiguousarray(made, dtype=np.float32)
+        made = self._made(texts or (), ids, role)
+        refused = dict(made.refused)
+        vectors = np.ascontiguousarray(made.vectors, dtype=np.float32)
         norms = row_norms(vectors)
         unusable = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
         bad = [row for row in unusable.tolist() if row not in refused]
@@ -271,7 +263,13 @@ class BaseEncoder(ABC):
         if self._normalize:
             vectors[list(refused)] = 1
             normalize_rows(vectors)
-        return Attempt(vectors, refused)
+        return Attempt(vectors, refused, made.tokens)
+
+    def _made(
+        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
+    ) -> Attempt:
+        """Return vectors as they come, if some texts may be refused."""
+        return Attempt(self._vectors(texts, ids, role))
 
     def _bad_vectors(
         self, rows: list[int], ids: Sequence[PointId] | IdArray | None

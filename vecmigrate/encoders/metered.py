@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import time
 from collections import deque
@@ -129,6 +130,10 @@ class Meter:
         Texts whose vectors were there already.
     encoded, seconds
         Texts that were embedded, and how long at least one call was under way.
+    earlier_texts, earlier_tokens
+        Of these, what earlier runs of the same job had paid for.
+    estimated
+        True if tokens were counted by characters, and no server has told them.
     """
 
     def __init__(
@@ -142,6 +147,8 @@ class Meter:
         self.price_per_million_tokens = price_per_million_tokens
         self.counts_reused = counts_reused
         self.texts = self.tokens = self.reused = self.encoded = 0
+        self.earlier_texts = self.earlier_tokens = 0
+        self.estimated = self.told = False
         self.seconds = 0.0
         self._lock = Lock()
         self._calls = 0
@@ -166,7 +173,8 @@ class Meter:
     @property
     def exhausted(self) -> bool:
         """True if the budget allows nothing more."""
-        return 0 in (self.left.texts, self.left.tokens)
+        left = self.left
+        return any(amount is not None and amount <= 0 for amount in (left.texts, left.tokens))
 
     @property
     def money(self) -> float | None:
@@ -176,14 +184,28 @@ class Meter:
 
     def line(self) -> str:
         """Tell tokens, and money if there is a price, for a person."""
-        money = "" if self.money is None else f", {self.money:,.2f} paid"
-        return f"{self.tokens:,} tokens{money}"
+        money = "" if self.money is None else f", {money_text(self.money)} paid"
+        return f"{'about ' if self.estimated else ''}{self.tokens:,} tokens{money}"
 
-    def paid_before(self, texts: int, tokens: int) -> None:
+    def paid_before(self, texts: int, tokens: int, *, estimated: bool = False) -> None:
         """Put on the account what earlier runs of the same job have paid for."""
+        with self._lock:
+            self.earlier_texts += texts
+            self.earlier_tokens += tokens
+            self.estimated |= estimated and tokens > 0
+        self.paid_elsewhere(texts, tokens)
+
+    def paid_elsewhere(self, texts: int, tokens: int) -> None:
+        """Put on the account what other processes have paid for."""
         with self._lock:
             self.texts += texts
             self.tokens += tokens
+
+    def tell(self, by_characters: int, told: int) -> None:
+        """Put the tokens that a server has counted on the account, in place of an estimate."""
+        with self._lock:
+            self.tokens += told - by_characters
+            self.told = True
 
     def reserve(
         self, tokens: Sequence[int], free: NDArray[np.bool_] | None = None, *, partly: bool = False
@@ -250,6 +272,13 @@ class Meter:
                 self._since = now
                 self._calls -= 1
                 self.encoded += done
+
+
+def money_text(amount: float) -> str:
+    """``1,234.50`` in the price's own currency; small amounts to two digits."""
+    if amount == 0 or amount >= 0.1:
+        return f"{amount:,.2f}"
+    return f"{amount:.{1 - math.floor(math.log10(amount))}f}".rstrip("0")
 
 
 class FoundVectors(Protocol):
@@ -543,6 +572,7 @@ class MeteredEncoder:
             with self._turns:
                 made = self._ask([asked.texts[row] for row in rows], some, asked.role)
                 left.difference_update(rows.tolist())
+                self._note_tokens(asked, rows, made)
                 if made.refused:
                     taken = np.setdiff1d(np.arange(len(rows)), list(made.refused))
                     refused.add({int(rows[at]): why for at, why in made.refused.items()})
@@ -566,6 +596,22 @@ class MeteredEncoder:
         except BaseException:
             self.meter.release([asked.tokens[row] for row in [*left, *refused.unpaid()]])
             raise
+
+    def _note_tokens(self, asked: _Asked, rows: NDArray[np.intp], made: Attempt) -> None:
+        """Replace the estimated tokens of texts that were paid for by those that a server tells."""
+        if self.meter.counts_reused or not self.needs_texts:
+            return
+        refused = {at for at, why in made.refused.items() if isinstance(why, TextRefusedError)}
+        paid = [row for at, row in enumerate(rows.tolist()) if at not in refused]
+        if made.tokens is None:
+            self.meter.estimated |= bool(paid) and not isinstance(self.encoder, TokenCounter)
+            return
+        guessed = [asked.tokens[row] for row in paid]
+        ends = np.cumsum([0, *guessed]) / max(sum(guessed), 1)
+        told = np.diff(np.rint(ends * made.tokens).astype(int)).tolist()
+        self.meter.tell(sum(guessed), sum(told))
+        for row, tokens in zip(paid, told, strict=True):
+            asked.tokens[row] = tokens
 
     def reuse(self, texts: Sequence[str | None]) -> None:
         """Put texts on the account whose vectors an earlier run has paid for.

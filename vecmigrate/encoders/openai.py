@@ -26,6 +26,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -51,7 +52,6 @@ from vecmigrate.encoders.base import (
     BaseEncoder,
     EncoderRole,
     EncoderSpec,
-    SomeRefusedError,
 )
 from vecmigrate.encoders.options import Count, ModelOptions, Positive
 from vecmigrate.errors import (
@@ -80,6 +80,20 @@ _TEXTS_REFUSED = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What requests have brought so far: vectors, refused texts by rows, tokens of each answer."""
+
+    vectors: Vectors
+    refused: dict[int, InputError]
+    tokens: list[int | None]
+
+    def attempt(self) -> Attempt:
+        told = [tokens for tokens in self.tokens if tokens is not None]
+        tokens = sum(told) if len(told) == len(self.tokens) > 0 else None
+        return Attempt(self.vectors, self.refused, tokens)
 
 
 class RequestRefusedError(InputError):
@@ -150,7 +164,7 @@ class EndpointEncoder(BaseEncoder):
         self._turns = BoundedSemaphore(options.in_flight)
         self._requests = _Pace(options.requests_per_minute)
         self._tokens = _Pace(options.tokens_per_minute)
-        probe = self._embed([options.prompt + text for text in _PROBE])
+        probe, _ = self._embed([options.prompt + text for text in _PROBE])
         if options.dimensions not in (None, probe.shape[1]):
             raise MismatchError(
                 f"{self._origin} answers with {probe.shape[1]} dimensions, though "
@@ -169,47 +183,49 @@ class EndpointEncoder(BaseEncoder):
     def _vectors(
         self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
     ) -> Vectors:
+        return self._made(texts, ids, role).vectors
+
+    def _made(
+        self, texts: Sequence[str], ids: Sequence[PointId] | IdArray | None, role: EncoderRole
+    ) -> Attempt:
         prompted = [self._options.prompt_of(role) + text for text in texts]
-        vectors = np.full((len(prompted), self.identity.dimension), np.nan, np.float32)
-        refused: dict[int, InputError] = {}
+        made = _Made(np.full((len(prompted), self.identity.dimension), np.nan, np.float32), {}, [])
         for start in range(0, len(prompted), self._options.batch_size):
             stop = min(start + self._options.batch_size, len(prompted))
-            self._fill(vectors, prompted, start, stop, ids, refused)
-        if refused:
-            raise SomeRefusedError(Attempt(vectors, refused))
-        return vectors
+            self._fill(made, prompted, start, stop, ids)
+        return made.attempt()
 
     def _fill(
         self,
-        vectors: Vectors,
+        made: _Made,
         texts: list[str],
         start: int,
         stop: int,
         ids: Sequence[PointId] | IdArray | None,
-        refused: dict[int, InputError],
     ) -> None:
         """Embed rows ``start`` to ``stop``, halving what the server refuses down to one text."""
         try:
-            embedded = self._embed(texts[start:stop])
+            embedded, tokens = self._embed(texts[start:stop])
         except RequestRefusedError as error:
             if stop - start == 1:
-                refused[start] = TextRefusedError(
+                made.refused[start] = TextRefusedError(
                     f"{point_name(ids, start)}: {error.message}", remedy=error.remedy
                 )
-                if len(refused) == 1 and start == 0:
-                    self._check_takes_any(refused[start])
+                if len(made.refused) == 1 and start == 0:
+                    self._check_takes_any(made.refused[start])
                 return
             middle = (start + stop) // 2
-            self._fill(vectors, texts, start, middle, ids, refused)
-            self._fill(vectors, texts, middle, stop, ids, refused)
+            self._fill(made, texts, start, middle, ids)
+            self._fill(made, texts, middle, stop, ids)
             return
-        if embedded.shape[1] != vectors.shape[1]:
+        if embedded.shape[1] != made.vectors.shape[1]:
             raise InputError(
                 f"{self._origin} answers with {embedded.shape[1]} dimensions, after "
-                f"{vectors.shape[1]} before",
+                f"{made.vectors.shape[1]} before",
                 remedy="Check that one model serves all requests.",
             )
-        vectors[start:stop] = embedded
+        made.vectors[start:stop] = embedded
+        made.tokens.append(tokens)
 
     def _check_takes_any(self, error: InputError) -> None:
         """Raise the error of a first text if it is not that text which the server refuses."""
@@ -218,8 +234,8 @@ class EndpointEncoder(BaseEncoder):
         except RequestRefusedError:
             raise error from None
 
-    def _embed(self, texts: Sequence[str]) -> Vectors:
-        """Return ``(n, d)`` float32 C-contiguous vectors of at least one text.
+    def _embed(self, texts: Sequence[str]) -> tuple[Vectors, int | None]:
+        """Return ``(n, d)`` float32 C-contiguous vectors of at least one text, and its tokens.
 
         Raises
         ------
@@ -387,13 +403,19 @@ class _Item(BaseModel, strict=True):
     embedding: list[float] | str
 
 
+class _Usage(BaseModel):
+    total_tokens: int | None = None
+
+
 class _Answer(BaseModel, strict=True):
     data: list[_Item]
+    usage: _Usage | None = None
 
 
-def _read(answer: bytes, count: int) -> Vectors:
+def _read(answer: bytes, count: int) -> tuple[Vectors, int | None]:
     try:
-        items = _Answer.model_validate_json(answer).data
+        read = _Answer.model_validate_json(answer)
+        items, usage = read.data, read.usage
     except ValidationError as error:
         raise ValueError(reason_of(error)) from None
     if len(items) != count:
@@ -405,7 +427,8 @@ def _read(answer: bytes, count: int) -> Vectors:
     lengths = {len(row) for row in rows}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"vectors of {', '.join(map(str, sorted(lengths)))} dimensions")
-    return np.stack(rows)
+    # A server that counts no tokens may say 0.
+    return np.stack(rows), (usage and usage.total_tokens) or None
 
 
 def _row(embedding: list[float] | str) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from vecmigrate.encoders.base import EncoderRole, texts_at_once
 from vecmigrate.encoders.metered import (
     EMBEDDINGS_FOLDER,
     FoundVectors,
+    TokenCounter,
     bought_files,
     read_from,
     text_keys,
@@ -227,7 +228,7 @@ class Purchases:
     def note(self, part: str, texts: int, tokens: int) -> None:
         """Put on the account what a worker has bought for a part; once, if it is read again."""
         if self.store.note_elsewhere(part, texts, tokens):
-            self.encoder.meter.paid_before(texts, tokens)
+            self.encoder.meter.paid_elsewhere(texts, tokens)
 
 
 class KnownVectors:
@@ -434,5 +435,13 @@ def buying(
     with closing(open_state(path, threads=True)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         store = BoughtVectors(connection, batch, others)
-        encoder.meter.paid_before(*store.paid())
-        yield Purchases(encoder.storing(store), store, tuple(others))
+        estimated = not (isinstance(encoder.encoder, TokenCounter) or store.get(_TOLD))
+        encoder.meter.paid_before(*store.paid(), estimated=estimated)
+        try:
+            yield Purchases(encoder.storing(store), store, tuple(others))
+        finally:
+            if encoder.meter.told and not encoder.meter.estimated:
+                store.put(_TOLD, "yes")
+
+
+_TOLD = "tokens told"

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
 
 from pydantic import BaseModel
 
@@ -19,7 +18,8 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.sink import Sink
 from vecmigrate.connector.source import Source
-from vecmigrate.encoders import BudgetSpentError, Meter, MeteredEncoder
+from vecmigrate.encoders import BudgetSpentError, Meter
+from vecmigrate.encoders.embedded import Embedded
 from vecmigrate.errors import MismatchError, UsageError, VerificationError
 from vecmigrate.migration.bought import Purchases, remove_bought
 from vecmigrate.migration.catch_up import CatchUp
@@ -49,37 +49,6 @@ from vecmigrate.telemetry.events import Steps
 from vecmigrate.translators import Translator, TranslatorCard
 
 _log = logging.getLogger(__name__)
-
-
-class Embedded(BaseModel):
-    """What embedding took.
-
-    Attributes
-    ----------
-    texts, tokens
-        Bought for this target, by earlier runs too.
-    money
-        What the tokens cost; None without a price.
-    reused
-        Texts of this run whose vectors had been bought before.
-    texts_per_second
-        Of this run, while at least one text was being embedded; None if none was.
-    """
-
-    texts: int
-    tokens: int
-    money: float | None
-    reused: int
-    texts_per_second: float | None
-
-    @classmethod
-    def of(cls, encoder: MeteredEncoder) -> Self:
-        """Return what is on an encoder's account."""
-        meter = encoder.meter
-        return cls(
-            texts=meter.texts, tokens=meter.tokens, money=meter.money, reused=meter.reused,
-            texts_per_second=encoder.texts_per_second,
-        )  # fmt: skip
 
 
 class MigrationResult(BaseModel):

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from datetime import datetime
 
-from vecmigrate.encoders.metered import Cost
+from vecmigrate.encoders.metered import Cost, money_text
 from vecmigrate.report.schema import (
     Estimate,
     Outcome,
@@ -76,7 +76,7 @@ def money(amount: float | None) -> str:
     """``1,234.50`` in the price's own currency, small amounts to two digits; a dash for None."""
     if amount is None:
         return ABSENT
-    return f"{amount:,.2f}" if amount == 0 or amount >= 0.1 else f"{amount:.2g}"
+    return money_text(amount)
 
 
 def cost(what: Cost) -> str:

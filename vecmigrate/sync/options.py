@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vecmigrate.cutover.options import CutoverOptions
+from vecmigrate.encoders.embedded import Embedded
 from vecmigrate.encoders.options import ENCODER_HELP, BudgetText
 from vecmigrate.migration.reembed import OnMissingText
 from vecmigrate.points.batch import PointId
@@ -88,6 +89,9 @@ class SyncOptions(ChangeOptions):
         default=None,
         description="New encoder, which makes the vectors of new and changed points, and of those "
         f"that a budget re-embeds; with --back the old one: {ENCODER_HELP}",
+    )
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Price of a million tokens, in any currency."
     )
     on_missing_text: OnMissingText = Field(
         default=OnMissingText.FAIL,
@@ -191,6 +195,8 @@ class SyncResult(BaseModel):
         Points at the target after the run, others' included.
     found_by
         How changes were found.
+    embedded
+        What embedding texts took; None if none was to be.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -213,6 +219,7 @@ class SyncResult(BaseModel):
     count: int = 0
     dry_run: bool = False
     found_by: FoundBy
+    embedded: Embedded | None = None
     finished_at: str
     seconds: float
 

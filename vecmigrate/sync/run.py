@@ -16,6 +16,7 @@ from vecmigrate.connector.registry import hold, open_source
 from vecmigrate.connector.source import Source, fetch_existing, fetch_there
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
+from vecmigrate.encoders.embedded import Embedded
 from vecmigrate.encoders.queries import query_vectors
 from vecmigrate.errors import (
     MismatchError,
@@ -318,7 +319,7 @@ class _Run:
         """
         if self._asked.encoder is None:
             return
-        meter = Meter(self._budget, counts_reused=False)
+        meter = Meter(self._budget, self._asked.price_per_million_tokens, counts_reused=False)
         opened = MeteredEncoder(open_encoder(self._asked.encoder), meter)
         check_encoder(opened, self._card, self._target.describe())
         key = ledger_key(self._target_uri)
@@ -624,6 +625,11 @@ class _Run:
                 remedy="Run the same command to continue.",
             )
 
+    def _embedded(self) -> Embedded | None:
+        """Return what embedding took; None for ready-made vectors, too."""
+        encoder = self._encoder
+        return Embedded.of(encoder) if encoder is not None and encoder.needs_texts else None
+
     def _result(self, found_by: FoundBy, compared: int = 0) -> SyncResult:
         with open_source(self._target_uri) as target:
             count = target.describe().count
@@ -634,6 +640,7 @@ class _Run:
             target=self._target_uri,
             **counts,
             found_by=found_by,
+            embedded=self._embedded(),
             skipped_ids=tuple(dict.fromkeys(self._skipped.ids)),
             refused_ids=tuple(dict.fromkeys(self._refused)),
             compared=compared,

@@ -75,6 +75,9 @@ class VerifyOptions(CompareOptions):
         description="New encoder: embed the texts of some points whose vectors are its own again, "
         f"and compare: {ENCODER_HELP}",
     )
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Price of a million tokens, in any currency."
+    )
     on_missing_text: OnMissingText = Field(
         default=OnMissingText.FAIL,
         description="As the migration had it: skip expects points without a text, or with one "

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from vecmigrate.connector.source import Source
-from vecmigrate.encoders import Encoder
+from vecmigrate.encoders import Encoder, MeteredEncoder
+from vecmigrate.encoders.embedded import Embedded
 from vecmigrate.errors import MismatchError
 from vecmigrate.evaluation.search import distances
 from vecmigrate.points.batch import VectorBatch, Vectors, join_batches
@@ -45,7 +47,7 @@ class Reencoding:
     """
 
     target: Source
-    encoder: Encoder
+    encoder: MeteredEncoder
     text_field: str | None
     most: int
     left: int = 0
@@ -95,9 +97,15 @@ class Reencoding:
                 f"{self.encoder.identity.name} makes of their texts: off by up to {worst:.2g} of "
                 f"their length, ids {name_some(theirs.ids[wrong].tolist()[:_NAMED])}"
             )
+        paid: dict[str, JsonValue] = {}
+        if self.encoder.needs_texts:
+            embedded = Embedded.of(self.encoder)
+            told += f"; {embedded.line()}"
+            paid = embedded.model_dump(include={"texts", "tokens", "estimated", "money"})
         return Check.of(
             name, not wrong.any(), told, compared=len(off), wrong=int(wrong.sum()),
             worst=worst if np.isfinite(worst) else None, encoder_differs=noise, left=self.left,
+            **paid,
         )  # fmt: skip
 
     def _embed(self, batch: VectorBatch) -> tuple[Vectors, float]:

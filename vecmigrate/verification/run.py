@@ -16,7 +16,7 @@ from vecmigrate.anchors.keeper import AnchorKeeper
 from vecmigrate.connector.addresses import followed_uri
 from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_there
-from vecmigrate.encoders import Encoder, open_encoder
+from vecmigrate.encoders import Meter, MeteredEncoder, open_encoder
 from vecmigrate.errors import MismatchError, UsageError
 from vecmigrate.migration.dead_letters import DeadLetters
 from vecmigrate.migration.translate import Translation, convert
@@ -94,7 +94,7 @@ def verify(
         )
     card = None if translator is None else read_card(translator)
     fitted = None if translator is None else load_translator(translator)
-    encoder = None if asked.encoder is None else open_encoder(asked.encoder)
+    encoder = None if asked.encoder is None else _metered(asked.encoder, asked)
     with (
         open_source(source) as old,
         open_source(target) as new,
@@ -154,7 +154,7 @@ class _Comparison:
         new: Source,
         fitted: Translator | None,
         card: TranslatorCard | None,
-        encoder: Encoder | None,
+        encoder: MeteredEncoder | None,
         asked: VerifyOptions,
         pending: Pending | None,
     ) -> None:
@@ -249,6 +249,11 @@ def _check_is_translated(target: CollectionDescription) -> None:
             f"no translator made vectors of {target.uri}, but an encoder all of them",
             remedy="Give --encoder, and no --translator.",
         )
+
+
+def _metered(encoder: str, asked: VerifyOptions) -> MeteredEncoder:
+    meter = Meter(None, asked.price_per_million_tokens, counts_reused=False)
+    return MeteredEncoder(open_encoder(encoder), meter)
 
 
 def _check_dimension(target: CollectionDescription, fitted: Translator) -> None:

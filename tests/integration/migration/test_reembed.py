@@ -410,8 +410,62 @@ def test_the_command_line_tells_what_was_paid(server: EmbeddingServer, tmp_path:
     ]  # fmt: skip
     result = CliRunner().invoke(app, command)
     assert result.exit_code == ExitCode.OK, result.output
-    assert "40 texts of 80 tokens were embedded, for 0.08" in result.output
+    assert "40 texts of about 80 tokens were embedded" in result.output
+    assert "for about 0.08" in result.output
     assert "--on-missing-text skip" in result.output.splitlines()[-1]
+
+
+def counted(body: dict[str, Any]) -> Reply:
+    """As an endpoint that says that each text has 11 tokens."""
+    usage = {"prompt_tokens": 11 * len(body["input"]), "total_tokens": 11 * len(body["input"])}
+    return Reply(body={"data": embeddings(body), "model": body["model"], "usage": usage})
+
+
+def test_what_this_run_paid_is_told_apart_from_earlier_runs(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
+    given: dict[str, Any] = {"state": tmp_path / "s.sqlite", "price_per_million_tokens": 0.02}
+    server.rule = counted
+    with pytest.raises(BudgetSpentError):
+        embed(source, target, server, budget=95, **given)
+    result = embed(source, target, server, **given)
+    told = result.embedded
+    assert told is not None
+    assert (told.texts, told.tokens, told.estimated) == (160, 160 * 11, False)
+    assert (told.earlier_texts, told.earlier_tokens) == (95, 95 * 11)
+    assert (told.compared_texts, told.compared_tokens) == (COMPARED, COMPARED * 11)
+    assert told.money == pytest.approx((160 + COMPARED) * 11 * 0.02e-6)
+    assert "65 texts of 715 tokens" in told.line()
+    assert "0.000036" in told.line()
+
+
+def test_a_budget_of_tokens_is_one_of_those_that_the_server_counts(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
+    server.rule = counted
+    with pytest.raises(BudgetSpentError):
+        embed(source, target, server, budget="500 tokens", state=tmp_path / "s.sqlite")
+    # By characters a text has two tokens, and what is in flight is counted when it is answered.
+    assert 500 <= 11 * server.asked().total() <= 500 + 11 * 2 * 40
+
+
+def test_verify_tells_what_it_paid(server: EmbeddingServer, tmp_path: Path) -> None:
+    source, target = make_source("faiss", tmp_path, 200), f"faiss:{tmp_path}/new.faiss"
+    state, encoder = tmp_path / "s.sqlite", server.name(OPTIONS)
+    server.rule = counted
+    embed(source, target, server, state=state)
+    server.seen.clear()
+    given: dict[str, Any] = {
+        "encoder": encoder, "on_missing_text": "skip", "price_per_million_tokens": 1.0,
+    }  # fmt: skip
+    found = verify(source, target, sample=70, state=state, **given)
+    [vectors] = [check for check in found.checks if check.name == "vectors"]
+    texts = server.asked().total()
+    assert (vectors.figures["texts"], vectors.figures["tokens"]) == (texts, 11 * texts)
+    assert vectors.figures["money"] == pytest.approx(11e-6 * texts)
+    assert vectors.figures["estimated"] is False
 
 
 def test_ready_made_vectors_need_no_texts(tmp_path: Path) -> None:

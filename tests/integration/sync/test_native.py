@@ -244,6 +244,21 @@ def test_another_model_behind_the_same_name_writes_nothing(
     check_native(job)
 
 
+def test_it_tells_what_it_paid_by_what_the_server_counts(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    job = native(tmp_path, "faiss", "faiss", server)
+    change(job)
+    server.rule = lambda body: Reply(
+        body={"data": embeddings(body), "usage": {"total_tokens": 11 * len(body["input"])}}
+    )
+    told = bring(job, server, price_per_million_tokens=1.0).embedded
+    assert told is not None
+    assert (told.texts, told.tokens, told.estimated) == (3, 33, False)
+    assert told.compared_texts == COMPARED
+    assert told.money == pytest.approx(11e-6 * (3 + COMPARED))
+
+
 def test_a_budget_is_not_spent_on_another_model(server: EmbeddingServer, tmp_path: Path) -> None:
     job = make(tmp_path)
     assert job.run(encoder=encoder(server), reembed_budget=5).reembedded == 5

@@ -63,6 +63,7 @@ def job_options(moving: JobContext) -> SyncOptions:
         on_bad_vector=moving.spec.on_bad_vector,
         batch_size=moving.spec.migrate.batch_size,
         encoder=encoder,
+        price_per_million_tokens=moving.spec.dry_run.price_per_million_tokens,
         on_missing_text=moving.spec.migrate.on_missing_text,
     )
 

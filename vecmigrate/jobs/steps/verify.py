@@ -88,6 +88,7 @@ class VerifyStep:
             keep_anchors=moving.route_anchors,
             on_bad_vector=moving.spec.on_bad_vector,
             encoder=moving.route_encoder,
+            price_per_million_tokens=moving.spec.dry_run.price_per_million_tokens,
             on_missing_text=moving.spec.migrate.on_missing_text,
             dead_letters=letters,
         )
