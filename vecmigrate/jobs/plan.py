@@ -126,8 +126,12 @@ def _route(moving: JobContext, looks: Mapping[str, StepState]) -> PlannedRoute:
 def _takes(
     step: Step, look: StepState, spec: JobSpec, measured: Probe | None, route: PlannedRoute
 ) -> Takes:
-    if measured is None or not look.is_due:
+    if not look.is_due:
         return Takes()
+    if measured is None:
+        # The dry run has measured what its route costs.
+        known = route.cost if step.name == "migrate" else None
+        return Takes() if known is None else _cost(known, None)
     both = measured.count / measured.translate_rate
     if isinstance(step, DryRunStep):
         _, budget = bounds(step.options(), measured.count)
@@ -137,7 +141,8 @@ def _takes(
         takes = Takes(seconds=both)
         if route.cost is not None and route.cost.texts:
             takes = _cost(route.cost, both)
-        elif route.cost is None and spec.migrate.route is RouteName.REEMBED:
+        elif route.cost is None and spec.migrate.route in (RouteName.REEMBED, RouteName.MIXED):
+            # Which share a mixture embeds, the dry run tells: it may be all.
             takes = _embedding(Budget(texts=measured.count), measured, both)
         size = _FLOAT * measured.count * measured.target_dim
         return takes.model_copy(update={"vector_bytes": size})
@@ -161,12 +166,13 @@ def _embedding(budget: Budget, measured: Probe, reading: float) -> Takes:
     return _cost(measured.encoder.cost(texts, round(texts * measured.tokens_per_text)), reading)
 
 
-def _cost(cost: Cost, reading: float) -> Takes:
+def _cost(cost: Cost, reading: float | None) -> Takes:
+    """Return what embedding takes beside reading, whose seconds may not be known."""
     return Takes(
         texts=cost.texts,
         tokens=cost.tokens,
         money=cost.money,
-        seconds=reading + 3600 * (cost.hours or 0.0),
+        seconds=None if reading is None else reading + 3600 * (cost.hours or 0.0),
     )
 
 

@@ -78,6 +78,8 @@ def test_the_cheapest_route_that_meets_the_gates_is_taken(corpus: DryRunCorpus) 
 
 def test_a_plan_tells_what_the_chosen_route_costs(corpus: DryRunCorpus) -> None:
     job = job_of(corpus, "mixed", gate=0.6, more="budget = 100")
+    [migrate] = [step for step in planned(job)["steps"] if step["step"] == "migrate"]
+    assert migrate["takes"]["texts"] == N, "at most"
     # The budget ends the run before anything is published.
     result = call("run", job)
     assert result.exit_code != 0
@@ -86,6 +88,10 @@ def test_a_plan_tells_what_the_chosen_route_costs(corpus: DryRunCorpus) -> None:
     assert plan["route"]["route"].startswith("re-embed ")
     [migrate] = [step for step in plan["steps"] if step["step"] == "migrate"]
     assert migrate["takes"]["texts"] == plan["route"]["cost"]["texts"] > 100
+    unmeasured = planned(job, "--no-measure")["steps"]
+    [takes] = [step["takes"] for step in unmeasured if step["step"] == "migrate"]
+    known = {name: takes[name] for name in ("texts", "tokens", "money")}
+    assert known == {name: plan["route"]["cost"][name] for name in known}
     assert done_now(job_of(corpus, "mixed", gate=0.6)) == ["migrate", "verify"]
 
 
