@@ -118,7 +118,7 @@ def test_a_migration_is_killed_before_some_of_its_steps(tmp_path: Path) -> None:
         for old, new in PAIRS:
             folder = tmp_path / f"{old}-{new}"
             folder.mkdir()
-            for ended in step_through(old, new, folder, killer, rng, every=200):
+            for ended in step_through(old, new, folder, killer, rng, every=300):
                 assert ended.codes[0] == -signal.SIGKILL
                 assert ended.same, ended
 

@@ -386,7 +386,7 @@ def test_a_migration_that_is_killed_continues(tmp_path: Path) -> None:
 def test_a_migration_is_killed_before_some_of_its_steps(tmp_path: Path) -> None:
     with stepper() as killer:
         for ended in step_through(
-            "faiss", "qdrant-edge", tmp_path, killer, random.Random(0), every=100
+            "faiss", "qdrant-edge", tmp_path, killer, random.Random(0), every=180
         ):
             assert ended.codes[0] == -signal.SIGKILL
             assert ended.same, ended

@@ -222,6 +222,7 @@ def test_the_state_is_told(tmp_path: Path) -> None:
         assert move.json("status", move.target, "--source", move.source)["pending"] == {
             "arrived": 0,
             "vanished": 0,
+            "left_out": 0,
         }
         change(move)
         told = move.json("status", move.target, "--source", move.source)
