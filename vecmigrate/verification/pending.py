@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vecmigrate.connector.addresses import followed_place
 from vecmigrate.connector.source import Source
 from vecmigrate.migration.reembed import LEFT_OUT
-from vecmigrate.points.batch import IdArray, VectorBatch
+from vecmigrate.points.batch import IdArray, VectorBatch, row_norms
 from vecmigrate.points.checksums import Tally, source_hashes
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
 from vecmigrate.runtime.threads import prefetch
@@ -81,8 +81,16 @@ class Pending:
         for ids in ledger.listed("deleted", batch_size):
             self._note(ids)
 
-    def as_read(self, batches: Iterable[VectorBatch], source: str) -> Iterator[VectorBatch]:
-        """Yield points of the source that are as they were read; note all others."""
+    def as_read(
+        self, batches: Iterable[VectorBatch], source: str, text_field: str | None = None
+    ) -> Iterator[VectorBatch]:
+        """Yield points of the source that are as they were read; note all others.
+
+        Parameters
+        ----------
+        text_field
+            Payload field without which a point was left out; None if none is needed.
+        """
         for batch in batches:
             self._ledger.add_ids("met", batch.ids, keep=True)
             if self.native or self.deleted:
@@ -91,7 +99,8 @@ class Pending:
                     self.passed_by.add(good)
                 batch = batch.take(~theirs)
             same, known = self._compared(batch)
-            self.arrived += int((~known).sum()) - (left_out := self._left_out(batch.take(~known)))
+            left_out = self._left_out(batch.take(~known), text_field)
+            self.arrived += int((~known).sum()) - left_out
             self.left_out += left_out
             self.changed += int((known & ~same).sum())
             self._note(batch.ids[~same])
@@ -177,11 +186,24 @@ class Pending:
         known = [entry is not None for entry in entries]
         return np.array(same, np.bool_), np.array(known, np.bool_)
 
-    def _left_out(self, batch: VectorBatch) -> int:
+    def _left_out(self, batch: VectorBatch, text_field: str | None) -> int:
         """Count those among points that are as they were when they were left out."""
         noted = self._ledger.left_out(batch.ids) if len(batch) else {}
-        hashes = dict(zip(batch.ids.tolist(), source_hashes(batch).tolist(), strict=True))
-        return sum(None in then or list(then) == hashes[point] for point, then in noted.items())
+        if not noted:
+            return 0
+        texts = batch.texts(text_field) or [None] * len(batch)
+        usable = np.array(batch.each_count()) > 0
+        norms = row_norms(batch.vectors)
+        np.logical_and.at(usable, batch.owners(), np.isfinite(norms) & (norms > 0))
+        count = 0
+        for row, (point, now) in enumerate(
+            zip(batch.ids.tolist(), source_hashes(batch).tolist(), strict=True)
+        ):
+            then = noted.get(point)
+            # Where nobody has noted what was read, what is there now has to tell why.
+            unusable = not usable[row] or (text_field is not None and texts[row] is None)
+            count += then is not None and (list(then) == now or (None in then and unusable))
+        return count
 
     def _note(self, ids: IdArray) -> None:
         self._ledger.add_ids("pending", ids)

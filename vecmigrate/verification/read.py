@@ -73,7 +73,8 @@ class SourcePass:
         batches: Iterator[VectorBatch] = prefetch(without(self.letters, read))
         batches = with_texts(batches, source, asked, self.skipped)
         if self.pending is not None:
-            batches = self.pending.as_read(batches, description.uri)
+            field = description.text_field if asked.encoder is not None else None
+            batches = self.pending.as_read(batches, description.uri, field)
         for batch in screened(batches, source, asked.on_bad_vector, self.skipped):
             self.tally.add(batch)
             rows = None if sample is None else _within(sample, start, len(batch))

@@ -273,6 +273,24 @@ def test_a_budget_is_not_spent_on_another_model(server: EmbeddingServer, tmp_pat
     assert server.asked().total() == 5 + COMPARED
 
 
+def test_a_bad_vector_that_was_mended_is_pending(tmp_path: Path) -> None:
+    job = make(tmp_path, "faiss", "faiss")
+    with editing(job.source) as source:
+        nothing = np.zeros((1, job.old.shape[1]), np.float32)
+        source.upsert(points(job.old, [N]).with_vectors(nothing))
+    job = replace(job, target=place("faiss", tmp_path, "again"))
+    given: dict[str, Any] = {"on_bad_vector": "skip"}
+    migrate(job.source, job.target, job.translator, state=job.state, **given)
+    found = verify(job.source, job.target, job.translator, state=job.state, **given)
+    assert found.passed, found.failures
+    with editing(job.source) as source:
+        source.upsert(points(job.old, [N]))
+    found = verify(job.source, job.target, job.translator, state=job.state, **given)
+    [pending] = [check for check in found.checks if check.name == "pending"]
+    assert pending.figures["arrived"] == 1
+    assert job.run(**given).arrived == 1
+
+
 def refusing(*texts: str) -> Callable[[dict[str, Any]], Reply | None]:
     too_long = Reply(400, {"error": {"message": "maximum context length is 3 tokens"}})
     return lambda body: too_long if set(texts) & set(body["input"]) else None
