@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -122,12 +121,3 @@ class SearchResult(BaseModel):
     tokens: int = 0
     seconds: float
     encoder_seconds: float
-
-
-@dataclass(slots=True)
-class Spent:
-    """What a query has cost so far."""
-
-    texts: int = 0
-    tokens: int = 0
-    seconds: float = 0.0

@@ -123,14 +123,6 @@ class QueryVectors(BoughtVectors):
         with self._lock, transaction(self._connection) as begun:
             self._add(begun, _today(), -len(tokens), -sum(tokens))
 
-    def today(self) -> tuple[int, int]:
-        """Return the texts and tokens of today."""
-        with self._lock, transaction(self._connection) as begun:
-            row = begun.execute(
-                "SELECT texts, tokens FROM days WHERE day = ?", (_today(),)
-            ).fetchone()
-        return (0, 0) if row is None else (int(row[0]), int(row[1]))
-
     def _add(self, begun: sqlite3.Connection, day: str, texts: int, tokens: int) -> None:
         begun.execute(
             "UPDATE days SET texts = max(texts + ?, 0), tokens = max(tokens + ?, 0) WHERE day = ?",
