@@ -224,7 +224,7 @@ class Purchases:
 
     def close(self) -> None:
         """Wait for what is being embedded, and end."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown()
 
     def query(self, text: str) -> Vectors:
         """Return the ``(d,)`` vector of a query.

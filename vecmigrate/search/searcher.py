@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, Self
 
 import numpy as np
@@ -65,7 +65,8 @@ class Searcher:
     ) -> None:
         self._target, self._encoder = target, encoder
         self._purchases, self._options = purchases, options
-        self._lock, self._looking = Lock(), Lock()
+        self._lock, self._looking = Condition(), Lock()
+        self._searches, self._is_closed = 0, False
         self._opened = self._open(followed_uri(target))
         self._looked_at = time.monotonic()
         self._has_marks = False
@@ -77,7 +78,10 @@ class Searcher:
         self.close()
 
     def close(self) -> None:
-        """Let go of the collection."""
+        """Wait for searches that are under way, and let go of the collection."""
+        with self._lock:
+            self._is_closed = True
+            self._lock.wait_for(lambda: not self._searches)
         self._opened.source.close()
 
     @property
@@ -126,12 +130,13 @@ class Searcher:
         InputError, UnreachableError
             If the query cannot be encoded, or the collection cannot be searched.
         UsageError
-            If the filter is not understood, or the vector is not of the collection's dimension.
+            If the filter is not understood, the vector is not of the collection's dimension, or the
+            searcher was closed.
         """
         begun = time.perf_counter()
-        vector = self._vector_of(query)
-        encoding = time.perf_counter() - begun
         with self._in_use() as opened:
+            vector = self._vector_of(query)
+            encoding = time.perf_counter() - begun
             count = max(k, self._options.candidates)
             points = self._candidates(opened, vector, count, where)
             candidates = len(points)
@@ -197,7 +202,8 @@ class Searcher:
                 )
             batches = opened.source.batches(READ_BATCH, payloads=False)
             ids = exact_search(batches, vector[None], count, opened.described.metric)[0]
-            return join_batches(fetch_existing(opened.source, ids))
+            found = fetch_existing(opened.source, ids)
+            return join_batches(found) if found else _no_points(vector)
 
     def _rank(self, opened: _Opened, points: VectorBatch, vector: Vectors, begun: float) -> _Ranked:
         """Score the points, by their true vectors as far as bounds allow."""
@@ -273,13 +279,18 @@ class Searcher:
         """Yield the collection that the target's name leads to."""
         self._follow()
         with self._lock:
+            if self._is_closed:
+                raise UsageError("the searcher is closed", remedy="Open it again.")
             opened = self._opened
             opened.users += 1
+            self._searches += 1
         try:
             yield opened
         finally:
             with self._lock:
                 opened.users -= 1
+                self._searches -= 1
+                self._lock.notify_all()
                 leave = opened.is_left and not opened.users
             if leave:
                 opened.source.close()
@@ -296,7 +307,8 @@ class Searcher:
             if stays and type(before.source).stamp is Source.stamp:
                 return
             after = self._open(place)
-            if stays and after.source.stamp() == before.source.stamp():
+            stamp = before.source.stamp()
+            if stays and stamp is not None and after.source.stamp() == stamp:
                 after.source.close()
                 return
             with self._lock:
@@ -340,6 +352,10 @@ def _ranking(true: NDArray[np.bool_]) -> Ranking:
     if true.all():
         return Ranking.TRUE
     return Ranking.PARTLY if true.any() else Ranking.TRANSLATED
+
+
+def _no_points(like: Vectors) -> VectorBatch:
+    return VectorBatch(id_array(()), np.empty((0, len(like)), np.float32), [])
 
 
 def _told(score: float, metric: Metric) -> float:

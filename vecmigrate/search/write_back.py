@@ -41,13 +41,16 @@ def write_back_bought(place: str, state: Path, bought: QueryVectors) -> int:
         From the store and the disk; what was bought stays.
     """
     path = ledger_path(state, place)
-    ids, last = bought.points()
-    if not path.exists() or not len(ids):
+    if not path.exists():
         return 0
     with ExitStack() as stack:
         locks = state.parent / "locks"
         stack.enter_context(job_lock(locks, ledger_key(place), f"what queries of {place} bought"))
         stack.enter_context(hold(place))
+        # Asked for now that nobody else drops any: numbers are given again.
+        ids, last = bought.points()
+        if not len(ids):
+            return 0
         ledger = stack.enter_context(open_ledger(path))
         target = stack.enter_context(open_source(place))
         described = target.describe()

@@ -433,3 +433,32 @@ def test_the_commands_say_what_was_found_and_what_it_cost(
     for wrong in (["--where", "n > 3"], ["--candidates", "0"], ["--deadline", "soon"]):
         done = CliRunner().invoke(app, ["search", job.target, "query 3", *wrong, *given])
         assert done.exit_code == ExitCode.USAGE, done.output
+
+
+@pytest.mark.parametrize("store", ["faiss", "parquet", "qdrant"])
+def test_an_empty_collection_has_no_hits(store: str, tmp_path: Path) -> None:
+    job = make(tmp_path, "faiss", store, anchors=True)
+    with editing(job.target) as target:
+        target.delete(np.arange(N))
+    with searching(job, TextEncoder(job)) as searcher:
+        found = searcher.search("query 9")
+    assert (found.hits, found.candidates) == ((), 0)
+
+
+def test_closing_waits_for_searches_and_refuses_others(job: Job) -> None:
+    encoder, go, begun = TextEncoder(job), threading.Event(), threading.Event()
+
+    def wait(role: EncoderRole) -> None:
+        if role == "document":
+            begun.set()
+            go.wait(60)
+
+    encoder.before = wait
+    with ThreadPoolExecutor(1) as pool:
+        with searching(job, encoder, candidates=N) as searcher:
+            search = pool.submit(searcher.search, "query 9")
+            assert begun.wait(60)
+            threading.Timer(0.2, go.set).start()
+        assert search.result(60).ranking is Ranking.TRUE
+    with pytest.raises(UsageError):
+        searcher.search("query 9")
