@@ -25,7 +25,8 @@ from vecmigrate.encoders.metered import (
     read_from,
     text_keys,
 )
-from vecmigrate.errors import InputError, MismatchError
+from vecmigrate.errors import InputError, MismatchError, WriteError
+from vecmigrate.io.atomic import replace_text
 from vecmigrate.io.vector_table import read_header
 from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.points.collection import EncoderIdentity
@@ -191,6 +192,11 @@ class PartVectors:
     ----------
     others
         Where vectors may be found beside.
+
+    Attributes
+    ----------
+    earlier_texts, earlier_tokens
+        That a worker had bought for it which was stopped or killed.
     """
 
     role: EncoderRole = "document"
@@ -199,6 +205,11 @@ class PartVectors:
         self.batch = texts_at_once(encoder)
         self._own = EmbeddingStore(folder, encoder.identity, self.role)
         self._others = others
+        self._tokens_file = folder / "tokens"
+        self.earlier_texts, self.earlier_tokens = len(self._own.vectors), 0
+        if self._tokens_file.exists():
+            self.earlier_tokens = int(self._tokens_file.read_text())
+        self._tokens = self.earlier_tokens
 
     def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
         return read_all((*self._others, self._own), keys, into)
@@ -207,6 +218,14 @@ class PartVectors:
         self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]
     ) -> None:
         self._own.keep(keys, vectors, points)
+        self._tokens += sum(tokens)
+        try:
+            replace_text(self._tokens_file, f"{self._tokens}")
+        except OSError as error:
+            raise WriteError(
+                f"{self._tokens_file} cannot be written: {error.strerror or error}",
+                remedy="Free some space on the disk of --parts, then run the same command.",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

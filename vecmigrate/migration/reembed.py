@@ -305,7 +305,12 @@ class EmbeddingWorker:
         )  # fmt: skip
         yield (
             reembedding,
-            lambda: Spent(part.name, meter.texts, meter.tokens, tuple(reembedding.refused)),
+            lambda: Spent(
+                part.name,
+                store.earlier_texts + meter.texts,
+                store.earlier_tokens + meter.tokens,
+                tuple(reembedding.refused),
+            ),
         )
         # The part is on the disk, with what was bought.
         shutil.rmtree(folder, ignore_errors=True)

@@ -69,7 +69,8 @@ from vecmigrate.migration.engines.partitions import (
 )
 from vecmigrate.migration.engines.permit import PREFIX, Permit, WithdrawnError, issue_permit
 from vecmigrate.migration.engines.ray import RayEngine
-from vecmigrate.migration.translate import Spent, Translation
+from vecmigrate.migration.reembed import EmbeddingWorker, OnMissingText
+from vecmigrate.migration.translate import Spent, StopAskedError, Translation
 from vecmigrate.points.screening import OnBadVector, Skipped
 from vecmigrate.state import STATE_VARIABLE, open_state
 from vecmigrate.state.migrations import MigrationTable
@@ -604,6 +605,30 @@ def test_workers_embed_as_one_process_does(
     assert result.embedded is not None
     assert result.embedded.texts == 320
     assert not list((state.parent / "parts").rglob("*.part"))
+
+
+def test_what_a_stopped_worker_bought_for_a_part_is_on_its_account(
+    server: EmbeddingServer, tmp_path: Path
+) -> None:
+    encoder = open_encoder(server.name(OPTIONS))
+    worker = EmbeddingWorker(
+        server.name(OPTIONS), encoder.identity, "text", OnMissingText.FAIL, None, None, ()
+    )
+    texts = [f"text {i}" for i in range(25)]
+    batch = VectorBatch(
+        np.arange(25), np.zeros((25, 2), np.float32), [{"text": text} for text in texts]
+    )
+    part, asked = tmp_path / "one.part", iter([False, True])
+    with (
+        pytest.raises(StopAskedError),
+        worker.opened(part, Skipped(), lambda: next(asked, True)) as (converter, _),
+    ):
+        converter.convert(batch)
+    paid = server.asked().total()
+    assert 0 < paid < 25
+    with worker.opened(part, Skipped(), lambda: False) as (converter, spent):
+        converter.convert(batch)
+        assert (spent().texts, server.asked().total()) == (25, 25)
 
 
 def test_workers_translate_and_embed(cluster: None, server: EmbeddingServer, folder: Path) -> None:
