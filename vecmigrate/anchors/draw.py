@@ -13,14 +13,14 @@ from pydantic import BaseModel, Field
 
 from vecmigrate.anchors.file import AnchorCard, AnchorSet, save_anchors
 from vecmigrate.anchors.strategy import Strategy, choose_anchors
-from vecmigrate.connector.source import Source, fetch_existing
+from vecmigrate.connector.source import Source, fetch_existing, texts_by_id
 from vecmigrate.encoders import Encoder
 from vecmigrate.encoders.base import texts_at_once
 from vecmigrate.encoders.metered import BATCH, EmbeddingStore, MeteredEncoder
 from vecmigrate.errors import InputError, MismatchError, UsageError
 from vecmigrate.io.atomic import Rewriting, made_folder, require_absent
 from vecmigrate.io.vector_table import read_table, write_table
-from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
+from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription, EncoderIdentity
 from vecmigrate.points.ids import lookup_of, name_some
 from vecmigrate.points.screening import OnBadVector, Skipped, screen
@@ -267,10 +267,7 @@ def _with_texts(
         return sample, None
     if described.text_field is None:
         source.texts(sample.ids[:0])  # Says so.
-    found: dict[PointId, str | None] = {}
-    for batch in fetch_existing(source, sample.ids):
-        some = batch.texts(described.text_field) or [None] * len(batch)
-        found.update(zip(batch.ids.tolist(), some, strict=True))
+    found = texts_by_id(fetch_existing(source, sample.ids), described.text_field)
     # Others may have deleted points since these were drawn.
     left = np.array([i in found for i in sample.ids.tolist()], np.bool_)
     sample = sample.take(left)

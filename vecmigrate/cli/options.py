@@ -44,6 +44,12 @@ JobArgument: TypeAlias = Annotated[
     Path, typer.Argument(metavar="JOB", help="A job's file, TOML: docs/reference/job.md.")
 ]
 SourceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
+TranslatedArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="TARGET", help="Translated collection, or a name of it.")
+]
+PriceOption: TypeAlias = Annotated[
+    float | None, typer.Option(min=0, help="Price of a million tokens, in any currency.")
+]
 TranslatorOption: TypeAlias = Annotated[
     Path, typer.Option("--translator", help="Translator file that `vecmigrate fit` wrote.")
 ]

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import StateOption
+from vecmigrate.cli.options import PriceOption, StateOption, TranslatedArgument
 from vecmigrate.cli.output import Output
 from vecmigrate.cli.search import WHY
+from vecmigrate.encoders.metered import money_text
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.search.options import SearchOptions
 
@@ -26,17 +27,13 @@ EXAMPLES = """
 
 def run(
     out: Output,
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Translated collection, or a name of it.")
-    ],
+    target: TranslatedArgument,
     encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
     queries: Annotated[
         Path,
         typer.Option(help="Recent queries: JSON lines with texts, or .npy under the new encoder."),
     ],
-    price_per_million_tokens: Annotated[
-        float | None, typer.Option(min=0, help="Price of a million tokens, in any currency.")
-    ] = None,
+    price_per_million_tokens: PriceOption = None,
     *,
     options: SearchOptions,
     state: StateOption = None,
@@ -54,7 +51,7 @@ def run(
         vectors = query_vectors(queries, searcher.encoder, target)
         with hooks.stoppable() as stop, out.progress("asking", len(vectors), unit="query") as done:
             found = prewarm(searcher, vectors, stop=stop, progress=done)
-    money = "" if found.money is None else f", {found.money:,.4g} paid"
+    money = "" if found.money is None else f", {money_text(found.money)} paid"
     out.say(
         f"{found.queries:,} queries, {found.texts:,} texts embedded ({found.tokens:,} tokens"
         f"{money}); {found.ranked:,} queries are ranked by true vectors alone"

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from vecmigrate.cli.options import StateOption
+from vecmigrate.cli.options import PriceOption, StateOption, TranslatedArgument
 from vecmigrate.cli.output import Output
+from vecmigrate.encoders.metered import money_text
 from vecmigrate.encoders.options import ENCODER_HELP
 from vecmigrate.search.options import SearchOptions, SearchResult, Unranked
 
@@ -35,9 +36,7 @@ WHY = {
 
 def run(
     out: Output,
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Translated collection, or a name of it.")
-    ],
+    target: TranslatedArgument,
     words: Annotated[str, typer.Argument(metavar="WORDS", help="What to search for.")],
     encoder: Annotated[str, typer.Option(help=f"New encoder: {ENCODER_HELP}")],
     k: Annotated[int, typer.Option("-k", min=1, help="Hits to show.")] = 10,
@@ -48,9 +47,7 @@ def run(
             help="Filter in the store's own language: Qdrant's JSON, LanceDB's SQL.",
         ),
     ] = None,
-    price_per_million_tokens: Annotated[
-        float | None, typer.Option(min=0, help="Price of a million tokens, in any currency.")
-    ] = None,
+    price_per_million_tokens: PriceOption = None,
     *,
     options: SearchOptions,
     state: StateOption = None,
@@ -63,6 +60,7 @@ def run(
     ) as searcher:
         found = searcher.search(words, k, where=where)
         field = searcher.text_field
+        money = searcher.encoder.cost(found.texts, found.tokens).money
     rows = [
         [
             f"{rank}", f"{hit.score:.4f}", "true" if hit.is_true else "translated", str(hit.id),
@@ -71,7 +69,7 @@ def run(
         for rank, hit in enumerate(found.hits, 1)
     ]  # fmt: skip
     out.table(["", "score", "vector", "id", "text"], rows, texts=(2, 3, 4))
-    out.say(_line(found, price_per_million_tokens))
+    out.say(_line(found, money))
     out.result(found.model_dump(mode="json"))
 
 
@@ -80,12 +78,12 @@ def _shortened(text: object) -> str:
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
 
 
-def _line(found: SearchResult, price: float | None) -> str:
+def _line(found: SearchResult, money: float | None) -> str:
     """Tell what the query cost, and what it could not have."""
-    money = "" if price is None else f", {found.tokens * price / 1e6:,.6f} paid"
+    paid = "" if money is None else f", {money_text(money)} paid"
     line = (
         f"{found.candidates:,} candidates, {found.texts:,} texts embedded ({found.tokens:,} "
-        f"tokens{money}); {found.seconds:.2f} s, with {found.encoder_seconds:.2f} s of the encoder"
+        f"tokens{paid}); {found.seconds:.2f} s, with {found.encoder_seconds:.2f} s of the encoder"
     )
     if found.why:
         reasons = " and ".join(sorted(WHY[why] for why in found.why))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vecmigrate.cli.options import StateOption
+from vecmigrate.cli.options import StateOption, TranslatedArgument
 from vecmigrate.cli.output import Output, give_to_readers
 from vecmigrate.state.scan import FoundBy
 
@@ -26,9 +26,7 @@ _BAR = 40
 
 def run(
     out: Output,
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Translated collection, or a name of it.")
-    ],
+    target: TranslatedArgument,
     source: Annotated[
         str | None, typer.Option(help="The old collection: tells what is pending, by ids.")
     ] = None,

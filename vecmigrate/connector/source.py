@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Self, TypeAlias
 
@@ -502,6 +502,15 @@ def fetch_there(source: Source, ids: IdArray) -> list[VectorBatch]:
 def fetch_existing(source: Source, ids: IdArray) -> list[VectorBatch]:
     """As :func:`fetch_there`, without points that have no vector."""
     return [batch.with_one_vector() for batch in fetch_there(source, ids)]
+
+
+def texts_by_id(batches: Iterable[VectorBatch], field: str | None) -> dict[PointId, str | None]:
+    """Return the text of each point in a payload field; None if a point has none."""
+    found: dict[PointId, str | None] = {}
+    for batch in batches:
+        texts = batch.texts(field) or [None] * len(batch)
+        found.update(zip(batch.ids.tolist(), texts, strict=True))
+    return found
 
 
 def rows_by_id(batch: VectorBatch, ids: IdArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vecmigrate.connector.source import Source, fetch_there
+from vecmigrate.connector.source import Source, fetch_there, texts_by_id
 from vecmigrate.dry_run.options import DryRunOptions, Stage
 from vecmigrate.encoders import Encoder, MeteredEncoder
 from vecmigrate.errors import MissingIdsError
-from vecmigrate.points.batch import IdArray, PointId, VectorBatch, Vectors
+from vecmigrate.points.batch import IdArray, VectorBatch, Vectors
 from vecmigrate.points.collection import CollectionDescription
 from vecmigrate.points.screening import Skipped, screen
 from vecmigrate.runtime.threads import prefetch
@@ -80,10 +80,7 @@ class Session:
         try:
             return self.source.texts(ids)
         except MissingIdsError:
-            found: dict[PointId, str | None] = {}
-            for batch in fetch_there(self.source, ids):
-                some = batch.texts(field) or [None] * len(batch)
-                found.update(zip(batch.ids.tolist(), some, strict=True))
+            found = texts_by_id(fetch_there(self.source, ids), field)
             return [found.get(i) for i in ids.tolist()]
 
     def embed(self, ids: IdArray, texts: Sequence[str | None]) -> Vectors:

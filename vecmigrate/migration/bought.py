@@ -118,17 +118,21 @@ class BoughtVectors:
     def read(self, keys: Sequence[str], into: Vectors) -> NDArray[np.bool_]:
         here = read_all(self._others, keys, into)
         rows = {keys[row]: row for row in np.flatnonzero(~here).tolist()}
-        asked = [] if self._empty else list(rows)
-        for start in range(0, len(asked), _AT_ONCE):
-            some = asked[start : start + _AT_ONCE]
+        for key, _, vector in self._found([] if self._empty else list(rows)):
+            into[rows[key]], here[rows[key]] = vector, True
+        return here
+
+    def _found(self, keys: Sequence[str]) -> Iterator[tuple[str, PointId, Vectors]]:
+        """Yield those of the keys that are in the file, their points and ``(d,)`` vectors."""
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(some))
             with self._lock, transaction(self._connection) as begun:
                 found = begun.execute(
-                    f"SELECT key, vector FROM bought WHERE key IN ({marks})", some
+                    f"SELECT key, id, vector FROM bought WHERE key IN ({marks})", some
                 ).fetchall()
-            for key, vector in found:
-                into[rows[key]], here[rows[key]] = np.frombuffer(vector, np.float32), True
-        return here
+            for key, point, vector in found:
+                yield key, restored(point), np.frombuffer(vector, np.float32)
 
     def keep(
         self, keys: list[str], vectors: Vectors, points: IdArray | None, tokens: Sequence[int]

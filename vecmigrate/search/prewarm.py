@@ -79,14 +79,13 @@ def prewarm(
                 "stopped before all queries were asked; what was embedded is kept",
                 remedy="Run the same command to continue.",
             )
-    price = searcher.meter.price_per_million_tokens
     return Prewarmed(
         queries=len(queries),
         ranked=ranked,
         why=dict(why),
         texts=texts,
         tokens=tokens,
-        money=None if price is None else tokens * price / 1e6,
+        money=searcher.encoder.cost(texts, tokens).money,
     )
 
 

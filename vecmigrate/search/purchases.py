@@ -24,15 +24,11 @@ from vecmigrate.points.batch import IdArray, PointId, Vectors, id_array
 from vecmigrate.search.kept import KeptVectors
 from vecmigrate.search.options import Unranked
 from vecmigrate.state.file import transaction
-from vecmigrate.state.ledger import restored
 
 _log = logging.getLogger(__name__)
 
 FAILURES, SHORTEST_PAUSE, LONGEST_PAUSE = 3, 5.0, 300.0
 """So many failures in a row, and the encoder is left alone for that many seconds."""
-
-_AT_ONCE = 500
-"""Keys in one question to the file."""
 
 
 class QueryVectors(BoughtVectors):
@@ -85,18 +81,11 @@ class QueryVectors(BoughtVectors):
         self, keys: Sequence[str], dimension: int
     ) -> tuple[list[str], list[PointId], Vectors]:
         """Return those of the keys that are here, their points and ``(n, dimension)`` vectors."""
-        found: list[tuple[str, object, bytes]] = []
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            with self._lock, transaction(self._connection) as begun:
-                found += begun.execute(
-                    f"SELECT key, id, vector FROM bought WHERE key IN ({marks})", some
-                )
+        found = list(self._found(keys))
         vectors = np.empty((len(found), dimension), np.float32)
         for row, (_, _, vector) in enumerate(found):
-            vectors[row] = np.frombuffer(vector, np.float32)
-        return [key for key, _, _ in found], [restored(point) for _, point, _ in found], vectors
+            vectors[row] = vector
+        return [key for key, _, _ in found], [point for _, point, _ in found], vectors
 
     def drop(self, last: int) -> None:
         super().drop(last)

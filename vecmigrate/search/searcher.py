@@ -19,7 +19,7 @@ from vecmigrate.connector.registry import open_source
 from vecmigrate.connector.source import Source, fetch_existing
 from vecmigrate.encoders import Budget, Encoder, Meter, MeteredEncoder, open_encoder
 from vecmigrate.encoders.base import texts_at_once
-from vecmigrate.encoders.metered import text_keys
+from vecmigrate.encoders.metered import BATCH, text_keys
 from vecmigrate.errors import UsageError, VecmigrateError
 from vecmigrate.evaluation.search import exact_search, score_matrix
 from vecmigrate.migration.bought import ENCODER, query_vectors_path
@@ -28,7 +28,7 @@ from vecmigrate.points.collection import ENCODED, ORIGIN_FIELD, CollectionDescri
 from vecmigrate.runtime.durations import parse_duration
 from vecmigrate.search.options import Hit, Ranking, SearchOptions, SearchResult, Unranked
 from vecmigrate.search.purchases import Purchases, QueryVectors
-from vecmigrate.search.write_back import AT_ONCE, WORTH_IT, WritingBack
+from vecmigrate.search.write_back import WORTH_IT, WritingBack
 from vecmigrate.state.file import open_state, state_path
 from vecmigrate.state.files import FileLog
 from vecmigrate.sync.reembed import check_encoder
@@ -420,6 +420,6 @@ def open_searcher(
             with closing(open_state(where)) as records:
                 FileLog(records).note(searcher.source, path)
         if every := parse_duration(asked.write_back):
-            least = max(AT_ONCE, searcher.count // WORTH_IT)
+            least = max(BATCH, searcher.count // WORTH_IT)
             stack.enter_context(WritingBack(followed_uri(target), where, vectors, every, least))
         yield searcher

@@ -9,7 +9,6 @@ from threading import Event, Thread
 
 from vecmigrate.connector.registry import hold, open_source
 from vecmigrate.errors import LockedError, VecmigrateError
-from vecmigrate.points.batch import IdArray
 from vecmigrate.search.purchases import QueryVectors
 from vecmigrate.state.file import job_lock
 from vecmigrate.state.ledger import ledger_key, ledger_path, open_ledger
@@ -17,9 +16,6 @@ from vecmigrate.sync.reembed import write_back
 from vecmigrate.sync.write import TargetChanges
 
 _log = logging.getLogger(__name__)
-
-AT_ONCE = 256
-"""Points written at a time."""
 
 WORTH_IT = 100
 """One of so many points bought is worth a change of the collection, which may be a file."""
@@ -59,14 +55,11 @@ def write_back_bought(place: str, state: Path, bought: QueryVectors) -> int:
         writing, written = TargetChanges(place, ledger, described.provenance), 0
         writing.complete_interrupted()
         try:
-            for start in range(0, len(ids), AT_ONCE):
-                some: IdArray = ids[start : start + AT_ONCE]
-                made = write_back(ledger, target, bought, some, described.text_field)
-                for batch, entries in made:
-                    if not written:
-                        ledger.note(run=ledger.run, marked=True)
-                    writing.write(batch, entries)
-                    written += len(batch)
+            for batch, entries in write_back(ledger, target, bought, ids, described.text_field):
+                if not written:
+                    ledger.note(run=ledger.run, marked=True)
+                writing.write(batch, entries)
+                written += len(batch)
             writing.finish()
         finally:
             writing.let_go()

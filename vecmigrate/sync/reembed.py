@@ -99,19 +99,30 @@ def reembedded(
 
 
 def write_back(
-    ledger: Ledger, target: Source, bought: FoundVectors, ids: IdArray, text_field: str | None
+    ledger: Ledger,
+    target: Source,
+    bought: FoundVectors,
+    ids: IdArray,
+    text_field: str | None,
+    size: int = BATCH,
 ) -> Iterator[tuple[VectorBatch, list[LedgerRow]]]:
     """Yield translated points with the vectors that were bought of their texts, and their rows.
 
     A point whose text is another one by now, or that somebody else has written, is passed over.
+
+    Parameters
+    ----------
+    size
+        Points that are looked at before the next are.
     """
-    ids = ids[~ledger.among("writing", ids)]
-    known = [
-        entry is not None and entry.origin is Origin.TRANSLATED for entry in ledger.entries(ids)
-    ]
-    wanted = ids[np.array(known, np.bool_)]
-    for start in range(0, len(wanted), BATCH):
-        for found in fetch_existing(target, wanted[start : start + BATCH]):
+    for start in range(0, len(ids), size):
+        some = ids[start : start + size]
+        some = some[~ledger.among("writing", some)]
+        translated = [
+            entry is not None and entry.origin is Origin.TRANSLATED
+            for entry in ledger.entries(some)
+        ]
+        for found in fetch_existing(target, some[np.array(translated, np.bool_)]):
             batch, entries = _ours(ledger, found, target.rounding())
             texts = batch.texts(text_field) or [None] * len(batch)
             vectors = np.empty((len(batch), batch.vectors.shape[1]), np.float32)

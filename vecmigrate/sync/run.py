@@ -17,6 +17,7 @@ from vecmigrate.connector.source import Source, fetch_existing, fetch_there
 from vecmigrate.cutover.records import CutoverLog
 from vecmigrate.encoders import Budget, Meter, MeteredEncoder, open_encoder
 from vecmigrate.encoders.embedded import Embedded
+from vecmigrate.encoders.metered import BATCH
 from vecmigrate.encoders.queries import query_vectors
 from vecmigrate.errors import (
     MismatchError,
@@ -596,16 +597,14 @@ class _Run:
     def _write_back(self, bought: BoughtVectors) -> int:
         """Write what queries bought; return up to which one."""
         ids, last = bought.points()
-        size = SHARED_AT_ONCE if self._shared else self._asked.batch_size
+        size = SHARED_AT_ONCE if self._shared else BATCH
         # Opened anew: some stores show points as they were when the target was opened.
         with open_source(self._target_uri) as target:
             field = self._text_field or target.describe().text_field
-            for start in range(0, len(ids), size):
-                some = ids[start : start + size]
-                for batch, entries in write_back(self._ledger, target, bought, some, field):
-                    self._ledger.note(marked=True)
-                    self._writing.write(batch, entries)
-                    self._counts["reembedded"] += len(batch)
+            for batch, entries in write_back(self._ledger, target, bought, ids, field, size):
+                self._ledger.note(marked=True)
+                self._writing.write(batch, entries)
+                self._counts["reembedded"] += len(batch)
                 self._stop_if_asked()
         return last
 
